@@ -1,0 +1,58 @@
+// Package shmring moves messages between processes of one Linux host through a ring
+// buffer in shared memory: no daemon, no cgo, no system call while both sides are
+// awake.
+//
+//	p, err := shmring.OpenProducer(ctx, "orders", nil)       // one process
+//	err = p.Send(ctx, []byte("hello"))
+//
+//	c, err := shmring.OpenConsumer(ctx, "orders", nil)       // another
+//	n, err := c.Receive(ctx, buf)
+//
+// A ring is a file, by default in /dev/shm. It outlives its users: whoever comes next
+// goes on where the last one stopped. It has one consumer, and one producer (SPSC) or
+// many (MPSC).
+//
+// # Delivery
+//
+// At least once, in order. A message that a Send returned nil for reaches a consumer
+// even if the sender is killed at the next instruction. The consumer releases a
+// message after it was handled (by Release, by coming back for the next one, or by
+// the return of a handler); if it is killed before, the next consumer gets it again,
+// marked [Message.Redelivered], which concerns at most the 64 messages (or the batch)
+// that were not released yet. Every message has a [Position] that never repeats, so a
+// sink that stores the last position together with its effect gets each effect once.
+//
+// Messages of one producer goroutine arrive in the order of its sends. [Producer.CloseSend]
+// and [Producer.Close] end the stream: the consumer gets io.EOF behind the last
+// message, for MPSC behind the last message of the last producer. A producer that
+// dies without that gives [ErrPeerDead] on an SPSC ring; on an MPSC ring what it had
+// claimed but not committed is passed over and counted.
+//
+// # Who is alive
+//
+// Each participant holds a lock on one byte of the ring's file for life. The kernel
+// drops it when the process dies, whatever it died of, so nothing here depends on
+// process ids, heartbeats or timeouts: a dead producer's claim is skipped, a slow or
+// stopped one's never.
+//
+// # Concurrency
+//
+// [Consumer] and the [Producer] of an SPSC ring are for one goroutine at a time; the
+// Producer of an MPSC ring is for any number. Close may be called at any time, from
+// any goroutine that is not inside a handler's caller. Concurrent use that is not
+// allowed panics where it is noticed.
+//
+// # Trust
+//
+// Processes that can open a ring for writing can destroy its contents and its
+// availability for each other. What they write cannot make this package read or
+// write outside the ring, allocate without bound, loop for ever or panic: it returns
+// a [CorruptError]. One thing they can do in this version is shorten the file, which
+// ends everybody who touches the missing pages with SIGBUS; files are made with mode
+// 0600 for that reason.
+//
+// # Platforms
+//
+// It runs on Linux (amd64 and arm64). Elsewhere the package builds and its functions
+// return [ErrUnsupported].
+package shmring

@@ -1,0 +1,119 @@
+package layout
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// Limits of a ring.
+const (
+	MinSlots    = 8
+	MaxSlots    = 1 << 30
+	SlotAlign   = 64      // slot sizes are multiples of this
+	MaxSlotSize = 1 << 24 // 16 MiB
+	MinMembers  = 2       // the consumer and one producer
+	MaxSize     = 1 << 40 // life locks lie above this offset of the file
+	MinSize     = 768     // bytes without which nothing can be parsed
+)
+
+// Config describes a segment to be formatted, or one that was parsed.
+type Config struct {
+	Kind         Kind
+	Slots        int      // C: a power of two, MinSlots … MaxSlots
+	SlotSize     int      // S: payload bytes per slot, a multiple of SlotAlign; 0: messages of at most 48 bytes
+	MaxMessage   int      // longest message in bytes, 0 … Capacity
+	Participants int      // the consumer and all producers, 2 … 255
+	Doorbell     Doorbell // how sleepers are woken
+	UUID         [16]byte // identity of this segment, from a random source
+	Created      int64    // unix nanoseconds, for people
+	Start        uint64   // first position; not recorded, 0 outside tests
+}
+
+// Capacity is the longest message a ring of this geometry can carry: min(C, 4095)
+// slots, or 48 bytes where that is more.
+func (c Config) Capacity() int {
+	return max(InlineSize, c.SlotSize*min(c.Slots, MaxSlotsPerMessage))
+}
+
+// Shift is log2 of Slots.
+func (c Config) Shift() uint { return uint(bits.TrailingZeros64(uint64(c.Slots))) }
+
+// Size is the length of the segment in bytes. It checks every limit first; the
+// error is a *FieldError that wraps ErrConfig.
+func (c Config) Size() (int64, error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	_, _, size := c.offsets()
+	return size, nil
+}
+
+func (c Config) check() error {
+	bad := func(field string, got any, want string) error {
+		return &FieldError{Field: field, Got: fmt.Sprint(got), Want: want, Err: ErrConfig}
+	}
+	switch {
+	case c.Kind != SPSC && c.Kind != MPSC:
+		return bad("kind", c.Kind, "1 (SPSC) or 2 (MPSC)")
+	case c.Slots < MinSlots || c.Slots > MaxSlots || c.Slots&(c.Slots-1) != 0:
+		return bad("slots", c.Slots, fmt.Sprintf("a power of two, %d to %d", MinSlots, MaxSlots))
+	case c.SlotSize < 0 || c.SlotSize > MaxSlotSize || c.SlotSize%SlotAlign != 0:
+		return bad("slot size", c.SlotSize, fmt.Sprintf("a multiple of %d, 0 to %d", SlotAlign, MaxSlotSize))
+	case c.Participants < MinMembers || c.Participants > MaxParticipants:
+		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinMembers, MaxParticipants))
+	case c.Doorbell < Futex || c.Doorbell > Spin:
+		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (flock) or 4 (spin)")
+	}
+	if _, _, size := c.offsets(); size > min(MaxSize, math.MaxInt) {
+		return bad("size", size, fmt.Sprintf("at most %d bytes", uint64(min(MaxSize, math.MaxInt))))
+	}
+	if c.MaxMessage < 0 || c.MaxMessage > c.Capacity() {
+		return bad("max message", c.MaxMessage, fmt.Sprintf("0 to %d, what %d slots of %d bytes can carry",
+			c.Capacity(), min(c.Slots, MaxSlotsPerMessage), c.SlotSize))
+	}
+	return nil
+}
+
+// offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55.
+func (c Config) offsets() (descriptors, payload, size int64) {
+	descriptors = pageUp(participantsOffset + int64(c.Participants)*participantSize)
+	payload = pageUp(descriptors + int64(c.Slots)*descriptorSize)
+	return descriptors, payload, pageUp(payload + int64(c.Slots)*int64(c.SlotSize))
+}
+
+func pageUp(n int64) int64 { return (n + PageAlign - 1) &^ (PageAlign - 1) }
+
+func (k Kind) String() string {
+	switch k {
+	case SPSC:
+		return "spsc"
+	case MPSC:
+		return "mpsc"
+	}
+	return fmt.Sprintf("kind(%d)", uint32(k))
+}
+
+func (d Doorbell) String() string {
+	switch d {
+	case Futex:
+		return "futex"
+	case SysV:
+		return "sysv"
+	case Flock:
+		return "flock"
+	case Spin:
+		return "spin"
+	}
+	return fmt.Sprintf("doorbell(%d)", uint32(d))
+}
+
+func (r Role) String() string {
+	switch r {
+	case RoleConsumer:
+		return "consumer"
+	case RoleProducer:
+		return "producer"
+	}
+	return fmt.Sprintf("role(%d)", uint32(r))
+}

@@ -1,0 +1,164 @@
+package layout
+
+import (
+	"structs"
+	"sync/atomic"
+)
+
+// Identity of the format; see the package comment for what forces a new number.
+const (
+	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
+	EndianOK  uint32 = 0x01020304
+	Major     uint16 = 1
+	Minor     uint16 = 0
+	PageAlign        = 4096
+)
+
+// Known feature bits. None are defined in version 1.0.
+const (
+	KnownIncompat uint64 = 0
+	KnownCompat   uint64 = 0
+)
+
+// Kind tells how many producers a ring admits.
+type Kind uint32
+
+const (
+	SPSC Kind = 1 // one producer, one consumer
+	MPSC Kind = 2 // many producers, one consumer
+)
+
+// Doorbell tells how the two sides of a segment wake each other. The numbers are
+// part of the format.
+type Doorbell uint32
+
+const (
+	Futex Doorbell = 1 // futex on the bell word
+	SysV  Doorbell = 2 // SysV semaphore set
+	Flock Doorbell = 3 // bounded naps
+	Spin  Doorbell = 4 // nobody ever sleeps
+)
+
+// ParticipantState is the life of a participant slot.
+type ParticipantState uint32
+
+const (
+	Free     ParticipantState = 0 // may be taken
+	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
+	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
+)
+
+// Role of a participant.
+type Role uint32
+
+const (
+	RoleConsumer Role = 1
+	RoleProducer Role = 2
+)
+
+// ConsumerIndex is the participant slot of the consumer; producers have the rest.
+const ConsumerIndex = 0
+
+// Counter is an index into Participant.Counters. Counters only grow, over all the
+// owners a participant slot ever had.
+type Counter int
+
+const (
+	Messages Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
+	Bytes                   // likewise, payload bytes. Written by the consumer
+	Full                    // sends that met a full ring. Written by the owner, like all below
+	Dropped                 // messages given up because the ring was full
+	Sleeps                  // times it went to sleep in the kernel
+	Wakes                   // times it rang a sleeping peer
+	Spurious                // sleeps that ended with nothing to do
+	Rescues                 // sleeps ended by the cap though there was something to do
+	Skipped                 // claims of dead producers it passed over
+	Deaths                  // dead peers it found
+	Counters                // how many there are
+)
+
+// InlineSize is the number of payload bytes that fit into a descriptor.
+const InlineSize = 48
+
+// Message flags, the upper 16 bits of Meta.
+const (
+	FlagEnd   uint16 = 1 << 0 // end of one producer's stream; payload: its epoch, 4 bytes
+	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
+	KnownFlag        = FlagEnd | FlagBatch
+)
+
+// EntryHeader is the size of the word before each message of a batch: length:32 |
+// kind:16 | zero:16. Entries start at multiples of EntryAlign.
+const (
+	EntryHeader = 8
+	EntryAlign  = 8
+)
+
+// Identity is the part of the header that no version may move.
+type Identity struct {
+	_          structs.HostLayout
+	Magic      uint64
+	Endian     uint32
+	Major      uint16
+	Minor      uint16
+	HeaderSize uint32
+	Kind       Kind
+	UUID       [16]byte
+	Size       uint64
+	Created    int64
+	Checksum   uint32
+	_          uint32
+}
+
+// Geometry is the immutable rest of the header.
+type Geometry struct {
+	_            structs.HostLayout
+	Slots        uint64
+	SlotSize     uint32
+	Participants uint32
+	MaxMessage   uint64
+	Incompat     uint64
+	Compat       uint64
+	Doorbell     Doorbell
+	_            uint32
+	Descriptors  uint64
+	Payload      uint64
+}
+
+// Hot holds the words that move while messages flow.
+type Hot struct {
+	_         structs.HostLayout
+	Tail      atomic.Uint64
+	_         [120]byte
+	ReadPos   atomic.Uint64
+	_         [120]byte
+	DataBell  atomic.Uint32
+	_         [124]byte
+	SpaceBell atomic.Uint32
+	_         [124]byte
+	_         [128]byte
+}
+
+// Participant is one process's entry.
+type Participant struct {
+	_            structs.HostLayout
+	State        atomic.Uint32
+	Epoch        atomic.Uint32
+	Role         atomic.Uint32
+	PID          atomic.Uint32
+	Started      atomic.Uint64
+	BootID       atomic.Uint64
+	PIDNamespace atomic.Uint64
+	DrainPos     atomic.Uint64
+	Counters     [Counters]atomic.Uint64
+}
+
+// Descriptor is one slot's control line. Meta and Inline are plain memory: they
+// belong to the claim's owner until the store of Ctl that commits, and to the
+// consumer from the load of Ctl that sees it.
+type Descriptor struct {
+	_      structs.HostLayout
+	Ctl    atomic.Uint64
+	Meta   uint64
+	Inline [InlineSize]byte
+}

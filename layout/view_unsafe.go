@@ -1,0 +1,202 @@
+package layout
+
+import (
+	"fmt"
+	"hash/crc32"
+	"math"
+	"unsafe"
+)
+
+// Where things are. The package comment is the table; these lines and the asserts
+// below are what keeps it true.
+const (
+	geometryOffset     = 64
+	hotOffset          = 128
+	participantsOffset = MinSize
+	participantSize    = 128
+	descriptorSize     = 64
+	checksummed        = 56 // bytes of the identity before the checksum
+)
+
+// Each line fails to compile when a field has moved.
+var same [1]struct{}
+var (
+	_ = same[unsafe.Offsetof(Identity{}.Magic)-0]
+	_ = same[unsafe.Offsetof(Identity{}.Endian)-8]
+	_ = same[unsafe.Offsetof(Identity{}.Major)-12]
+	_ = same[unsafe.Offsetof(Identity{}.Minor)-14]
+	_ = same[unsafe.Offsetof(Identity{}.HeaderSize)-16]
+	_ = same[unsafe.Offsetof(Identity{}.Kind)-20]
+	_ = same[unsafe.Offsetof(Identity{}.UUID)-24]
+	_ = same[unsafe.Offsetof(Identity{}.Size)-40]
+	_ = same[unsafe.Offsetof(Identity{}.Created)-48]
+	_ = same[unsafe.Offsetof(Identity{}.Checksum)-checksummed]
+	_ = same[unsafe.Sizeof(Identity{})-geometryOffset]
+	_ = same[unsafe.Offsetof(Geometry{}.Slots)-(64-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.SlotSize)-(72-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Participants)-(76-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.MaxMessage)-(80-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Incompat)-(88-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Compat)-(96-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Doorbell)-(104-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Descriptors)-(112-geometryOffset)]
+	_ = same[unsafe.Offsetof(Geometry{}.Payload)-(120-geometryOffset)]
+	_ = same[unsafe.Sizeof(Geometry{})-(hotOffset-geometryOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Tail)-(128-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
+	_ = same[unsafe.Sizeof(Hot{})-(participantsOffset-hotOffset)]
+	_ = same[unsafe.Offsetof(Participant{}.State)-0]
+	_ = same[unsafe.Offsetof(Participant{}.Epoch)-4]
+	_ = same[unsafe.Offsetof(Participant{}.Role)-8]
+	_ = same[unsafe.Offsetof(Participant{}.PID)-12]
+	_ = same[unsafe.Offsetof(Participant{}.Started)-16]
+	_ = same[unsafe.Offsetof(Participant{}.BootID)-24]
+	_ = same[unsafe.Offsetof(Participant{}.PIDNamespace)-32]
+	_ = same[unsafe.Offsetof(Participant{}.DrainPos)-40]
+	_ = same[unsafe.Offsetof(Participant{}.Counters)-48]
+	_ = same[unsafe.Sizeof(Participant{})-participantSize]
+	_ = same[unsafe.Offsetof(Descriptor{}.Ctl)-0]
+	_ = same[unsafe.Offsetof(Descriptor{}.Meta)-8]
+	_ = same[unsafe.Offsetof(Descriptor{}.Inline)-16]
+	_ = same[unsafe.Sizeof(Descriptor{})-descriptorSize]
+)
+
+// View is a checked way into the bytes of one segment. Config is a private copy:
+// nothing that decides where an access goes is ever read from the segment again.
+// The slices alias the segment and are as long as Config says.
+type View struct {
+	Config      Config
+	Hot         *Hot
+	Members     []Participant
+	Descriptors []Descriptor
+	Payload     []byte
+}
+
+// header is the checked prefix, as one private copy.
+type header struct {
+	Identity
+	Geometry
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sum covers the immutable part without the checksum itself. h is a private copy.
+func (h *header) sum() uint32 {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(h)), hotOffset)
+	return crc32.Update(crc32.Checksum(b[:checksummed], castagnoli), castagnoli, b[geometryOffset:])
+}
+
+// Format turns zeroed memory into an empty ring. mem must be exactly as long as
+// cfg.Size says, zero, aligned to 128 bytes, and not yet visible to anyone else.
+// The error is a *FieldError that wraps ErrConfig.
+func Format(mem []byte, cfg Config) (*View, error) {
+	size, err := cfg.Size()
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(mem)) != size {
+		return nil, &FieldError{"memory", fmt.Sprint(len(mem), " bytes"), fmt.Sprint(size), ErrConfig}
+	}
+	checkAligned(mem)
+	d, p, _ := cfg.offsets()
+	h := (*header)(unsafe.Pointer(unsafe.SliceData(mem)))
+	h.Identity = Identity{
+		Magic: Magic, Endian: EndianOK, Major: Major, Minor: Minor,
+		HeaderSize: uint32(d), Kind: cfg.Kind, UUID: cfg.UUID, Size: uint64(size), Created: cfg.Created,
+	}
+	h.Geometry = Geometry{
+		Slots: uint64(cfg.Slots), SlotSize: uint32(cfg.SlotSize), Participants: uint32(cfg.Participants),
+		MaxMessage: uint64(cfg.MaxMessage), Doorbell: cfg.Doorbell,
+		Descriptors: uint64(d), Payload: uint64(p),
+	}
+	h.Checksum = h.sum()
+	v := overlay(mem, cfg)
+	v.Hot.Tail.Store(uint64(PackTail(cfg.Start, 0, 0)))
+	v.Hot.ReadPos.Store(cfg.Start)
+	return v, nil
+}
+
+// Parse checks the header of a segment and gives a View of it. It copies the header
+// once and validates the copy, so a peer that rewrites the segment meanwhile can
+// make Parse fail but cannot make it accept one thing and use another. mem must be
+// aligned to 128 bytes, as every mapping is.
+//
+// The error is a *FieldError that wraps ErrFormat, ErrVersion or ErrCorrupt.
+func Parse(mem []byte) (*View, error) {
+	cfg, err := parse(mem)
+	if err != nil {
+		return nil, err
+	}
+	return overlay(mem, cfg), nil
+}
+
+func parse(mem []byte) (Config, error) {
+	bad := func(err error, field string, got, want any) (Config, error) {
+		return Config{}, &FieldError{field, fmt.Sprint(got), fmt.Sprint(want), err}
+	}
+	if len(mem) < participantsOffset {
+		return bad(ErrFormat, "file size", len(mem), fmt.Sprintf("at least %d", participantsOffset))
+	}
+	checkAligned(mem)
+	h := *(*header)(unsafe.Pointer(unsafe.SliceData(mem)))
+	switch {
+	case h.Magic != Magic:
+		return bad(ErrFormat, "magic", fmt.Sprintf("%#x", h.Magic), fmt.Sprintf("%#x", Magic))
+	case h.Endian != EndianOK:
+		return bad(ErrVersion, "endian mark", fmt.Sprintf("%#x", h.Endian), fmt.Sprintf("%#x", EndianOK))
+	case h.Major != Major:
+		return bad(ErrVersion, "version", fmt.Sprintf("%d.%d", h.Major, h.Minor), fmt.Sprintf("%d.x", Major))
+	case h.Incompat&^KnownIncompat != 0:
+		return bad(ErrVersion, "feature bits", fmt.Sprintf("%#x", h.Incompat), fmt.Sprintf("none beyond %#x", KnownIncompat))
+	case h.Checksum != h.sum():
+		return bad(ErrCorrupt, "checksum", fmt.Sprintf("%#x", h.Checksum), fmt.Sprintf("%#x", h.sum()))
+	case h.Slots > MaxSlots:
+		return bad(ErrCorrupt, "slots", h.Slots, fmt.Sprintf("at most %d", MaxSlots))
+	case h.MaxMessage > min(MaxSize, math.MaxInt):
+		return bad(ErrCorrupt, "max message", h.MaxMessage, "less")
+	}
+	cfg := Config{
+		Kind: h.Kind, Slots: int(h.Slots), SlotSize: int(h.SlotSize), MaxMessage: int(h.MaxMessage),
+		Participants: int(h.Participants), Doorbell: h.Doorbell, UUID: h.UUID, Created: h.Created,
+	}
+	if err := cfg.check(); err != nil {
+		fe := err.(*FieldError)
+		return bad(ErrCorrupt, fe.Field, fe.Got, fe.Want)
+	}
+	d, p, size := cfg.offsets()
+	switch {
+	case h.Descriptors != uint64(d):
+		return bad(ErrCorrupt, "descriptor offset", h.Descriptors, d)
+	case h.HeaderSize != uint32(d):
+		return bad(ErrCorrupt, "header size", h.HeaderSize, d)
+	case h.Geometry.Payload != uint64(p):
+		return bad(ErrCorrupt, "payload offset", h.Geometry.Payload, p)
+	case h.Size != uint64(size):
+		return bad(ErrCorrupt, "size", h.Size, size)
+	case int64(len(mem)) != size:
+		return bad(ErrCorrupt, "file size", len(mem), size)
+	}
+	return cfg, nil
+}
+
+// overlay lays the typed view over mem. cfg was checked and mem is as long as it
+// says, so every slice made here ends inside mem.
+func overlay(mem []byte, cfg Config) *View {
+	d, p, _ := cfg.offsets()
+	base := unsafe.Pointer(unsafe.SliceData(mem))
+	return &View{
+		Config:      cfg,
+		Hot:         (*Hot)(unsafe.Add(base, hotOffset)),
+		Members:     unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
+		Descriptors: unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots),
+		Payload:     mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)],
+	}
+}
+
+func checkAligned(mem []byte) {
+	if uintptr(unsafe.Pointer(unsafe.SliceData(mem)))%128 != 0 {
+		panic("layout: memory is not aligned to 128 bytes")
+	}
+}

@@ -1,0 +1,105 @@
+package layout
+
+// Widths of the packed words; see the package comment for their lifetimes.
+const (
+	posBits   = 44
+	slotsBits = 12
+	ownerBits = 8
+	stateBits = 2
+	lapBits   = 42
+
+	posMask   = 1<<posBits - 1
+	slotsMask = 1<<slotsBits - 1
+	ownerMask = 1<<ownerBits - 1
+	stateMask = 1<<stateBits - 1
+	lapMask   = 1<<lapBits - 1
+
+	ctlOwnerShift = stateBits
+	ctlSlotsShift = ctlOwnerShift + ownerBits
+	ctlLapShift   = ctlSlotsShift + slotsBits
+
+	// RenewBits: in laps that are multiples of 2^RenewBits a claim of several slots
+	// also renews the descriptors of its inner slots.
+	RenewBits = 32
+
+	// MaxSlotsPerMessage is the longest claim that fits its field.
+	MaxSlotsPerMessage = slotsMask
+	// MaxParticipants counts the consumer and every producer: an owner is 8 bits and
+	// index 255 stays unused.
+	MaxParticipants = ownerMask
+)
+
+// State is the last field of a control word.
+type State uint64
+
+const (
+	None   State = 0 // nothing of this lap
+	Busy   State = 1 // claimed, recorded by a helper
+	Commit State = 2 // readable
+	Skip   State = 3 // to be passed over: padding, an aborted claim, a dead owner's claim
+)
+
+// Tail is the word that names the newest claim of an MPSC ring.
+type Tail uint64
+
+// PackTail makes a Tail from the position after the claim (of which the low 44 bits
+// are kept), its length in slots and its owner.
+func PackTail(end uint64, slots uint64, owner uint8) Tail {
+	return Tail(end&posMask<<(slotsBits+ownerBits) | slots&slotsMask<<ownerBits | uint64(owner))
+}
+
+// Pos returns the full position after the claim, given any true position since
+// that is at most 2^44 slots older, such as a ReadPos loaded before this Tail.
+func (t Tail) Pos(since uint64) uint64 {
+	return since + (uint64(t)>>(slotsBits+ownerBits)-since)&posMask
+}
+
+// Slots is the length of the newest claim; 0 before the first one.
+func (t Tail) Slots() uint64 { return uint64(t) >> ownerBits & slotsMask }
+
+// Owner is the participant that made the newest claim.
+func (t Tail) Owner() uint8 { return uint8(t) }
+
+// Ctl is a descriptor's control word. For one slot it only ever moves forward in
+// (lap, state), so a helper that was stopped for hours still loses its CAS.
+type Ctl uint64
+
+// PackCtl makes a control word; lap is cut to its 42 bits.
+func PackCtl(lap, slots uint64, owner uint8, s State) Ctl {
+	return Ctl(lap<<ctlLapShift | slots&slotsMask<<ctlSlotsShift | uint64(owner)<<ctlOwnerShift | uint64(s))
+}
+
+// Lap is the turn of the ring this word belongs to, 42 bits.
+func (c Ctl) Lap() uint64 { return uint64(c) >> ctlLapShift }
+
+// On reports whether the word puts a record of that lap on record: claimed, or more.
+// None does not, whatever its lap: zeroed memory carries lap 0, which comes around.
+func (c Ctl) On(lap uint64) bool { return c.Lap() == lap && c.State() != None }
+
+// Done reports whether the word ends a record of that lap: committed, or to be
+// passed over.
+func (c Ctl) Done(lap uint64) bool { return c.Lap() == lap && c.State() >= Commit }
+
+// Slots is the length of the record.
+func (c Ctl) Slots() uint64 { return uint64(c) >> ctlSlotsShift & slotsMask }
+
+// Owner is the participant that claimed the record.
+func (c Ctl) Owner() uint8 { return uint8(c >> ctlOwnerShift) }
+
+// State of the record.
+func (c Ctl) State() State { return State(c & stateMask) }
+
+// LapOf is the lap of a position in a ring of 1<<shift slots, as control words
+// carry it.
+func LapOf(pos uint64, shift uint) uint64 { return (pos>>(shift&63) + 1) & lapMask }
+
+// PackMeta makes the second word of a descriptor, or with flags 0 the word before
+// an entry of a batch.
+func PackMeta(length uint32, kind, flags uint16) uint64 {
+	return uint64(length) | uint64(kind)<<32 | uint64(flags)<<48
+}
+
+// UnpackMeta is the inverse of PackMeta.
+func UnpackMeta(m uint64) (length uint32, kind, flags uint16) {
+	return uint32(m), uint16(m >> 32), uint16(m >> 48)
+}

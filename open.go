@@ -1,0 +1,227 @@
+package shmring
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
+)
+
+// Info tells what opening a ring did and found.
+type Info struct {
+	Name string
+	Path string
+	Size int64 // bytes
+
+	Created   bool // this call made the ring
+	TookOver  bool // the participant before us in this role had died without leaving
+	Recovered bool // nobody else is alive, and somebody had died without leaving
+
+	Kind         Kind
+	Slots        int
+	SlotSize     int
+	MaxMessage   int
+	MaxProducers int
+	UUID         [16]byte
+	Doorbell     layout.Doorbell // how sleepers are woken
+	Spin         time.Duration   // how long this handle spins before it sleeps; negative: for ever
+
+	Participant int    // our slot in the table of participants
+	Epoch       uint32 // how often that slot has been taken
+	Applied     shm.Applied
+}
+
+// segment is a ring that was opened and not yet attached to.
+type segment struct {
+	seg  *shm.Segment
+	view *layout.View
+	info Info
+	log  *slog.Logger
+}
+
+// Polling for what another process has yet to do: its creation of the ring, or its
+// leaving of a role.
+const (
+	pollFirst = time.Millisecond
+	pollMost  = 20 * time.Millisecond
+)
+
+// retry calls f until it is done or the context ends.
+func retry(ctx context.Context, f func() (done bool, err error)) error {
+	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
+		done, err := f()
+		if done {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return &ring.ContextError{Op: "open", Err: ctx.Err(), Cause: errors.Join(context.Cause(ctx), err)}
+		}
+	}
+}
+
+func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, error) {
+	if ctx.Err() != nil {
+		return nil, &ring.ContextError{Op: "open", Err: ctx.Err(), Cause: context.Cause(ctx)}
+	}
+	file := &shm.Options{Dir: o.Dir, Mode: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Lock: o.Lock}
+	var seg *shm.Segment
+	var created bool
+	err := retry(ctx, func() (bool, error) {
+		var err error
+		if mode != CreateOnly {
+			seg, err = shm.Open(ctx, name, layout.MinSize, file)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return true, err
+			}
+		}
+		switch mode {
+		case OpenOnly:
+			return true, err
+		case OpenWait:
+			return false, err
+		}
+		seg, err = create(ctx, name, o, file)
+		created = err == nil
+		// Somebody else won the race to create: open theirs.
+		return mode == CreateOnly || !errors.Is(err, fs.ErrExist), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	view, err := layout.Parse(seg.Bytes())
+	if err == nil {
+		err = o.agree(seg.Path(), view.Config)
+	} else {
+		err = fmt.Errorf("shmring: %s: %w", seg.Path(), err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, seg.Close())
+	}
+	cfg := view.Config
+	return &segment{seg: seg, view: view, log: o.Logger, info: Info{
+		Name: name, Path: seg.Path(), Size: int64(len(seg.Bytes())), Created: created,
+		Kind: cfg.Kind, Slots: cfg.Slots, SlotSize: cfg.SlotSize, MaxMessage: cfg.MaxMessage,
+		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
+		Applied: seg.Applied(),
+	}}, nil
+}
+
+func create(ctx context.Context, name string, o *Options, file *shm.Options) (*shm.Segment, error) {
+	cfg := o.layout()
+	cfg.Created = time.Now().UnixNano()
+	rand.Read(cfg.UUID[:]) // never fails
+	if o.Wait == WaitSpin {
+		cfg.Doorbell = layout.Spin
+	} else {
+		bell, err := doorbell.Probe()
+		if err != nil {
+			return nil, fmt.Errorf("shmring: %w: WaitSpin works without one", err)
+		}
+		cfg.Doorbell = bell
+	}
+	size, err := cfg.Size()
+	if err != nil {
+		return nil, fmt.Errorf("shmring: %w", err)
+	}
+	return shm.Create(ctx, name, size, file, func(mem []byte) error {
+		_, err := layout.Format(mem, cfg)
+		return err
+	})
+}
+
+// config is what a half of the ring needs of the outside.
+func (s *segment) config(o *Options) (ring.Config, error) {
+	data, err := doorbell.New(s.view.Config.Doorbell, &s.view.Hot.DataBell)
+	if err != nil {
+		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
+	}
+	space, err := doorbell.New(s.view.Config.Doorbell, &s.view.Hot.SpaceBell)
+	if err != nil {
+		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
+	}
+	return ring.Config{
+		Locks: s.seg, Data: data, Space: space, Spin: s.info.Spin, Who: who(), Check: s.seg.Check,
+		OnSkip: s.onSkip(o),
+	}, nil
+}
+
+func (s *segment) onSkip(o *Options) func(ring.Skip) {
+	if s.log == nil {
+		return o.OnSkip
+	}
+	return func(k ring.Skip) {
+		s.log.Warn("shmring: passed over the claim of a dead producer",
+			"ring", s.info.Name, "position", k.Position, "slots", k.Slots, "pid", k.PID)
+		if o.OnSkip != nil {
+			o.OnSkip(k)
+		}
+	}
+}
+
+// attach takes a role by calling take, which returns what it found.
+func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config) (ring.Attachment, error)) error {
+	cfg, err := s.config(o)
+	if err != nil {
+		return err
+	}
+	anyDead, anyAlive := s.others()
+	var att ring.Attachment
+	err = retry(ctx, func() (bool, error) {
+		var err error
+		att, err = take(cfg)
+		busy, isBusy := err.(*ring.BusyError)
+		return !isBusy || !o.WaitForRole && busy.Draining == 0, err
+	})
+	if err != nil {
+		return err
+	}
+	s.info.Participant, s.info.Epoch, s.info.TookOver = att.Index, att.Epoch, att.TookOver
+	s.info.Recovered = anyDead && !anyAlive
+	if s.log != nil {
+		s.log.Info("shmring: attached", "ring", s.info.Name, "path", s.info.Path, "created", s.info.Created,
+			"recovered", s.info.Recovered, "took_over", s.info.TookOver, "participant", att.Index)
+	}
+	return nil
+}
+
+// others looks at the participants for Info; nothing is decided by it.
+func (s *segment) others() (dead, alive bool) {
+	for i := range s.view.Members {
+		if layout.ParticipantState(s.view.Members[i].State.Load()) != layout.Used {
+			continue
+		}
+		held, err := s.seg.Held(i)
+		dead = dead || err == nil && !held
+		alive = alive || held
+	}
+	return dead, alive
+}
+
+// Remove removes a ring that nobody uses: its name, and with it its memory. Of the
+// options only Dir matters. It refuses with ErrBusy while any process has the ring
+// open. fs.ErrNotExist if there is none.
+func Remove(name string, o *Options) error {
+	err := shm.Remove(name, &shm.Options{Dir: o.orDefault().Dir})
+	if errors.Is(err, shm.ErrBusy) {
+		return inUse{err}
+	}
+	return err
+}
+
+// inUse makes an error of package shm match ErrBusy.
+type inUse struct{ error }
+
+func (e inUse) Is(target error) bool { return target == ErrBusy }
+func (e inUse) Unwrap() error        { return e.error }

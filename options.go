@@ -1,0 +1,210 @@
+package shmring
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// Kind tells how many producers a ring admits.
+type Kind = layout.Kind
+
+const (
+	SPSC = layout.SPSC // one producer
+	MPSC = layout.MPSC // many producers
+)
+
+// Mode tells how a handle comes by its ring.
+type Mode int
+
+const (
+	// ModeDefault: a producer opens the ring or creates it, whichever it takes; a
+	// consumer opens it, and waits for it to be created, so that either side may start
+	// first and the producer decides on the geometry.
+	ModeDefault Mode = iota
+	// OpenOrCreate opens the ring, or creates it if there is none.
+	OpenOrCreate
+	// CreateOnly creates the ring; fs.ErrExist if there is one.
+	CreateOnly
+	// OpenOnly opens the ring; fs.ErrNotExist if there is none.
+	OpenOnly
+	// OpenWait opens the ring and waits, until the context ends, for it to be there.
+	OpenWait
+)
+
+// Wait tells how a handle waits.
+type Wait int
+
+const (
+	// WaitAuto spins for SpinFor, then sleeps the way the ring's creator chose; a
+	// creator chooses the best that works on this system.
+	WaitAuto Wait = iota
+	// WaitFutex insists on sleeping on a futex: a ring created so says so, and opening
+	// one that says otherwise is refused.
+	WaitFutex
+	// WaitSpin never sleeps: the lowest latency, for one processor core. A ring created
+	// so tells everybody who opens it to do likewise.
+	WaitSpin
+)
+
+// Defaults of Options. The ring they make takes 2.6 MiB.
+const (
+	DefaultSlots        = 8192
+	DefaultSlotSize     = 256
+	DefaultMaxMessage   = 64 << 10
+	DefaultMaxProducers = layout.MaxParticipants - 1 // of an MPSC ring
+	DefaultSpin         = 20 * time.Microsecond
+	DefaultLinger       = time.Second
+)
+
+// NoPayload as Options.SlotSize makes a ring of messages of at most 48 bytes.
+const NoPayload = -1
+
+// Options of OpenProducer and OpenConsumer. The zero value is a good default and so
+// is nil. The same Options may be used for many calls.
+type Options struct {
+	// Dir is where the ring's file lives: any directory of a memory file system. Empty:
+	// the environment variable SHMRING_DIR, else /dev/shm.
+	Dir string
+	// Mode tells whether to create or to open.
+	Mode Mode
+
+	// Geometry. It decides what is created; of a ring that exists, what is not zero must
+	// agree with it: Kind, Slots and SlotSize exactly, MaxMessage and MaxProducers at
+	// least. Size tells what it takes.
+	Kind         Kind // zero: SPSC
+	Slots        int  // how many messages of up to max(48, SlotSize) bytes fit; a power of two from 8. Zero: DefaultSlots
+	SlotSize     int  // bytes, a multiple of 64; longer messages take several slots in a row. Zero: DefaultSlotSize; NoPayload
+	MaxMessage   int  // bytes, at most 4095 slots and at most the whole ring. Zero: DefaultMaxMessage, or what fits if that is less
+	MaxProducers int  // of an MPSC ring at one time, 1 to 254. Zero: DefaultMaxProducers
+
+	// Perm are the permission bits of a ring that is created; zero: 0600. The umask does
+	// not apply. Write permission for everybody is refused.
+	Perm fs.FileMode
+	// AnyOwner accepts a ring that belongs to somebody other than us or root, or that
+	// everybody may write.
+	AnyOwner bool
+
+	// Wait tells how blocking calls wait.
+	Wait Wait
+	// SpinFor is how long they spin before they sleep. Zero: DefaultSpin, and not at all
+	// where only one processor is usable. Negative: not at all.
+	SpinFor time.Duration
+
+	// WaitForRole makes opening wait, until the context ends, while the role is taken,
+	// instead of returning ErrBusy: for a successor that starts before its predecessor
+	// has left.
+	WaitForRole bool
+	// Linger is how long a producer's Close waits for room when it has to end the
+	// stream on a full ring. Zero: DefaultLinger. Negative: Close does not end the
+	// stream, so that a successor can go on with it.
+	Linger time.Duration
+
+	// Prefault touches all memory when opening rather than message by message. Lock
+	// keeps it from being swapped. What became of them is in Info.
+	Prefault bool
+	Lock     bool
+
+	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that
+	// it passes over.
+	OnSkip func(Skip)
+	// Logger, if not nil, is told when a ring is created, opened, recovered, and when a
+	// dead producer's claim is passed over. Nothing is ever logged per message.
+	Logger *slog.Logger
+}
+
+// Size is how many bytes of memory a ring with these options takes. The error is a
+// *layout.FieldError that names the option that cannot be.
+func (o *Options) Size() (int64, error) {
+	return o.orDefault().layout().Size()
+}
+
+func (o *Options) orDefault() *Options {
+	if o == nil {
+		return &Options{}
+	}
+	private := *o
+	return &private
+}
+
+// layout is what would be created.
+func (o *Options) layout() layout.Config {
+	or := func(n, otherwise int) int {
+		if n == 0 {
+			return otherwise
+		}
+		return n
+	}
+	cfg := layout.Config{
+		Kind:         o.Kind,
+		Slots:        or(o.Slots, DefaultSlots),
+		SlotSize:     or(o.SlotSize, DefaultSlotSize),
+		Participants: layout.MinMembers,
+	}
+	if cfg.Kind == 0 {
+		cfg.Kind = SPSC
+	}
+	if cfg.SlotSize == NoPayload {
+		cfg.SlotSize = 0
+	}
+	if cfg.Kind == MPSC {
+		cfg.Participants = 1 + or(o.MaxProducers, DefaultMaxProducers)
+	}
+	cfg.MaxMessage = or(o.MaxMessage, min(DefaultMaxMessage, cfg.Capacity()))
+	cfg.Doorbell = layout.Futex // unless the creator finds another; the size is the same
+	return cfg
+}
+
+// GeometryError tells that a ring that exists is not the one that the options ask
+// for.
+type GeometryError struct {
+	Path  string
+	Field string
+	Got   any // what the ring has
+	Want  any // what the options ask for
+}
+
+func (e *GeometryError) Error() string {
+	return fmt.Sprintf("shmring: %s: ring has %s %v, options ask for %v: leave the option at zero to take the ring as it is, or remove the ring",
+		e.Path, e.Field, e.Got, e.Want)
+}
+
+// agree compares wishes with a ring that exists.
+func (o *Options) agree(path string, has layout.Config) error {
+	want := o.layout()
+	mismatch := func(field string, got, want any) error { return &GeometryError{path, field, got, want} }
+	switch {
+	case o.Kind != 0 && o.Kind != has.Kind:
+		return mismatch("kind", has.Kind, o.Kind)
+	case o.Slots != 0 && o.Slots != has.Slots:
+		return mismatch("slots", has.Slots, o.Slots)
+	case o.SlotSize != 0 && want.SlotSize != has.SlotSize:
+		return mismatch("slot size", has.SlotSize, want.SlotSize)
+	case o.MaxMessage > has.MaxMessage:
+		return mismatch("max message", has.MaxMessage, o.MaxMessage)
+	case has.Kind == MPSC && o.MaxProducers > has.Participants-1:
+		return mismatch("max producers", has.Participants-1, o.MaxProducers)
+	case o.Wait == WaitFutex && has.Doorbell != layout.Futex:
+		return mismatch("doorbell", has.Doorbell, layout.Futex)
+	}
+	return nil
+}
+
+// spin is the spin budget of a handle on a ring with a doorbell.
+func (o *Options) spin(bell layout.Doorbell) time.Duration {
+	switch {
+	case o.Wait == WaitSpin || bell == layout.Spin:
+		return ring.SpinForever
+	case o.SpinFor > 0:
+		return o.SpinFor
+	case o.SpinFor < 0, runtime.GOMAXPROCS(0) == 1, runtime.NumCPU() == 1:
+		// With one processor the peer cannot run while we spin.
+		return 0
+	}
+	return DefaultSpin
+}

@@ -1,0 +1,94 @@
+package shmring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// Producer sends messages into a ring. The methods that move messages are those of
+// [ring.Producer]: Send, TrySend, SendBatch, Claim and CloseSend, with their Try and
+// Kind variants. See there for what each returns.
+//
+// The Producer of an SPSC ring is for one goroutine at a time, that of an MPSC ring
+// for any number.
+type Producer struct {
+	*ring.Producer
+	s       *segment
+	linger  *Options
+	closing sync.Once
+	err     error
+}
+
+// OpenProducer attaches a producer to the named ring, which it creates if need be
+// (see Options.Mode). ctx bounds waiting for the ring or for a role, not the life of
+// the handle. Errors: those listed at ErrFull and its neighbours; ErrBusy when the
+// ring has no room for another producer.
+func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, error) {
+	o = o.orDefault()
+	mode := o.Mode
+	if mode == ModeDefault {
+		mode = OpenOrCreate
+	}
+	s, err := open(ctx, name, o, mode)
+	if err != nil {
+		return nil, err
+	}
+	p := &Producer{s: s, linger: o}
+	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) {
+		var err error
+		if p.Producer, err = ring.NewProducer(s.view, cfg); err != nil {
+			return ring.Attachment{}, err
+		}
+		return p.Attachment(), nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.seg.Close())
+	}
+	return p, nil
+}
+
+// Info tells what opening did and found.
+func (p *Producer) Info() Info { return p.s.info }
+
+// Close ends the stream if CloseSend has not (see Options.Linger), wakes and ends
+// calls that are blocked, and detaches. The ring stays. It is safe to call from any
+// goroutine; calls after the first return what that returned. The error tells that
+// the end of the stream could not be sent, because the ring stayed full or is
+// corrupt, or that the system refused something; the handle is closed all the same.
+func (p *Producer) Close() error {
+	p.closing.Do(func() { p.err = p.close() })
+	return p.err
+}
+
+func (p *Producer) close() error {
+	var err error
+	if linger := p.linger.Linger; linger >= 0 && !p.Ended() {
+		if linger == 0 {
+			linger = DefaultLinger
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), linger)
+		if e := p.CloseSend(ctx); e != nil {
+			err = fmt.Errorf("shmring: close: end of stream not sent: %w", e)
+		}
+		cancel()
+	}
+	p.Halt()
+	att := p.Attachment()
+	// Goroutines may still be inside calls that do not wait. They keep the old pages,
+	// which are private by now; the slot is given back through new ones.
+	return errors.Join(err, p.s.seg.CloseWith(func(mem []byte) { leave(mem, p.s.view.Config, att) }))
+}
+
+// leave gives a participant slot back through another mapping of the segment.
+func leave(mem []byte, cfg layout.Config, att ring.Attachment) {
+	view, err := layout.Parse(mem)
+	if err != nil || view.Config != cfg {
+		return // somebody has destroyed the header: there is nothing to give back
+	}
+	ring.Leave(view, att)
+}

@@ -1,0 +1,143 @@
+package ring
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// Claim is room in the ring that waits to be filled: write into Bytes, then Commit.
+// Exactly one of Commit and Abort takes effect, whichever comes first, so
+// "defer c.Abort()" right after the claim is safe. A claim of an MPSC ring holds up
+// every message claimed after it until it is finished: fill it, do not think over it.
+//
+// A Claim is used by one goroutine and must not be copied.
+type Claim struct {
+	_    noCopy
+	p    *Producer // nil when finished
+	data []byte
+	pos  uint64
+	k    uint64
+	kind uint16
+}
+
+// noCopy makes go vet report copies.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// TryClaim claims room for a message of n bytes; a negative n panics. An SPSC producer has at most one open claim, and
+// cannot send while it has one. Errors: those of TrySend.
+func (p *Producer) TryClaim(n int) (Claim, error) {
+	pos, k, err := p.tryClaim(n)
+	if err != nil {
+		return Claim{}, err
+	}
+	return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
+}
+
+func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
+	if n < 0 {
+		panic(fmt.Sprintf("shmring: Claim of %d bytes", n))
+	}
+	if err := p.refuse(n, 0); err != nil {
+		return 0, 0, err
+	}
+	if p.shared {
+		k = p.slotsFor(n)
+		pos, err = p.claimShared(k)
+		return pos, k, err
+	}
+	if !p.enter() {
+		return 0, 0, p.why()
+	}
+	defer p.leave()
+	if k, err = p.claimOwn(n); err == nil {
+		p.open = true
+	}
+	return p.pos, k, err
+}
+
+// Claim is TryClaim that waits for room while the ring is full. Errors: those of
+// Send.
+func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
+	for {
+		pos, k, err := p.tryClaim(n)
+		if err == nil {
+			return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
+		}
+		if err = p.again(ctx, err, "claim", n); err != nil {
+			return Claim{}, err
+		}
+	}
+}
+
+// Bytes is the memory of the message, n bytes of undefined content. It is the
+// caller's to write until Commit or Abort, and not to be touched after.
+func (c *Claim) Bytes() []byte { return c.data }
+
+// SetKind sets the message type, 0 unless set.
+func (c *Claim) SetKind(kind uint16) { c.kind = kind }
+
+// Shorten makes the message n bytes long, for those who learn the length while they
+// write; Bytes is then that long. More than was claimed, less than 0, or a claim that
+// is finished panics.
+func (c *Claim) Shorten(n int) {
+	if c.p == nil || n < 0 || n > len(c.data) {
+		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, len(c.data)))
+	}
+	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
+	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
+		copy(short, c.data)
+	}
+	c.data = short
+}
+
+// Commit publishes the message. It returns ErrClosed when the handle was closed
+// meanwhile (the message may or may not have been sent if that happened during the
+// call), a *CorruptError when a peer tampered with the claim, else nil; nil also
+// when the claim was finished before.
+func (c *Claim) Commit() error {
+	p := c.p
+	if p == nil {
+		return nil
+	}
+	c.p = nil
+	if !p.shared {
+		if !p.enter() {
+			return p.why()
+		}
+		defer p.leave()
+		p.open = false
+	} else if p.halt.Load() != 0 {
+		return p.why()
+	}
+	p.desc[c.pos&p.mask].Meta = layout.PackMeta(uint32(len(c.data)), c.kind, 0)
+	if p.shared {
+		return p.finish(c.pos, c.k, layout.Commit)
+	}
+	p.publishOwn(c.k)
+	return nil
+}
+
+// Abort gives the claim up; the consumer never sees it. After Commit it does
+// nothing.
+func (c *Claim) Abort() {
+	p := c.p
+	if p == nil {
+		return
+	}
+	c.p = nil
+	if p.shared {
+		if p.halt.Load() == 0 {
+			_ = p.finish(c.pos, c.k, layout.Skip) // an error has poisoned the handle and shows at its next call
+		}
+		return
+	}
+	if p.enter() {
+		p.open = false // never published, so never there
+		p.leave()
+	}
+}

@@ -1,0 +1,160 @@
+package ring
+
+import (
+	"github.com/shmring/shmring/layout"
+)
+
+// Consumer is the receiving half of a ring. It is for one goroutine at a time, and
+// that includes the release of its messages; Halt, Stats, Used and the other
+// getters may be called from anywhere.
+//
+// Delivery is at least once: a message is released after it was handled, that is by
+// Release, or by coming back for the next one ([Consumer.Receive],
+// [Consumer.TryReceive]), or by the handler's return ([Consumer.Drain],
+// [Consumer.All]). If the process dies before, the next consumer gets it again.
+// Releases are gathered, so that may be up to 64 messages (fewer on rings under 512
+// slots) and the batches they belong to.
+type Consumer struct {
+	_ [128]byte
+	core
+
+	// Touched by the one goroutine inside enter and leave.
+	pos      uint64 // next record
+	released uint64 // ReadPos as last stored
+	owed     uint64 // handled: what ReadPos may become
+	auto     uint64 // what coming back for the next message releases
+	lazy     uint64 // how much may be owed before it is stored
+	handed   uint64 // messages handed out by Next
+	leased   bool   // the last of them is not released
+
+	batch batch // the record that is being walked
+
+	again     uint64   // records before this position may have been seen by a dead consumer
+	tally     []tally  // by producer, since the last flush
+	uncounted int      // messages in tally
+	finished  []uint32 // by producer: the epoch whose end was seen, 0: none
+	ending    bool     // an end was seen and not yet reported (MPSC)
+	lookEnd   bool     // and nobody looked yet whether it was the last one
+	lost      error    // a producer's death, to be reported behind its last message (SPSC)
+
+	att Attachment
+	_   [128]byte
+}
+
+type tally struct{ messages, bytes uint64 }
+
+// countEvery is how many messages may be missing from the shared counters.
+const countEvery = 4096
+
+// NewConsumer attaches the consumer to a ring. It goes on at ReadPos: behind the
+// last message that was released. The error is a *BusyError when the ring has a live
+// consumer, or a *CorruptError.
+func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
+	c := &Consumer{}
+	c.init(v, cfg)
+	c.single = true
+	c.sleeper = sleeper{
+		sleepWord: &v.Hot.DataBell, sleepBell: cfg.Data,
+		ringWord: &v.Hot.SpaceBell, ringBell: cfg.Space,
+		alone: true,
+	}
+	att, err := c.attach(layout.RoleConsumer)
+	if err != nil {
+		return nil, err
+	}
+	c.att = att
+	c.tally = make([]tally, len(c.members))
+	c.finished = make([]uint32, len(c.members))
+	c.lazy = max(1, min(64, c.slots/8))
+	c.pos = c.hot.ReadPos.Load()
+	c.released, c.owed, c.auto, c.again = c.pos, c.pos, c.pos, c.pos
+	if att.TookOver {
+		c.again += uint64(c.Used())
+	}
+	return c, nil
+}
+
+// Attachment tells what this handle found when it attached.
+func (c *Consumer) Attachment() Attachment { return c.att }
+
+// Halt ends this handle: calls that wait and all later ones return ErrClosed. What was
+// received but not released goes to the next consumer; what [Consumer.Receive]
+// returned last counts as handled. It returns when no call is in progress any more
+// and must not be called from inside one. Only the first Halt reports true.
+func (c *Consumer) Halt() bool {
+	if !c.shut(c.stop) {
+		return false
+	}
+	if !c.leased {
+		c.owed = c.auto
+	}
+	c.settle()
+	c.flush()
+	return true
+}
+
+// Check looks after the dead, as every blocking call does by itself: it passes over
+// the claim of a dead producer that stands at the head of the ring, and finds the
+// death of an SPSC ring's producer. Programs that only use the Try calls call it now
+// and then; it makes a system call or two. Errors: *PeerDeadError, io.EOF, ErrClosed,
+// *CorruptError, and whatever Config.Check returns.
+func (c *Consumer) Check() error {
+	if !c.enter() {
+		return c.why()
+	}
+	defer c.leave()
+	if err := c.upkeep(); err != nil {
+		return err
+	}
+	if c.cfg.Check != nil {
+		return c.cfg.Check()
+	}
+	return nil
+}
+
+// handle notes that everything before end is handled, and stores ReadPos when enough
+// has gathered: one store for many messages.
+func (c *Consumer) handle(end uint64) {
+	if int64(end-c.owed) > 0 {
+		c.owed = end
+	}
+	if c.owed-c.released >= c.lazy {
+		c.settle()
+	}
+}
+
+// settle stores ReadPos if anything is owed.
+func (c *Consumer) settle() {
+	if c.owed == c.released {
+		return
+	}
+	c.released = c.owed
+	c.hot.ReadPos.Store(c.owed)        // S1
+	if c.hot.SpaceBell.Load()&1 != 0 { // B1
+		c.wake()
+	}
+	if c.uncounted >= countEvery {
+		c.flush()
+	}
+}
+
+// flush adds what was received since the last time to the shared counters: to the
+// sender's and, in sum, to our own. Counting here costs producers nothing.
+func (c *Consumer) flush() {
+	if c.uncounted == 0 {
+		return
+	}
+	var sum tally
+	for i, t := range c.tally {
+		if t.messages != 0 {
+			c.members[i].Counters[layout.Messages].Add(t.messages)
+			c.members[i].Counters[layout.Bytes].Add(t.bytes)
+			sum.messages += t.messages
+			sum.bytes += t.bytes
+			c.tally[i] = tally{}
+		}
+	}
+	c.count(layout.Messages, sum.messages)
+	c.count(layout.Bytes, sum.bytes)
+	c.uncounted = 0
+}

@@ -1,0 +1,296 @@
+package ring_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// In these tests a process "dies" by losing its locks with everything else left as it
+// was. Deaths by SIGKILL of real processes are tested in the module's root.
+
+// A dead producer's claim is passed over wherever it stands, and counted; what others
+// committed arrives in order.
+func TestDeadClaims(t *testing.T) {
+	const slots = 16
+	one, four := 10, 4*64 // bytes of a claim of one slot and of four
+	tests := []struct {
+		name string
+		do   func(r *rig, live *producer) (skipped int)
+	}{
+		{"newest, and nobody else writes", func(r *rig, live *producer) int {
+			mustClaim(r.t, r.producer(), one).die()
+			return 1
+		}},
+		{"others commit behind it", func(r *rig, live *producer) int {
+			mustClaim(r.t, r.producer(), four).die()
+			require.NoError(r.t, live.TrySend([]byte("x")))
+			require.NoError(r.t, live.TrySend([]byte("y")))
+			return 1
+		}},
+		{"several, one behind the other", func(r *rig, live *producer) int {
+			a, b, c := r.producer(), r.producer(), r.producer()
+			mustClaim(r.t, a, one)
+			mustClaim(r.t, b, four)
+			mustClaim(r.t, c, one)
+			a.die()
+			b.die()
+			c.die()
+			require.NoError(r.t, live.TrySend([]byte("x")))
+			return 3
+		}},
+		{"several of one process", func(r *rig, live *producer) int {
+			a := r.producer()
+			mustClaim(r.t, a, one)
+			mustClaim(r.t, a, four)
+			require.NoError(r.t, live.TrySend([]byte("x")))
+			mustClaim(r.t, a, one)
+			a.die()
+			return 3
+		}},
+		{"ring is full of it", func(r *rig, live *producer) int {
+			for live.Used() < slots-8 {
+				require.NoError(r.t, live.TrySend([]byte("x")))
+			}
+			mustClaim(r.t, r.producer(), four).die()
+			for live.TrySend([]byte("y")) == nil {
+			}
+			require.Equal(r.t, slots, live.Used())
+			return 1
+		}},
+		{"at the end of the lap", func(r *rig, live *producer) int {
+			end := live.view.Hot.Tail.Load() // only to find the place
+			left := slots - int(layout.Tail(end).Pos(0)%slots)
+			for ; left > 4; left-- {
+				require.NoError(r.t, live.TrySend([]byte("x")))
+			}
+			mustClaim(r.t, r.producer(), left*64).die()
+			return 1
+		}},
+		{"every slot", func(r *rig, live *producer) int {
+			a := r.producer()
+			for range slots {
+				mustClaim(r.t, a, one)
+			}
+			a.die()
+			return slots
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+				for offset := range slots {
+					r := newRig(layout.Config{Slots: slots, SlotSize: 64})
+					r.spin, r.cap = 0, time.Millisecond
+					var skips []ring.Skip
+					r.skip = func(s ring.Skip) { skips = append(skips, s) }
+					live, c := r.producer(), r.consumer()
+					buf := make([]byte, 64)
+					for range offset {
+						require.NoError(t, live.TrySend(nil))
+						_, err := c.TryReceive(buf)
+						require.NoError(t, err)
+					}
+					_, err := c.TryReceive(buf)
+					require.ErrorIs(t, err, ring.ErrEmpty)
+
+					skipped := test.do(r, live)
+					sentinel := []byte("behind all of it")
+					done := make(chan error, 1)
+					go func() { done <- live.Send(soon(t), sentinel) }()
+					for {
+						n, err := c.Receive(soon(t), buf)
+						require.NoError(t, err)
+						if string(buf[:n]) == string(sentinel) {
+							break
+						}
+					}
+					require.NoError(t, <-done)
+					_, err = c.TryReceive(buf)
+					require.ErrorIs(t, err, ring.ErrEmpty)
+					require.Zero(t, c.Used())
+					require.Len(t, skips, skipped)
+					require.EqualValues(t, skipped, c.Stats().Skipped)
+					require.Equal(t, 4711, skips[0].PID)
+				}
+			})
+		})
+	}
+}
+
+func mustClaim(t testing.TB, p *producer, n int) *producer {
+	c, err := p.TryClaim(n)
+	require.NoError(t, err)
+	for i := range c.Bytes() {
+		c.Bytes()[i] = 0xAA
+	}
+	return p
+}
+
+// A live owner's claim is never passed over, however often the consumer looks.
+func TestSlowClaimIsWaitedFor(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		slow, quick, c := r.producer(), r.producer(), r.consumer()
+		claim, err := slow.TryClaim(4)
+		require.NoError(t, err)
+		require.NoError(t, quick.TrySend([]byte("second")))
+		for range 1000 {
+			require.NoError(t, c.Check())
+			_, err := c.TryNext()
+			require.ErrorIs(t, err, ring.ErrEmpty)
+		}
+		copy(claim.Bytes(), "1st!")
+		require.NoError(t, claim.Commit())
+		require.Equal(t, "1st!", string(receiveAny(t, c)))
+		require.Equal(t, "second", string(receiveAny(t, c)))
+		require.Zero(t, c.Stats().Skipped)
+	})
+}
+
+func receiveAny(t *testing.T, c *consumer) []byte {
+	buf := make([]byte, c.MaxMessage())
+	n, err := c.Receive(soon(t), buf)
+	require.NoError(t, err)
+	return buf[:n]
+}
+
+// The slot of a dead producer is not given away while one of its claims is ahead of
+// the consumer: the newcomer would make the claim look alive.
+func TestQuarantine(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64, Participants: 2}) // one producer slot
+		c := r.consumer()
+		mustClaim(t, r.producer(), 1).die()
+
+		_, v, cfg := r.process()
+		_, err := ring.NewProducer(v, cfg)
+		var busy *ring.BusyError
+		require.ErrorAs(t, err, &busy)
+		require.Equal(t, 1, busy.Draining)
+
+		require.NoError(t, c.Check()) // finds the dead claim
+		_, err = c.TryNext()
+		require.ErrorIs(t, err, ring.ErrEmpty) // and has passed it now
+		p := r.producer()
+		require.Equal(t, 1, p.Attachment().Index)
+		require.NoError(t, p.TrySend([]byte("reborn")))
+		require.Equal(t, "reborn", string(receiveAny(t, c)))
+	})
+}
+
+// A producer that is closed with a claim open leaves it behind like a dead one.
+func TestLeaveWithOpenClaim(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, other, c := r.producer(), r.producer(), r.consumer()
+		claim, err := p.TryClaim(4)
+		require.NoError(t, err)
+		require.NoError(t, other.TrySend([]byte("behind")))
+		p.leave()
+		require.ErrorIs(t, claim.Commit(), ring.ErrClosed)
+		require.Equal(t, "behind", string(receiveAny(t, c)))
+	})
+}
+
+// An SPSC producer that died gives ErrPeerDead behind its last message, once, and a
+// successor goes on behind what was committed.
+func TestProducerDeathAndTakeover(t *testing.T) {
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		r.spin, r.cap = 0, time.Millisecond
+		c := r.consumer()
+		for life := range 30 {
+			p := r.producer()
+			require.Equal(t, life > 0 && life%2 == 0, p.Attachment().TookOver, "life %d", life)
+			want := fmt.Sprint("life ", life)
+			require.NoError(t, p.TrySend([]byte(want)))
+			claim, err := p.TryClaim(150)
+			require.NoError(t, err)
+			copy(claim.Bytes(), "never committed")
+			p.die()
+			if life%2 == 1 {
+				// The successor comes before the consumer has noticed.
+				require.Equal(t, want, string(receiveAny(t, c)))
+				continue
+			}
+			require.Equal(t, want, string(receiveAny(t, c)))
+			_, err = c.Receive(soon(t), make([]byte, 1))
+			var dead *ring.PeerDeadError
+			require.ErrorAs(t, err, &dead)
+			require.ErrorIs(t, err, ring.ErrPeerDead)
+			require.Equal(t, 4711, dead.PID)
+			_, err = c.TryReceive(nil)
+			require.ErrorIs(t, err, ring.ErrEmpty, "told once")
+		}
+	})
+}
+
+// The consumer's successor goes on behind what was released, and is told which
+// messages may have been seen.
+func TestConsumerTakeover(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dies := range []bool{true, false} {
+			r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+			p, c := r.producer(), r.consumer()
+			for i := range 10 {
+				require.NoError(t, p.TrySend([]byte{byte(i)}))
+			}
+			var out []ring.Message
+			for range 6 {
+				m, err := c.TryNext()
+				require.NoError(t, err)
+				require.False(t, m.Redelivered())
+				out = append(out, m)
+			}
+			out[3].Release()
+			if dies {
+				c.die()
+			} else {
+				c.leave()
+			}
+			require.NoError(t, p.TrySend([]byte{10}))
+			c = r.consumer()
+			require.Equal(t, dies, c.Attachment().TookOver)
+			require.NoError(t, p.TrySend([]byte{11}))
+			for i := 4; i < 12; i++ {
+				m, err := c.TryNext()
+				require.NoError(t, err)
+				require.Equal(t, []byte{byte(i)}, m.Bytes())
+				require.Equal(t, dies && i <= 10, m.Redelivered(), "message %d", i)
+				m.Release()
+			}
+		}
+	})
+}
+
+// What Receive returned counts as handled when the caller comes back, or closes.
+func TestReceiveReleasesOnReturn(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dies := range []bool{true, false} {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64}) // so small that nothing is gathered
+			p, c := r.producer(), r.consumer()
+			for i := range 4 {
+				require.NoError(t, p.TrySend([]byte{byte(i)}))
+			}
+			buf := make([]byte, 1)
+			for range 2 {
+				_, err := c.TryReceive(buf)
+				require.NoError(t, err)
+			}
+			next := byte(2)
+			if dies {
+				c.die()
+				next = 1
+			} else {
+				c.leave()
+			}
+			require.Equal(t, []byte{next}, receiveAny(t, r.consumer()))
+		}
+	})
+}

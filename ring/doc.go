@@ -1,0 +1,58 @@
+// Package ring moves messages through the bytes of a segment: [Producer] and
+// [Consumer] over a [layout.View]. It knows no files and no operating system; what
+// it needs of them comes in as two small interfaces, [Locks] (who lives?) and
+// [Bell] (sleep, wake). So the same code runs over heap memory, where the race
+// detector can see it, and over a mapping, where it cannot.
+//
+// # Who owns which bytes
+//
+// A position counts slots since the segment's first; slot = position mod C.
+//
+//	[ReadPos, WritePos)      committed, skipped or claimed records. A claimed one belongs to
+//	                         its owner until it commits; a committed one to the consumer.
+//	[WritePos, ReadPos+C)    free. For SPSC it belongs to the producer; for MPSC a CAS of
+//	                         Tail takes some of it.
+//
+// SPSC has no shared WritePos: it is the first position whose descriptor does not
+// carry the lap of that position, which a producer that takes over finds by walking
+// from ReadPos. For MPSC it is the position in Tail.
+//
+// # Edges
+//
+// Every store that hands bytes over, and the load it pairs with, carry the same label.
+//
+//	D1 → D2  Ctl commits            → consumer loads Ctl            the record's Meta and payload are readable
+//	S1 → S2  consumer stores ReadPos → producer loads ReadPos       the consumer has done with those slots
+//	H1 → H2  Ctl names the previous claim, then Tail moves → Tail seen moved, Ctl loaded again    no claim is ever anonymous
+//	B1 → B2  record published, then bell loaded ‖ bell announced, then ring looked at again       one of the two sees the other
+//	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock       a dead owner writes no more
+//
+// All shared words go through sync/atomic, whose operations are sequentially
+// consistent; D, S, H and L need only release and acquire, B needs the full barrier
+// that Go's Store (XCHG on amd64) and CompareAndSwap are. Payload, Meta and Inline
+// are plain memory: between claim and D1 only the owner touches them, after D2 only
+// the consumer, after S2 again only an owner.
+//
+// The Go memory model speaks of the goroutines of one program. Between processes
+// this package leans on what the compiler emits for sync/atomic on amd64 and arm64
+// and on both sides mapping the same pages.
+//
+// # The claim of many producers
+//
+// Tail names the newest claim: where it ends, how long it is, whose it is. It moves
+// only by CAS, and nobody may move it before the claim it names is on record in that
+// claim's descriptor (committed, skipped, or BUSY written by whoever wants to move
+// Tail on: helping). So of all claims at most one, the newest, is not on record, and
+// Tail is its record. A producer killed at any instruction leaves a claim that names
+// it; the consumer skips that claim once the kernel has dropped the owner's lock and
+// never before.
+//
+// # What a peer can do to us
+//
+// A process that maps the segment can write any word at any time. Geometry and own
+// positions are private copies; every other word is loaded once, checked, and used
+// from the copy; loops are bounded. A word no honest peer can have written poisons
+// the handle: this and every later call returns a [*CorruptError]. Payload can
+// change under a reader's eyes: [Consumer.TryReceive] copies, [Message.Bytes] does
+// not.
+package ring

@@ -1,0 +1,19 @@
+//go:build !race
+
+package ring
+
+import "sync/atomic"
+
+// flag is written by one goroutine with plain stores, which cost nothing, and read
+// by another after a stop of the world; see gate.
+type flag struct{ v uint32 }
+
+func (f *flag) set(on bool) {
+	if on {
+		f.v = 1
+	} else {
+		f.v = 0
+	}
+}
+
+func (f *flag) get() bool { return atomic.LoadUint32(&f.v) != 0 }

@@ -1,0 +1,171 @@
+package ring
+
+import (
+	"fmt"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// Attachment tells what a handle found when it took its participant slot.
+type Attachment struct {
+	Index    int    // participant slot
+	Epoch    uint32 // how often this slot has been taken, this time included
+	TookOver bool   // the slot's former owner had died without leaving
+}
+
+// attach takes a participant slot for a role: first its lock, then, under the lock,
+// its state.
+func (c *core) attach(role layout.Role) (Attachment, error) {
+	if role == layout.RoleConsumer {
+		return c.attachAt(layout.ConsumerIndex, role)
+	}
+	var busy BusyError
+	for i := 1; i < len(c.members); i++ {
+		a, err := c.attachAt(i, role)
+		if err == nil {
+			return a, nil
+		}
+		b, ok := err.(*BusyError)
+		if !ok {
+			return a, err
+		}
+		busy = BusyError{Role: role, PID: b.PID, Slots: len(c.members) - 1, Draining: busy.Draining + b.Draining}
+	}
+	return Attachment{}, &busy
+}
+
+func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
+	m := &c.members[i]
+	busy := &BusyError{Role: role, PID: int(m.PID.Load()), Slots: 1}
+	ok, err := c.cfg.Locks.TryLock(i)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
+	}
+	if !ok {
+		return Attachment{}, busy
+	}
+	// The lock is ours: whoever had this slot writes no more (L2), and no recoverer or
+	// other newcomer touches its state.
+	state := layout.ParticipantState(m.State.Load())
+	died := state == layout.Used
+	if died {
+		c.bury(m)
+	}
+	if c.quarantined(role, m) {
+		if err := c.cfg.Locks.Unlock(i); err != nil {
+			return Attachment{}, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
+		}
+		busy.Draining = 1
+		return Attachment{}, busy
+	}
+	epoch := m.Epoch.Add(1)
+	m.Role.Store(uint32(role))
+	m.PID.Store(c.cfg.Who.PID)
+	m.Started.Store(c.cfg.Who.Started)
+	m.BootID.Store(c.cfg.Who.BootID)
+	m.PIDNamespace.Store(c.cfg.Who.PIDNamespace)
+	m.State.Store(uint32(layout.Used))
+	c.me = uint8(i)
+	c.epoch = epoch
+	c.base = c.counters(i)
+	return Attachment{Index: i, Epoch: epoch, TookOver: died}, nil
+}
+
+// quarantined tells whether records claimed by the slot's former owner may still be
+// ahead of the consumer. Given to a newcomer now, the slot would make them look
+// alive, and the consumer would wait for ever for claims that nobody will finish.
+// Only claims of an MPSC ring name their owner before they are finished.
+func (c *core) quarantined(role layout.Role, m *layout.Participant) bool {
+	return role == layout.RoleProducer && c.shared &&
+		layout.ParticipantState(m.State.Load()) != layout.Free &&
+		int64(c.hot.ReadPos.Load()-m.DrainPos.Load()) < 0
+}
+
+// bury marks a participant as gone. The caller holds its lock, or is itself the
+// participant and can make no more claims.
+func (c *core) bury(m *layout.Participant) {
+	read := c.hot.ReadPos.Load()
+	m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
+	m.State.Store(uint32(layout.Draining))
+}
+
+// dead tells whether a participant can never again write to the ring, and makes sure
+// of it: taking the lock, not only asking for it, is what keeps two recoverers and a
+// newcomer apart. i is not this handle's own index.
+func (c *core) dead(i int) (bool, error) {
+	m := &c.members[i]
+	switch layout.ParticipantState(m.State.Load()) {
+	case layout.Draining:
+		return true, nil
+	case layout.Used, layout.Free:
+		// Free may be a newcomer between its lock and its state.
+	default:
+		return false, &CorruptError{"participant state", uint64(i), uint64(m.State.Load())}
+	}
+	ok, err := c.cfg.Locks.TryLock(i)
+	if err != nil {
+		return false, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
+	}
+	if !ok {
+		return false, nil
+	}
+	if layout.ParticipantState(m.State.Load()) == layout.Used {
+		c.bury(m)
+		c.count(layout.Deaths, 1)
+	}
+	if err := c.cfg.Locks.Unlock(i); err != nil {
+		return false, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
+	}
+	return true, nil
+}
+
+// Leave gives back the participant slot of a halted handle. v is a view of the same
+// segment through memory that no call of that handle can reach, because a call that
+// was under way when it was halted may still be running: whatever that call claimed
+// and did not finish is left behind as claimed by a participant that is gone, which
+// the consumer passes over. Leave is the last thing a handle does before its lock
+// goes.
+func Leave(v *layout.View, a Attachment) {
+	var c core
+	c.init(v, Config{})
+	m := &c.members[a.Index]
+	c.bury(m)
+	if !c.quarantined(layout.Role(m.Role.Load()), m) {
+		m.State.Store(uint32(layout.Free))
+	}
+}
+
+// Stats are the counters of one participant.
+type Stats struct {
+	Messages uint64 `json:"messages"` // delivered; of a producer: of those it sent
+	Bytes    uint64 `json:"bytes"`    // likewise, payload
+	Full     uint64 `json:"full"`     // sends that met a full ring
+	Dropped  uint64 `json:"dropped"`  // messages given up because the ring was full
+	Sleeps   uint64 `json:"sleeps"`   // times it slept in the kernel
+	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
+	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
+	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended though there was something to do
+	Skipped  uint64 `json:"skipped"`  // claims of dead producers passed over
+	Deaths   uint64 `json:"deaths"`   // dead producers found
+}
+
+func (c *core) counters(i int) Stats {
+	n := func(w layout.Counter) uint64 { return c.members[i].Counters[w].Load() }
+	return Stats{
+		Messages: n(layout.Messages), Bytes: n(layout.Bytes), Full: n(layout.Full), Dropped: n(layout.Dropped),
+		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), Spurious: n(layout.Spurious), Rescues: n(layout.Rescues),
+		Skipped: n(layout.Skipped), Deaths: n(layout.Deaths),
+	}
+}
+
+// Stats returns what this handle has counted so far. Any goroutine may ask while the
+// handle is open. Messages and Bytes are written by the consumer, now and then:
+// before it sleeps, when it closes, and every few thousand messages.
+func (c *core) Stats() Stats {
+	s, b := c.counters(int(c.me)), c.base
+	return Stats{
+		s.Messages - b.Messages, s.Bytes - b.Bytes, s.Full - b.Full, s.Dropped - b.Dropped,
+		s.Sleeps - b.Sleeps, s.Wakes - b.Wakes, s.Spurious - b.Spurious, s.Rescues - b.Rescues,
+		s.Skipped - b.Skipped, s.Deaths - b.Deaths,
+	}
+}

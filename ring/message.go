@@ -1,0 +1,75 @@
+package ring
+
+import (
+	"cmp"
+	"fmt"
+)
+
+// Position names one message of a ring for ever: the slot at which its record begins,
+// counted from the segment's first, and its place in that record (0 unless it was
+// sent in a batch). Positions grow in the order of delivery and are the same when a
+// message is delivered again, so a sink that stores the last one together with its
+// effect can tell what it has seen.
+type Position struct {
+	Record uint64
+	Index  uint32
+}
+
+// Compare orders positions of one ring: -1, 0 or +1.
+func (p Position) Compare(q Position) int {
+	if c := cmp.Compare(int64(p.Record-q.Record), 0); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.Index, q.Index)
+}
+
+func (p Position) String() string { return fmt.Sprintf("%d.%d", p.Record, p.Index) }
+
+// Message is one message in place. It is a small value; what it refers to belongs to
+// it until Release.
+type Message struct {
+	c     *Consumer // nil: released by whoever handed it out
+	data  []byte
+	start uint64
+	end   uint64 // what may be released with it
+	id    uint64 // which Next it came from
+	index uint32
+	kind  uint16
+	from  uint8
+	again bool
+	inner bool // of a batch, and not its last
+}
+
+// Bytes is the message in the ring's own memory, without a copy. It is valid until
+// the message, or a later one, is released, or the handle is closed. A peer that
+// breaks the rules can change it meanwhile: read each byte at most once where that
+// matters, or use Receive. Writing to it is the caller's bug.
+func (m Message) Bytes() []byte { return m.data }
+
+// Len is the length in bytes.
+func (m Message) Len() int { return len(m.data) }
+
+// Kind is the type given by the sender, 0 unless set.
+func (m Message) Kind() uint16 { return m.kind }
+
+// Producer is the participant slot of the sender: the same for all messages of one
+// producer, until that producer has left and another has taken its place.
+func (m Message) Producer() int { return int(m.from) }
+
+// Position names the message.
+func (m Message) Position() Position { return Position{m.start, m.index} }
+
+// Redelivered reports that a former consumer died while this message was in the ring
+// and may have handled it already.
+func (m Message) Redelivered() bool { return m.again }
+
+// Release says that this message, and every one handed out before it, has been
+// handled: their memory goes back to the producers, and no later consumer sees them
+// again. A message of a batch is released with the last one of its batch. The
+// consumer's goroutine calls it; releasing twice does nothing, and neither does
+// releasing what Drain or All handed out.
+func (m Message) Release() {
+	if m.c != nil {
+		m.c.release(m)
+	}
+}

@@ -1,0 +1,178 @@
+package ring
+
+import (
+	"encoding/binary"
+	"io"
+	"sync/atomic"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// batch is a record of several messages that is being walked.
+type batch struct {
+	rest  []byte // entries not yet taken; nil: no batch
+	start uint64
+	end   uint64
+	index uint32 // of the next entry
+	from  uint8
+}
+
+// peek finds the next message without taking it. On the way it passes over records
+// that hold nothing for the user. Errors: ErrEmpty, io.EOF, *PeerDeadError,
+// *CorruptError.
+func (c *Consumer) peek(m *Message) error {
+	if c.batch.rest != nil {
+		return c.peekEntry(m)
+	}
+	for range c.slots + 1 { // a peer that keeps feeding us skips cannot keep us longer
+		h := c.pos
+		i := h & c.mask
+		d := &c.desc[i]
+		v := layout.Ctl(d.Ctl.Load()) // D2
+		if !v.Done(layout.LapOf(h, c.shift)) {
+			return c.nothing()
+		}
+		k := v.Slots()
+		if k == 0 || i+k > c.slots {
+			return c.corrupt("record length in slots", h, k)
+		}
+		if v.State() == layout.Skip {
+			c.pass(k)
+			continue
+		}
+		length, kind, flags := layout.UnpackMeta(atomic.LoadUint64(&d.Meta)) // once: a peer may rewrite it
+		n := uint64(length)
+		if n > max(layout.InlineSize, k*c.slotSize) || n > uint64(c.maxMsg) && flags == 0 {
+			return c.corrupt("record length", h, n)
+		}
+		from := v.Owner()
+		if from == layout.ConsumerIndex || int(from) >= len(c.members) {
+			return c.corrupt("record owner", h, uint64(from))
+		}
+		data := c.bytes(h, int(n))
+		switch flags {
+		case 0:
+			*m = Message{c: c, data: data, start: h, end: h + k, kind: kind, from: from, again: c.seenBefore(h)}
+			return nil
+		case layout.FlagBatch:
+			if n == 0 {
+				return c.corrupt("batch length", h, n)
+			}
+			c.batch = batch{rest: data, start: h, end: h + k, from: from}
+			return c.peekEntry(m)
+		case layout.FlagEnd:
+			if err := c.end(k, from, data); err != nil {
+				return err
+			}
+		default:
+			return c.corrupt("record flags", h, uint64(flags))
+		}
+	}
+	return ErrEmpty
+}
+
+// peekEntry is peek inside a batch.
+func (c *Consumer) peekEntry(m *Message) error {
+	b := &c.batch
+	if len(b.rest) < layout.EntryHeader {
+		return c.corrupt("batch: bytes left for an entry", b.start, uint64(len(b.rest)))
+	}
+	length, kind, _ := layout.UnpackMeta(binary.NativeEndian.Uint64(b.rest))
+	n := uint64(length)
+	if n > uint64(len(b.rest)-layout.EntryHeader) || n > uint64(c.maxMsg) {
+		return c.corrupt("batch: entry length", b.start, n)
+	}
+	*m = Message{
+		c: c, data: b.rest[layout.EntryHeader:][:n:n], start: b.start, end: b.end, index: b.index,
+		kind: kind, from: b.from, again: c.seenBefore(b.start), inner: entrySize(int(n)) < len(b.rest),
+	}
+	if m.inner {
+		m.end = b.start // its record goes with the last of the batch
+	}
+	return nil
+}
+
+// take moves behind the message that peek found.
+func (c *Consumer) take(m *Message) {
+	t := &c.tally[m.from]
+	t.messages++
+	t.bytes += uint64(len(m.data))
+	c.uncounted++
+	if m.inner {
+		c.batch.rest = c.batch.rest[entrySize(len(m.data)):]
+		c.batch.index++
+		return
+	}
+	c.batch.rest = nil
+	c.pos = m.end
+}
+
+// pass moves over a record that holds nothing for the user. If all before it is
+// handled, so is it.
+func (c *Consumer) pass(k uint64) {
+	if c.owed == c.pos {
+		c.owed += k
+		c.auto = c.owed
+	}
+	c.pos += k
+}
+
+// seenBefore tells whether a consumer that died may have handled the record.
+func (c *Consumer) seenBefore(pos uint64) bool { return c.again-pos-1 < c.slots }
+
+// end passes over the end of one producer's stream. For SPSC it is the end of the
+// stream. For MPSC others may still send: the ring is asked when it is empty.
+func (c *Consumer) end(k uint64, from uint8, data []byte) error {
+	if len(data) != 4 {
+		return c.corrupt("end of stream: length", c.pos, uint64(len(data)))
+	}
+	c.finished[from] = binary.NativeEndian.Uint32(data)
+	c.pass(k)
+	if !c.shared {
+		return io.EOF
+	}
+	c.ending, c.lookEnd = true, true
+	return nil
+}
+
+// nothing is what peek returns when no finished record is next.
+func (c *Consumer) nothing() error {
+	if err := c.lost; err != nil {
+		c.lost = nil
+		return err
+	}
+	if c.lookEnd {
+		c.lookEnd = false
+		return c.judgeEnd()
+	}
+	return ErrEmpty
+}
+
+// judgeEnd returns io.EOF when every producer has ended its stream, left or died, and
+// nothing is on its way; else ErrEmpty. The producers are looked at before Tail: one
+// that attached, sent and left in between has moved Tail.
+func (c *Consumer) judgeEnd() error {
+	for i := range c.members {
+		if i == layout.ConsumerIndex || !c.streaming(i) {
+			continue
+		}
+		gone, err := c.dead(i)
+		if err != nil {
+			return c.poison(err, c.stop)
+		}
+		if !gone {
+			return ErrEmpty
+		}
+	}
+	if layout.Tail(c.hot.Tail.Load()).Pos(c.pos) != c.pos {
+		return ErrEmpty
+	}
+	c.ending = false
+	return io.EOF
+}
+
+// streaming tells whether a participant has attached and not ended its stream.
+func (c *Consumer) streaming(i int) bool {
+	m := &c.members[i]
+	return layout.ParticipantState(m.State.Load()) == layout.Used && m.Epoch.Load() != c.finished[i]
+}

@@ -1,0 +1,68 @@
+package ring
+
+import "github.com/shmring/shmring/layout"
+
+// The claim of an SPSC producer: everything from its position to ReadPos+C is its
+// own, so claiming is arithmetic on private words and nothing is shared until D1.
+
+// claimOwn makes sure that a record of n bytes fits at p.pos, behind padding if need
+// be, and returns its length in slots. The caller is inside enter.
+func (p *Producer) claimOwn(n int) (k uint64, err error) {
+	if n <= p.oneSlot && p.pos-p.readSeen.Load() < p.slots && !p.open {
+		return 1, nil
+	}
+	return p.roomOwn(n)
+}
+
+func (p *Producer) roomOwn(n int) (uint64, error) {
+	if p.open {
+		p.misuse("send or claim")
+	}
+	k := p.slotsFor(n)
+	for {
+		need, pad := p.room(p.pos, k)
+		if p.pos+need-p.readSeen.Load() > p.slots {
+			read := p.hot.ReadPos.Load() // S2
+			if p.pos-read > p.slots {
+				return 0, p.corrupt("ReadPos", p.pos, read)
+			}
+			p.readSeen.Store(read)
+			if p.pos+need-read > p.slots {
+				return 0, ErrFull
+			}
+		}
+		if !pad {
+			p.renew(p.pos, k)
+			return k, nil
+		}
+		p.renew(p.pos, need)
+		p.store(need, layout.Skip)
+	}
+}
+
+// publishOwn hands the record at p.pos to the consumer.
+func (p *Producer) publishOwn(k uint64) {
+	p.store(k, layout.Commit)
+	if p.hot.DataBell.Load()&1 != 0 { // B1
+		p.wake()
+	}
+}
+
+func (p *Producer) store(k uint64, s layout.State) {
+	pos := p.pos
+	p.pos = pos + k
+	p.desc[pos&p.mask].Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos, p.shift), k, p.me, s))) // D1
+}
+
+// renew rewrites the descriptors inside a claim of several slots once in 2^32 laps.
+// Otherwise one that is never the first of a record could keep its word until the lap
+// counter comes around to it.
+func (p *Producer) renew(pos, k uint64) {
+	lap := layout.LapOf(pos, p.shift)
+	if k == 1 || lap&(1<<layout.RenewBits-1) != 0 {
+		return
+	}
+	for i := uint64(1); i < k; i++ {
+		p.desc[(pos+i)&p.mask].Ctl.Store(uint64(layout.PackCtl(lap, 0, p.me, layout.None)))
+	}
+}

@@ -1,0 +1,235 @@
+package ring
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// Producer is the sending half of a ring.
+//
+// For a ring of kind SPSC it is for one goroutine at a time; for MPSC any number of
+// goroutines may use one Producer, except that each [Claim] belongs to the goroutine
+// that made it. Messages of one goroutine arrive in the order in which its calls
+// returned; of several, in the order of their claims.
+type Producer struct {
+	_ [128]byte // a handle written at every message shares no line with its neighbour
+	core
+
+	// SPSC only, touched by the one goroutine inside enter and leave.
+	pos  uint64 // next position
+	open bool   // a Claim is neither committed nor aborted
+
+	// A true ReadPos of some time ago. Reloaded only when the ring looks full, so that
+	// the consumer's line stays where it is.
+	readSeen atomic.Uint64
+	ended    atomic.Bool
+	att      Attachment
+	_        [128]byte
+}
+
+// NewProducer attaches a producer to a ring. Where the former producer of an SPSC
+// ring died, it goes on behind the last message that one had committed. The error is
+// a *BusyError when there is no room for another producer, or a *CorruptError.
+func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
+	p := &Producer{}
+	p.init(v, cfg)
+	p.single = !p.shared
+	p.sleeper = sleeper{
+		sleepWord: &v.Hot.SpaceBell, sleepBell: cfg.Space,
+		ringWord: &v.Hot.DataBell, ringBell: cfg.Data,
+		alone: !p.shared,
+	}
+	att, err := p.attach(layout.RoleProducer)
+	if err != nil {
+		return nil, err
+	}
+	p.att = att
+	read := p.hot.ReadPos.Load() // S2
+	p.readSeen.Store(read)
+	if !p.shared {
+		if p.pos, err = p.walk(read); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Attachment tells what this handle found when it attached.
+func (p *Producer) Attachment() Attachment { return p.att }
+
+// TrySend sends a copy of msg, which may be empty. It never blocks, never allocates
+// and makes no system call unless the consumer has to be woken. Errors: ErrFull,
+// *SizeError, ErrClosed, ErrEnded, ErrContended, *CorruptError.
+func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0, 0) }
+
+// TrySendKind is TrySend with a message type of the user's own.
+func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind, 0) }
+
+func (p *Producer) trySend(msg []byte, kind, flags uint16) error {
+	if len(msg) > p.maxMsg || p.ended.Load() {
+		if err := p.refuse(len(msg), flags); err != nil {
+			return err
+		}
+	}
+	if p.shared {
+		return p.trySendShared(msg, kind, flags)
+	}
+	if !p.enter() {
+		return p.why()
+	}
+	k, err := p.claimOwn(len(msg))
+	if err == nil {
+		p.fill(p.pos, msg, kind, flags)
+		p.publishOwn(k)
+	}
+	p.leave()
+	return err
+}
+
+// refuse tells why a message of n bytes cannot be sent at all.
+func (p *Producer) refuse(n int, flags uint16) error {
+	switch {
+	case n > p.maxMsg && flags == 0:
+		return &SizeError{n, p.maxMsg}
+	case p.ended.Load() && flags&layout.FlagEnd == 0:
+		return ErrEnded
+	}
+	return nil
+}
+
+func (p *Producer) trySendShared(msg []byte, kind, flags uint16) error {
+	k := p.slotsFor(len(msg))
+	pos, err := p.claimShared(k)
+	if err != nil {
+		return err
+	}
+	p.fill(pos, msg, kind, flags)
+	return p.finish(pos, k, layout.Commit)
+}
+
+// fill writes a record into slots that this producer has claimed. All of it is plain
+// memory: nobody else touches it before D1.
+func (p *Producer) fill(pos uint64, msg []byte, kind, flags uint16) {
+	copy(p.bytes(pos, len(msg)), msg)
+	p.desc[pos&p.mask].Meta = layout.PackMeta(uint32(len(msg)), kind, flags)
+}
+
+// Send sends a copy of msg and waits for room while the ring is full, until ctx ends
+// the wait. Errors: those of TrySend other than ErrFull, a *ContextError, and
+// whatever Config.Check returns. After ErrClosed from a Close during the call, and
+// only then, it is unknown whether the message was sent.
+func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0, 0) }
+
+// SendKind is Send with a message type of the user's own.
+func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
+	return p.send(ctx, msg, kind, 0)
+}
+
+func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) error {
+	for {
+		err := p.trySend(msg, kind, flags)
+		if err == nil {
+			return nil
+		}
+		if err = p.again(ctx, err, "send", len(msg)); err != nil {
+			return err
+		}
+	}
+}
+
+// again turns a refusal into nil once it makes sense to try again: when there is
+// room for a record of n bytes, or at once after lost races.
+func (p *Producer) again(ctx context.Context, refusal error, op string, n int) error {
+	switch refusal {
+	case ErrFull:
+		return p.awaitRoom(ctx, op, n)
+	case ErrContended:
+		if ctx.Err() != nil {
+			return contextError(op, ctx)
+		}
+		return nil
+	}
+	return refusal
+}
+
+// awaitRoom waits until a record of n bytes, or the padding before it, would fit.
+func (p *Producer) awaitRoom(ctx context.Context, op string, n int) error {
+	p.count(layout.Full, 1)
+	if p.single {
+		if !p.enter() {
+			return p.why()
+		}
+		defer p.leave()
+	}
+	k := p.slotsFor(n)
+	return p.await(ctx, op, func() bool { return p.fits(k) }, func() {}, p.checkRoom)
+}
+
+// checkRoom is the upkeep of a producer that waits: it finds a ReadPos or a Tail that
+// no correct peer can have written, which would keep it waiting for ever.
+func (p *Producer) checkRoom() error {
+	if !p.shared {
+		return nil // claimOwn checks ReadPos whenever it loads it
+	}
+	before := p.hot.Tail.Load()
+	read := p.hot.ReadPos.Load()
+	if p.hot.Tail.Load() != before {
+		return nil // ReadPos belongs to no single Tail
+	}
+	if used := layout.Tail(before).Pos(read) - read; used > p.slots {
+		return p.corrupt("distance from ReadPos to Tail", read, used)
+	}
+	return nil
+}
+
+// fits loads Tail and ReadPos afresh; see roomOwn and claimShared for the order.
+func (p *Producer) fits(k uint64) bool {
+	read := p.hot.ReadPos.Load() // S2
+	pos := p.pos
+	if p.shared {
+		pos = layout.Tail(p.hot.Tail.Load()).Pos(read)
+	}
+	need, _ := p.room(pos, k)
+	return pos+need-read <= p.slots
+}
+
+// Drop records that the caller gave up n messages because the ring was full.
+func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
+
+// CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
+// (MPSC: behind the last message of the last producer). It waits for room like Send.
+// Later sends return ErrEnded; a second CloseSend does nothing.
+func (p *Producer) CloseSend(ctx context.Context) error {
+	if !p.ended.CompareAndSwap(false, true) {
+		return nil
+	}
+	var epoch [4]byte
+	binary.NativeEndian.PutUint32(epoch[:], p.epoch)
+	if err := p.send(ctx, epoch[:], 0, layout.FlagEnd); err != nil {
+		p.ended.Store(false)
+		return err
+	}
+	return nil
+}
+
+// Ended reports whether CloseSend has succeeded.
+func (p *Producer) Ended() bool { return p.ended.Load() }
+
+// Halt ends this handle: calls that wait and all later ones return ErrClosed. It
+// returns when no call is in progress that could still wait; the calls of other
+// goroutines that do not wait may still be running (see gate). Only the first Halt
+// reports true.
+func (p *Producer) Halt() bool { return p.shut(p.stop) }
+
+// corrupt poisons the handle.
+func (c *core) corrupt(field string, pos, got uint64) error {
+	return c.poison(&CorruptError{field, pos, got}, c.stop)
+}
+
+func (p *Producer) misuse(what string) {
+	panic(fmt.Sprintf("shmring: %s while a Claim of this producer is open", what))
+}

@@ -1,0 +1,198 @@
+package ring
+
+import (
+	"context"
+	"io"
+	"iter"
+)
+
+// TryReceive copies the next message into buf and returns its length. Where buf is
+// too short it returns the length needed and io.ErrShortBuffer, and the message stays
+// next. Coming back for another releases the ones before. It never blocks, never
+// allocates and makes no system call except to wake a producer that waits for room
+// and to judge whether the end of one stream was the last; it does not look after the
+// dead, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later
+// call waits for another), *PeerDeadError, ErrClosed, *CorruptError.
+func (c *Consumer) TryReceive(buf []byte) (int, error) {
+	if !c.enter() {
+		return 0, c.why()
+	}
+	n, err := c.receive(buf)
+	if err != nil {
+		c.settle()
+	}
+	c.leave()
+	return n, err
+}
+
+// Receive is TryReceive that waits while the ring is empty, until ctx ends the wait.
+// Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
+// Config.Check returns.
+func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
+	if !c.enter() {
+		return 0, c.why()
+	}
+	for {
+		n, err := c.receive(buf)
+		if err == ErrEmpty {
+			if err = c.awaitData(ctx); err == nil {
+				continue
+			}
+		}
+		c.leave()
+		return n, err
+	}
+}
+
+func (c *Consumer) receive(buf []byte) (int, error) {
+	if !c.leased {
+		c.handle(c.auto)
+	}
+	var m Message
+	if err := c.peek(&m); err != nil {
+		return 0, err
+	}
+	if len(m.data) > len(buf) {
+		return len(m.data), io.ErrShortBuffer
+	}
+	n := copy(buf, m.data)
+	c.take(&m)
+	c.auto = m.end
+	return n, nil
+}
+
+// TryNext returns the next message in place. Several may be out at once; they are
+// released in order, see [Message.Release]. Do not call Receive while one is out: it
+// would count as released when that comes back. Errors: those of TryReceive.
+func (c *Consumer) TryNext() (Message, error) {
+	if !c.enter() {
+		return Message{}, c.why()
+	}
+	var m Message
+	err := c.lease(&m)
+	if err != nil {
+		c.settle()
+	}
+	c.leave()
+	return m, err
+}
+
+// Next is TryNext that waits while the ring is empty. Errors: those of Receive.
+func (c *Consumer) Next(ctx context.Context) (Message, error) {
+	if !c.enter() {
+		return Message{}, c.why()
+	}
+	for {
+		var m Message
+		err := c.lease(&m)
+		if err == ErrEmpty {
+			if err = c.awaitData(ctx); err == nil {
+				continue
+			}
+		}
+		c.leave()
+		return m, err
+	}
+}
+
+func (c *Consumer) lease(m *Message) error {
+	if !c.leased {
+		c.handle(c.auto)
+	}
+	if err := c.peek(m); err != nil {
+		*m = Message{}
+		return err
+	}
+	c.take(m)
+	c.handed++
+	c.leased = true
+	m.id = c.handed
+	return nil
+}
+
+func (c *Consumer) release(m Message) {
+	if !c.enter() {
+		return // closed: the next consumer gets it again
+	}
+	end := m.end
+	if m.id == c.handed {
+		c.leased = false
+		end = c.pos // with it goes what was passed over behind it
+	}
+	c.handle(end)
+	c.auto = c.owed
+	c.leave()
+}
+
+// Drain handles what is there: it waits for one message, then calls f for it and for
+// those behind it that are there already, at most max of them (max ≤ 0: as many as
+// the ring has slots). A message is released when f returns nil, many of them with
+// one store, which makes this the fastest way to receive. When f returns an error,
+// Drain returns it and that message stays next. n is how many were handled; it can be
+// above 0 together with an error. f may Halt the handle and calls nothing else of it;
+// the message is valid until f returns. Errors: those of Receive, and those of f.
+func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
+	if max <= 0 {
+		max = int(c.slots)
+	}
+	if !c.enter() {
+		return 0, c.why()
+	}
+	for n < max {
+		if !c.leased {
+			c.handle(c.auto)
+		}
+		var m Message
+		if err := c.peek(&m); err != nil {
+			if err == ErrEmpty && n > 0 {
+				break
+			}
+			if err == ErrEmpty {
+				if err = c.awaitData(ctx); err == nil {
+					continue
+				}
+			}
+			c.leave()
+			return n, err
+		}
+		m.c = nil
+		c.leave()
+		if err := f(m); err != nil {
+			return n, err
+		}
+		if !c.enter() {
+			return n, c.why()
+		}
+		c.take(&m)
+		c.auto = m.end
+		n++
+	}
+	if !c.leased {
+		c.handle(c.auto)
+	}
+	c.leave()
+	return n, nil
+}
+
+// All returns a single-use iterator over messages in place. Each is valid for its
+// round of the loop and released when that ends, by break too. It waits like Next. It
+// ends silently at io.EOF, and after yielding any other error once.
+func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := c.Next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(Message{}, err)
+				return
+			}
+			more := yield(m, nil)
+			m.Release()
+			if !more {
+				return
+			}
+		}
+	}
+}

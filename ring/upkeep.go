@@ -1,0 +1,119 @@
+package ring
+
+import (
+	"context"
+	"time"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// stalledCap bounds sleeps while an unfinished claim is next: its owner may die, and
+// nobody rings for that.
+const stalledCap = time.Millisecond
+
+func (c *Consumer) awaitData(ctx context.Context) error {
+	return c.await(ctx, "receive", c.ready, c.settle, c.upkeep)
+}
+
+// ready tells whether peek has something to say.
+func (c *Consumer) ready() bool {
+	h := c.pos
+	return layout.Ctl(c.desc[h&c.mask].Ctl.Load()).Done(layout.LapOf(h, c.shift)) // D2
+}
+
+// upkeep is what the consumer does before it sleeps and whenever a sleep brought
+// nothing: it gives back what it owes, and looks after the dead.
+func (c *Consumer) upkeep() error {
+	c.settle()
+	c.flush()
+	if c.batch.rest != nil {
+		return nil
+	}
+	if !c.shared {
+		return c.checkProducer()
+	}
+	if err := c.unblock(); err != nil {
+		return err
+	}
+	if c.ending && !c.ready() {
+		if err := c.judgeEnd(); err != ErrEmpty {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkProducer finds the death of an SPSC ring's producer. The lock was taken (L2),
+// so everything that producer committed is visible now: if there is any, it goes
+// first.
+func (c *Consumer) checkProducer() error {
+	const i = 1
+	if !c.streaming(i) {
+		return nil
+	}
+	m := &c.members[i]
+	lost := &PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
+	gone, err := c.dead(i)
+	if err != nil {
+		return c.poison(err, c.stop)
+	}
+	if gone {
+		c.lost = lost
+		if !c.ready() {
+			return c.nothing()
+		}
+	}
+	return nil
+}
+
+// unblock deals with an unfinished claim at the head of an MPSC ring: it puts it on
+// record if it is not, and turns it into one to pass over if its owner is dead. A
+// live owner is waited for, however long it takes.
+func (c *Consumer) unblock() error {
+	h := c.pos
+	lap := layout.LapOf(h, c.shift)
+	ctl := &c.desc[h&c.mask].Ctl
+	c.stalled = false
+	v := layout.Ctl(ctl.Load())
+	if !v.On(lap) {
+		w := layout.Tail(c.hot.Tail.Load())
+		claimed := w.Pos(h) - h
+		switch {
+		case claimed == 0:
+			return nil // empty
+		case claimed > c.slots:
+			return c.corrupt("distance from ReadPos to Tail", h, claimed)
+		case claimed == w.Slots():
+			c.record(w)
+		}
+		// Either we put the claim at h on record, or Tail has moved on and somebody else
+		// had to before (H1).
+		if v = layout.Ctl(ctl.Load()); !v.On(lap) {
+			return c.corrupt("control word of a claim", h, uint64(v))
+		}
+	}
+	if v.State() != layout.Busy {
+		return nil
+	}
+	owner := int(v.Owner())
+	if owner == layout.ConsumerIndex || owner >= len(c.members) {
+		return c.corrupt("claim owner", h, uint64(owner))
+	}
+	gone, err := c.dead(owner)
+	if err != nil {
+		return c.poison(err, c.stop)
+	}
+	if !gone {
+		c.stalled = true
+		return nil
+	}
+	skip := layout.PackCtl(lap, v.Slots(), v.Owner(), layout.Skip)
+	if !ctl.CompareAndSwap(uint64(v), uint64(skip)) {
+		return nil // it had committed before it died
+	}
+	c.count(layout.Skipped, 1)
+	if c.cfg.OnSkip != nil {
+		c.cfg.OnSkip(Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())})
+	}
+	return nil
+}

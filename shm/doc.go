@@ -1,0 +1,75 @@
+// Package shm is how processes come to hold the same bytes: it creates,
+// publishes, opens, maps, locks and unlinks files in a memory file system. It
+// knows nothing of what the bytes mean.
+//
+//	seg, err := shm.Create(ctx, "orders", 1<<20, nil, format) // a name that did not exist
+//	seg, err := shm.Open(ctx, "orders", headerSize, nil)      // a name that does
+//	seg.TryLock(3)                                            // "participant 3 is alive", kept by the kernel
+//	seg.Close()                                               // never unlinks
+//	shm.Remove("orders", nil)                                 // refuses while anybody is attached
+//
+// # Invariants
+//
+//  1. A name that exists is complete: every byte allocated, every byte formatted.
+//  2. No byte of a segment is missing: the pages are allocated before the file is
+//     mapped, so that a full file system is an error of Create and not a SIGBUS
+//     in whoever touches the page first.
+//  3. Nobody who follows this package shortens a segment, ever.
+//  4. A name is unlinked only under the exclusive admin lock, and only while it
+//     still names the locked file. Attached processes hold that lock shared, so
+//     a name cannot be taken from under them by this package. Who does it some
+//     other way is noticed by [Segment.Check].
+//  5. Who holds a shared admin lock after the same-inode check of Open is attached
+//     to the file that the name means, and to no other.
+//  6. No store through [Segment.Bytes] reaches the file once the locks of the
+//     handle are gone: Close takes the pages away first and the descriptor after.
+//
+// # Creating, and what a crash leaves
+//
+//	step                              killed before the step is done
+//	1 open O_TMPFILE (no name)        nothing
+//	2 compare size with free space    nothing
+//	3 fallocate, in chunks            nothing: the kernel frees a file without names
+//	4 mmap                            nothing
+//	5 format the bytes                nothing
+//	6 fchmod to Options.Mode          nothing
+//	7 admin lock, shared              nothing
+//	8 linkat to the final name        nothing, or the complete file under its name
+//
+// Where the file system has no O_TMPFILE, or the link through /proc is refused,
+// step 1 makes a hidden file ".NAME.RANDOM.tmp" and step 8 renames it without
+// replacing (or, where that is unknown, links it and unlinks the hidden name). A
+// crash in steps 2 to 8 then leaves the hidden file. It is never mistaken for a
+// segment and may be deleted whenever no process has it open. Any failure short
+// of a crash removes it.
+//
+// Opening leaves nothing behind at any step. Removing is one unlink: it happened
+// or it did not.
+//
+// # Lock map
+//
+// All locks are open file description locks (F_OFD_SETLK) on bytes of the segment
+// file far behind its data. The kernel drops them when the description is closed,
+// so with the death of the process, and not because some other descriptor of the
+// same file was closed, which is how POSIX locks get lost.
+//
+//	byte            shared                      exclusive
+//	1<<40 - 1       admin: attached, for life   Remove, for the length of an unlink
+//	1<<40 + i       -                           participant i is alive, for life
+//
+// Descriptors are O_CLOEXEC and are plain integers, not *os.File, whose cleanup
+// would drop a life lock behind our back.
+//
+// # Lifetime of the bytes
+//
+// The address range of [Segment.Bytes] stays mapped until the Segment is garbage
+// collected; after Close it holds private zeros. A slice does not keep its Segment
+// alive, because the collector does not follow pointers into mapped memory: keep
+// the Segment beside the slice. Do not aim io_uring or O_DIRECT transfers at it;
+// they would write to the file after Close.
+//
+// # Elsewhere than Linux
+//
+// [Heap], [ValidateName] and [Path] work everywhere. The rest returns an error for
+// which errors.Is(err, ErrUnsupported) holds.
+package shm

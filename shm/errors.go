@@ -1,0 +1,127 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+var (
+	// ErrBusy: somebody is attached to the segment; see [BusyError].
+	ErrBusy = errors.New("busy")
+	// ErrOrphaned: the file no longer has its name, so nobody new can reach it.
+	ErrOrphaned = errors.New("orphaned: the name is gone or means another file")
+	// ErrTruncated: the file is shorter than it must be.
+	ErrTruncated = errors.New("truncated")
+	// ErrRefused: what the name means cannot be trusted to be a segment: not a
+	// regular file, a foreign owner, or a mode that lets everybody write.
+	ErrRefused = errors.New("refused")
+	// ErrHeld: the lock byte is already held through this very handle.
+	ErrHeld = errors.New("already held through this handle")
+	// ErrNotHeld: the lock byte to be unlocked is not held through this handle.
+	ErrNotHeld = errors.New("not held through this handle")
+	// ErrUnsupported: this platform, kernel or file system cannot do it.
+	// errors.Is(err, errors.ErrUnsupported) holds as well.
+	ErrUnsupported = fmt.Errorf("shm: not available here: %w", errors.ErrUnsupported)
+)
+
+// Error is a failed step on a segment file.
+type Error struct {
+	Op   string // the step, as in "open" or "lock byte 3 of"
+	Path string // the file, or the name where there is no file
+	Err  error  // the cause, often a syscall.Errno
+	Hint string // numbers and remedy, or empty
+}
+
+// Error returns "shm: OP PATH: ERR (HINT)".
+func (e *Error) Error() string {
+	text := "shm: " + e.Op + " " + e.Path + ": " + e.Err.Error()
+	if e.Hint != "" {
+		text += " (" + e.Hint + ")"
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+func fail(op, path string, err error, hint string, args ...any) error {
+	return &Error{Op: op, Path: path, Err: err, Hint: fmt.Sprintf(hint, args...)}
+}
+
+// BusyError tells that a name was not removed because the file behind it is in
+// use. errors.Is(err, ErrBusy) holds.
+type BusyError struct {
+	Path string
+}
+
+// Error names the file and the remedy.
+func (e *BusyError) Error() string {
+	return "shm: remove " + e.Path + ": busy: a process is attached; close its producers and consumers first (fuser " + e.Path + " lists them)"
+}
+
+// Unwrap returns ErrBusy.
+func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// SpaceError tells that a directory has no room for a segment.
+// errors.Is(err, syscall.ENOSPC) holds.
+type SpaceError struct {
+	Dir  string
+	Need uint64 // bytes asked for
+	Free uint64 // bytes available to us before we took any
+	Err  error  // syscall.ENOSPC, or syscall.EDQUOT
+}
+
+// Error states both numbers and what to do about them.
+func (e *SpaceError) Error() string {
+	remedy := "free some"
+	if e.Dir == DefaultDir || strings.HasPrefix(e.Dir, DefaultDir+"/") {
+		remedy = "raise --shm-size (docker) or the sizeLimit of the emptyDir (kubernetes)"
+	}
+	text := fmt.Sprintf("shm: need %s in %s, %s free: %s, or set Options.Dir or %s to another directory",
+		formatBytes(e.Need), e.Dir, formatBytes(e.Free), remedy, EnvDir)
+	if e.Err != syscall.ENOSPC {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *SpaceError) Unwrap() error { return e.Err }
+
+// Is makes a full quota count as no space.
+func (e *SpaceError) Is(target error) bool { return target == syscall.ENOSPC }
+
+// LimitError tells that a limit of the process, and not the amount of memory,
+// stands in the way.
+type LimitError struct {
+	Path     string
+	Resource string // as in "RLIMIT_FSIZE"
+	Need     uint64 // bytes asked for
+	Limit    uint64 // bytes allowed, or 0 where the kernel does not say
+	Remedy   string
+	Err      error // usually a syscall.Errno
+}
+
+// Error states both numbers and the remedy.
+func (e *LimitError) Error() string {
+	limit := ""
+	if e.Limit != 0 {
+		limit = " allows " + formatBytes(e.Limit)
+	}
+	return fmt.Sprintf("shm: %s: need %s, %s%s: %v: %s", e.Path, formatBytes(e.Need), e.Resource, limit, e.Err, e.Remedy)
+}
+
+// Unwrap returns Err.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// formatBytes is exact: it picks the largest unit that divides n.
+func formatBytes(n uint64) string {
+	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if size := uint64(1) << (40 - 10*i); n != 0 && n%size == 0 {
+			return fmt.Sprintf("%d %s", n/size, unit)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

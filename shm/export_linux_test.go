@@ -1,0 +1,93 @@
+package shm
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// ScratchPrefix begins the directories that this test process makes in /dev/shm.
+var ScratchPrefix = fmt.Sprintf("shm-test-%d-", os.Getpid())
+
+// ScratchDir returns a new directory in /dev/shm, or on disk where there is no such
+// thing, and makes sure at the end of the test that no file in it is still open or
+// mapped by us.
+func ScratchDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(DefaultDir, ScratchPrefix)
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() {
+		require.NoError(t, os.RemoveAll(dir))
+		require.Empty(t, OpenUnder(dir), "open descriptors left")
+		require.Empty(t, MappedUnder(dir), "mappings left")
+	})
+	return dir
+}
+
+// SmallTmpfs mounts a tmpfs with the given options and returns its directory.
+func SmallTmpfs(t testing.TB, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Skipf("mounting a tmpfs (%s) needs root and a kernel that lets us: %v", options, err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	return dir
+}
+
+// OpenUnder lists our descriptors that lead to files in dir.
+func OpenUnder(dir string) []string {
+	var found []string
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, dir+"/") {
+			found = append(found, link+" -> "+target)
+		}
+	}
+	return found
+}
+
+// MappedUnder lists our mappings of files in dir.
+func MappedUnder(dir string) []string {
+	var found []string
+	maps, _ := os.ReadFile("/proc/self/maps")
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, " "+dir+"/") {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// Names lists the directory.
+func Names(t testing.TB, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	names := []string{}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Descriptor returns the descriptor of a segment in a file.
+func (s *Segment) Descriptor() int { return s.back.(*file).fd }
+
+// RefuseTmpFile makes the rest of this process live without O_TMPFILE.
+func RefuseTmpFile() { refuseTmpFile(unix.EOPNOTSUPP)(&sys) }
+
+// change replaces system calls for the length of a test.
+func change(t testing.TB, edit func(k *kernel)) {
+	t.Helper()
+	before := sys
+	t.Cleanup(func() { sys = before })
+	edit(&sys)
+}

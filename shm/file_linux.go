@@ -1,0 +1,178 @@
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is the backing of a Segment that lives in a file.
+type file struct {
+	name string
+	path string
+	fd   int
+	mem  mapping
+	opt  *Options
+
+	cleanup runtime.Cleanup // what the collection of the Segment sets off
+}
+
+// attach makes a Segment of an open, locked and mapped file.
+func (f *file) attach(how Applied) *Segment {
+	s := &Segment{
+		name:    f.name,
+		path:    f.path,
+		mem:     f.mem.bytes(),
+		applied: how,
+		back:    f,
+		owned:   make(map[int]struct{}),
+	}
+	// On the handle: the runtime panics at a cleanup on mapped memory.
+	f.cleanup = runtime.AddCleanup(s, (*file).abandon, f)
+	return s
+}
+
+// abandon releases what a collected Segment had. The pages go before the locks, for
+// the same reason as in close.
+func (f *file) abandon() {
+	_ = f.mem.unmap()
+	_ = unix.Close(f.fd)
+}
+
+func (f *file) tryLock(i int) (bool, error) {
+	return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))
+}
+
+func (f *file) unlock(i int) error {
+	_, err := setLock(f.fd, unix.F_UNLCK, lifeBase+int64(i))
+	return err
+}
+
+func (f *file) held(i int) (bool, error) {
+	return lockedByOther(f.fd, lifeBase+int64(i))
+}
+
+func (f *file) check() error {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err != nil {
+		return fail("check", f.path, err, "")
+	}
+	if st.Size < int64(f.mem.size) {
+		return fail("check", f.path, ErrTruncated, "%d bytes are left of %d", st.Size, f.mem.size)
+	}
+	if st.Nlink == 0 {
+		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
+	}
+	return nil
+}
+
+func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
+	// Were the descriptor closed first, another process could take over our byte
+	// while a store of ours is still on its way into the file.
+	if err := sys.blank(f.mem); err != nil {
+		return false, fail("close", f.path, err, "cannot replace the pages, the segment is still open")
+	}
+	f.cleanup.Stop()
+	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
+	lastErr := f.withBytes(last)
+	if err := sys.close(f.fd); err != nil && err != unix.EINTR { // closed even if interrupted
+		return true, fail("close", f.path, err, "")
+	}
+	return true, lastErr
+}
+
+// withBytes calls use with a mapping of its own, of a file that is still whole.
+func (f *file) withBytes(use func([]byte)) error {
+	if use == nil {
+		return nil
+	}
+	if err := f.check(); err != nil && !errors.Is(err, ErrOrphaned) {
+		return err
+	}
+	m, err := sys.mmap(f.fd, f.mem.size)
+	if err != nil {
+		return fail("close", f.path, err, "cannot map the segment once more")
+	}
+	defer func() { _ = m.unmap() }()
+	use(m.bytes())
+	return nil
+}
+
+func (f *file) reopen() (_ *Segment, err error) {
+	// Not dup: that would share the description, and with it the locks.
+	fd, err := openFile(descriptorPath(f.fd), unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fail("reopen", f.path, err, "through %s", descriptorPath(f.fd))
+	}
+	defer func() {
+		if err != nil {
+			_ = sys.close(fd)
+		}
+	}()
+	if err := shareAdmin(context.Background(), fd, f.path); err != nil { // no wait: we hold it shared ourselves
+		return nil, err
+	}
+	again := &file{name: f.name, path: f.path, fd: fd, opt: f.opt}
+	return again.mapAndAttach(int64(f.mem.size), Applied{})
+}
+
+// mapAndAttach maps size bytes and makes the Segment. On an error the descriptor
+// remains the caller's.
+func (f *file) mapAndAttach(size int64, how Applied) (*Segment, error) {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err != nil {
+		return nil, fail("stat", f.path, err, "")
+	}
+	if st.Size < size {
+		return nil, fail("map", f.path, ErrTruncated, "%d bytes are left of %d", st.Size, size)
+	}
+	if err := f.mapBytes(size); err != nil {
+		return nil, err
+	}
+	how.Prefault, how.Lock = settle(f.path, f.mem.bytes(), f.opt)
+	return f.attach(how), nil
+}
+
+func (f *file) mapBytes(size int64) (err error) {
+	if err := mappable(f.path, size); err != nil {
+		return err
+	}
+	f.mem, err = sys.mmap(f.fd, int(size))
+	switch err {
+	case nil:
+		return nil
+	case unix.EACCES, unix.EPERM:
+		return fail("map", f.path, err, "the file is open for writing, so a security module (SELinux, AppArmor) or a seal refuses the mapping")
+	case unix.ENOMEM:
+		return fail("map", f.path, err, "%s of address space: RLIMIT_AS, vm.max_map_count or vm.overcommit_memory may be too tight", formatBytes(uint64(size)))
+	default:
+		return fail("map", f.path, err, "")
+	}
+}
+
+// mappable refuses sizes that no mapping can have, before anything is allocated.
+func mappable(path string, size int64) error {
+	if size <= 0 || size > MaxSize {
+		return fail("map", path, fs.ErrInvalid, "size %d; want 1 to %d", size, MaxSize)
+	}
+	if size > maxInt {
+		return &LimitError{
+			Path:     path,
+			Resource: "the address space of a 32-bit program",
+			Need:     uint64(size),
+			Limit:    uint64(maxInt),
+			Remedy:   "use a 64-bit build or a smaller segment",
+			Err:      unix.ENOMEM,
+		}
+	}
+	return nil
+}
+
+// maxInt is a variable so that a test on a 64-bit machine can stand on a small one.
+var maxInt = int64(^uint(0) >> 1)
+
+func descriptorPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

@@ -1,0 +1,304 @@
+package shm
+
+import (
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// These tests step into the gap between two system calls of a protocol.
+
+// beforeAdminLock runs interfere just before each attempt to lock the admin byte.
+func beforeAdminLock(t *testing.T, interfere func()) {
+	t.Helper()
+	change(t, func(k *kernel) {
+		k.fcntl = func(fd uintptr, cmd int, lk *unix.Flock_t) error {
+			if cmd == unix.F_OFD_SETLK && lk.Start == adminByte {
+				interfere()
+			}
+			return unix.FcntlFlock(fd, cmd, lk)
+		}
+	})
+}
+
+// once makes interfere run a single time, without coming in its own way.
+func once(interfere func()) func() {
+	done := false
+	return func() {
+		if !done {
+			done = true
+			interfere()
+		}
+	}
+}
+
+// renew removes the segment and creates another one under its name.
+func renew(t *testing.T, dir string) *Segment {
+	t.Helper()
+	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	return s
+}
+
+// A segment exists and nobody is attached to it.
+func abandoned(t *testing.T) (dir string) {
+	t.Helper()
+	dir = ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	return dir
+}
+
+func TestOpenFollowsTheNameToANewFile(t *testing.T) {
+	dir := abandoned(t)
+	var fresh *Segment
+	beforeAdminLock(t, once(func() { fresh = renew(t, dir) }))
+	s, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
+	require.NoError(t, err)
+	require.NoError(t, s.Check(), "attached to a file without a name")
+	fresh.Bytes()[0] = 77
+	require.Equal(t, byte(77), s.Bytes()[0], "split brain")
+	require.NoError(t, s.Close())
+	require.NoError(t, fresh.Close())
+}
+
+func TestOpenNoticesThatTheNameIsGone(t *testing.T) {
+	dir := abandoned(t)
+	beforeAdminLock(t, once(func() { require.NoError(t, Remove("a", &Options{Dir: dir})) }))
+	_, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestRemoveSparesANewFile(t *testing.T) {
+	dir := abandoned(t)
+	var fresh *Segment
+	beforeAdminLock(t, once(func() { fresh = renew(t, dir) }))
+	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+	require.NoError(t, fresh.Check(), "removed under the feet of its creator")
+	require.NoError(t, fresh.Close())
+}
+
+func TestRemoveThatComesSecond(t *testing.T) {
+	dir := abandoned(t)
+	beforeAdminLock(t, once(func() { require.NoError(t, Remove("a", &Options{Dir: dir})) }))
+	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), fs.ErrNotExist)
+}
+
+// While Remove is between its check and the unlink, nobody can attach.
+func TestNobodyAttachesDuringRemoval(t *testing.T) {
+	dir := abandoned(t)
+	free := func() bool {
+		fd, err := unix.Open(dir+"/a.shmring", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err == unix.ENOENT {
+			return false
+		}
+		require.NoError(t, err)
+		defer func() { require.NoError(t, unix.Close(fd)) }()
+		lk := unix.Flock_t{Type: unix.F_RDLCK, Start: adminByte, Len: 1}
+		return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lk) == nil
+	}
+	require.True(t, free())
+	change(t, func(k *kernel) {
+		k.unlink = func(path string) error {
+			require.False(t, free())
+			return unix.Unlink(path)
+		}
+	})
+	require.NoError(t, Remove("a", &Options{Dir: dir}))
+}
+
+// Somebody replaces the name each time we look.
+func TestReplacedForEver(t *testing.T) {
+	dir := abandoned(t)
+	path := dir + "/a.shmring"
+	replaced := 0
+	beforeAdminLock(t, func() {
+		replaced++
+		require.NoError(t, os.WriteFile(dir+"/next", make([]byte, 1), 0o600))
+		require.NoError(t, os.Rename(dir+"/next", path))
+	})
+	_, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
+	require.ErrorIs(t, err, ErrOrphaned)
+	require.ErrorContains(t, err, "replaced 100 times")
+	require.Equal(t, maxReplaced, replaced)
+	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrOrphaned)
+	require.Equal(t, 2*maxReplaced, replaced)
+	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
+}
+
+// In the instant in which a new name appears it is already in use.
+func TestCreatorIsAttachedWhenTheNameAppears(t *testing.T) {
+	check := func(t *testing.T, dir string) {
+		t.Helper()
+		require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+		st, err := os.Stat(dir + "/a.shmring")
+		require.NoError(t, err)
+		require.Equal(t, fs.FileMode(0o640), st.Mode(), "the mode is set before the name appears")
+	}
+	t.Run("link", func(t *testing.T) {
+		dir := ScratchDir(t)
+		change(t, func(k *kernel) {
+			k.linkat = func(od int, op string, nd int, np string, flags int) error {
+				err := unix.Linkat(od, op, nd, np, flags)
+				check(t, dir)
+				return err
+			}
+		})
+		s, err := create(t, dir)
+		require.NoError(t, err)
+		checkPublished(t, dir, s)
+	})
+	t.Run("rename", func(t *testing.T) {
+		dir := ScratchDir(t)
+		change(t, refuseTmpFile(unix.EOPNOTSUPP))
+		change(t, func(k *kernel) {
+			k.renameat2 = func(od int, op string, nd int, np string, flags uint) error {
+				err := unix.Renameat2(od, op, nd, np, flags)
+				check(t, dir)
+				return err
+			}
+		})
+		s, err := create(t, dir)
+		require.NoError(t, err)
+		checkPublished(t, dir, s)
+	})
+}
+
+// When Close lets go of the locks, its stores have long gone elsewhere.
+func TestClosePutsPagesBeforeLocks(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	other, err := s.Reopen()
+	require.NoError(t, err)
+	ok, err := s.TryLock(0)
+	require.NoError(t, err)
+	require.True(t, ok)
+
+	steps := ""
+	change(t, func(k *kernel) {
+		k.blank = func(m mapping) error {
+			held, err := other.Held(0)
+			require.NoError(t, err)
+			require.True(t, held, "the lock is dropped while the pages are still there")
+			steps += "blank "
+			return m.blank()
+		}
+		k.close = func(fd int) error {
+			s.mem[0] = 0xEE
+			require.Equal(t, byte(1), other.mem[0], "a store reached the file when the locks went")
+			steps += "close "
+			return unix.Close(fd)
+		}
+	})
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
+	require.Equal(t, "blank close ", steps)
+	ok, err = other.TryLock(0)
+	require.NoError(t, err)
+	require.True(t, ok)
+	sys.blank, sys.close = mapping.blank, unix.Close
+	require.NoError(t, other.Close())
+}
+
+// The last word of CloseWith comes between: out of reach of Bytes, and under the lock.
+func TestLastWordComesBetweenPagesAndLocks(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	other, err := s.Reopen()
+	require.NoError(t, err)
+	ok, err := s.TryLock(0)
+	require.NoError(t, err)
+	require.True(t, ok)
+
+	require.NoError(t, s.CloseWith(func(mem []byte) {
+		require.Len(t, mem, testSize)
+		s.mem[0] = 0xEE
+		require.Equal(t, byte(1), mem[0])
+		mem[0] = 2
+		held, err := other.Held(0)
+		require.NoError(t, err)
+		require.True(t, held)
+	}))
+	require.Equal(t, byte(2), other.mem[0])
+	require.NoError(t, s.CloseWith(func([]byte) { t.Error("called again") }))
+	held, err := other.Held(0)
+	require.NoError(t, err)
+	require.False(t, held)
+	require.NoError(t, other.Close())
+}
+
+func TestNoLastWordWithoutBytes(t *testing.T) {
+	dir := ScratchDir(t)
+	never := func([]byte) { t.Error("called") }
+
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	change(t, func(k *kernel) { k.mmap = func(int, int) (mapping, error) { return mapping{}, unix.ENOMEM } })
+	require.ErrorIs(t, s.CloseWith(never), unix.ENOMEM)
+	sys.mmap = mapFile
+	require.ErrorIs(t, s.Check(), fs.ErrClosed)
+
+	s, err = Open(t.Context(), "a", 1, &Options{Dir: dir})
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(s.Path(), 0))
+	require.ErrorIs(t, s.CloseWith(never), ErrTruncated)
+	require.ErrorIs(t, s.Check(), fs.ErrClosed)
+}
+
+func TestLastWordOfAnOrphan(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(s.Path()))
+	called := false
+	require.NoError(t, s.CloseWith(func([]byte) { called = true }))
+	require.True(t, called)
+}
+
+func TestCloseThatCannotReplaceThePages(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	other, err := s.Reopen()
+	require.NoError(t, err)
+	ok, err := s.TryLock(0)
+	require.NoError(t, err)
+	require.True(t, ok)
+
+	change(t, func(k *kernel) { k.blank = func(mapping) error { return unix.ENOMEM } })
+	require.ErrorIs(t, s.Close(), unix.ENOMEM)
+	held, err := other.Held(0)
+	require.NoError(t, err)
+	require.True(t, held, "still open, still locked")
+	require.NoError(t, s.Check())
+
+	sys.blank = mapping.blank
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Check(), fs.ErrClosed)
+	require.NoError(t, other.Close())
+}
+
+func TestCloseErrors(t *testing.T) {
+	dir := ScratchDir(t)
+	for errno, want := range map[unix.Errno]error{unix.EINTR: nil, unix.EIO: unix.EIO} {
+		s, err := create(t, dir)
+		require.NoError(t, err)
+		change(t, func(k *kernel) {
+			k.close = func(fd int) error {
+				require.NoError(t, unix.Close(fd)) // Linux closes it in any case
+				return errno
+			}
+		})
+		require.ErrorIs(t, s.Close(), want)
+		require.NoError(t, s.Close(), "closed is closed")
+		sys.close = unix.Close
+		require.NoError(t, Remove("a", &Options{Dir: dir}))
+	}
+}

@@ -1,0 +1,98 @@
+package shm_test
+
+import (
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/shm"
+)
+
+func TestRemoveRefusesWhileAttached(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	opt := &shm.Options{Dir: dir}
+	created, opened := mustCreate(t, dir, patternSize), mustOpen(t, dir)
+	reopened, err := opened.Reopen()
+	require.NoError(t, err)
+
+	for _, s := range []*shm.Segment{created, opened, reopened} {
+		err := shm.Remove("a", opt)
+		require.ErrorIs(t, err, shm.ErrBusy)
+		var busy *shm.BusyError
+		require.ErrorAs(t, err, &busy)
+		require.Equal(t, s.Path(), busy.Path)
+		require.NoError(t, s.Check())
+		require.NoError(t, s.Close())
+	}
+	require.Equal(t, []string{"a.shmring"}, shm.Names(t, dir), "Close never unlinks")
+	require.NoError(t, shm.Remove("a", opt))
+	require.Empty(t, shm.Names(t, dir))
+	require.ErrorIs(t, shm.Remove("a", opt), fs.ErrNotExist)
+	require.ErrorIs(t, shm.Remove(".", opt), fs.ErrInvalid)
+}
+
+func TestRefusedRemoveLeavesNoLockBehind(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	mustCreate(t, dir, patternSize)
+	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	mustOpen(t, dir)
+}
+
+func TestRemoveIsBusyWhileAnotherRemoves(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	require.NoError(t, s.Close())
+	release := exclude(t, s.Path())
+	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	release()
+	require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+}
+
+func TestCheckNoticesOrphans(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+
+	require.NoError(t, os.Rename(s.Path(), dir+"/elsewhere"))
+	require.NoError(t, s.Check(), "renamed is not gone")
+	require.NoError(t, os.Rename(dir+"/elsewhere", s.Path()))
+
+	require.NoError(t, os.Remove(s.Path()))
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
+
+	replacement := mustCreate(t, dir, patternSize)
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
+	require.NoError(t, replacement.Check())
+
+	r, err := s.Reopen()
+	require.NoError(t, err, "an orphan can be reopened")
+	r.Bytes()[0] = 99
+	require.Equal(t, byte(99), s.Bytes()[0])
+	require.ErrorIs(t, r.Check(), shm.ErrOrphaned)
+	require.NoError(t, r.Close())
+}
+
+func TestCheckNoticesAFileRenamedOverTheName(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	require.NoError(t, os.WriteFile(dir+"/new", make([]byte, patternSize), 0o600))
+	require.NoError(t, os.Rename(dir+"/new", s.Path()))
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
+}
+
+func TestCheckNoticesTruncation(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	require.NoError(t, os.Truncate(s.Path(), patternSize+4096))
+	require.NoError(t, s.Check(), "longer does no harm")
+	require.NoError(t, os.Truncate(s.Path(), patternSize-1))
+	err := s.Check()
+	require.ErrorIs(t, err, shm.ErrTruncated)
+	require.ErrorContains(t, err, "12287 bytes are left of 12288")
+
+	_, err = s.Reopen()
+	require.ErrorIs(t, err, shm.ErrTruncated)
+	require.Len(t, shm.OpenUnder(dir), 1)
+	require.NoError(t, s.Close())
+}

@@ -1,0 +1,193 @@
+package shm
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+	"sync"
+)
+
+// Segment is memory that other handles, mostly in other processes, hold too: an
+// open and mapped file, or a piece of heap (see [Heap]). Its methods may be called
+// from any number of goroutines at once. Who has a Segment of a file is attached:
+// Remove refuses until it is closed, or its process has died.
+//
+// A Segment that is collected without Close gives up its pages, its descriptor and
+// with it its locks, in this order.
+type Segment struct {
+	name    string
+	path    string
+	mem     []byte
+	applied Applied
+
+	mu     sync.Mutex // held over every system call on the descriptor, so that Close cannot hand its number to another file meanwhile
+	back   backing
+	owned  map[int]struct{} // the lock bytes that this handle holds
+	closed bool
+}
+
+// backing is what differs between a file and heap memory. All calls are made under
+// Segment.mu, and none after a close that returned true.
+type backing interface {
+	tryLock(i int) (bool, error)
+	unlock(i int) error
+	held(i int) (bool, error)
+	check() error
+	reopen() (*Segment, error)
+	// close reports whether the backing is gone; if not, it is as good as before. last
+	// may be nil.
+	close(s *Segment, last func([]byte)) (bool, error)
+}
+
+// Bytes returns the whole segment. The slice is the same at every call. It must not
+// be used once s is unreachable; [runtime.KeepAlive] helps where it is not obvious.
+// After Close it shows private zeros (of a heap segment, still the shared bytes).
+func (s *Segment) Bytes() []byte { return s.mem }
+
+// Name returns the name given to Create or Open, and "heap" for a heap segment.
+func (s *Segment) Name() string { return s.name }
+
+// Path returns the absolute path of the file, and "" for a heap segment.
+func (s *Segment) Path() string { return s.path }
+
+// Applied returns how the segment was made and which requests were granted.
+func (s *Segment) Applied() Applied { return s.applied }
+
+// Reopen returns another handle on the same bytes, as another process would have
+// it: its own open file description, its own mapping at another address, its own
+// locks, and the same Options. For a heap segment the bytes are the same memory
+// and only the locks are separate. It works on an orphaned file too. It fails with
+// an [*Error]: fs.ErrClosed, ErrTruncated, or what the kernel said.
+func (s *Segment) Reopen() (*Segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.fail("reopen", fs.ErrClosed)
+	}
+	return s.back.reopen()
+}
+
+// TryLock takes lock byte i, i ≥ 0, for this handle, and reports whether it did;
+// false without an error means that another handle has it. It never waits. The lock
+// is held until Unlock, Close, or the death of the process, even while that process
+// is a zombie. Since a handle cannot be in its own way, locking a byte it already
+// holds is an error, ErrHeld. Other errors: fs.ErrInvalid for an index out of
+// range, fs.ErrClosed, ErrUnsupported.
+func (s *Segment) TryLock(i int) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable("lock", i); err != nil {
+		return false, err
+	}
+	if _, own := s.owned[i]; own {
+		return false, s.failByte("lock", i, ErrHeld)
+	}
+	ok, err := s.back.tryLock(i)
+	if err != nil {
+		return false, s.failByte("lock", i, err)
+	}
+	if ok {
+		s.owned[i] = struct{}{}
+	}
+	return ok, nil
+}
+
+// Unlock gives lock byte i back. Errors: ErrNotHeld if this handle does not hold
+// it, fs.ErrInvalid, fs.ErrClosed.
+func (s *Segment) Unlock(i int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable("unlock", i); err != nil {
+		return err
+	}
+	if _, own := s.owned[i]; !own {
+		return s.failByte("unlock", i, ErrNotHeld)
+	}
+	if err := s.back.unlock(i); err != nil {
+		return s.failByte("unlock", i, err)
+	}
+	delete(s.owned, i)
+	return nil
+}
+
+// Held reports whether another handle holds lock byte i. It is false for a byte that
+// this handle holds itself. The answer may be old when it arrives: show it to
+// people, decide by TryLock. Errors: fs.ErrInvalid, fs.ErrClosed, ErrUnsupported.
+func (s *Segment) Held(i int) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable("query", i); err != nil {
+		return false, err
+	}
+	held, err := s.back.held(i)
+	if err != nil {
+		return false, s.failByte("query", i, err)
+	}
+	return held, nil
+}
+
+// Check reports whether the file is still good: ErrOrphaned if no name leads to it
+// any more, because it was unlinked or another file was renamed over it;
+// ErrTruncated if it is shorter than the mapping, in which case touching the missing
+// pages raises SIGBUS; fs.ErrClosed after Close. It costs one fstat, and for a heap
+// segment nothing. A file that was renamed counts as good.
+func (s *Segment) Check() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.fail("check", fs.ErrClosed)
+	}
+	return s.back.check()
+}
+
+// Close detaches. A goroutine still at work on Bytes comes to no harm: first the
+// pages are replaced in place by private zeros, then the descriptor is closed and
+// the locks with it, so that nobody can see a lock of ours free while we can still
+// store into the file. The address range is given back when s is collected. Close
+// never unlinks. Closing again returns nil. In the rare case that the pages cannot
+// be replaced (no memory), Close returns an [*Error], s stays open with its locks,
+// and Close may be tried again.
+func (s *Segment) Close() error { return s.CloseWith(nil) }
+
+// CloseWith is Close with a last word: after the pages are gone from Bytes and before
+// the locks go, it calls last with the whole segment at another address, where no
+// goroutine that is still at work on Bytes can reach it. The slice is valid until last
+// returns, and last must call no method of s. Where the file was truncated
+// (ErrTruncated) or no second mapping is to be had, last is not called and CloseWith
+// returns an [*Error], but s is closed all the same. On a closed s it does nothing. Of
+// a heap segment, whose bytes stay, last gets the same memory.
+func (s *Segment) CloseWith(last func(mem []byte)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	gone, err := s.back.close(s, last)
+	if gone {
+		s.closed = true
+		s.owned = nil
+	}
+	return err
+}
+
+func (s *Segment) usable(verb string, i int) error {
+	if s.closed {
+		return s.failByte(verb, i, fs.ErrClosed)
+	}
+	if i < 0 || int64(i) > math.MaxInt64-lifeBase {
+		return s.failByte(verb, i, fs.ErrInvalid)
+	}
+	return nil
+}
+
+func (s *Segment) failByte(verb string, i int, err error) error {
+	return s.fail(fmt.Sprintf("%s byte %d of", verb, i), err)
+}
+
+func (s *Segment) fail(op string, err error) error {
+	where := s.path
+	if where == "" {
+		where = s.name
+	}
+	return fail(op, where, err, "")
+}

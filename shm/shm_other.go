@@ -1,0 +1,28 @@
+//go:build !linux
+
+package shm
+
+import "context"
+
+// Create returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte) error) (*Segment, error) {
+	return nil, unsupported("create", name, opt)
+}
+
+// Open returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segment, error) {
+	return nil, unsupported("open", name, opt)
+}
+
+// Remove returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func Remove(name string, opt *Options) error {
+	return unsupported("remove", name, opt)
+}
+
+func unsupported(op, name string, opt *Options) error {
+	path, err := Path(name, opt)
+	if err != nil {
+		return err
+	}
+	return fail(op, path, ErrUnsupported, "segments in files need Linux; Heap works everywhere")
+}
