@@ -56,7 +56,7 @@ func waitSliced(word *atomic.Uint32, old uint32, deadline unix.Timespec, stops [
 		if stopped(stops) {
 			return Stopped, err
 		}
-		if r != TimedOut || last {
+		if r != TimedOut || last || err != nil {
 			return r, err
 		}
 	}

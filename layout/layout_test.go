@@ -1,0 +1,269 @@
+package layout_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"hash/crc32"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
+
+const golden = "testdata/segment-v1.0.bin"
+
+// goldenConfig is as small as a segment gets, with every field set.
+var goldenConfig = layout.Config{
+	Kind: layout.MPSC, Slots: 8, SlotSize: 64, MaxMessage: 500, Participants: 3, Doorbell: layout.Futex,
+	UUID:    [16]byte{0: 0x5e, 15: 0xed},
+	Created: 1_700_000_000_000_000_000,
+	Start:   1<<44 - 3,
+}
+
+func format(t testing.TB, cfg layout.Config) []byte {
+	size, err := cfg.Size()
+	require.NoError(t, err)
+	mem := shm.Heap(int(size)).Bytes()
+	_, err = layout.Format(mem, cfg)
+	require.NoError(t, err)
+	return mem
+}
+
+// The bytes of version 1.0 are frozen.
+func TestGolden(t *testing.T) {
+	mem := format(t, goldenConfig)
+	if *update {
+		require.NoError(t, os.WriteFile(golden, mem, 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, mem), "Format writes other bytes than the golden segment: that is a new version, or a mistake")
+
+	copy(mem, want)
+	v, err := layout.Parse(mem)
+	require.NoError(t, err)
+	cfg := goldenConfig
+	cfg.Start = 0 // not recorded
+	require.Equal(t, cfg, v.Config)
+	require.Equal(t, goldenConfig.Start, v.Hot.ReadPos.Load())
+	require.Equal(t, goldenConfig.Start, layout.Tail(v.Hot.Tail.Load()).Pos(goldenConfig.Start))
+	require.Len(t, v.Descriptors, 8)
+	require.Len(t, v.Payload, 8*64)
+	require.Len(t, v.Members, 3)
+}
+
+// The table in the package comment, once more by number: what other languages read.
+func TestOffsets(t *testing.T) {
+	mem := format(t, goldenConfig)
+	u16 := func(at int) uint16 { return binary.NativeEndian.Uint16(mem[at:]) }
+	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(mem[at:]) }
+	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(mem[at:]) }
+	require.Equal(t, layout.Magic, u64(0))
+	require.Equal(t, layout.EndianOK, u32(8))
+	require.Equal(t, layout.Major, u16(12))
+	require.Equal(t, layout.Minor, u16(14))
+	require.EqualValues(t, 4096, u32(16))
+	require.EqualValues(t, layout.MPSC, u32(20))
+	require.Equal(t, goldenConfig.UUID[:], mem[24:40])
+	require.EqualValues(t, len(mem), u64(40))
+	require.EqualValues(t, goldenConfig.Created, u64(48))
+	table := crc32.MakeTable(crc32.Castagnoli)
+	require.Equal(t, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]), u32(56))
+	require.EqualValues(t, 8, u64(64))
+	require.EqualValues(t, 64, u32(72))
+	require.EqualValues(t, 3, u32(76))
+	require.EqualValues(t, 500, u64(80))
+	require.EqualValues(t, layout.Futex, u32(104))
+	require.EqualValues(t, 4096, u64(112))
+	require.EqualValues(t, 8192, u64(120))
+	require.EqualValues(t, layout.PackTail(1<<44-3, 0, 0), u64(128))
+	require.EqualValues(t, 1<<44-3, u64(256))
+
+	v, err := layout.Parse(mem)
+	require.NoError(t, err)
+	v.Hot.DataBell.Store(0xD)
+	v.Hot.SpaceBell.Store(0x5)
+	v.Members[2].State.Store(7)
+	v.Members[2].Counters[layout.Counters-1].Store(9)
+	v.Descriptors[7].Ctl.Store(11)
+	v.Descriptors[7].Inline[47] = 12
+	v.Payload[8*64-1] = 13
+	require.EqualValues(t, 0xD, u32(384))
+	require.EqualValues(t, 0x5, u32(512))
+	require.EqualValues(t, 7, u32(768+2*128))
+	require.EqualValues(t, 9, u64(768+3*128-8))
+	require.EqualValues(t, 11, u64(4096+7*64))
+	require.EqualValues(t, 12, mem[4096+8*64-1])
+	require.EqualValues(t, 13, mem[8192+8*64-1])
+}
+
+func TestConfigLimits(t *testing.T) {
+	ok := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: layout.Spin}
+	size, err := ok.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, 8192, size, "header and descriptors, no payload")
+	for field, bad := range map[string]func(*layout.Config){
+		"kind":          func(c *layout.Config) { c.Kind = 0 },
+		"slots":         func(c *layout.Config) { c.Slots = 4 },
+		"slots 12":      func(c *layout.Config) { c.Slots = 12 },
+		"slots 0":       func(c *layout.Config) { c.Slots = 0 },
+		"slots -8":      func(c *layout.Config) { c.Slots = -8 },
+		"slot size":     func(c *layout.Config) { c.SlotSize = 65 },
+		"slot size -64": func(c *layout.Config) { c.SlotSize = -64 },
+		"slot size big": func(c *layout.Config) { c.SlotSize = layout.MaxSlotSize + 64 },
+		"participants":  func(c *layout.Config) { c.Participants = 1 },
+		"participants+": func(c *layout.Config) { c.Participants = 256 },
+		"doorbell":      func(c *layout.Config) { c.Doorbell = 5 },
+		"max message":   func(c *layout.Config) { c.MaxMessage = 49 },
+		"max message -": func(c *layout.Config) { c.MaxMessage = -1 },
+		"size":          func(c *layout.Config) { c.Slots = layout.MaxSlots; c.SlotSize = layout.MaxSlotSize },
+	} {
+		cfg := ok
+		bad(&cfg)
+		_, err := cfg.Size()
+		var fe *layout.FieldError
+		require.ErrorAs(t, err, &fe, field)
+		require.ErrorIs(t, err, layout.ErrConfig)
+		require.Contains(t, field, fe.Field)
+	}
+	for _, cfg := range []layout.Config{
+		{Slots: layout.MaxSlots}, {SlotSize: 256, MaxMessage: 4095 * 256, Slots: 8192}, {Slots: 16, SlotSize: 64, MaxMessage: 1024},
+	} {
+		cfg.Kind, cfg.Participants, cfg.Doorbell = layout.MPSC, layout.MaxParticipants, layout.Futex
+		if math.MaxInt == math.MaxInt64 {
+			_, err := cfg.Size()
+			require.NoError(t, err)
+		}
+	}
+	_, err = layout.Format(make([]byte, 100), ok)
+	require.ErrorIs(t, err, layout.ErrConfig)
+}
+
+// Each wrong field is refused by its name, and with the error that tells what to do
+// about it.
+func TestParseRefuses(t *testing.T) {
+	good := format(t, goldenConfig)
+	put := func(at int, v any) func([]byte) {
+		return func(b []byte) {
+			buf, _ := binary.Append(nil, binary.NativeEndian, v)
+			copy(b[at:], buf)
+		}
+	}
+	tests := []struct {
+		field string
+		want  error
+		sum   bool // with a checksum that fits, as only malice makes it
+		harm  func([]byte)
+	}{
+		{"magic", layout.ErrFormat, false, put(0, layout.Magic+1)},
+		{"endian mark", layout.ErrVersion, false, put(8, uint32(0x04030201))},
+		{"version", layout.ErrVersion, false, put(12, uint16(2))},
+		{"feature bits", layout.ErrVersion, true, put(88, uint64(1))},
+		{"checksum", layout.ErrCorrupt, false, put(64, uint64(16))},
+		{"checksum", layout.ErrCorrupt, false, put(24, byte(1))},
+		{"kind", layout.ErrCorrupt, true, put(20, uint32(3))},
+		{"slots", layout.ErrCorrupt, true, put(64, uint64(12))},
+		{"slots", layout.ErrCorrupt, true, put(64, uint64(1<<63+8))},
+		{"slots", layout.ErrCorrupt, true, put(64, uint64(0))},
+		{"slot size", layout.ErrCorrupt, true, put(72, uint32(60))},
+		{"slot size", layout.ErrCorrupt, true, put(72, uint32(math.MaxUint32))},
+		{"participants", layout.ErrCorrupt, true, put(76, uint32(1))},
+		{"participants", layout.ErrCorrupt, true, put(76, uint32(math.MaxUint32))},
+		{"max message", layout.ErrCorrupt, true, put(80, uint64(513))},
+		{"max message", layout.ErrCorrupt, true, put(80, uint64(math.MaxUint64))},
+		{"doorbell", layout.ErrCorrupt, true, put(104, uint32(0))},
+		{"descriptor offset", layout.ErrCorrupt, true, put(112, uint64(0))},
+		{"header size", layout.ErrCorrupt, true, put(16, uint32(0))},
+		{"payload offset", layout.ErrCorrupt, true, put(120, uint64(1<<40))},
+		{"size", layout.ErrCorrupt, true, put(40, uint64(4096))},
+		{"file size", layout.ErrCorrupt, true, put(64, uint64(16))}, // consistent, but longer than the file
+	}
+	for _, test := range tests {
+		mem := shm.Heap(len(good)).Bytes()
+		copy(mem, good)
+		test.harm(mem)
+		if test.field == "file size" {
+			copy(mem, format(t, func() layout.Config { c := goldenConfig; c.SlotSize = 1024; return c }())[:128])
+		}
+		if test.sum {
+			table := crc32.MakeTable(crc32.Castagnoli)
+			put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
+		}
+		_, err := layout.Parse(mem)
+		var fe *layout.FieldError
+		require.ErrorAs(t, err, &fe, test.field)
+		require.ErrorIs(t, err, test.want, test.field)
+		require.Equal(t, test.field, fe.Field)
+		require.Contains(t, err.Error(), fe.Got)
+		require.Contains(t, err.Error(), fe.Want)
+	}
+	for _, n := range []int{1, 767} {
+		_, err := layout.Parse(good[:n])
+		require.ErrorIs(t, err, layout.ErrFormat)
+	}
+	_, err := layout.Parse(good[:len(good)-1])
+	require.ErrorIs(t, err, layout.ErrCorrupt)
+
+	// A minor version and a compatible feature that we do not know are welcome.
+	mem := shm.Heap(len(good)).Bytes()
+	copy(mem, good)
+	put(14, uint16(9))(mem)
+	put(96, uint64(1<<40))(mem)
+	table := crc32.MakeTable(crc32.Castagnoli)
+	put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
+	_, err = layout.Parse(mem)
+	require.NoError(t, err)
+	require.Panics(t, func() { layout.Parse(mem[1:]) }, "not aligned")
+}
+
+func TestWords(t *testing.T) {
+	for _, pos := range []uint64{0, 1, 1<<44 - 1, 1 << 44, 1<<63 + 5, math.MaxUint64} {
+		for _, back := range []uint64{0, 1, 1 << 20, 1<<44 - 1} {
+			w := layout.PackTail(pos, layout.MaxSlotsPerMessage, 254)
+			require.Equal(t, pos, w.Pos(pos-back), "from %d before", back)
+			require.EqualValues(t, layout.MaxSlotsPerMessage, w.Slots())
+			require.EqualValues(t, 254, w.Owner())
+		}
+	}
+	for _, lap := range []uint64{0, 1, 1<<42 - 1} {
+		c := layout.PackCtl(lap, 4095, 255, layout.Commit)
+		require.Equal(t, lap, c.Lap())
+		require.EqualValues(t, 4095, c.Slots())
+		require.EqualValues(t, 255, c.Owner())
+		require.Equal(t, layout.Commit, c.State())
+		require.True(t, c.Done(lap))
+		require.False(t, c.Done(lap+1))
+		require.True(t, layout.PackCtl(lap, 1, 1, layout.Busy).On(lap))
+		require.False(t, layout.PackCtl(lap, 1, 1, layout.Busy).Done(lap))
+		require.False(t, layout.PackCtl(lap, 0, 1, layout.None).On(lap))
+	}
+	// A later lap or a later state is a larger word: what helpers' CAS rely on.
+	require.Less(t, layout.PackCtl(5, 1, 1, layout.Busy), layout.PackCtl(5, 1, 1, layout.Commit))
+	require.Less(t, layout.PackCtl(5, 4095, 255, layout.Skip), layout.PackCtl(6, 0, 0, layout.None))
+	require.EqualValues(t, 1, layout.LapOf(7, 3))
+	require.EqualValues(t, 2, layout.LapOf(8, 3))
+	require.EqualValues(t, 0, layout.LapOf((1<<42-1)*8, 3), "comes around, to the lap that zeroed memory carries")
+	n, kind, flags := layout.UnpackMeta(layout.PackMeta(math.MaxUint32, 3, 0x8000))
+	require.EqualValues(t, math.MaxUint32, n)
+	require.EqualValues(t, 3, kind)
+	require.EqualValues(t, 0x8000, flags)
+}
+
+// Reading and formatting a segment in the smallest number of lines.
+func ExampleFormat() {
+	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64, MaxMessage: 512, Participants: 2, Doorbell: layout.Futex}
+	size, _ := cfg.Size()
+	mem := shm.Heap(int(size)).Bytes()
+	layout.Format(mem, cfg)
+	view, err := layout.Parse(mem)
+	os.Stdout.WriteString(view.Config.Kind.String())
+	_ = err
+	// Output: spsc
+}
