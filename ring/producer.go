@@ -93,6 +93,8 @@ func (p *Producer) trySend(msg []byte, kind, flags uint16) error {
 // refuse tells why a message of n bytes cannot be sent at all.
 func (p *Producer) refuse(n int, flags uint16) error {
 	switch {
+	case p.halt.Load() != 0:
+		return p.why()
 	case n > p.maxMsg && flags == 0:
 		return &SizeError{n, p.maxMsg}
 	case p.ended.Load() && flags&layout.FlagEnd == 0:

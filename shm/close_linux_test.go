@@ -98,9 +98,12 @@ func TestCloseLeavesNoHole(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			mem := s.Bytes()
-			for n := byte(0); !stop.Load(); n++ {
-				mem[0], mem[4096], mem[8192] = n, n, n
+			for !stop.Load() {
+				for n := range byte(200) {
+					mem[0], mem[4096], mem[8192] = n, n, n
+				}
 				started.Store(true)
+				runtime.Gosched()
 			}
 		})
 		for !started.Load() {

@@ -23,6 +23,7 @@
 //     to the file that the name means, and to no other.
 //  6. No store through [Segment.Bytes] reaches the file once the locks of the
 //     handle are gone: Close takes the pages away first and the descriptor after.
+//     [Segment.CloseWith] has its last word in between.
 //
 // # Creating, and what a crash leaves
 //

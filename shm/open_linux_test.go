@@ -2,6 +2,7 @@ package shm_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
@@ -19,6 +20,9 @@ import (
 // by Open and (where it is about the kind of file) by Remove, and survives both.
 func TestAttachRefusals(t *testing.T) {
 	foreign := func(path string) error {
+		if os.Geteuid() != 0 {
+			return errors.New("giving a file away needs root")
+		}
 		if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
 			return err
 		}
@@ -187,12 +191,17 @@ func TestOpenHeedsAFinishedContext(t *testing.T) {
 
 const nobody = 65534
 
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("acting as two users needs root")
+	}
+}
+
 // asNobody runs f on a thread whose effective user is nobody.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("changing the effective user needs root")
-	}
+	needRoot(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	setEffectiveUser := func(uid int) {
@@ -256,6 +265,7 @@ func TestDeniedNamesOwnerModeAndUs(t *testing.T) {
 }
 
 func TestRemoveOfAnothersFileInAStickyDirectory(t *testing.T) {
+	needRoot(t)
 	dir := shm.ScratchDir(t)
 	opt := &shm.Options{Dir: dir, Mode: 0o660}
 	s, err := shm.Create(t.Context(), "a", 1, opt, nil)

@@ -1,0 +1,388 @@
+package shmring_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/layout"
+)
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// kinds runs a test for both kinds of ring, each in a directory of its own.
+func kinds(t *testing.T, f func(t *testing.T, o shmring.Options)) {
+	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		t.Run(kind.String(), func(t *testing.T) {
+			f(t, shmring.Options{Dir: t.TempDir(), Kind: kind})
+		})
+	}
+}
+
+func openProducer(t testing.TB, o *shmring.Options) *shmring.Producer {
+	p, err := shmring.OpenProducer(soon(t), "r", o)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func openConsumer(t testing.TB, o *shmring.Options) *shmring.Consumer {
+	c, err := shmring.OpenConsumer(soon(t), "r", o)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Either side may start first; the consumer leaves the geometry to the producer.
+func TestEitherSideFirst(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		got := make(chan string, 1)
+		go func() {
+			c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: o.Dir})
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			defer c.Close()
+			buf := make([]byte, 16)
+			n, err := c.Receive(soon(t), buf)
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			got <- string(buf[:n])
+		}()
+		p := openProducer(t, &o)
+		require.True(t, p.Info().Created)
+		require.NoError(t, p.Send(soon(t), []byte("hello")))
+		require.Equal(t, "hello", <-got)
+	})
+}
+
+func TestModes(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		o.Mode = shmring.OpenOnly
+		_, err := shmring.OpenProducer(soon(t), "r", &o)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = shmring.OpenConsumer(soon(t), "r", &o)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+
+		o.Mode = shmring.OpenWait
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		_, err = shmring.OpenConsumer(ctx, "r", &o)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.ErrorIs(t, err, fs.ErrNotExist, "the error says what was waited for")
+
+		o.Mode = shmring.CreateOnly
+		c := openConsumer(t, &o)
+		require.True(t, c.Info().Created)
+		_, err = shmring.OpenProducer(soon(t), "r", &o)
+		require.ErrorIs(t, err, fs.ErrExist)
+
+		o.Mode = shmring.OpenOrCreate
+		p := openProducer(t, &o)
+		require.False(t, p.Info().Created)
+		require.Equal(t, c.Info().UUID, p.Info().UUID)
+
+		_, err = shmring.OpenConsumer(soon(t), "../escape", &o)
+		require.Error(t, err)
+		cancelled, stop := context.WithCancel(t.Context())
+		stop()
+		_, err = shmring.OpenProducer(cancelled, "r", &o)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func TestDefaults(t *testing.T) {
+	size, err := (*shmring.Options)(nil).Size()
+	require.NoError(t, err)
+	require.Less(t, size, int64(64<<20)/20, "a 64 MB /dev/shm holds many")
+	require.EqualValues(t, 4096+8192*(64+256), size, "the README says 2.6 MiB")
+
+	dir := t.TempDir()
+	t.Setenv("SHMRING_DIR", dir)
+	p, err := shmring.OpenProducer(soon(t), "r", nil)
+	require.NoError(t, err)
+	defer p.Close()
+	i := p.Info()
+	require.Equal(t, filepath.Join(dir, "r.shmring"), i.Path)
+	require.Equal(t, shmring.SPSC, i.Kind)
+	require.Equal(t, shmring.DefaultMaxMessage, i.MaxMessage)
+	require.Equal(t, 1, i.MaxProducers)
+	require.Equal(t, layout.Futex, i.Doorbell)
+	require.Equal(t, size, i.Size)
+	st, err := os.Stat(i.Path)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o600), st.Mode())
+
+	for _, bad := range []shmring.Options{
+		{Slots: 5}, {SlotSize: 100}, {MaxMessage: 1 << 30}, {Kind: shmring.MPSC, MaxProducers: 255}, {Kind: 9},
+		{SlotSize: shmring.NoPayload, MaxMessage: 49},
+	} {
+		_, err := bad.Size()
+		require.ErrorIs(t, err, layout.ErrConfig)
+		bad.Mode = shmring.CreateOnly
+		_, err = shmring.OpenProducer(soon(t), "bad", &bad)
+		require.ErrorIs(t, err, layout.ErrConfig)
+	}
+}
+
+// A ring that exists is taken as it is, unless the options ask for something else.
+func TestGeometryDisagrees(t *testing.T) {
+	dir := t.TempDir()
+	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Wait: shmring.WaitSpin})
+	for field, o := range map[string]shmring.Options{
+		"kind":          {Kind: shmring.SPSC},
+		"slots":         {Slots: 128},
+		"slot size":     {SlotSize: 64},
+		"max message":   {MaxMessage: 1001},
+		"max producers": {MaxProducers: 4},
+		"doorbell":      {Wait: shmring.WaitFutex},
+	} {
+		o.Dir = dir
+		_, err := shmring.OpenProducer(soon(t), "r", &o)
+		var ge *shmring.GeometryError
+		require.ErrorAs(t, err, &ge, field)
+		require.Equal(t, field, ge.Field)
+	}
+	p := openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 10, MaxProducers: 1})
+	require.Negative(t, p.Info().Spin, "spins, as the creator said")
+}
+
+func TestRoles(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		o.MaxProducers = 1
+		if o.Kind == shmring.SPSC {
+			o.MaxProducers = 0
+		}
+		p := openProducer(t, &o)
+		c := openConsumer(t, &o)
+		_, err := shmring.OpenProducer(soon(t), "r", &o)
+		require.ErrorIs(t, err, shmring.ErrBusy)
+		_, err = shmring.OpenConsumer(soon(t), "r", &o)
+		busy, ok := errors.AsType[*shmring.BusyError](err)
+		require.True(t, ok)
+		require.Equal(t, os.Getpid(), busy.PID)
+
+		require.ErrorIs(t, shmring.Remove("r", &o), shmring.ErrBusy)
+
+		// A successor that waits gets the role when it is given up.
+		o.WaitForRole = true
+		next := make(chan error, 1)
+		go func() {
+			c, err := shmring.OpenConsumer(soon(t), "r", &o)
+			if err == nil {
+				err = c.Close()
+			}
+			next <- err
+		}()
+		require.NoError(t, c.Close())
+		require.NoError(t, <-next)
+		require.NoError(t, p.Close())
+		require.NoError(t, shmring.Remove("r", &o))
+		require.ErrorIs(t, shmring.Remove("r", &o), fs.ErrNotExist)
+	})
+}
+
+func TestCloseEndsStream(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		c := openConsumer(t, &shmring.Options{Dir: o.Dir, Kind: o.Kind, Mode: shmring.OpenOrCreate})
+		for range 3 {
+			p := openProducer(t, &o)
+			require.False(t, p.Info().TookOver)
+			require.NoError(t, p.Send(soon(t), []byte("x")))
+			require.NoError(t, p.Close())
+			require.NoError(t, p.Close())
+			require.ErrorIs(t, p.Send(soon(t), nil), shmring.ErrClosed)
+			var got int
+			for m, err := range c.All(soon(t)) {
+				require.NoError(t, err)
+				got += m.Len()
+			}
+			require.Equal(t, 1, got)
+		}
+		// With a negative Linger the stream goes on under a successor.
+		o.Linger = -1
+		p := openProducer(t, &o)
+		require.NoError(t, p.Close())
+		_, err := c.TryNext()
+		require.ErrorIs(t, err, shmring.ErrEmpty)
+	})
+}
+
+// On a ring that stays full Close gives up after Linger, says so, and is closed.
+func TestCloseOnFullRing(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		o.Slots, o.Linger = 8, time.Millisecond
+		p := openProducer(t, &o)
+		for p.TrySend(nil) == nil {
+		}
+		require.ErrorIs(t, p.Close(), os.ErrDeadlineExceeded)
+		require.ErrorIs(t, p.TrySend(nil), shmring.ErrClosed)
+		p = openProducer(t, &o)
+		require.False(t, p.Info().TookOver, "it left, though without ending its stream")
+	})
+}
+
+func TestConsumerGoesOn(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		p := openProducer(t, &o)
+		for i := range 10 {
+			require.NoError(t, p.TrySend([]byte{byte(i)}))
+		}
+		buf := make([]byte, 1)
+		for i := range 10 {
+			c := openConsumer(t, &o)
+			require.False(t, c.Info().TookOver)
+			_, err := c.Receive(soon(t), buf)
+			require.NoError(t, err)
+			require.Equal(t, byte(i), buf[0], "closing releases what was received")
+			require.NoError(t, c.Close())
+		}
+	})
+}
+
+// 100 goroutines blocked in Send, and one in Receive, survive Close and say ErrClosed.
+func TestCloseUnderLoad(t *testing.T) {
+	for range 10 {
+		o := shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+		p := openProducer(t, &o)
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				for {
+					if err := p.Send(context.Background(), []byte("x")); err != nil {
+						if !errors.Is(err, shmring.ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		c := openConsumer(t, &o)
+		wg.Go(func() {
+			buf := make([]byte, 8)
+			for {
+				n, err := c.Receive(context.Background(), buf)
+				if err != nil {
+					if !errors.Is(err, shmring.ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+				if string(buf[:n]) != "x" {
+					t.Errorf("received %q", buf[:n])
+				}
+			}
+		})
+		for c.Stats().Sleeps == 0 && p.Stats().Full < 10 {
+			runtime.Gosched()
+		}
+		closed := make(chan error, 2)
+		go func() { closed <- p.Close() }()
+		go func() { closed <- c.Close() }()
+		require.NoError(t, <-closed)
+		require.NoError(t, <-closed)
+		wg.Wait()
+	}
+}
+
+func TestOrphaned(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		o.Slots = 8
+		p, c := openProducer(t, &o), openConsumer(t, &o)
+		require.NoError(t, os.Remove(p.Info().Path))
+		_, err := c.Receive(soon(t), nil)
+		require.ErrorIs(t, err, shmring.ErrOrphaned)
+		for p.TrySend(nil) == nil {
+		}
+		require.ErrorIs(t, p.Send(soon(t), nil), shmring.ErrOrphaned)
+	})
+}
+
+func TestNotARing(t *testing.T) {
+	dir := t.TempDir()
+	o := &shmring.Options{Dir: dir, Mode: shmring.OpenOnly}
+	path := filepath.Join(dir, "r.shmring")
+	require.NoError(t, os.WriteFile(path, make([]byte, 8192), 0o600))
+	_, err := shmring.OpenProducer(soon(t), "r", o)
+	require.ErrorIs(t, err, shmring.ErrFormat)
+	require.ErrorContains(t, err, path)
+
+	_, err = shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
+	require.ErrorIs(t, err, shmring.ErrFormat, "OpenOrCreate does not touch it either")
+	golden, err := os.ReadFile("layout/testdata/segment-v1.0.bin")
+	require.NoError(t, err)
+	golden[12] = 2
+	require.NoError(t, os.WriteFile(path, golden, 0o600))
+	_, err = shmring.OpenProducer(soon(t), "r", o)
+	require.ErrorIs(t, err, shmring.ErrVersion)
+	require.ErrorContains(t, err, "2.0")
+	require.ErrorContains(t, err, "1.x")
+}
+
+func TestNoSpace(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("mounting a small tmpfs needs privileges: ", err)
+	}
+	defer syscall.Unmount(dir, 0)
+	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, dir)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+// Opening and closing leaves nothing behind.
+func TestNoLeaks(t *testing.T) {
+	dir := t.TempDir()
+	count := func(path string) int {
+		entries, err := os.ReadDir(path)
+		require.NoError(t, err)
+		return len(entries)
+	}
+	cycle := func() {
+		p, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir, Kind: shmring.MPSC})
+		require.NoError(t, err)
+		c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: dir})
+		require.NoError(t, err)
+		_, err = shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: dir})
+		require.ErrorIs(t, err, shmring.ErrBusy)
+		require.NoError(t, p.Send(soon(t), nil))
+		require.NoError(t, p.Close())
+		_, err = c.Receive(soon(t), nil)
+		require.NoError(t, err)
+		_, err = c.Receive(soon(t), nil)
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, c.Close())
+	}
+	cycle()
+	fds, files := count("/proc/self/fd"), count(dir)
+	for range 50 {
+		cycle()
+	}
+	require.Equal(t, fds, count("/proc/self/fd"))
+	require.Equal(t, files, count(dir))
+	maps, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	require.NotContains(t, string(maps), dir, "no mapping of the file is left")
+}
