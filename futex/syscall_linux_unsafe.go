@@ -25,7 +25,7 @@ type waitv struct {
 	val      uint64
 	uaddr    uint64
 	flags    uint32
-	reserved uint32
+	_     uint32
 }
 
 // wait is FUTEX_WAIT_BITSET: the plain FUTEX_WAIT takes a relative time, which a
