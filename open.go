@@ -178,11 +178,15 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 	}
 	anyDead, anyAlive := s.others()
 	var att ring.Attachment
+	// Somebody who asks whether a participant lives holds its lock for a moment, so one
+	// refusal means little.
+	doubts := 3
 	err = retry(ctx, func() (bool, error) {
 		var err error
 		att, err = take(cfg)
 		busy, isBusy := err.(*ring.BusyError)
-		return !isBusy || !o.WaitForRole && busy.Draining == 0, err
+		doubts--
+		return !isBusy || !o.WaitForRole && busy.Draining == 0 && doubts < 0, err
 	})
 	if err != nil {
 		return err

@@ -55,8 +55,8 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 // Info tells what opening did and found.
 func (p *Producer) Info() Info { return p.s.info }
 
-// Close ends the stream if CloseSend has not (see Options.Linger), wakes and ends
-// calls that are blocked, and detaches. The ring stays. It is safe to call from any
+// Close wakes and ends calls that are blocked, ends the stream if CloseSend has not
+// (see Options.Linger), and detaches. The ring stays. It is safe to call from any
 // goroutine; calls after the first return what that returned. The error tells that
 // the end of the stream could not be sent, because the ring stayed full or is
 // corrupt, or that the system refused something; the handle is closed all the same.
@@ -67,17 +67,18 @@ func (p *Producer) Close() error {
 
 func (p *Producer) close() error {
 	var err error
-	if linger := p.linger.Linger; linger >= 0 && !p.Ended() {
+	if linger := p.linger.Linger; linger < 0 {
+		p.Halt()
+	} else {
 		if linger == 0 {
 			linger = DefaultLinger
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), linger)
-		if e := p.CloseSend(ctx); e != nil {
-			err = fmt.Errorf("shmring: close: end of stream not sent: %w", e)
+		if err = p.HaltAndEnd(ctx); err != nil {
+			err = fmt.Errorf("shmring: close: end of stream not sent: %w", err)
 		}
 		cancel()
 	}
-	p.Halt()
 	att := p.Attachment()
 	// Goroutines may still be inside calls that do not wait. They keep the old pages,
 	// which are private by now; the slot is given back through new ones.

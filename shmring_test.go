@@ -304,6 +304,39 @@ func TestCloseUnderLoad(t *testing.T) {
 	}
 }
 
+// The same for the one goroutine that an SPSC ring's producer may have, blocked or in
+// the middle of a claim.
+func TestCloseOfSPSCProducer(t *testing.T) {
+	for range 20 {
+		o := shmring.Options{Dir: t.TempDir(), Slots: 8, Linger: time.Millisecond}
+		p := openProducer(t, &o)
+		for p.TrySend(nil) == nil {
+		}
+		blocked := make(chan error, 1)
+		go func() { blocked <- p.Send(context.Background(), nil) }()
+		for p.Stats().Sleeps == 0 {
+			runtime.Gosched()
+		}
+		require.ErrorIs(t, p.Close(), os.ErrDeadlineExceeded)
+		require.ErrorIs(t, <-blocked, shmring.ErrClosed)
+
+		c := openConsumer(t, &o)
+		for range 8 {
+			_, err := c.Receive(soon(t), nil)
+			require.NoError(t, err)
+		}
+		p = openProducer(t, &o)
+		claim, err := p.Claim(soon(t), 10)
+		require.NoError(t, err)
+		require.Panics(t, func() { p.TrySend(nil) }, "a caller's bug")
+		require.ErrorContains(t, p.Close(), "Claim is open")
+		copy(claim.Bytes(), "harmless")
+		require.ErrorIs(t, claim.Commit(), shmring.ErrClosed)
+		_, err = c.TryNext()
+		require.ErrorIs(t, err, shmring.ErrEmpty)
+	}
+}
+
 func TestOrphaned(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.Slots = 8

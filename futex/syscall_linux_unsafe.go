@@ -22,9 +22,9 @@ const (
 
 // waitv is struct futex_waitv.
 type waitv struct {
-	val      uint64
-	uaddr    uint64
-	flags    uint32
+	val   uint64
+	uaddr uint64
+	flags uint32
 	_     uint32
 }
 

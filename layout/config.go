@@ -62,6 +62,8 @@ func (c Config) check() error {
 		return bad("slot size", c.SlotSize, fmt.Sprintf("a multiple of %d, 0 to %d", SlotAlign, MaxSlotSize))
 	case c.Participants < MinMembers || c.Participants > MaxParticipants:
 		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinMembers, MaxParticipants))
+	case c.Kind == SPSC && c.Participants != MinMembers:
+		return bad("participants", c.Participants, "2 for an SPSC ring")
 	case c.Doorbell < Futex || c.Doorbell > Spin:
 		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (flock) or 4 (spin)")
 	}

@@ -59,6 +59,7 @@
 //	24     8  BootID         its owner, at attach  people
 //	32     8  PIDNamespace   its owner, at attach  people
 //	40     8  DrainPos       a recoverer           producers that attach
+//	                         (of the consumer: what a dead one may have seen; the consumer)
 //	48    80  Counters       see [Counter]         anyone
 //
 // Whether a participant lives is said by a byte-range lock that the kernel drops
@@ -85,8 +86,9 @@
 // every private position have 64 bits (a century at 5 ns per slot). Tail carries
 // the low 44 bits, which turn over after 2^44 slots (88 hours at 18 ns): a reader
 // completes them from a ReadPos loaded before ([Tail.Pos]), exact while that
-// ReadPos is less than 2^44 slots old; the lap of the previous claim, which every
-// claimant compares, unmasks an older one.
+// ReadPos is less than 2^44 slots old. An older one is unmasked by the lap of the
+// previous claim, which every claimant compares: always on rings of 32 slots and more,
+// and with all but 1 in 2^40 chances on smaller ones.
 //
 // A lap is 1 + position/C, so that zeroed memory means "never written", kept to 42
 // bits. Laps are compared for equality only. A descriptor is not rewritten in laps

@@ -46,6 +46,7 @@ const (
 	Free     ParticipantState = 0 // may be taken
 	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
 	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
+	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
 )
 
 // Role of a participant.
@@ -68,7 +69,7 @@ const (
 	Bytes                   // likewise, payload bytes. Written by the consumer
 	Full                    // sends that met a full ring. Written by the owner, like all below
 	Dropped                 // messages given up because the ring was full
-	Sleeps                  // times it went to sleep in the kernel
+	Sleeps                  // times it announced that it sleeps
 	Wakes                   // times it rang a sleeping peer
 	Spurious                // sleeps that ended with nothing to do
 	Rescues                 // sleeps ended by the cap though there was something to do

@@ -115,6 +115,7 @@ func Format(mem []byte, cfg Config) (*View, error) {
 	v := overlay(mem, cfg)
 	v.Hot.Tail.Store(uint64(PackTail(cfg.Start, 0, 0)))
 	v.Hot.ReadPos.Store(cfg.Start)
+	v.Members[ConsumerIndex].DrainPos.Store(cfg.Start)
 	return v, nil
 }
 

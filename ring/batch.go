@@ -92,13 +92,14 @@ func (p *Producer) tryBatch(msgs [][]byte) error {
 	if !p.enter() {
 		return p.why()
 	}
-	k, err := p.claimOwn(size)
-	if err == nil {
-		p.fillBatch(p.pos, size, msgs)
-		p.publishOwn(k)
+	defer p.leave()
+	k, err := p.roomOwn(size)
+	if err != nil {
+		return err
 	}
-	p.leave()
-	return err
+	p.fillBatch(p.pos, size, msgs)
+	p.publishOwn(k)
+	return nil
 }
 
 // fillBatch is fill for a record of entries.

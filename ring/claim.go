@@ -54,8 +54,8 @@ func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
 		return 0, 0, p.why()
 	}
 	defer p.leave()
-	if k, err = p.claimOwn(n); err == nil {
-		p.open = true
+	if k, err = p.roomOwn(n); err == nil {
+		p.setOpen(true)
 	}
 	return p.pos, k, err
 }
@@ -110,7 +110,7 @@ func (c *Claim) Commit() error {
 			return p.why()
 		}
 		defer p.leave()
-		p.open = false
+		p.setOpen(false)
 	} else if p.halt.Load() != 0 {
 		return p.why()
 	}
@@ -120,6 +120,11 @@ func (c *Claim) Commit() error {
 	}
 	p.publishOwn(c.k)
 	return nil
+}
+
+func (p *Producer) setOpen(open bool) {
+	p.open = open
+	p.setQuick()
 }
 
 // Abort gives the claim up; the consumer never sees it. After Commit it does
@@ -137,7 +142,7 @@ func (c *Claim) Abort() {
 		return
 	}
 	if p.enter() {
-		p.open = false // never published, so never there
+		p.setOpen(false) // never published, so never there
 		p.leave()
 	}
 }

@@ -25,17 +25,18 @@ type Consumer struct {
 	auto     uint64 // what coming back for the next message releases
 	lazy     uint64 // how much may be owed before it is stored
 	handed   uint64 // messages handed out by Next
+	freed    uint64 // of those, the newest that was released, and with it all before it
 	leased   bool   // the last of them is not released
 
 	batch batch // the record that is being walked
 
-	again     uint64   // records before this position may have been seen by a dead consumer
-	tally     []tally  // by producer, since the last flush
-	uncounted int      // messages in tally
-	finished  []uint32 // by producer: the epoch whose end was seen, 0: none
-	ending    bool     // an end was seen and not yet reported (MPSC)
-	lookEnd   bool     // and nobody looked yet whether it was the last one
-	lost      error    // a producer's death, to be reported behind its last message (SPSC)
+	seenTo    uint64         // records before this position may have been seen by a dead consumer
+	tally     []tally        // by producer, since the last flush
+	uncounted int            // messages in tally
+	finished  []uint32       // by producer: the epoch whose end was seen, 0: none
+	ending    bool           // an end was seen and not yet reported (MPSC)
+	lookEnd   bool           // and nobody looked yet whether it was the last one
+	lost      *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)
 
 	att Attachment
 	_   [128]byte
@@ -67,9 +68,16 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	c.finished = make([]uint32, len(c.members))
 	c.lazy = max(1, min(64, c.slots/8))
 	c.pos = c.hot.ReadPos.Load()
-	c.released, c.owed, c.auto, c.again = c.pos, c.pos, c.pos, c.pos
-	if att.TookOver {
-		c.again += uint64(c.Used())
+	c.released, c.owed, c.auto = c.pos, c.pos, c.pos
+	// A consumer's DrainPos outlives it: what one that died may have seen is still so
+	// after others have come and gone.
+	m := &c.members[layout.ConsumerIndex]
+	if c.seenTo = m.DrainPos.Load(); att.TookOver || c.seenTo-c.pos > c.slots {
+		c.seenTo = c.pos
+		if att.TookOver {
+			c.seenTo += uint64(c.Used())
+		}
+		m.DrainPos.Store(c.seenTo)
 	}
 	return c, nil
 }
@@ -79,8 +87,9 @@ func (c *Consumer) Attachment() Attachment { return c.att }
 
 // Halt ends this handle: calls that wait and all later ones return ErrClosed. What was
 // received but not released goes to the next consumer; what [Consumer.Receive]
-// returned last counts as handled. It returns when no call is in progress any more
-// and must not be called from inside one. Only the first Halt reports true.
+// returned last counts as handled. It returns when no call is in progress any more,
+// except that a handler of Drain may still be at work, and may itself call Halt. Only
+// the first Halt reports true.
 func (c *Consumer) Halt() bool {
 	if !c.shut(c.stop) {
 		return false
@@ -129,10 +138,8 @@ func (c *Consumer) settle() {
 		return
 	}
 	c.released = c.owed
-	c.hot.ReadPos.Store(c.owed)        // S1
-	if c.hot.SpaceBell.Load()&1 != 0 { // B1
-		c.wake()
-	}
+	c.hot.ReadPos.Store(c.owed) // S1
+	c.ring()
 	if c.uncounted >= countEvery {
 		c.flush()
 	}

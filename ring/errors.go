@@ -69,8 +69,8 @@ func (e *BusyError) Error() string {
 	switch {
 	case e.Role == layout.RoleConsumer:
 		return fmt.Sprintf("shmring: this ring has a consumer already (pid %d); it admits one", e.PID)
-	case e.Slots == 1:
-		return fmt.Sprintf("shmring: this ring has a producer already (pid %d); an SPSC ring admits one", e.PID)
+	case e.Slots == 1 && e.Draining == 0:
+		return fmt.Sprintf("shmring: this ring has a producer already (pid %d); it admits one", e.PID)
 	case e.Draining > 0:
 		return fmt.Sprintf("shmring: all %d producer slots are taken, %d of them until the consumer has passed what their former owners left", e.Slots, e.Draining)
 	}

@@ -105,8 +105,11 @@ func (g *gate) shut(stop func(*atomic.Uint32)) bool {
 	if g.single {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m) // stops the world: the closer's side of the fence
-		for g.busy.get() {
-			runtime.Gosched()
+		if g.busy.get() {
+			for g.busy.get() {
+				runtime.Gosched()
+			}
+			runtime.ReadMemStats(&m) // and now we see what that call wrote before it left
 		}
 	}
 	return true

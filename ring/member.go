@@ -48,8 +48,8 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
 	died := state == layout.Used
-	if died {
-		c.bury(m)
+	if died || state == layout.Ended {
+		c.bury(i)
 	}
 	if c.quarantined(role, m) {
 		if err := c.cfg.Locks.Unlock(i); err != nil {
@@ -83,9 +83,12 @@ func (c *core) quarantined(role layout.Role, m *layout.Participant) bool {
 
 // bury marks a participant as gone. The caller holds its lock, or is itself the
 // participant and can make no more claims.
-func (c *core) bury(m *layout.Participant) {
-	read := c.hot.ReadPos.Load()
-	m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
+func (c *core) bury(i int) {
+	m := &c.members[i]
+	if i != layout.ConsumerIndex {
+		read := c.hot.ReadPos.Load()
+		m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
+	}
 	m.State.Store(uint32(layout.Draining))
 }
 
@@ -97,10 +100,10 @@ func (c *core) dead(i int) (bool, error) {
 	switch layout.ParticipantState(m.State.Load()) {
 	case layout.Draining:
 		return true, nil
-	case layout.Used, layout.Free:
+	case layout.Used, layout.Ended, layout.Free:
 		// Free may be a newcomer between its lock and its state.
 	default:
-		return false, &CorruptError{"participant state", uint64(i), uint64(m.State.Load())}
+		return false, c.corrupt("participant state", uint64(i), uint64(m.State.Load()))
 	}
 	ok, err := c.cfg.Locks.TryLock(i)
 	if err != nil {
@@ -109,9 +112,12 @@ func (c *core) dead(i int) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if layout.ParticipantState(m.State.Load()) == layout.Used {
-		c.bury(m)
+	switch layout.ParticipantState(m.State.Load()) {
+	case layout.Used:
 		c.count(layout.Deaths, 1)
+		c.bury(i)
+	case layout.Ended:
+		c.bury(i)
 	}
 	if err := c.cfg.Locks.Unlock(i); err != nil {
 		return false, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
@@ -128,11 +134,39 @@ func (c *core) dead(i int) (bool, error) {
 func Leave(v *layout.View, a Attachment) {
 	var c core
 	c.init(v, Config{})
-	m := &c.members[a.Index]
-	c.bury(m)
-	if !c.quarantined(layout.Role(m.Role.Load()), m) {
-		m.State.Store(uint32(layout.Free))
+	c.bury(a.Index)
+	if a.Index == layout.ConsumerIndex || !c.shared || !c.unfinished(uint8(a.Index)) {
+		c.members[a.Index].State.Store(uint32(layout.Free))
 	}
+}
+
+// unfinished tells whether an owner that makes no more claims has one in the ring
+// that it did not finish. When in doubt it says yes, which only costs a quarantine.
+func (c *core) unfinished(owner uint8) bool {
+	read := c.hot.ReadPos.Load()
+	w := layout.Tail(c.hot.Tail.Load())
+	end := w.Pos(read)
+	if end-read > c.slots {
+		return true // the ring has moved on between the two loads
+	}
+	for pos := read; pos != end; {
+		v := layout.Ctl(c.desc[pos&c.mask].Ctl.Load())
+		k := v.Slots()
+		switch {
+		case v.On(layout.LapOf(pos, c.shift)):
+			if v.State() == layout.Busy && v.Owner() == owner || k == 0 || end-pos < k {
+				return true
+			}
+		case end-pos == w.Slots(): // the newest claim, not on record
+			if k = w.Slots(); w.Owner() == owner || k == 0 {
+				return true
+			}
+		default:
+			return true // released and claimed again since we loaded ReadPos
+		}
+		pos += k
+	}
+	return false
 }
 
 // Stats are the counters of one participant.
@@ -141,7 +175,7 @@ type Stats struct {
 	Bytes    uint64 `json:"bytes"`    // likewise, payload
 	Full     uint64 `json:"full"`     // sends that met a full ring
 	Dropped  uint64 `json:"dropped"`  // messages given up because the ring was full
-	Sleeps   uint64 `json:"sleeps"`   // times it slept in the kernel
+	Sleeps   uint64 `json:"sleeps"`   // times it lay down to sleep; a few find something at the last look
 	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
 	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
 	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended though there was something to do

@@ -52,7 +52,10 @@ func (c *Consumer) peek(m *Message) error {
 		data := c.bytes(h, int(n))
 		switch flags {
 		case 0:
-			*m = Message{c: c, data: data, start: h, end: h + k, kind: kind, from: from, again: c.seenBefore(h)}
+			// Field by field: a literal would be built beside m and copied over in wider pieces
+			// than it was written in, which costs more than all the rest of this function.
+			m.c, m.data, m.start, m.end, m.index = c, data, h, h+k, 0
+			m.kind, m.from, m.again, m.inner = kind, from, c.seenBefore(h), false
 			return nil
 		case layout.FlagBatch:
 			if n == 0 {
@@ -82,11 +85,9 @@ func (c *Consumer) peekEntry(m *Message) error {
 	if n > uint64(len(b.rest)-layout.EntryHeader) || n > uint64(c.maxMsg) {
 		return c.corrupt("batch: entry length", b.start, n)
 	}
-	*m = Message{
-		c: c, data: b.rest[layout.EntryHeader:][:n:n], start: b.start, end: b.end, index: b.index,
-		kind: kind, from: b.from, again: c.seenBefore(b.start), inner: entrySize(int(n)) < len(b.rest),
-	}
-	if m.inner {
+	m.c, m.data, m.start, m.end, m.index = c, b.rest[layout.EntryHeader:][:n:n], b.start, b.end, b.index
+	m.kind, m.from, m.again = kind, b.from, c.seenBefore(b.start)
+	if m.inner = entrySize(int(n)) < len(b.rest); m.inner {
 		m.end = b.start // its record goes with the last of the batch
 	}
 	return nil
@@ -110,15 +111,18 @@ func (c *Consumer) take(m *Message) {
 // pass moves over a record that holds nothing for the user. If all before it is
 // handled, so is it.
 func (c *Consumer) pass(k uint64) {
-	if c.owed == c.pos {
+	switch c.pos {
+	case c.owed:
 		c.owed += k
 		c.auto = c.owed
+	case c.auto:
+		c.auto += k
 	}
 	c.pos += k
 }
 
 // seenBefore tells whether a consumer that died may have handled the record.
-func (c *Consumer) seenBefore(pos uint64) bool { return c.again-pos-1 < c.slots }
+func (c *Consumer) seenBefore(pos uint64) bool { return c.seenTo-pos-1 < c.slots }
 
 // end passes over the end of one producer's stream. For SPSC it is the end of the
 // stream. For MPSC others may still send: the ring is asked when it is empty.
@@ -127,7 +131,11 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 		return c.corrupt("end of stream: length", c.pos, uint64(len(data)))
 	}
 	c.finished[from] = binary.NativeEndian.Uint32(data)
-	c.pass(k)
+	// Not pass: whoever is killed before it has seen io.EOF leaves it to its successor.
+	if c.auto == c.pos {
+		c.auto += k
+	}
+	c.pos += k
 	if !c.shared {
 		return io.EOF
 	}
@@ -139,7 +147,9 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 func (c *Consumer) nothing() error {
 	if err := c.lost; err != nil {
 		c.lost = nil
-		return err
+		if c.finished[1] != err.Epoch { // else it had ended its stream before it died
+			return err
+		}
 	}
 	if c.lookEnd {
 		c.lookEnd = false
@@ -158,7 +168,7 @@ func (c *Consumer) judgeEnd() error {
 		}
 		gone, err := c.dead(i)
 		if err != nil {
-			return c.poison(err, c.stop)
+			return err
 		}
 		if !gone {
 			return ErrEmpty

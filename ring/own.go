@@ -5,15 +5,43 @@ import "github.com/shmring/shmring/layout"
 // The claim of an SPSC producer: everything from its position to ReadPos+C is its
 // own, so claiming is arithmetic on private words and nothing is shared until D1.
 
-// claimOwn makes sure that a record of n bytes fits at p.pos, behind padding if need
-// be, and returns its length in slots. The caller is inside enter.
-func (p *Producer) claimOwn(n int) (k uint64, err error) {
-	if n <= p.oneSlot && p.pos-p.readSeen.Load() < p.slots && !p.open {
-		return 1, nil
+// sendOwn sends a message. Its first half is the path that has to be short: one slot,
+// and room that is known of.
+func (p *Producer) sendOwn(msg []byte, kind, flags uint16) error {
+	if !p.enter() {
+		return p.why()
 	}
-	return p.roomOwn(n)
+	pos := p.pos
+	if len(msg) <= p.quick && pos-p.readSeen.Load() < p.slots {
+		p.fill(pos, msg, kind, flags)
+		p.store(1, layout.Commit)
+		p.ring()
+		p.leave()
+		return nil
+	}
+	defer p.leave()
+	if err := p.refuse(len(msg), flags); err != nil {
+		return err
+	}
+	k, err := p.roomOwn(len(msg))
+	if err != nil {
+		return err
+	}
+	p.fill(p.pos, msg, kind, flags)
+	p.publishOwn(k)
+	return nil
 }
 
+// setQuick is called whenever what sendOwn may do without asking has changed.
+func (p *Producer) setQuick() {
+	p.quick = min(p.oneSlot, p.maxMsg)
+	if p.open || p.ended.Load() {
+		p.quick = -1
+	}
+}
+
+// roomOwn makes sure that a record of n bytes fits at p.pos, behind padding if need
+// be, and returns its length in slots. The caller is inside enter.
 func (p *Producer) roomOwn(n int) (uint64, error) {
 	if p.open {
 		p.misuse("send or claim")
@@ -37,15 +65,14 @@ func (p *Producer) roomOwn(n int) (uint64, error) {
 		}
 		p.renew(p.pos, need)
 		p.store(need, layout.Skip)
+		p.ring() // there may be no room for the rest before the consumer has passed this
 	}
 }
 
 // publishOwn hands the record at p.pos to the consumer.
 func (p *Producer) publishOwn(k uint64) {
 	p.store(k, layout.Commit)
-	if p.hot.DataBell.Load()&1 != 0 { // B1
-		p.wake()
-	}
+	p.ring()
 }
 
 func (p *Producer) store(k uint64, s layout.State) {

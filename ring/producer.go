@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -20,8 +21,9 @@ type Producer struct {
 	core
 
 	// SPSC only, touched by the one goroutine inside enter and leave.
-	pos  uint64 // next position
-	open bool   // a Claim is neither committed nor aborted
+	pos   uint64 // next position
+	quick int    // longest message that sendOwn may send without asking; -1: none, see setQuick
+	open  bool   // a Claim is neither committed nor aborted
 
 	// A true ReadPos of some time ago. Reloaded only when the ring looks full, so that
 	// the consumer's line stays where it is.
@@ -55,6 +57,7 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 			return nil, err
 		}
 	}
+	p.setQuick()
 	return p, nil
 }
 
@@ -70,24 +73,15 @@ func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0, 0) }
 func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind, 0) }
 
 func (p *Producer) trySend(msg []byte, kind, flags uint16) error {
+	if !p.shared {
+		return p.sendOwn(msg, kind, flags)
+	}
 	if len(msg) > p.maxMsg || p.ended.Load() {
 		if err := p.refuse(len(msg), flags); err != nil {
 			return err
 		}
 	}
-	if p.shared {
-		return p.trySendShared(msg, kind, flags)
-	}
-	if !p.enter() {
-		return p.why()
-	}
-	k, err := p.claimOwn(len(msg))
-	if err == nil {
-		p.fill(p.pos, msg, kind, flags)
-		p.publishOwn(k)
-	}
-	p.leave()
-	return err
+	return p.sendShared(msg, kind, flags)
 }
 
 // refuse tells why a message of n bytes cannot be sent at all.
@@ -101,16 +95,6 @@ func (p *Producer) refuse(n int, flags uint16) error {
 		return ErrEnded
 	}
 	return nil
-}
-
-func (p *Producer) trySendShared(msg []byte, kind, flags uint16) error {
-	k := p.slotsFor(len(msg))
-	pos, err := p.claimShared(k)
-	if err != nil {
-		return err
-	}
-	p.fill(pos, msg, kind, flags)
-	return p.finish(pos, k, layout.Commit)
 }
 
 // fill writes a record into slots that this producer has claimed. All of it is plain
@@ -150,10 +134,7 @@ func (p *Producer) again(ctx context.Context, refusal error, op string, n int) e
 	case ErrFull:
 		return p.awaitRoom(ctx, op, n)
 	case ErrContended:
-		if ctx.Err() != nil {
-			return contextError(op, ctx)
-		}
-		return nil
+		return p.interrupted(ctx, op)
 	}
 	return refusal
 }
@@ -175,7 +156,10 @@ func (p *Producer) awaitRoom(ctx context.Context, op string, n int) error {
 // no correct peer can have written, which would keep it waiting for ever.
 func (p *Producer) checkRoom() error {
 	if !p.shared {
-		return nil // claimOwn checks ReadPos whenever it loads it
+		if read := p.hot.ReadPos.Load(); p.pos-read > p.slots {
+			return p.corrupt("ReadPos", p.pos, read)
+		}
+		return nil
 	}
 	before := p.hot.Tail.Load()
 	read := p.hot.ReadPos.Load()
@@ -204,21 +188,27 @@ func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
 
 // CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
 // (MPSC: behind the last message of the last producer). It waits for room like Send.
-// Later sends return ErrEnded; a second CloseSend does nothing.
+// Later sends return ErrEnded; a second CloseSend does nothing. What other goroutines
+// send at the same time may come before the end, behind it, or be refused.
 func (p *Producer) CloseSend(ctx context.Context) error {
 	if !p.ended.CompareAndSwap(false, true) {
 		return nil
 	}
+	p.setQuick()
 	var epoch [4]byte
 	binary.NativeEndian.PutUint32(epoch[:], p.epoch)
 	if err := p.send(ctx, epoch[:], 0, layout.FlagEnd); err != nil {
 		p.ended.Store(false)
+		p.setQuick()
 		return err
 	}
+	// For those who come later: a consumer that was not there when the end was read, and
+	// one that finds us dead.
+	p.members[p.me].State.Store(uint32(layout.Ended))
 	return nil
 }
 
-// Ended reports whether CloseSend has succeeded.
+// Ended reports whether the stream was ended.
 func (p *Producer) Ended() bool { return p.ended.Load() }
 
 // Halt ends this handle: calls that wait and all later ones return ErrClosed. It
@@ -226,6 +216,26 @@ func (p *Producer) Ended() bool { return p.ended.Load() }
 // goroutines that do not wait may still be running (see gate). Only the first Halt
 // reports true.
 func (p *Producer) Halt() bool { return p.shut(p.stop) }
+
+// HaltAndEnd is Halt, and then CloseSend if that has not been done. It may be called
+// by any goroutine, also while others are using the handle.
+func (p *Producer) HaltAndEnd(ctx context.Context) error {
+	if !p.Halt() || p.Ended() {
+		return nil
+	}
+	if p.open {
+		return errors.New("shmring: a Claim is open") // its owner may be writing where the end would go
+	}
+	// The handle is closed to everybody, us included. An heir with a gate of its own has
+	// the last word: it goes on in the same participant slot at the same position.
+	heir := &Producer{pos: p.pos, att: p.att}
+	heir.init(p.view, p.cfg)
+	heir.me, heir.epoch, heir.single, heir.sleeper = p.me, p.epoch, p.single, p.sleeper
+	heir.readSeen.Store(p.readSeen.Load())
+	err := heir.CloseSend(ctx)
+	p.ended.Store(err == nil)
+	return err
+}
 
 // corrupt poisons the handle.
 func (c *core) corrupt(field string, pos, got uint64) error {

@@ -32,10 +32,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.why()
 	}
-	for {
+	for turn := 0; ; turn++ {
 		n, err := c.receive(buf)
-		if err == ErrEmpty {
-			if err = c.awaitData(ctx); err == nil {
+		if err != nil {
+			if err = c.again(ctx, err, turn); err == nil {
 				continue
 			}
 		}
@@ -62,8 +62,9 @@ func (c *Consumer) receive(buf []byte) (int, error) {
 }
 
 // TryNext returns the next message in place. Several may be out at once; they are
-// released in order, see [Message.Release]. Do not call Receive while one is out: it
-// would count as released when that comes back. Errors: those of TryReceive.
+// released in order, see [Message.Release]. While one is out, nothing that Receive or
+// Drain handled is released either: better not to mix them. Errors: those of
+// TryReceive.
 func (c *Consumer) TryNext() (Message, error) {
 	if !c.enter() {
 		return Message{}, c.why()
@@ -82,17 +83,42 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return Message{}, c.why()
 	}
-	for {
+	for turn := 0; ; turn++ {
 		var m Message
 		err := c.lease(&m)
-		if err == ErrEmpty {
-			if err = c.awaitData(ctx); err == nil {
+		if err != nil {
+			if err = c.again(ctx, err, turn); err == nil {
 				continue
 			}
 		}
 		c.leave()
 		return m, err
 	}
+}
+
+// patience is how many turns of a blocking call may bring nothing although something
+// was ready (claims that were aborted, or whose owner is dead) before the call looks
+// at its context: data comes before the context's error, but a peer that feeds nothing
+// but aborted claims must not keep us.
+const patience = 64
+
+// again turns the refusal of one turn of a blocking call into nil once it makes sense
+// to try again.
+func (c *Consumer) again(ctx context.Context, refusal error, turn int) error {
+	if refusal != ErrEmpty {
+		c.settle()
+		return refusal
+	}
+	if !c.leased {
+		c.handle(c.auto)
+	}
+	if turn > patience {
+		c.settle()
+		if err := c.interrupted(ctx, "receive"); err != nil {
+			return err
+		}
+	}
+	return c.await(ctx, "receive", c.ready, c.settle, c.upkeep)
 }
 
 func (c *Consumer) lease(m *Message) error {
@@ -114,6 +140,11 @@ func (c *Consumer) release(m Message) {
 	if !c.enter() {
 		return // closed: the next consumer gets it again
 	}
+	if m.id <= c.freed {
+		c.leave()
+		return // released before, by itself or with a later one
+	}
+	c.freed = m.id
 	end := m.end
 	if m.id == c.handed {
 		c.leased = false
@@ -129,8 +160,9 @@ func (c *Consumer) release(m Message) {
 // the ring has slots). A message is released when f returns nil, many of them with
 // one store, which makes this the fastest way to receive. When f returns an error,
 // Drain returns it and that message stays next. n is how many were handled; it can be
-// above 0 together with an error. f may Halt the handle and calls nothing else of it;
-// the message is valid until f returns. Errors: those of Receive, and those of f.
+// above 0 together with an error. The message is valid until f returns or the handle is
+// closed, which f may do; it calls nothing else of the handle. Errors: those of
+// Receive, and those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
 	if max <= 0 {
 		max = int(c.slots)
@@ -138,19 +170,17 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 	if !c.enter() {
 		return 0, c.why()
 	}
-	for n < max {
-		if !c.leased {
-			c.handle(c.auto)
-		}
+	if !c.leased {
+		c.handle(c.auto)
+	}
+	for turn := 0; n < max; turn++ {
 		var m Message
 		if err := c.peek(&m); err != nil {
 			if err == ErrEmpty && n > 0 {
 				break
 			}
-			if err == ErrEmpty {
-				if err = c.awaitData(ctx); err == nil {
-					continue
-				}
+			if err = c.again(ctx, err, turn); err == nil {
+				continue
 			}
 			c.leave()
 			return n, err
@@ -165,10 +195,10 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		}
 		c.take(&m)
 		c.auto = m.end
+		if !c.leased {
+			c.handle(m.end)
+		}
 		n++
-	}
-	if !c.leased {
-		c.handle(c.auto)
 	}
 	c.leave()
 	return n, nil

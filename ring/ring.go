@@ -75,6 +75,7 @@ type Skip struct {
 // access goes, and the way to sleep and wake.
 type core struct {
 	gate
+	view     *layout.View
 	hot      *layout.Hot
 	desc     []layout.Descriptor
 	payload  []byte
@@ -99,6 +100,7 @@ func (c *core) init(v *layout.View, cfg Config) {
 	if cfg.Cap == 0 {
 		cfg.Cap = DefaultCap
 	}
+	c.view = v
 	c.hot, c.desc, c.payload, c.members = v.Hot, v.Descriptors, v.Payload, v.Members
 	c.slots = uint64(g.Slots)
 	c.mask = c.slots - 1

@@ -10,6 +10,16 @@ import (
 // the word must not keep us.
 const claimTries = 1 << 12
 
+func (p *Producer) sendShared(msg []byte, kind, flags uint16) error {
+	k := p.slotsFor(len(msg))
+	pos, err := p.claimShared(k)
+	if err != nil {
+		return err
+	}
+	p.fill(pos, msg, kind, flags)
+	return p.finish(pos, k, layout.Commit)
+}
+
 // claimShared claims k slots of an MPSC ring and returns their position. Two loads
 // and one LOCKed instruction when nobody interferes.
 func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
@@ -100,9 +110,7 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 			break
 		}
 		if ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, p.me, s))) { // D1
-			if p.hot.DataBell.Load()&1 != 0 { // B1
-				p.wake()
-			}
+			p.ring()
 			if p.halt.Load() != 0 {
 				return p.why() // perhaps into memory that is not shared any more
 			}

@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"context"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -10,10 +9,6 @@ import (
 // stalledCap bounds sleeps while an unfinished claim is next: its owner may die, and
 // nobody rings for that.
 const stalledCap = time.Millisecond
-
-func (c *Consumer) awaitData(ctx context.Context) error {
-	return c.await(ctx, "receive", c.ready, c.settle, c.upkeep)
-}
 
 // ready tells whether peek has something to say.
 func (c *Consumer) ready() bool {
@@ -55,7 +50,7 @@ func (c *Consumer) checkProducer() error {
 	lost := &PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
 	gone, err := c.dead(i)
 	if err != nil {
-		return c.poison(err, c.stop)
+		return err
 	}
 	if gone {
 		c.lost = lost
@@ -101,7 +96,7 @@ func (c *Consumer) unblock() error {
 	}
 	gone, err := c.dead(owner)
 	if err != nil {
-		return c.poison(err, c.stop)
+		return err
 	}
 	if !gone {
 		c.stalled = true
@@ -113,7 +108,12 @@ func (c *Consumer) unblock() error {
 	}
 	c.count(layout.Skipped, 1)
 	if c.cfg.OnSkip != nil {
+		c.leave() // the user's code may close the handle, or panic
 		c.cfg.OnSkip(Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())})
+		if !c.enter() {
+			c.busy.set(true) // our caller leaves
+			return c.why()
+		}
 	}
 	return nil
 }

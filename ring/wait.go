@@ -39,8 +39,13 @@ type sleeper struct {
 	stalled   bool // an unfinished claim is next: sleep in short pieces
 }
 
-// wake is the slow half of every publish and every release; the fast half, loading
-// the word and testing the bit (B1), stands at the call.
+// ring follows every publish and every release (B1).
+func (c *core) ring() {
+	if c.ringWord.Load()&1 != 0 {
+		c.wake()
+	}
+}
+
 func (c *core) wake() {
 	w := c.ringWord.Load()
 	if w&1 == 0 || !c.ringWord.CompareAndSwap(w, (w+2)&^1) {
@@ -93,11 +98,8 @@ func (c *core) await(ctx context.Context, op string, ready func() bool, idle fun
 		if ready() {
 			return nil
 		}
-		if c.halt.Load() != 0 {
-			return c.why()
-		}
-		if ctx.Err() != nil {
-			return contextError(op, ctx)
+		if err := c.interrupted(ctx, op); err != nil {
+			return err
 		}
 		if c.cfg.Check != nil && round%checkEvery == 0 {
 			if err := c.cfg.Check(); err != nil {
@@ -108,6 +110,17 @@ func (c *core) await(ctx context.Context, op string, ready func() bool, idle fun
 			return err
 		}
 	}
+}
+
+// interrupted tells why a blocking call should not go on.
+func (c *core) interrupted(ctx context.Context, op string) error {
+	if c.halt.Load() != 0 {
+		return c.why()
+	}
+	if ctx.Err() != nil {
+		return contextError(op, ctx)
+	}
+	return nil
 }
 
 // checkEvery is how many sleeps of one call pass between two calls of Config.Check.
@@ -159,12 +172,12 @@ func (w *wait) once(ready func() bool) error {
 	// With GOMAXPROCS=1 the goroutines that could run now would otherwise wait until the
 	// runtime notices that this one blocks, which takes it up to 10 ms.
 	runtime.Gosched()
+	c.count(layout.Sleeps, 1)
 	key := c.sleepWord.Or(1) | 1
 	if ready() { // B2
 		c.unannounce(key)
 		return nil
 	}
-	c.count(layout.Sleeps, 1)
 	timedOut, err := c.sleepBell.Sleep(key, limit, w.stops)
 	if err != nil {
 		return err

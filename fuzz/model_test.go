@@ -1,0 +1,807 @@
+package fuzz
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+func FuzzModel(f *testing.F) {
+	seeds(f, 200, 300)
+	f.Fuzz(model)
+}
+
+func TestModelRandom(t *testing.T) { random(t, 600, model) }
+
+// model runs an honest script over a ring and its twin.
+func model(t *testing.T, data []byte) {
+	w := newWorld(t, &script{data})
+	for w.s.more() {
+		w.step()
+		w.verify()
+	}
+	w.finish()
+}
+
+// world is a ring, its twin, and everybody who uses it.
+type world struct {
+	twin
+	history
+	t     *testing.T
+	s     *script
+	v     *layout.View
+	locks lockTable
+	data  *bell
+	space *bell
+
+	producers []*producer // live ones
+	consumer  *consumer   // nil: none
+	sent      uint32
+	stopped   context.Context // whose calls do not wait
+	skips     []ring.Skip
+}
+
+type producer struct {
+	*ring.Producer
+	locks  *locks
+	index  int
+	epoch  uint32
+	ended  bool
+	claims []*claim // open ones
+}
+
+type claim struct {
+	ring.Claim
+	rec  *record // SPSC: not among the records before Commit
+	kind uint16
+}
+
+type consumer struct {
+	*ring.Consumer
+	locks *locks
+	msgs  []ring.Message // those of Next
+	which []*delivery
+}
+
+func newWorld(t *testing.T, s *script) *world {
+	w := &world{t: t, s: s, data: &bell{}, space: &bell{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.stopped = ctx
+	cfg := layout.Config{
+		Kind: pick(s, layout.SPSC, layout.MPSC, layout.MPSC), Slots: pick(s, 8, 8, 16, 64),
+		SlotSize: pick(s, 0, 64, 128), Participants: 2, Doorbell: layout.Spin,
+	}
+	if cfg.Kind == layout.MPSC {
+		cfg.Participants += s.below(4)
+	}
+	cfg.MaxMessage = pick(s, cfg.Capacity(), cfg.Capacity()/2, 100, 0)
+	cfg.MaxMessage = min(cfg.MaxMessage, cfg.Capacity())
+	var stale bool
+	cfg.Start, stale = start(s, uint64(cfg.Slots))
+	w.cfg = cfg
+	size, err := cfg.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.v, err = layout.Format(memory(t, int(size)), cfg); err != nil {
+		t.Fatal(err)
+	}
+	w.note("%+v, stale words: %v", cfg, stale)
+	if stale || cfg.Start != 0 && s.coin() { // else the slots were never written
+		past(w.v, stale)
+	}
+	w.tail, w.read, w.again, w.slots = cfg.Start, cfg.Start, cfg.Start, make([]slot, cfg.Participants)
+	w.restart(false)
+	return w
+}
+
+// start is a first position: 0, or shortly before one at which something wraps. stale
+// says that it begins a lap in which claims renew the words of their inner slots.
+func start(s *script, slots uint64) (pos uint64, stale bool) {
+	edge := pick[uint64](s, 0, 0,
+		1<<32, 1<<44, // the position in Tail
+		1<<42*slots-slots, 1<<42*slots, // the lap in a control word is 0; is 1 again
+		1<<63, 0, // a position; 0 stands for 2^64
+		1<<41*slots-slots, 1<<32*slots*7-slots)
+	before := uint64(s.byte())
+	switch {
+	case edge == 1<<41*slots-slots || edge == 1<<32*slots*7-slots:
+		return edge, true
+	case edge == 0 && before&1 == 0:
+		return 0, false
+	}
+	return edge - before%(3*slots), false
+}
+
+// past writes what would be in the descriptors if the ring had come to its position
+// by itself: words of the lap before, or, where stale, words 2^42 laps old that look
+// like committed messages of the laps to come.
+func past(v *layout.View, stale bool) {
+	c := v.Config
+	for i := range uint64(c.Slots) {
+		pos := c.Start + i
+		d := &v.Descriptors[pos%uint64(c.Slots)]
+		if stale {
+			lap := layout.LapOf(pos+(1+i%3)*uint64(c.Slots), c.Shift())
+			d.Ctl.Store(uint64(layout.PackCtl(lap, 1, 1, layout.Commit)))
+		} else {
+			d.Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos-uint64(c.Slots), c.Shift()), 1, 1, layout.Skip)))
+		}
+	}
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	w.t.Fatalf("%s\nthe script up to here:\n%s", fmt.Sprintf(format, args...), &w.history)
+}
+
+func (w *world) config(l *locks) ring.Config {
+	return ring.Config{Locks: l, Data: w.data, Space: w.space, OnSkip: func(k ring.Skip) { w.skips = append(w.skips, k) }}
+}
+
+// step does one thing. Sends and receives are as likely as all else together.
+func (w *world) step() {
+	switch op := w.s.below(32); {
+	case len(w.producers) == 0 && op < 16:
+		w.attachProducer()
+	case w.consumer == nil && op >= 16:
+		w.attachConsumer()
+	case op < 14:
+		w.send(w.producers[w.s.below(len(w.producers))], op)
+	case op == 14:
+		w.attachProducer()
+	case op == 15:
+		w.dropProducer()
+	case op < 28:
+		w.receive(op)
+	case op == 28:
+		w.check()
+	case op == 29:
+		w.dropConsumer()
+	case op == 30:
+		w.attachConsumer()
+	case op == 31:
+		w.announce()
+	}
+}
+
+// payload makes a message that occurs once.
+func (w *world) payload(n int) []byte {
+	w.sent++
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(w.sent>>(i%4*8)) + byte(i/4)
+	}
+	return b
+}
+
+// size is the length of a message, at times one that is too long.
+func (w *world) size() int {
+	S, m := max(w.cfg.SlotSize, 48), w.cfg.MaxMessage
+	switch w.s.below(8) {
+	case 0:
+		return m + w.s.below(2)
+	case 1:
+		return min(m, pick(w.s, 47, 48, 49, S-1, S, S+1, 2*S, 2*S+1))
+	case 2, 3:
+		return w.s.below(m + 1)
+	}
+	return w.s.below(min(m, 2*S) + 1)
+}
+
+// wrong is the error of a message that cannot be sent at all.
+func (p *producer) wrong(n, most int, err error) (bool, bool) {
+	var se *ring.SizeError
+	switch {
+	case n > most:
+		return true, errors.As(err, &se) && errors.Is(err, ring.ErrTooLarge) && se.Size == n && se.Max == most
+	case p.ended:
+		return true, err == ring.ErrEnded
+	}
+	return false, true
+}
+
+func (w *world) send(p *producer, op int) {
+	own := !w.shared() && len(p.claims) > 0 // an SPSC producer may only finish its claim
+	switch {
+	case own || len(p.claims) > 0 && op < 5:
+		i := w.s.below(len(p.claims))
+		c := p.claims[i]
+		p.claims = slices.Delete(p.claims, i, i+1)
+		w.finishClaim(p, c)
+	case op < 5:
+		w.sendOne(p)
+	case op < 9:
+		w.claim(p)
+	case op < 12:
+		w.sendBatch(p)
+	case op == 12 && w.s.below(4) == 0:
+		w.end(p)
+	default:
+		w.sendOne(p)
+	}
+}
+
+func (w *world) sendOne(p *producer) {
+	n, kind := w.size(), uint16(w.s.byte())
+	data := w.payload(n)
+	err := p.TrySendKind(data, kind)
+	w.note("producer %d sends %d bytes: %v", p.index, n, err)
+	if bad, right := p.wrong(n, w.cfg.MaxMessage, err); bad {
+		if !right {
+			w.fail("refused with %v", err)
+		}
+		return
+	}
+	if w.claimed(p, n, err) {
+		w.add(&record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Commit, msgs: []message{{data, kind}}})
+		w.rung("a message was published")
+	}
+}
+
+// claimed compares ErrFull or success with what the twin says of n bytes.
+func (w *world) claimed(p *producer, n int, err error) bool {
+	padded, ok := w.room(w.need(n), p.index)
+	if ok && err != nil || !ok && err != ring.ErrFull {
+		w.fail("%d slots at %d, ReadPos %d: error %v, but room: %v", w.need(n), w.tail, w.read, err, ok)
+	}
+	if padded && !ok {
+		w.rung("padding was published, behind which the producer waits")
+	}
+	return ok
+}
+
+func (w *world) claim(p *producer) {
+	n := w.size()
+	c := &claim{}
+	var err error
+	c.Claim, err = p.TryClaim(n)
+	w.note("producer %d claims %d bytes: %v", p.index, n, err)
+	if bad, right := p.wrong(n, w.cfg.MaxMessage, err); bad {
+		if !right {
+			w.fail("refused with %v", err)
+		}
+		return
+	}
+	if !w.claimed(p, n, err) {
+		return
+	}
+	if len(c.Bytes()) != n {
+		w.fail("claim of %d bytes has %d", n, len(c.Bytes()))
+	}
+	c.rec = &record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Busy}
+	if w.shared() {
+		w.add(c.rec)
+	}
+	p.claims = append(p.claims, c)
+}
+
+func (w *world) finishClaim(p *producer, c *claim) {
+	n := len(c.Bytes())
+	switch w.s.below(4) {
+	case 0:
+		c.Abort()
+		w.note("producer %d aborts %d bytes", p.index, n)
+		if w.shared() {
+			c.rec.state = layout.Skip
+			w.rung("a claim was aborted")
+		}
+		return
+	case 1:
+		data := w.payload(n)
+		copy(c.Bytes(), data)
+		n = w.s.below(n + 1)
+		c.Shorten(n)
+		c.rec.msgs = []message{{data: data[:n]}}
+	default:
+		c.rec.msgs = []message{{data: w.payload(n), kind: 7}}
+		c.SetKind(7)
+		copy(c.Bytes(), c.rec.msgs[0].data)
+	}
+	err := c.Commit()
+	w.note("producer %d commits %d bytes at %d: %v", p.index, n, c.rec.start, err)
+	if err != nil {
+		w.fail("commit: %v", err)
+	}
+	if !w.shared() {
+		w.add(c.rec)
+	}
+	c.rec.state = layout.Commit
+	w.rung("a claim was committed")
+	c.Abort() // has no effect, nor has
+	if err := c.Commit(); err != nil {
+		w.fail("second commit: %v", err)
+	}
+}
+
+// sendBatch reads from the descriptors how the batch was packed, which is the
+// producer's business, and checks that it is in there and that not more would fit.
+func (w *world) sendBatch(p *producer) {
+	batch := make([][]byte, w.s.below(12))
+	for i := range batch {
+		batch[i] = w.payload(w.size() / pick(w.s, 1, 2, 8))
+	}
+	n, err := p.TrySendBatch(batch)
+	w.note("producer %d sends a batch of %d: %d, %v", p.index, len(batch), n, err)
+	before := w.tail
+	for sent := 0; sent < n; {
+		r, ok := w.found(p)
+		if !ok || sent+len(r.msgs) > n {
+			w.fail("message %d of %d that were sent is not in the ring at %d", sent, n, w.tail)
+		}
+		for _, m := range r.msgs {
+			if !bytes.Equal(m.data, batch[sent]) {
+				w.fail("message %d of the batch is not what is in the ring at %d", sent, w.tail)
+			}
+			sent++
+		}
+		w.add(r)
+	}
+	if w.tail != before {
+		w.rung("a batch was published")
+	}
+	if n == len(batch) {
+		if err != nil {
+			w.fail("all sent, and %v", err)
+		}
+		return
+	}
+	if bad, right := p.wrong(len(batch[n]), w.cfg.MaxMessage, err); bad {
+		if !right {
+			w.fail("refused with %v", err)
+		}
+		return
+	}
+	// Attempts with more messages than fit may have left padding.
+	if r, ok := w.found(p); ok {
+		if r.state != layout.Skip {
+			w.fail("%d messages reported, more are in the ring at %d", n, w.tail)
+		}
+		w.add(r)
+	}
+	if w.claimed(p, len(batch[n]), err) {
+		w.fail("message %d of the batch would have fitted", n)
+	}
+}
+
+// found is the record that producer p has put at tail, as the format says it.
+func (w *world) found(p *producer) (*record, bool) {
+	d := &w.v.Descriptors[w.tail%w.ring()]
+	c := layout.Ctl(d.Ctl.Load())
+	if c.Lap() != layout.LapOf(w.tail, w.cfg.Shift()) || c.State() < layout.Commit || int(c.Owner()) != p.index {
+		return nil, false
+	}
+	if w.shared() && layout.Tail(w.v.Hot.Tail.Load()).Pos(w.read) == w.tail {
+		return nil, false
+	}
+	r := &record{slots: c.Slots(), owner: p.index, epoch: p.epoch, state: c.State()}
+	if left := w.ring() - w.tail%w.ring(); r.slots == 0 || r.slots > left || r.state == layout.Skip && r.slots != left {
+		w.fail("record of %d slots at %d", r.slots, w.tail)
+	}
+	if r.state == layout.Skip {
+		return r, true
+	}
+	length, kind, flags := layout.UnpackMeta(d.Meta)
+	data := slices.Clone(w.bytes(w.tail, int(length)))
+	if flags != layout.FlagBatch {
+		r.msgs = []message{{data, kind}}
+		return r, true
+	}
+	r.batch = true
+	for len(data) > 0 {
+		length, kind, _ := layout.UnpackMeta(binary.NativeEndian.Uint64(data))
+		data = data[layout.EntryHeader:]
+		r.msgs = append(r.msgs, message{data[:length], kind})
+		data = data[(length+7)&^7:]
+	}
+	return r, true
+}
+
+func (w *world) bytes(pos uint64, n int) []byte {
+	if n <= layout.InlineSize {
+		return w.v.Descriptors[pos%w.ring()].Inline[:n]
+	}
+	return w.v.Payload[pos%w.ring()*uint64(w.cfg.SlotSize):][:n]
+}
+
+func (w *world) end(p *producer) {
+	err := p.CloseSend(w.stopped)
+	w.note("producer %d ends its stream: %v", p.index, err)
+	if p.ended {
+		if err != nil {
+			w.fail("second CloseSend: %v", err)
+		}
+		return
+	}
+	padded, ok := w.room(1, p.index)
+	if ok {
+		p.ended = true
+		w.slots[p.index].state = layout.Ended
+		w.add(&record{slots: 1, owner: p.index, epoch: p.epoch, state: layout.Commit, end: true})
+		w.rung("the end was published")
+	}
+	if padded || ok && err != nil || !ok && !errors.Is(err, context.Canceled) {
+		w.fail("CloseSend: %v, but room: %v", err, ok)
+	}
+}
+
+func (w *world) attachProducer() {
+	l := w.locks.process()
+	p, err := ring.NewProducer(w.v, w.config(l))
+	index, draining, tookOver := w.attach()
+	w.note("producer attaches: %v", err)
+	if index == 0 {
+		busy, ok := err.(*ring.BusyError)
+		if !ok || !errors.Is(err, ring.ErrBusy) || busy.Draining != draining {
+			w.fail("attached, or not with the right error: %v", err)
+		}
+		return
+	}
+	want := ring.Attachment{Index: index, Epoch: w.slots[index].epoch, TookOver: tookOver}
+	if err != nil || p.Attachment() != want {
+		w.fail("attached %+v, %v, want %+v", p.Attachment(), err, want)
+	}
+	w.producers = append(w.producers, &producer{Producer: p, locks: l, index: index, epoch: want.Epoch})
+}
+
+// dropProducer kills a producer, or closes it.
+func (w *world) dropProducer() {
+	i, clean := w.s.below(len(w.producers)), w.s.coin()
+	p := w.producers[i]
+	w.producers = slices.Delete(w.producers, i, i+1)
+	w.note("producer %d goes, cleanly: %v", p.index, clean)
+	if clean {
+		w.halted(p)
+		ring.Leave(w.v, p.Attachment())
+	}
+	p.locks.kill()
+	w.gone(p.index, clean)
+}
+
+func (w *world) halted(p *producer) {
+	if !p.Halt() || p.Halt() {
+		w.fail("only the first Halt reports true")
+	}
+	if err := p.TrySend(nil); err != ring.ErrClosed && !p.ended {
+		w.fail("send after Halt: %v", err)
+	}
+	for _, c := range p.claims {
+		if err := c.Commit(); err != ring.ErrClosed {
+			w.fail("commit after Halt: %v", err)
+		}
+	}
+}
+
+func (w *world) attachConsumer() {
+	l := w.locks.process()
+	c, err := ring.NewConsumer(w.v, w.config(l))
+	w.note("consumer attaches: %v", err)
+	s := &w.slots[layout.ConsumerIndex]
+	if w.consumer != nil {
+		if !errors.Is(err, ring.ErrBusy) {
+			w.fail("a second consumer: %v", err)
+		}
+		return
+	}
+	want := ring.Attachment{Epoch: s.epoch + 1, TookOver: s.state == layout.Used}
+	if err != nil || c.Attachment() != want {
+		w.fail("attached %+v, %v, want %+v", c.Attachment(), err, want)
+	}
+	s.epoch, s.state, s.live = want.Epoch, layout.Used, true
+	w.skipped, w.deaths, w.skips = 0, 0, nil
+	w.restart(want.TookOver)
+	w.consumer = &consumer{Consumer: c, locks: l}
+}
+
+func (w *world) dropConsumer() {
+	if w.consumer == nil {
+		return
+	}
+	clean := w.s.coin()
+	w.note("consumer goes, cleanly: %v", clean)
+	s := &w.slots[layout.ConsumerIndex]
+	if clean {
+		w.comeBack()
+		if !w.consumer.Halt() {
+			w.fail("Halt reports false")
+		}
+		w.released(true)
+		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
+			w.fail("receive after Halt: %v", err)
+		}
+		ring.Leave(w.v, w.consumer.Attachment())
+		s.state = layout.Free
+	}
+	s.live = false
+	w.consumer.locks.kill()
+	w.consumer = nil
+}
+
+func (w *world) receive(op int) {
+	leased := w.leased()
+	switch {
+	case op < 19 && !leased:
+		w.tryReceive(w.s.below(4) == 0)
+	case op < 22 && !leased:
+		w.drain()
+	case op < 25:
+		w.tryNext()
+	default:
+		w.release()
+	}
+}
+
+func (w *world) tryReceive(short bool) {
+	w.comeBack()
+	want, outcome := w.next()
+	buf := make([]byte, w.cfg.MaxMessage)
+	if short {
+		buf = buf[:w.s.below(w.cfg.MaxMessage+1)]
+	}
+	n, err := w.consumer.TryReceive(buf)
+	w.note("TryReceive into %d bytes: %d, %v", len(buf), n, err)
+	if outcome == gotMessage && len(buf) < len(want.message().data) {
+		if err != io.ErrShortBuffer || n != len(want.message().data) {
+			w.fail("%d, %v, want %d, ErrShortBuffer", n, err, len(want.message().data))
+		}
+		w.released(true)
+		return
+	}
+	w.outcome(err, outcome)
+	if err == nil {
+		if !bytes.Equal(buf[:n], want.message().data) {
+			w.fail("received %x, want %x", buf[:n], want.message().data)
+		}
+		w.take(want)
+	}
+	w.released(err != nil)
+}
+
+func (d *delivery) message() message { return d.rec.msgs[d.index] }
+
+func (w *world) outcome(err error, want outcome) {
+	var death *ring.PeerDeadError
+	right := false
+	switch want {
+	case gotMessage, gotNothing:
+		right = err == nil
+	case gotEmpty:
+		right = err == ring.ErrEmpty
+	case gotEOF:
+		right = err == io.EOF
+	case gotStopped:
+		right = errors.Is(err, context.Canceled)
+	case gotDeath:
+		right = errors.As(err, &death) && errors.Is(err, ring.ErrPeerDead)
+	}
+	if !right {
+		w.fail("error %v, want outcome %d (message, empty, EOF, death, nothing, stopped)", err, want)
+	}
+}
+
+func (w *world) tryNext() {
+	w.comeBack()
+	want, outcome := w.next()
+	m, err := w.consumer.TryNext()
+	w.note("TryNext: %v, %v", m.Position(), err)
+	w.outcome(err, outcome)
+	if err == nil {
+		w.same(m, want)
+		want.leased = true
+		w.take(want)
+		w.consumer.msgs = append(w.consumer.msgs, m)
+		w.consumer.which = append(w.consumer.which, want)
+	}
+	w.released(err != nil)
+}
+
+// same compares a message in place with what should have come.
+func (w *world) same(m ring.Message, d *delivery) {
+	want := d.message()
+	position := ring.Position{Record: d.rec.start, Index: uint32(d.index)}
+	again := int64(w.again-d.rec.start) > 0
+	if !bytes.Equal(m.Bytes(), want.data) || m.Len() != len(want.data) || m.Kind() != want.kind ||
+		m.Producer() != d.rec.owner || m.Position() != position || m.Redelivered() != again {
+		w.fail("got %v from %d kind %d redelivered %v: %x\nwant %v from %d kind %d redelivered %v: %x",
+			m.Position(), m.Producer(), m.Kind(), m.Redelivered(), m.Bytes(),
+			position, d.rec.owner, want.kind, again, want.data)
+	}
+}
+
+// release releases a message, at times one that was released before.
+func (w *world) release() {
+	n := len(w.consumer.msgs)
+	if n == 0 {
+		return
+	}
+	i := n - 1 - min(n-1, w.s.below(4))
+	m, d := w.consumer.msgs[i], w.consumer.which[i]
+	w.note("release of %v, released before: %v", m.Position(), d.handled)
+	if !d.handled {
+		w.handle(d)
+		if !w.leased() {
+			w.kept = -1
+		}
+	}
+	m.Release()
+	w.released(false)
+}
+
+// drain passes a context that has ended, so that an empty ring gives its error.
+func (w *world) drain() {
+	most, fails := w.s.below(6), w.s.below(6)
+	mine := errors.New("mine")
+	handled, settled := 0, false
+	// look is what Drain does before each message: it waits for the first one, which
+	// ends at once, but not before the upkeep that comes before every sleep.
+	look := func() (*delivery, outcome) {
+		w.comeBack()
+		for {
+			d, outcome := w.next()
+			if outcome != gotEmpty || handled > 0 {
+				settled = false
+				return d, outcome
+			}
+			settled = true
+			w.comeBack()
+			if outcome = w.twin.check(); outcome != gotNothing {
+				return nil, outcome
+			}
+			if w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Busy {
+				return nil, gotStopped
+			}
+		}
+	}
+	n, err := w.consumer.Drain(w.stopped, most, func(m ring.Message) error {
+		d, outcome := look()
+		if outcome != gotMessage {
+			w.fail("Drain hands out %v, want outcome %d", m.Position(), outcome)
+		}
+		w.same(m, d)
+		m.Release() // has no effect
+		if fails--; fails < 0 {
+			return mine
+		}
+		w.take(d)
+		w.handle(d)
+		handled++
+		return nil
+	})
+	w.note("Drain of %d: %d, %v", most, n, err)
+	if n != handled {
+		w.fail("Drain reports %d, handled were %d", n, handled)
+	}
+	if err != mine && (n != most || most == 0) {
+		_, outcome := look()
+		if outcome == gotEmpty {
+			outcome = gotNothing // behind some that were handled
+		}
+		w.outcome(err, outcome)
+	}
+	w.released(settled)
+}
+
+func (w *world) check() {
+	if w.consumer == nil {
+		return
+	}
+	err := w.consumer.Check()
+	w.note("Check: %v", err)
+	w.outcome(err, w.twin.check())
+	w.released(true)
+	if s := w.consumer.Stats(); s.Skipped != w.skipped || s.Deaths != w.deaths || uint64(len(w.skips)) != w.skipped {
+		w.fail("skipped %d, told %d, deaths %d, want %d, %d", s.Skipped, len(w.skips), s.Deaths, w.skipped, w.deaths)
+	}
+}
+
+// released looks at ReadPos after a call of the consumer; settled says that the call
+// has stored what it owed.
+func (w *world) released(settled bool) {
+	w.t.Helper()
+	least, most := w.releasable()
+	read := w.v.Hot.ReadPos.Load()
+	if int64(most-read) < 0 || int64(read-w.read) < 0 || settled && int64(read-least) < 0 {
+		w.fail("ReadPos is %d, was %d, want %d to %d (settled: %v)", read, w.read, least, most, settled)
+	}
+	if read == w.read {
+		return
+	}
+	for w.first < len(w.recs) && int64(w.recs[w.first].start-read) < 0 {
+		w.first++
+	}
+	if w.first < len(w.recs) && w.recs[w.first].start != read {
+		w.fail("ReadPos %d is inside the record at %d", read, w.recs[w.first].start)
+	}
+	w.read = read
+	if w.v.Hot.SpaceBell.Load()&1 != 0 {
+		w.fail("ReadPos has moved to %d and the bell was not rung", read)
+	}
+}
+
+// announce does what a side does that is about to sleep.
+func (w *world) announce() {
+	w.v.Hot.DataBell.Or(1)
+	w.v.Hot.SpaceBell.Or(1)
+	w.note("both sides announce sleep")
+}
+
+func (w *world) rung(why string) {
+	w.t.Helper()
+	if w.v.Hot.DataBell.Load()&1 != 0 {
+		w.fail("%s and the bell was not rung", why)
+	}
+}
+
+// verify compares every word of the segment that the twin knows.
+func (w *world) verify() {
+	if w.shared() {
+		tail := layout.Tail(w.v.Hot.Tail.Load())
+		if tail.Pos(w.read) != w.tail {
+			w.fail("Tail is at %d, want %d", tail.Pos(w.read), w.tail)
+		}
+		if n := len(w.recs); n > 0 && (tail.Slots() != w.recs[n-1].slots || int(tail.Owner()) != w.recs[n-1].owner) {
+			w.fail("Tail is %#x, want the claim at %d", uint64(tail), w.recs[n-1].start)
+		}
+	}
+	for i, r := range w.recs[w.first:] {
+		lap := layout.LapOf(r.start, w.cfg.Shift())
+		got := layout.Ctl(w.v.Descriptors[r.start%w.ring()].Ctl.Load())
+		want := layout.PackCtl(lap, r.slots, uint8(r.owner), r.state)
+		newest := w.first+i == len(w.recs)-1
+		if got != want && !(r.state == layout.Busy && newest && (got.Lap() != lap || got.State() == layout.None)) {
+			w.fail("control word at %d is %#x, want %#x", r.start, uint64(got), uint64(want))
+		}
+	}
+	for _, p := range w.producers {
+		if used := p.Used(); used != int(w.tail-w.read) {
+			w.fail("Used says %d, want %d", used, w.tail-w.read)
+		}
+		break
+	}
+}
+
+// finish lets everybody go and expects every message to arrive.
+func (w *world) finish() {
+	w.note("the script ends")
+	for len(w.producers) > 0 {
+		p := w.producers[0]
+		for len(p.claims) > 0 {
+			c := p.claims[0]
+			p.claims = p.claims[1:]
+			w.finishClaim(p, c)
+		}
+		w.dropProducer()
+		w.verify()
+	}
+	if w.consumer == nil {
+		w.attachConsumer()
+	}
+	for len(w.consumer.msgs) > 0 && w.leased() {
+		w.release()
+	}
+	left := 2
+	for _, r := range w.recs[w.first:] {
+		left += len(r.msgs) + 1
+	}
+	for range left {
+		w.check()
+		w.tryReceive(false)
+		w.verify()
+	}
+	if w.read != w.tail {
+		w.fail("ReadPos is %d at the end, want %d", w.read, w.tail)
+	}
+	w.attachProducer()
+	if len(w.producers) == 0 {
+		w.fail("all producers are gone, all messages read, and nobody can attach")
+	}
+}
