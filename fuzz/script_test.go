@@ -26,13 +26,6 @@ func (s *script) byte() byte {
 	return b
 }
 
-func (s *script) uint64() (w uint64) {
-	for range 8 {
-		w = w<<8 | uint64(s.byte())
-	}
-	return w
-}
-
 // below is a choice among n, which is below 2^16.
 func (s *script) below(n int) int {
 	c := int(s.byte())

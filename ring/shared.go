@@ -38,7 +38,7 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 			}
 			if !layout.Ctl(p.desc[prev&p.mask].Ctl.Load()).On(layout.LapOf(prev, p.shift)) {
 				// Not on record yet, or readSeen is so old that pos is wrong.
-				p.readSeen.Store(p.record(w))
+				p.saw(p.record(w))
 				continue
 			}
 		}
@@ -51,7 +51,7 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 			if int64(fresh-read) < 0 {
 				return 0, p.corrupt("ReadPos", pos, fresh)
 			}
-			p.readSeen.Store(fresh)
+			p.saw(fresh)
 			continue
 		}
 		// The claim, its owner and its length in one step. The claim before it is on
@@ -70,6 +70,12 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 	}
 	return 0, ErrContended
 }
+
+// saw keeps a ReadPos for the claims to come. Not inlined: it is for the few calls
+// that need it, and the rest of claimShared should be seen to do without its XCHG.
+//
+//go:noinline
+func (p *Producer) saw(read uint64) { p.readSeen.Store(read) }
 
 // record puts the newest claim on record if w still names it: helping. It returns a
 // fresh ReadPos.
