@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring"
+)
+
+func TestExitCodes(t *testing.T) {
+	timeout := &shmring.ContextError{Op: "send", Err: context.Canceled, Cause: ErrTimeout}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("anything"), 1},
+		{os.ErrNotExist, 1},
+		{Usagef("x"), 2},
+		{fmt.Errorf("wrapped: %w", Usagef("x")), 2},
+		{&shmring.PeerDeadError{}, 3},
+		{&shmring.CorruptError{}, 4},
+		{fmt.Errorf("%w: 3 lost", ErrVerify), 4},
+		{timeout, 5},
+		{&shmring.ContextError{Op: "open", Err: context.DeadlineExceeded}, 5},
+		{errors.Join(errors.New("x"), shmring.ErrFull), 6},
+		{&shmring.BusyError{}, 7},
+	} {
+		require.Equal(t, c.want, Code(c.err), "%v", c.err)
+	}
+}
+
+func TestErrorsTakeOneLine(t *testing.T) {
+	err := errors.Join(shmring.ErrFull, errors.New("b\nc"))
+	require.Equal(t, "ring is full; b; c", Oneline(err))
+}
+
+func TestBytesFlag(t *testing.T) {
+	for text, want := range map[string]int{"0": 0, "4096": 4096, "64K": 64 << 10, "3M": 3 << 20, "1G": 1 << 30} {
+		var n int
+		f := NewFlags("x", "")
+		f.Bytes(&n, "n")
+		_, err := f.Parse([]string{"-n", text}, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, n, text)
+	}
+	for _, text := range []string{"", "K", "-1", "1k", "1KK", "1KB", "1.5M", "99999999999"} {
+		var n int
+		f := NewFlags("x", "")
+		f.Bytes(&n, "n")
+		_, err := f.Parse([]string{"-n", text}, nil)
+		require.ErrorContains(t, err, "want a number of bytes like 4096, 64K or 1M", text)
+		require.Equal(t, Usage, Code(err))
+	}
+}
+
+func TestPatienceEndsOneWaitAndNotTheNext(t *testing.T) {
+	p := NewPatience(context.Background(), 10*time.Millisecond)
+	defer p.Close()
+	first := p.Begin()
+	<-first.Done()
+	require.Equal(t, ErrTimeout, context.Cause(first))
+	p.End()
+
+	p.limit = time.Hour
+	second := p.Begin()
+	require.NoError(t, second.Err())
+	p.End()
+	require.Equal(t, second, p.Begin(), "a context that was not used up serves again")
+	p.End()
+	require.NoError(t, second.Err())
+}
+
+func TestPatienceWithoutLimitIsItsParent(t *testing.T) {
+	ctx := context.WithValue(context.Background(), t, "v")
+	p := NewPatience(ctx, 0)
+	require.Equal(t, ctx, p.Begin())
+	p.End()
+	p.Close()
+}
+
+func TestGraceEndsLater(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	late, done := Grace(ctx, 20*time.Millisecond)
+	defer done()
+	begin := time.Now()
+	cancel(ErrInterrupted)
+	select {
+	case <-late.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("grace never ended")
+	}
+	require.GreaterOrEqual(t, time.Since(begin), 20*time.Millisecond)
+	require.Equal(t, ErrInterrupted, context.Cause(late))
+}
+
+func TestSummaryNamesOnlyWhatHappened(t *testing.T) {
+	totals := Totals{Messages: 1000, Bytes: 64000}
+	totals.Took(2 * time.Second)
+	require.Equal(t, "1000 messages, 64 kB in 2s (500 messages/s, 32 kB/s)", totals.String())
+	totals.Dropped, totals.Deaths = 7, 1
+	require.Contains(t, totals.String(), "7 dropped, 1 producers died")
+	require.Equal(t, "0 messages, 0 B in 0s (0 messages/s, 0 B/s)", (&Totals{}).String())
+}
+
+func TestFinish(t *testing.T) {
+	var w bytes.Buffer
+	o := Out{Name: "producer", W: &w}
+	require.Equal(t, 6, o.Finish(&Totals{}, fmt.Errorf("%w: make room", shmring.ErrFull)))
+	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
+	require.Len(t, lines, 2)
+	require.Equal(t, "producer: ring is full: make room", lines[1])
+
+	w.Reset()
+	o.Quiet = true
+	require.Equal(t, 0, o.Finish(&Totals{}, nil))
+	require.Empty(t, w.String())
+	o.Finish(&Totals{}, errors.New("bad"))
+	require.Equal(t, "producer: bad\n", w.String(), "quiet is not silent about errors")
+
+	w.Reset()
+	o.JSON = true
+	o.Notice("something")
+	require.Equal(t, 1, o.Finish(&Totals{Messages: 3}, errors.New("bad")))
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(w.Bytes(), &got), "nothing but one object")
+	require.EqualValues(t, 3, got["messages"])
+	require.Equal(t, "bad", got["error"])
+	require.EqualValues(t, 1, got["exit_code"])
+}
+
+func TestShort(t *testing.T) {
+	for n, want := range map[float64]string{0: "0", 999: "999", 1000: "1 k", 12345: "12.35 k", 4.5e6: "4.5 M", 2e12: "2000 G"} {
+		require.Equal(t, want, Short(n))
+	}
+	require.Equal(t, "17 B", Size(17))
+	require.Equal(t, "1.5 MB", Size(1.5e6))
+}
+
+func TestVersionNamesTheProgramAndTheCompiler(t *testing.T) {
+	require.Regexp(t, `^producer .*go1\.`, Version("producer"))
+}

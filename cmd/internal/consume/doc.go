@@ -1,0 +1,2 @@
+// Package consume is the program consumer.
+package consume

@@ -1,0 +1,50 @@
+package consume
+
+import "github.com/shmring/shmring/cmd/internal/cli"
+
+const help = `Usage: consumer -ring NAME [flags]
+
+Receives the records of a shared memory ring and writes them to standard output. It
+waits for the ring to be created, and ends when the stream does.
+
+A record is given back to the ring after it was written: whatever becomes of the
+consumer, the next one goes on where it stopped, and nothing is lost. If it is killed
+between the two, its successor writes up to 64 KiB of records again, and counts them
+as redelivered.
+
+Ring
+` + cli.RingHelp + `  -create             create the ring if there is none, rather than wait for it
+
+Without -create, those flags are conditions: another ring is refused.
+
+Output
+  -o FILE             write there instead of standard output (replaces the file)
+  -frame line         write a newline after each record (default)
+  -frame len32        write its length before each record, 4 bytes little-endian
+  -frame chunk=BYTES  write records one after the other (whatever BYTES is)
+  -verify             write nothing: check the messages of producer -generate, and
+                      end with code 4 if one is lost, damaged or out of order
+
+End
+  -count N            stop after N records
+  -timeout DURATION   end with code 5 when nothing arrives for so long, as 5s
+  -producers N        do not end before N producers have come and gone: for those
+                      that start late (one that died and was started again is two)
+  -follow             do not end when the stream does: wait for the next
+  -on-death wait      when the producer of an spsc ring died, say so and wait for
+                      its successor (default)
+  -on-death exit      end with code 3 then
+  -cpu N              stay on processor N
+
+Report
+` + cli.OutHelp + `
+The first SIGINT or SIGTERM takes what is in the ring, writes it, and ends. A second
+one ends the program at once.
+
+` + cli.ExitCodes + `
+Examples
+  consumer -ring log >> app.log
+  consumer -ring backup -frame chunk=64K -o copy
+  consumer -ring jobs -producers 4 -timeout 1m | worker
+  consumer -ring test -verify -json
+`

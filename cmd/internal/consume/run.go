@@ -1,0 +1,124 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/load"
+	"github.com/shmring/shmring/cmd/internal/pin"
+	"github.com/shmring/shmring/shm"
+)
+
+// Run is the program.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c, done, err := parse(args, stdout, stderr)
+	if err != nil {
+		fmt.Fprintf(stderr, "consumer: %s\n", cli.Oneline(err))
+		return cli.Code(err)
+	}
+	if done {
+		return cli.OK
+	}
+	totals := &cli.Totals{Program: "consumer", Ring: c.ring.Name}
+	return c.out.Finish(totals, c.run(ctx, stdout, totals))
+}
+
+func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) error {
+	if c.cpu >= 0 {
+		if err := pin.Thread(c.cpu); err != nil {
+			return fmt.Errorf("-cpu: %w", err)
+		}
+	}
+	patience := cli.NewPatience(ctx, c.timeout)
+	defer patience.Close()
+	consumer, err := c.open(patience)
+	if errors.Is(err, cli.ErrInterrupted) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	totals.Opened(consumer.Info())
+	r := &receiver{config: c, c: consumer, patience: patience}
+	err = c.output(stdout, func(w io.Writer) error { return r.run(ctx, w, totals) })
+	totals.Counted(consumer.Stats())
+	return errors.Join(err, consumer.Close())
+}
+
+// remarkAfter is how long the consumer waits in silence for a ring: its name may be
+// misspelt.
+const remarkAfter = time.Second
+
+func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
+	o := c.ring.Options
+	o.OnSkip = func(s shmring.Skip) {
+		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
+	}
+	path, err := shm.Path(c.ring.Name, &shm.Options{Dir: o.Dir})
+	if err != nil {
+		return nil, err
+	}
+	waiting := time.AfterFunc(remarkAfter, func() {
+		c.out.Remark("waiting for ring %q to be created in %s", c.ring.Name, filepath.Dir(path))
+	})
+	defer waiting.Stop()
+	consumer, err := shmring.OpenConsumer(patience.Begin(), c.ring.Name, &o)
+	patience.End()
+	if errors.Is(err, cli.ErrTimeout) && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("there was no ring %q for %v: %w: start its producer, or give -create", c.ring.Name, c.timeout, cli.ErrTimeout)
+	}
+	return consumer, err
+}
+
+// output calls f with where the records go. The file of -o is not touched before the
+// ring is open.
+func (c *config) output(stdout io.Writer, f func(io.Writer) error) error {
+	if c.file == "" {
+		return f(stdout)
+	}
+	file, err := os.Create(c.file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(file), file.Close())
+}
+
+func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) error {
+	info := r.c.Info()
+	if r.producers > 0 && info.Kind == shmring.MPSC {
+		roster, err := newRoster(ctx, info, r.ring.Options.Dir)
+		if err != nil {
+			return err
+		}
+		defer roster.close()
+		r.roster = roster
+	}
+	var check *checker
+	if r.verify {
+		check = &checker{totals: totals, Verifier: load.Verifier{FromStart: info.Epoch == 1}}
+		r.sink = check
+	} else {
+		r.sink = newWriter(w, r.format, totals)
+	}
+	if !cli.Terminal(w) { // where records appear there is no place for a progress line
+		progress := r.out.StartProgress(r.c, r.out.W)
+		defer progress.Stop()
+	}
+	err := r.receive(ctx)
+	if !r.begin.IsZero() {
+		totals.Took(time.Since(r.begin))
+	}
+	if check == nil {
+		return err
+	}
+	all := err == nil && ctx.Err() == nil && r.count == 0 && !r.died && r.c.Stats().Deaths == 0
+	return errors.Join(check.verdict(&r.out, all), err)
+}

@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/cmd/internal/cli"
+)
+
+func TestSignalEndsAProducerThatWaitsForInput(t *testing.T) {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		for _, frame := range []string{"line", "chunk=4", "chunk=65536"} {
+			dir := ringDir(t)
+			p := producer(t, dir, "-frame "+frame)
+			q := consumer(t, dir, "-frame chunk=1")
+			p.write("abcd\nefgh\nno newline")
+			want := "abcdefgh"
+			if frame != "line" {
+				want = "abcd\nefgh\nno newline"
+			}
+			// What was read before the signal is sent; small chunks and lines are at once.
+			if frame == "line" {
+				q.until(q.stdout, "two lines", func(s string) bool { return s == want })
+			} else if frame == "chunk=4" {
+				q.until(q.stdout, "five chunks", func(s string) bool { return len(s) == len(want)/4*4 })
+			} else {
+				watch(t, dir).producers(1)
+				eventuallyEmpty(t, p)
+			}
+			p.signal(s)
+			p.ends(0)
+			q.ends(0)
+			require.Equal(t, want, q.stdout.String(), frame)
+			if frame == "line" {
+				require.Contains(t, p.stderr.String(), "interrupted inside a record: the 10 bytes of it that were read are not sent")
+			}
+		}
+	}
+}
+
+// eventuallyEmpty waits until a process has read its standard input to the last byte.
+func eventuallyEmpty(t *testing.T, p *process) {
+	t.Helper()
+	f := p.stdin.(*os.File)
+	eventually(t, "empty pipe", func() bool { return queued(t, f) == 0 })
+}
+
+func TestSignalMakesAConsumerTakeWhatIsThere(t *testing.T) {
+	dir := ringDir(t)
+	q := consumer(t, dir, "-create")
+	watch(t, dir).hasConsumer()
+	q.signal(syscall.SIGSTOP)
+	producer(t, dir, "-no-end", stdin(strings.NewReader(numbered("x", 0, 5000)))).ends(0)
+	q.signal(syscall.SIGTERM)
+	q.signal(syscall.SIGCONT)
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 5000), q.stdout.String())
+	require.Contains(t, q.stderr.String(), "consumer: 5000 messages")
+}
+
+// A producer that never pauses does not keep an interrupted consumer.
+func TestSignalEndsAConsumerUnderLoad(t *testing.T) {
+	dir := ringDir(t)
+	p := producer(t, dir, "-generate 0 -kind mpsc -size 100")
+	q := consumer(t, dir, "-verify -json")
+	watch(t, dir).consumed(50000)
+	q.signal(os.Interrupt)
+	q.ends(0)
+	require.Positive(t, q.totals().Messages)
+	rest := consumer(t, dir, "-verify -json")
+	watch(t, dir).hasConsumer()
+	p.signal(os.Interrupt)
+	p.ends(0)
+	rest.ends(0)
+	require.Equal(t, 1, rest.totals().Verify.Finished)
+}
+
+func TestInterruptedProducerWaitsForRoomOnlySoLong(t *testing.T) {
+	dir := ringDir(t)
+	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
+	watch(t, dir).full()
+	begin := time.Now()
+	p.signal(os.Interrupt)
+	p.ends(cli.TimedOut)
+	require.Contains(t, p.stderr.String(), "interrupted, and the ring stayed full for 2s")
+	require.Less(t, time.Since(begin), 10*time.Second)
+}
+
+func TestInterruptedProducerSendsWhatItHasRead(t *testing.T) {
+	dir := ringDir(t)
+	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
+	watch(t, dir).full()
+	p.signal(os.Interrupt)
+	q := consumer(t, dir, "")
+	p.ends(0)
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 100), q.stdout.String())
+}
+
+func TestSecondSignalAborts(t *testing.T) {
+	dir := ringDir(t)
+	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
+	watch(t, dir).full()
+	p.signal(os.Interrupt)
+	p.signal(syscall.SIGTERM) // another one: two of a kind may arrive as one
+	p.ends(cli.Aborted)
+	require.Equal(t, "producer: aborted by a second signal; the next one to open the ring goes on from here\n", p.stderr.String())
+
+	q := consumer(t, dir, "-count 8")
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 8), q.stdout.String())
+
+	q = consumer(t, dir, "-follow")
+	watch(t, dir).hasConsumer()
+	q.signal(os.Interrupt)
+	q.ends(0)
+}
+
+// Output that nobody reads cannot be drained into, but left behind.
+func TestSecondSignalAbortsAConsumerThatCannotWrite(t *testing.T) {
+	dir := ringDir(t)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	producer(t, dir, "-slots 65536", stdin(strings.NewReader(numbered("x", 0, 50000)))).ends(0)
+	q := consumer(t, dir, "", stdout(w))
+	w.Close()
+	eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
+	q.signal(os.Interrupt)
+	q.signal(syscall.SIGTERM)
+	q.ends(cli.Aborted)
+}
+
+func TestSignalWhileWaitingForTheRing(t *testing.T) {
+	dir := ringDir(t)
+	q := consumer(t, dir, "")
+	q.says(`consumer: waiting for ring "r" to be created in ` + dir)
+	q.signal(os.Interrupt)
+	q.ends(0)
+	require.Contains(t, q.stderr.String(), "0 messages")
+}

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/cmd/internal/cli"
+)
+
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct{ program, args, want string }{
+		{"producer", "", "no ring named: give -ring NAME"},
+		{"consumer", "", "no ring named: give -ring NAME"},
+		{"producer", "-ring a/b", `-ring:`},
+		{"producer", "-ring r -frame lines", `unknown framing "lines": want line, len32 or chunk=BYTES`},
+		{"producer", "-ring r -frame chunk=0", `chunk size "0": want a number of bytes from 1 on`},
+		{"consumer", "-ring r -frame x", "want line, len32 or chunk=BYTES"},
+		{"producer", "-ring r -slots 100", "slots is 100, want a power of two"},
+		{"producer", "-ring r -slots many", "-slots"},
+		{"producer", "-ring r -slot-size 100", "slot size is 100, want a multiple of 64"},
+		{"producer", "-ring r -max-message 4M", "max message is 4194304, want 0 to 1048320"},
+		{"producer", "-ring r -frame chunk=4194304", "max message is 4194304, want 0 to 1048320"},
+		{"producer", "-ring r -kind many", "want spsc or mpsc"},
+		{"producer", "-ring r -full maybe", "want block or fail or drop"},
+		{"producer", "-ring r -wait long", "want auto, futex or spin"},
+		{"producer", "-ring r -timeout 5", "-timeout"},
+		{"producer", "-ring r -timeout -5s", "want a positive duration"},
+		{"producer", "-ring r -count 0", "want 1 or more"},
+		{"producer", "-ring r -batch 0", "want 1 to 4096"},
+		{"producer", "-ring r -cpu -1", "want the number of a processor"},
+		{"producer", "-ring r -size 5", "give -generate COUNT too"},
+		{"producer", "-ring r -generate 5 file", "-generate takes the place of input"},
+		{"producer", "-ring r -generate 5 -size 9-3", "want a number of bytes, or a range like 48-4096"},
+		{"producer", "-ring r -generate -5", "0 is until interrupted"},
+		{"producer", "-ring r -sise 5", "flag provided but not defined: -sise: producer -help lists the flags"},
+		{"consumer", "-ring r file", `what is "file"?`},
+		{"consumer", "-ring r -verify -o x", "-verify writes nothing"},
+		{"consumer", "-ring r -follow -producers 2", "-follow never ends"},
+		{"consumer", "-ring r -producers 0", "want 1 or more"},
+		{"consumer", "-ring r -on-death die", "want wait or exit"},
+		{"shmring", "", "Usage: shmring COMMAND"},
+		{"shmring", "dance", `unknown command "dance": shmring help lists them`},
+		{"shmring", "demo now", `unexpected argument "now"`},
+		{"shmring", "demo -slow", "not defined: -slow: shmring demo -help lists the flags"},
+	} {
+		t.Run(c.program+" "+c.args, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, base, c.program, strings.Fields(c.args))
+			p.ends(cli.Usage)
+			require.Contains(t, p.stderr.String(), c.want)
+			if c.args != "" {
+				require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line: %s", p.stderr)
+			}
+			require.Empty(t, p.stdout.String())
+		})
+	}
+}
+
+func TestHelpGoesToStandardOutput(t *testing.T) {
+	for _, c := range []struct{ program, args, want string }{
+		{"producer", "-help", "producer -ring log < access.log"},
+		{"producer", "--help", "130  aborted"},
+		{"consumer", "-h", "consumer -ring log >> app.log"},
+		{"shmring", "help", "demo"},
+		{"shmring", "--help", "demo"},
+		{"shmring", "help demo", "-no-pin"},
+		{"shmring", "demo -help", "-no-pin"},
+		{"producer", "-version", "producer "},
+		{"consumer", "-version", "consumer "},
+		{"shmring", "version", "shmring "},
+	} {
+		t.Run(c.program+" "+c.args, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, base, c.program, strings.Fields(c.args))
+			p.ends(0)
+			require.Contains(t, p.stdout.String(), c.want)
+			require.Empty(t, p.stderr.String())
+		})
+	}
+}
+
+func TestProcessorThatIsNotThere(t *testing.T) {
+	p := producer(t, ringDir(t), "-cpu 100000")
+	p.ends(cli.Failed)
+	require.Contains(t, p.stderr.String(), "-cpu: processor 100000: this process may run on [")
+}

@@ -1,0 +1,2 @@
+// Package pin ties the calling thread to one processor.
+package pin

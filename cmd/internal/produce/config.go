@@ -1,0 +1,98 @@
+package produce
+
+import (
+	"io"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/frame"
+	"github.com/shmring/shmring/cmd/internal/load"
+)
+
+// What to do with a record that meets a full ring.
+const (
+	block = "block"
+	fail  = "fail"
+	drop  = "drop"
+)
+
+type config struct {
+	ring     cli.Ring
+	out      cli.Out
+	format   frame.Format
+	full     string
+	timeout  time.Duration
+	count    int64 // 0: no limit
+	batch    int
+	cpu      int
+	noEnd    bool
+	generate int64 // -1: do not
+	sizes    load.Sizes
+	rate     float64
+	files    []string
+}
+
+// parse reads the command line; done: it asked for help or the version only.
+func parse(args []string, stdout, stderr io.Writer) (c *config, done bool, err error) {
+	c = &config{out: cli.Out{Name: "producer", W: stderr}}
+	f := cli.NewFlags("producer", help)
+	c.register(f)
+	if done, err := f.Parse(args, stdout); done || err != nil {
+		return c, done, err
+	}
+	c.files = f.Args()
+	return c, false, c.check(f)
+}
+
+func (c *config) register(f *cli.Flags) {
+	c.sizes = load.Sizes{Min: 64, Max: 64}
+	c.ring.Register(f)
+	c.out.Register(f)
+	f.Var(&c.format, "frame", "")
+	f.OneOf(&c.full, "full", block, fail, drop)
+	f.DurationVar(&c.timeout, "timeout", 0, "")
+	f.Int64Var(&c.count, "count", 0, "")
+	f.IntVar(&c.batch, "batch", 1, "")
+	f.IntVar(&c.cpu, "cpu", -1, "")
+	f.BoolVar(&c.noEnd, "no-end", false, "")
+	f.Int64Var(&c.generate, "generate", -1, "")
+	f.Var(&c.sizes, "size", "")
+	f.Float64Var(&c.rate, "rate", 0, "")
+}
+
+func (c *config) check(f *cli.Flags) error {
+	loading := f.IsSet("generate")
+	switch {
+	case f.IsSet("count") && c.count < 1:
+		return cli.Usagef("-count %d: want 1 or more; without -count all input is sent", c.count)
+	case c.batch < 1 || c.batch > maxBatch:
+		return cli.Usagef("-batch %d: want 1 to %d", c.batch, maxBatch)
+	case c.timeout < 0:
+		return cli.Usagef("-timeout %v: want a positive duration like 5s", c.timeout)
+	case c.rate < 0:
+		return cli.Usagef("-rate %v: want messages a second; 0 is as fast as possible", c.rate)
+	case loading && c.generate < 0:
+		return cli.Usagef("-generate %d: want a number of messages; 0 is until interrupted", c.generate)
+	case !loading && (f.IsSet("size") || f.IsSet("rate")):
+		return cli.Usagef("-size and -rate are about generated messages: give -generate COUNT too")
+	case loading && (f.IsSet("frame") || f.IsSet("count") || f.IsSet("batch") || len(c.files) > 0):
+		return cli.Usagef("-generate takes the place of input: give no -frame, -count, -batch or files with it")
+	case f.IsSet("cpu") && c.cpu < 0:
+		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
+	}
+	// A new ring has to take what was asked for; one that exists is asked when it is open.
+	if need := c.need(); need > shmring.DefaultMaxMessage && c.ring.Options.MaxMessage == 0 {
+		c.ring.Options.MaxMessage = need
+	}
+	return c.ring.Check(f)
+}
+
+// need is the length of messages that the ring must take, as far as it is known
+// before the input is read.
+func (c *config) need() int {
+	if c.generate >= 0 {
+		return c.sizes.Max
+	}
+	return c.format.Chunk()
+}

@@ -1,0 +1,2 @@
+// Package produce is the program producer.
+package produce

@@ -1,0 +1,48 @@
+package produce
+
+import "github.com/shmring/shmring/cmd/internal/cli"
+
+const help = `Usage: producer -ring NAME [flags] [FILE ...]
+
+Sends the records of the files in order, or of standard input, into a shared memory
+ring. Producer and consumer may start in either order. At the end it ends its stream,
+so that the consumer ends too.
+
+Ring
+` + cli.RingHelp + `
+Input
+  -frame line         a record is a line without its newline (default)
+  -frame len32        a record follows its length, 4 bytes little-endian
+  -frame chunk=BYTES  a record is BYTES bytes; the last of a file may be shorter
+  -count N            stop after N records
+  FILE                - is standard input
+
+Sending
+  -full block         wait while the ring is full (default)
+  -full fail          end with code 6 when it is
+  -full drop          drop the record and count it
+  -timeout DURATION   end with code 5 when nothing can be sent for so long, as 5s
+  -batch N            pack up to N records that have been read already into one:
+                      faster for short records; a consumer that stops or dies
+                      inside of it leaves all of it to its successor
+  -no-end             do not end the stream at the end: a successor goes on with it
+  -cpu N              stay on processor N
+
+Load, instead of input
+  -generate COUNT     send COUNT messages that consumer -verify can check; 0: until
+                      interrupted
+  -size BYTES         how long they are, or a range as 48-4096 (default 64)
+  -rate N             how many a second; 0: as fast as possible (default)
+
+Report
+` + cli.OutHelp + `
+The first SIGINT or SIGTERM stops the input, sends what was read, waits at most 2 s
+for room, and ends the stream. A second one ends the program at once.
+
+` + cli.ExitCodes + `
+Examples
+  producer -ring log < access.log
+  producer -ring backup -frame chunk=64K -kind mpsc part1 part2
+  tail -F app.log | producer -ring log -full drop -no-end
+  producer -ring test -generate 1000000 -size 8-4096 -json
+`
