@@ -161,7 +161,7 @@ func TestSupport(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnsupported)
 	require.Panics(t, func() { Wait(new(atomic.Uint32), 0, 0, make([]*atomic.Uint32, 5)...) })
 	far := after(1<<63 - 1)
-	require.EqualValues(t, 1<<63-1, far.Nano(), "far deadlines do not overflow")
+	require.EqualValues(t, int64(1<<63-1), far.Nano(), "far deadlines do not overflow")
 }
 
 func ExampleWait() {

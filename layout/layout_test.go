@@ -84,7 +84,7 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 4096, u64(112))
 	require.EqualValues(t, 8192, u64(120))
 	require.EqualValues(t, layout.PackTail(1<<44-3, 0, 0), u64(128))
-	require.EqualValues(t, 1<<44-3, u64(256))
+	require.EqualValues(t, uint64(1<<44-3), u64(256))
 
 	v, err := layout.Parse(mem)
 	require.NoError(t, err)
@@ -251,7 +251,7 @@ func TestWords(t *testing.T) {
 	require.EqualValues(t, 2, layout.LapOf(8, 3))
 	require.EqualValues(t, 0, layout.LapOf((1<<42-1)*8, 3), "comes around, to the lap that zeroed memory carries")
 	n, kind, flags := layout.UnpackMeta(layout.PackMeta(math.MaxUint32, 3, 0x8000))
-	require.EqualValues(t, math.MaxUint32, n)
+	require.EqualValues(t, uint32(math.MaxUint32), n)
 	require.EqualValues(t, 3, kind)
 	require.EqualValues(t, 0x8000, flags)
 }

@@ -16,7 +16,7 @@ already comes again, counted as redelivered.
 Records go to standard output, and everything else to standard error: a summary, or
 with -json one object with the run's totals.
 
-Exit codes: 0 all well, also after SIGINT or SIGTERM; 1 runtime error; 2 usage error;
+Exit codes: 0 all well, also when a signal asked for the end; 1 runtime error; 2 usage error;
 3 the producer died (-on-death exit); 4 corrupt ring, or verification failed;
 5 timeout; 7 another consumer has the ring; 130 aborted by a second signal.
 */

@@ -11,7 +11,7 @@ full it waits, fails or drops (-full). producer -help tells the rest.
 Records go to the ring only, and everything there is to say to standard error: a
 summary, or with -json one object with the run's totals.
 
-Exit codes: 0 all well, also after SIGINT or SIGTERM; 1 runtime error; 2 usage error;
+Exit codes: 0 all well, also when a signal asked for the end; 1 runtime error; 2 usage error;
 4 corrupt ring; 5 timeout; 6 ring full (-full fail); 7 another producer has the ring;
 130 aborted by a second signal.
 */

@@ -23,7 +23,7 @@ const (
 
 // ExitCodes is the part of a help text that lists them.
 const ExitCodes = `Exit codes
-  0    all went well; also when SIGINT or SIGTERM asked for the end
+  0    all went well; also when a signal asked for the end
   1    a runtime error: input, output, memory, permissions
   2    a usage error: flags or arguments
   3    the producer died without ending its stream (consumer -on-death exit)
@@ -31,7 +31,7 @@ const ExitCodes = `Exit codes
   5    a timeout: nothing could be sent or nothing arrived for so long
   6    the ring is full (producer -full fail)
   7    the role is taken by another process
-  130  aborted by a second SIGINT or SIGTERM
+  130  aborted by a second signal
 `
 
 var (

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -13,7 +15,8 @@ type Ring struct {
 	Options shmring.Options
 }
 
-// RingHelp is the part of a help text that lists them.
+// RingHelp is the part of a help text that lists them, RingNote what is to be said
+// behind it.
 const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -dir DIR            where rings live (default $SHMRING_DIR, else /dev/shm)
   -kind spsc|mpsc     one producer, or many at a time
@@ -25,7 +28,9 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -wait auto          spin for 20 us, then sleep
   -wait futex         the same, and insist on a ring that sleeps on futexes
   -wait spin          never sleep: the lowest latency, for one processor each
+`
 
+const RingNote = `
 What is not given is taken from the ring if there is one. A new ring is spsc, of
 8192 slots of 256 bytes, for messages of up to 64K, and takes 2.6 MiB. It stays
 when both sides have gone: remove its file to be rid of it. BYTES may end in K, M
@@ -79,12 +84,20 @@ func (r *Ring) Check(f *Flags) error {
 		r.Options.SlotSize = shmring.NoPayload
 	}
 	if _, err := r.Options.Size(); err != nil {
-		return Usagef("%v", err)
+		return geometryError(err)
 	}
 	return nil
 }
 
-// Geometry lists the flags that describe a ring rather than name it.
-func Geometry() []string {
-	return []string{"kind", "slots", "slot-size", "max-message", "max-producers"}
+// geometryError names the flag behind a field that cannot be.
+func geometryError(err error) error {
+	var bad *layout.FieldError
+	if !errors.As(err, &bad) {
+		return Usagef("%v", err)
+	}
+	name := strings.ReplaceAll(bad.Field, " ", "-")
+	if name == "participants" {
+		name = "max-producers" // and the consumer
+	}
+	return Usagef("-%s: %s is %s, want %s", name, bad.Field, bad.Got, bad.Want)
 }

@@ -9,13 +9,12 @@ waits for the ring to be created, and ends when the stream does.
 
 A record is given back to the ring after it was written: whatever becomes of the
 consumer, the next one goes on where it stopped, and nothing is lost. If it is killed
-between the two, its successor writes up to 64 KiB of records again, and counts them
-as redelivered.
+between the two, its successor writes about 64 KiB of records again at most. It counts
+as redelivered whatever was in the ring then: it cannot know which.
 
 Ring
 ` + cli.RingHelp + `  -create             create the ring if there is none, rather than wait for it
-
-Without -create, those flags are conditions: another ring is refused.
+` + cli.RingNote + `Without -create, the flags are conditions: another ring is refused.
 
 Output
   -o FILE             write there instead of standard output (replaces the file)
@@ -38,8 +37,8 @@ End
 
 Report
 ` + cli.OutHelp + `
-The first SIGINT or SIGTERM takes what is in the ring, writes it, and ends. A second
-one ends the program at once.
+The first SIGINT, SIGTERM or SIGHUP takes what is in the ring, writes it, and ends. A
+second one ends the program at once.
 
 ` + cli.ExitCodes + `
 Examples

@@ -108,7 +108,7 @@ func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) err
 	} else {
 		r.sink = newWriter(w, r.format, totals)
 	}
-	if !cli.Terminal(w) { // where records appear there is no place for a progress line
+	if r.verify || !cli.Terminal(w) { // where records appear there is no place for a progress line
 		progress := r.out.StartProgress(r.c, r.out.W)
 		defer progress.Stop()
 	}
@@ -119,6 +119,7 @@ func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) err
 	if check == nil {
 		return err
 	}
-	all := err == nil && ctx.Err() == nil && r.count == 0 && !r.died && r.c.Stats().Deaths == 0
-	return errors.Join(check.verdict(&r.out, all), err)
+	stats := r.c.Stats()
+	ended := err == nil && ctx.Err() == nil && r.count == 0 && !r.died && stats.Deaths+stats.Skipped == 0
+	return errors.Join(check.verdict(&r.out, ended), err)
 }

@@ -27,7 +27,7 @@ type writer struct {
 	totals *cli.Totals
 
 	last    shmring.Message // put and not released; the zero Message if there is none
-	pending cli.Totals      // what goes with it
+	pending counts          // what goes with it
 }
 
 func newWriter(w io.Writer, f frame.Format, totals *cli.Totals) *writer {
@@ -42,7 +42,7 @@ func (w *writer) put(m shmring.Message) error {
 		}
 	}
 	w.last = m
-	tally(&w.pending, m)
+	w.pending.add(m)
 	if err := w.format.Write(w.w, m.Bytes()); err != nil {
 		return explain(err)
 	}
@@ -60,19 +60,26 @@ func (w *writer) flush() error {
 	}
 	w.last.Release()
 	w.last = shmring.Message{}
-	w.totals.Messages += w.pending.Messages
-	w.totals.Bytes += w.pending.Bytes
-	w.totals.Redelivered += w.pending.Redelivered
-	w.pending = cli.Totals{}
+	w.pending.moveTo(w.totals)
 	return nil
 }
 
-func tally(t *cli.Totals, m shmring.Message) {
-	t.Messages++
-	t.Bytes += uint64(m.Len())
+// counts are of messages that are not released yet.
+type counts struct{ messages, bytes, redelivered uint64 }
+
+func (c *counts) add(m shmring.Message) {
+	c.messages++
+	c.bytes += uint64(m.Len())
 	if m.Redelivered() {
-		t.Redelivered++
+		c.redelivered++
 	}
+}
+
+func (c *counts) moveTo(t *cli.Totals) {
+	t.Messages += c.messages
+	t.Bytes += c.bytes
+	t.Redelivered += c.redelivered
+	*c = counts{}
 }
 
 var errReaderGone = errors.New("whoever reads the output has closed it: what was not written stays in the ring for the next consumer")

@@ -16,6 +16,7 @@ type Report struct {
 	Joined     int    `json:"joined"`     // of them, first seen in the middle
 	Finished   int    `json:"finished"`   // of them, with their last message
 	Unfinished int    `json:"unfinished"` // and without
+	Cut        int    `json:"cut"`        // of those, with no later stream that may be the successor's
 	Verified   uint64 `json:"verified"`   // messages that are right
 	Lost       uint64 `json:"lost"`       // numbers that never came
 	Repeated   uint64 `json:"repeated"`   // came again, marked as redelivered
@@ -37,6 +38,8 @@ type Verifier struct {
 
 	streams [256]stream // by slot; a slot has one owner at a time
 	report  Report
+	checked uint64 // messages, also those that are wrong
+	begun   uint64 // checked when the newest stream began
 }
 
 type stream struct {
@@ -45,7 +48,8 @@ type stream struct {
 	id    uint64
 	hasID bool
 	next  uint64
-	vague bool // of next only the low bytes are known
+	vague bool   // of next only the low bytes are known
+	heard uint64 // Verifier.checked at its newest message
 }
 
 const maxProblems = 10
@@ -59,6 +63,8 @@ func (v *Verifier) problem(format string, args ...any) {
 // Check looks at the next message.
 func (v *Verifier) Check(m Message) {
 	s := &v.streams[m.Slot&0xff]
+	v.checked++
+	s.heard = v.checked
 	who, number, damage := decode(m.Data, m.Slot, s.next)
 	if damage == "" && m.Kind > Last {
 		damage = fmt.Sprintf("kind %d is none of generated load", m.Kind)
@@ -87,7 +93,8 @@ func (v *Verifier) Check(m Message) {
 func (v *Verifier) begin(s *stream, m Message, number uint64) uint64 {
 	// Only the stream that was under way when we came can have begun without us.
 	join := !s.seen && !v.FromStart && m.Kind != First
-	*s = stream{seen: true}
+	*s = stream{seen: true, heard: v.checked}
+	v.begun = v.checked
 	v.report.Streams++
 	if len(m.Data) < wordSize {
 		// The decoded number leaned on a stream that is over.
@@ -132,5 +139,10 @@ func (v *Verifier) place(s *stream, m Message, number uint64) {
 func (v *Verifier) Report() Report {
 	r := v.report
 	r.Unfinished = r.Streams - r.Finished
+	for i := range v.streams {
+		if s := &v.streams[i]; s.seen && !s.ended && s.heard > v.begun {
+			r.Cut++
+		}
+	}
 	return r
 }

@@ -9,7 +9,7 @@ ring. Producer and consumer may start in either order. At the end it ends its st
 so that the consumer ends too.
 
 Ring
-` + cli.RingHelp + `
+` + cli.RingHelp + cli.RingNote + `
 Input
   -frame line         a record is a line without its newline (default)
   -frame len32        a record follows its length, 4 bytes little-endian
@@ -36,8 +36,8 @@ Load, instead of input
 
 Report
 ` + cli.OutHelp + `
-The first SIGINT or SIGTERM stops the input, sends what was read, waits at most 2 s
-for room, and ends the stream. A second one ends the program at once.
+The first SIGINT, SIGTERM or SIGHUP stops the input, sends what was read, waits at
+most 2 s for room, and ends the stream. A second one ends the program at once.
 
 ` + cli.ExitCodes + `
 Examples

@@ -20,7 +20,7 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -slots 100", "slots is 100, want a power of two"},
 		{"producer", "-ring r -slots many", "-slots"},
 		{"producer", "-ring r -slot-size 100", "slot size is 100, want a multiple of 64"},
-		{"producer", "-ring r -max-message 4M", "max message is 4194304, want 0 to 1048320"},
+		{"producer", "-ring r -max-message 4M", "producer: -max-message: max message is 4194304, want 0 to 1048320, what 4095 slots of 256 bytes can carry\n"},
 		{"producer", "-ring r -frame chunk=4194304", "max message is 4194304, want 0 to 1048320"},
 		{"producer", "-ring r -kind many", "want spsc or mpsc"},
 		{"producer", "-ring r -full maybe", "want block or fail or drop"},

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,8 +84,10 @@ func stdout(w io.Writer) setup { return func(c *exec.Cmd) { c.Stdout = w } }
 func start(t *testing.T, dir, program string, args []string, setups ...setup) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), stderr: &output{}, ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), envProgram+"="+program, "SHMRING_DIR="+dir)
+	p.cmd.Env = append(os.Environ(), envProgram+"="+program, "SHMRING_DIR="+dir,
+		"GORACE=atexit_sleep_ms=0") // else each process of a race build takes a second to end
 	p.cmd.Stderr = p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should this process be killed
 	for _, s := range setups {
 		s(p.cmd)
 	}

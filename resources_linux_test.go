@@ -1,0 +1,61 @@
+package shmring_test
+
+import (
+	"io"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring"
+)
+
+func TestNoSpace(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("mounting a small tmpfs needs privileges: ", err)
+	}
+	defer syscall.Unmount(dir, 0)
+	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, dir)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+// Opening and closing leaves nothing behind.
+func TestNoLeaks(t *testing.T) {
+	dir := t.TempDir()
+	count := func(path string) int {
+		entries, err := os.ReadDir(path)
+		require.NoError(t, err)
+		return len(entries)
+	}
+	cycle := func() {
+		p, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir, Kind: shmring.MPSC})
+		require.NoError(t, err)
+		c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: dir})
+		require.NoError(t, err)
+		_, err = shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: dir})
+		require.ErrorIs(t, err, shmring.ErrBusy)
+		require.NoError(t, p.Send(soon(t), nil))
+		require.NoError(t, p.Close())
+		_, err = c.Receive(soon(t), nil)
+		require.NoError(t, err)
+		_, err = c.Receive(soon(t), nil)
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, c.Close())
+	}
+	cycle()
+	fds, files := count("/proc/self/fd"), count(dir)
+	for range 50 {
+		cycle()
+	}
+	require.Equal(t, fds, count("/proc/self/fd"))
+	require.Equal(t, files, count(dir))
+	maps, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	require.NotContains(t, string(maps), dir, "no mapping of the file is left")
+}
