@@ -153,7 +153,7 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 	}
 	return ring.Config{
 		Locks: s.seg, Data: data, Space: space, Spin: s.info.Spin, Who: who(), Check: s.seg.Check,
-		OnSkip: s.onSkip(o),
+		Streams: o.Streams, OnSkip: s.onSkip(o),
 	}, nil
 }
 

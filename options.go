@@ -105,6 +105,12 @@ type Options struct {
 	// stream, so that a successor can go on with it.
 	Linger time.Duration
 
+	// Streams is for a consumer that knows how many producers will come: io.EOF is then
+	// the end of that many streams, also when some start after others have ended. Zero:
+	// the end of one (SPSC), or of all that are attached (MPSC). A stream whose end went
+	// to an earlier consumer does not count.
+	Streams int
+
 	// Prefault touches all memory when opening rather than message by message. Lock
 	// keeps it from being swapped. What became of them is in Info.
 	Prefault bool

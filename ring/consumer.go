@@ -34,6 +34,7 @@ type Consumer struct {
 	tally     []tally        // by producer, since the last flush
 	uncounted int            // messages in tally
 	finished  []uint32       // by producer: the epoch whose end was seen, 0: none
+	ends      int            // how many ends were seen since the last io.EOF
 	ending    bool           // an end was seen and not yet reported (MPSC)
 	lookEnd   bool           // and nobody looked yet whether it was the last one
 	lost      *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)

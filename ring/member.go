@@ -68,6 +68,9 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	c.me = uint8(i)
 	c.epoch = epoch
 	c.base = c.counters(i)
+	if died && role == layout.RoleProducer {
+		c.count(layout.Deaths, 1)
+	}
 	return Attachment{Index: i, Epoch: epoch, TookOver: died}, nil
 }
 

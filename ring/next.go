@@ -136,7 +136,11 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 		c.auto += k
 	}
 	c.pos += k
+	if c.ends++; c.ends < c.cfg.Streams {
+		return nil
+	}
 	if !c.shared {
+		c.ends = 0
 		return io.EOF
 	}
 	c.ending, c.lookEnd = true, true
@@ -177,7 +181,7 @@ func (c *Consumer) judgeEnd() error {
 	if layout.Tail(c.hot.Tail.Load()).Pos(c.pos) != c.pos {
 		return ErrEmpty
 	}
-	c.ending = false
+	c.ending, c.ends = false, 0
 	return io.EOF
 }
 

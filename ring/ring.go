@@ -48,6 +48,9 @@ type Config struct {
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
 	// them: is the segment still the one that others open by its name?
 	Check func() error
+	// Streams is how many producers' streams have to end before the consumer says
+	// io.EOF; 0 is as good as 1. For MPSC it also waits for those that are attached.
+	Streams int
 	// OnSkip, if not nil, is called by the consumer's goroutine for each claim of a
 	// dead producer that it passes over.
 	OnSkip func(Skip)

@@ -510,6 +510,30 @@ func TestEndOfManyStreams(t *testing.T) {
 	})
 }
 
+// A consumer that knows how many will come waits for that many ends.
+func TestEndOfKnownStreams(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		_, v, cfg := r.process()
+		cfg.Streams = 2
+		c, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		for range 3 {
+			for i := range 2 {
+				p := r.producer()
+				require.NoError(t, p.CloseSend(soon(t)))
+				p.leave()
+				_, err = c.TryNext()
+				if i == 0 {
+					require.ErrorIs(t, err, ring.ErrEmpty)
+				} else {
+					require.Equal(t, io.EOF, err)
+				}
+			}
+		}
+	})
+}
+
 func TestAll(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 16, SlotSize: 64})

@@ -27,8 +27,8 @@ Output
 End
   -count N            stop after N records
   -timeout DURATION   end with code 5 when nothing arrives for so long, as 5s
-  -producers N        do not end before N producers have come and gone: for those
-                      that start late (one that died and was started again is two)
+  -producers N        do not end before N producers have ended their streams: for
+                      those that start late
   -follow             do not end when the stream does: wait for the next
   -on-death wait      when the producer of an spsc ring died, say so and wait for
                       its successor (default)

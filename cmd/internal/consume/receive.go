@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -18,11 +17,9 @@ type receiver struct {
 	c        *shmring.Consumer
 	sink     sink
 	patience *cli.Patience
-	roster   *roster // with -producers, of an MPSC ring
 
 	taken int64
 	begin time.Time // of the first message
-	ends  int       // ends of the stream that were seen
 	died  bool      // a producer did
 }
 
@@ -70,33 +67,10 @@ func (r *receiver) take(m shmring.Message) error {
 	return nil
 }
 
-// rosterEvery is how often the roster is called while the last producer may be about
-// to leave: nothing rings for that.
-const rosterEvery = 20 * time.Millisecond
-
-// wait is Next, bounded by -timeout. It returns errDone when all -producers have gone.
+// wait is Next, bounded by -timeout.
 func (r *receiver) wait() (shmring.Message, error) {
-	ctx := r.patience.Begin()
 	defer r.patience.End()
-	if r.roster == nil || r.ends == 0 {
-		return r.c.Next(ctx)
-	}
-	for {
-		if r.roster.over(r.producers) {
-			// What they sent before that was seen comes first.
-			m, err := r.c.TryNext()
-			if err == shmring.ErrEmpty {
-				err = errDone
-			}
-			return m, err
-		}
-		short, cancel := context.WithTimeout(ctx, rosterEvery)
-		m, err := r.c.Next(short)
-		cancel()
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return m, err
-		}
-	}
+	return r.c.Next(r.patience.Begin())
 }
 
 // stopped decides how to go on when there is no message: nil is to receive on.
@@ -105,8 +79,7 @@ func (r *receiver) stopped(err error) error {
 	case err == errDone:
 		return err
 	case err == io.EOF:
-		r.ends++
-		if r.follow || r.roster != nil || r.ends < r.producers {
+		if r.follow {
 			return r.sink.flush()
 		}
 		return errDone

@@ -59,6 +59,7 @@ const remarkAfter = time.Second
 
 func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	o := c.ring.Options
+	o.Streams = c.producers
 	o.OnSkip = func(s shmring.Skip) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
@@ -93,14 +94,6 @@ func (c *config) output(stdout io.Writer, f func(io.Writer) error) error {
 
 func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) error {
 	info := r.c.Info()
-	if r.producers > 0 && info.Kind == shmring.MPSC {
-		roster, err := newRoster(ctx, info, r.ring.Options.Dir)
-		if err != nil {
-			return err
-		}
-		defer roster.close()
-		r.roster = roster
-	}
 	var check *checker
 	if r.verify {
 		check = &checker{totals: totals, Verifier: load.Verifier{FromStart: info.Epoch == 1}}
