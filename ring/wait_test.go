@@ -121,6 +121,7 @@ func TestContextEndsWaits(t *testing.T) {
 			_, err := c.Receive(ctx, nil)
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, cause)
+			require.LessOrEqual(t, c.Stats().Sleeps, uint64(5), "one sleep, and room for signals: it is not polling")
 			_, err = c.Next(ctx)
 			require.ErrorIs(t, err, context.Canceled)
 

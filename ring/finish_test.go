@@ -1,0 +1,28 @@
+package ring
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
+)
+
+// A send that was between its claim and its commit when the handle was closed may
+// have committed into memory that nobody shares any more: it must not say that the
+// message was sent.
+func TestFinishAfterHalt(t *testing.T) {
+	cfg := layout.Config{Kind: layout.MPSC, Slots: 8, SlotSize: 64, Participants: 2, Doorbell: layout.Futex}
+	size, err := cfg.Size()
+	require.NoError(t, err)
+	seg := shm.Heap(int(size))
+	v, err := layout.Format(seg.Bytes(), cfg)
+	require.NoError(t, err)
+	p, err := NewProducer(v, Config{Locks: seg})
+	require.NoError(t, err)
+	pos, err := p.claimShared(1)
+	require.NoError(t, err)
+	p.Halt()
+	require.ErrorIs(t, p.finish(pos, 1, layout.Commit), ErrClosed)
+}
