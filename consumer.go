@@ -55,8 +55,8 @@ func (c *Consumer) Info() Info { return c.s.info }
 
 // Close wakes and ends a call that is blocked, and detaches. The ring stays. What
 // Next handed out and was not released goes to the next consumer; what Receive
-// returned last counts as handled. It is safe to call from any goroutine, but not
-// from inside a loop over All; calls after the first return what that returned.
+// returned last counts as handled. It is safe to call from any goroutine, and from
+// inside a handler or a loop over All; calls after the first return what that returned.
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
 		c.Halt()

@@ -38,9 +38,9 @@
 // # Concurrency
 //
 // [Consumer] and the [Producer] of an SPSC ring are for one goroutine at a time; the
-// Producer of an MPSC ring is for any number. Close may be called at any time, from
-// any goroutine that is not inside a handler's caller. Concurrent use that is not
-// allowed panics where it is noticed.
+// Producer of an MPSC ring is for any number. Close may be called at any time and from
+// any goroutine; it ends blocked calls. Concurrent use that is not allowed panics where
+// it is noticed.
 //
 // # Trust
 //

@@ -335,6 +335,25 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 	}
 }
 
+func TestCloseInsideLoop(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		p, c := openProducer(t, &o), openConsumer(t, &o)
+		for range 3 {
+			require.NoError(t, p.TrySend([]byte("x")))
+		}
+		rounds := 0
+		for _, err := range c.All(soon(t)) {
+			if rounds++; rounds == 2 {
+				require.ErrorIs(t, err, shmring.ErrClosed)
+				continue
+			}
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+		}
+		require.Equal(t, 2, rounds)
+	})
+}
+
 func TestOrphaned(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.Slots = 8
