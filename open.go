@@ -203,11 +203,12 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 // others looks at the participants for Info; nothing is decided by it.
 func (s *segment) others() (dead, alive bool) {
 	for i := range s.view.Members {
-		if layout.ParticipantState(s.view.Members[i].State.Load()) != layout.Used {
+		state := layout.ParticipantState(s.view.Members[i].State.Load())
+		if !state.Attached() {
 			continue
 		}
 		held, err := s.seg.Held(i)
-		dead = dead || err == nil && !held
+		dead = dead || err == nil && !held && state == layout.Used
 		alive = alive || held
 	}
 	return dead, alive

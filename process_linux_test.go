@@ -305,3 +305,20 @@ func TestDeathIsNoticedWhileAsleep(t *testing.T) {
 	require.True(t, ok, "%v", err)
 	require.Equal(t, cmd.Process.Pid, dead.PID)
 }
+
+// A producer that has ended its stream and stays attached is alive: a consumer that
+// takes over from a dead one is not alone.
+func TestRecoveredMeansAlone(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		p := openProducer(t, &o)
+		require.NoError(t, p.Send(soon(t), numbered(0)))
+		cmd, told := spawn(t, o.Dir, 0, 0, "consume")
+		require.True(t, told.Scan())
+		require.NoError(t, cmd.Process.Kill())
+		cmd.Wait()
+		require.NoError(t, p.CloseSend(soon(t)))
+		c := openConsumer(t, &o)
+		require.True(t, c.Info().TookOver)
+		require.False(t, c.Info().Recovered)
+	})
+}

@@ -335,6 +335,34 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 	}
 }
 
+// Several goroutines may end the stream of an MPSC producer; on a full ring all fail.
+func TestCloseSendByMany(t *testing.T) {
+	o := shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+	p := openProducer(t, &o)
+	for p.TrySend(nil) == nil {
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				if err := p.CloseSend(ctx); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.False(t, p.Ended())
+	c := openConsumer(t, &o)
+	for range 8 {
+		_, err := c.Receive(soon(t), nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, p.Send(soon(t), nil))
+}
+
 func TestCloseInsideLoop(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		p, c := openProducer(t, &o), openConsumer(t, &o)

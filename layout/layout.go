@@ -14,11 +14,8 @@ const (
 	PageAlign        = 4096
 )
 
-// Known feature bits. None are defined in version 1.0.
-const (
-	KnownIncompat uint64 = 0
-	KnownCompat   uint64 = 0
-)
+// KnownIncompat are the features that this package understands: version 1.0 has none.
+const KnownIncompat uint64 = 0
 
 // Kind tells how many producers a ring admits.
 type Kind uint32
@@ -48,6 +45,10 @@ const (
 	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
 	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
 )
+
+// Attached reports whether somebody has taken the slot and not given it back, alive
+// or not.
+func (s ParticipantState) Attached() bool { return s == Used || s == Ended }
 
 // Role of a participant.
 type Role uint32
@@ -85,7 +86,6 @@ const InlineSize = 48
 const (
 	FlagEnd   uint16 = 1 << 0 // end of one producer's stream; payload: its epoch, 4 bytes
 	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
-	KnownFlag        = FlagEnd | FlagBatch
 )
 
 // EntryHeader is the size of the word before each message of a batch: length:32 |

@@ -48,7 +48,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
 	died := state == layout.Used
-	if died || state == layout.Ended {
+	if state.Attached() {
 		c.bury(i)
 	}
 	if c.quarantined(role, m) {
@@ -100,13 +100,12 @@ func (c *core) bury(i int) {
 // newcomer apart. i is not this handle's own index.
 func (c *core) dead(i int) (bool, error) {
 	m := &c.members[i]
-	switch layout.ParticipantState(m.State.Load()) {
-	case layout.Draining:
+	// Free may be a newcomer between its lock and its state.
+	switch state := layout.ParticipantState(m.State.Load()); {
+	case state == layout.Draining:
 		return true, nil
-	case layout.Used, layout.Ended, layout.Free:
-		// Free may be a newcomer between its lock and its state.
-	default:
-		return false, c.corrupt("participant state", uint64(i), uint64(m.State.Load()))
+	case !state.Attached() && state != layout.Free:
+		return false, c.corrupt("participant state", uint64(i), uint64(state))
 	}
 	ok, err := c.cfg.Locks.TryLock(i)
 	if err != nil {
@@ -115,11 +114,10 @@ func (c *core) dead(i int) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	switch layout.ParticipantState(m.State.Load()) {
-	case layout.Used:
-		c.count(layout.Deaths, 1)
-		c.bury(i)
-	case layout.Ended:
+	if state := layout.ParticipantState(m.State.Load()); state.Attached() {
+		if state == layout.Used {
+			c.count(layout.Deaths, 1)
+		}
 		c.bury(i)
 	}
 	if err := c.cfg.Locks.Unlock(i); err != nil {

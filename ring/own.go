@@ -34,6 +34,9 @@ func (p *Producer) sendOwn(msg []byte, kind, flags uint16) error {
 
 // setQuick is called whenever what sendOwn may do without asking has changed.
 func (p *Producer) setQuick() {
+	if p.shared {
+		return // its goroutines do not share plain words, and have no use for this one
+	}
 	p.quick = min(p.oneSlot, p.maxMsg)
 	if p.open || p.ended.Load() {
 		p.quick = -1
