@@ -2,9 +2,9 @@ package shmring
 
 import (
 	"context"
-	"errors"
 	"sync"
 
+	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 )
 
@@ -27,26 +27,17 @@ type Consumer struct {
 // listed at ErrFull and its neighbours; ErrBusy, naming the holder, when the ring has
 // a live consumer.
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
-	o = o.orDefault()
-	mode := o.Mode
-	if mode == ModeDefault {
-		mode = OpenWait
-	}
-	s, err := open(ctx, name, o, mode)
-	if err != nil {
-		return nil, err
-	}
-	c := &Consumer{s: s}
-	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) {
-		var err error
-		if c.Consumer, err = ring.NewConsumer(s.view, cfg); err != nil {
-			return ring.Attachment{}, err
+	c := &Consumer{}
+	s, err := join(ctx, name, o, OpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+		if c.Consumer, err = ring.NewConsumer(v, cfg); err != nil {
+			return att, err
 		}
 		return c.Attachment(), nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.seg.Close())
+		return nil, err
 	}
+	c.s = s
 	return c, nil
 }
 
@@ -60,8 +51,7 @@ func (c *Consumer) Info() Info { return c.s.info }
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
 		c.Halt()
-		att := c.Attachment()
-		c.err = c.s.seg.CloseWith(func(mem []byte) { leave(mem, c.s.view.Config, att) })
+		c.err = c.s.detach(c.Attachment())
 	})
 	return c.err
 }

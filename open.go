@@ -170,6 +170,38 @@ func (s *segment) onSkip(o *Options) func(ring.Skip) {
 	}
 }
 
+// join opens a ring, in the usual mode unless the options say otherwise, and takes a
+// role in it by calling take.
+func join(ctx context.Context, name string, o *Options, usual Mode, take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
+	o = o.orDefault()
+	mode := o.Mode
+	if mode == ModeDefault {
+		mode = usual
+	}
+	s, err := open(ctx, name, o, mode)
+	if err != nil {
+		return nil, err
+	}
+	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
+	if err != nil {
+		return nil, errors.Join(err, s.seg.Close())
+	}
+	return s, nil
+}
+
+// detach gives the participant slot of a halted handle back and lets go of the ring.
+// Goroutines may still be inside calls that do not wait. They keep the old pages, which
+// are private by now; the slot is given back through new ones.
+func (s *segment) detach(att ring.Attachment) error {
+	return s.seg.CloseWith(func(mem []byte) {
+		view, err := layout.Parse(mem)
+		if err != nil || view.Config != s.view.Config {
+			return // somebody has destroyed the header: there is nothing to give back
+		}
+		ring.Leave(view, att)
+	})
+}
+
 // attach takes a role by calling take, which returns what it found.
 func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config) (ring.Attachment, error)) error {
 	cfg, err := s.config(o)

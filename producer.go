@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
@@ -19,7 +20,7 @@ import (
 type Producer struct {
 	*ring.Producer
 	s       *segment
-	linger  *Options
+	linger  time.Duration
 	closing sync.Once
 	err     error
 }
@@ -29,26 +30,20 @@ type Producer struct {
 // the handle. Errors: those listed at ErrFull and its neighbours; ErrBusy when the
 // ring has no room for another producer.
 func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, error) {
-	o = o.orDefault()
-	mode := o.Mode
-	if mode == ModeDefault {
-		mode = OpenOrCreate
+	p := &Producer{linger: o.orDefault().Linger}
+	if p.linger == 0 {
+		p.linger = DefaultLinger
 	}
-	s, err := open(ctx, name, o, mode)
-	if err != nil {
-		return nil, err
-	}
-	p := &Producer{s: s, linger: o}
-	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) {
-		var err error
-		if p.Producer, err = ring.NewProducer(s.view, cfg); err != nil {
-			return ring.Attachment{}, err
+	s, err := join(ctx, name, o, OpenOrCreate, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+		if p.Producer, err = ring.NewProducer(v, cfg); err != nil {
+			return att, err
 		}
 		return p.Attachment(), nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.seg.Close())
+		return nil, err
 	}
+	p.s = s
 	return p, nil
 }
 
@@ -67,29 +62,14 @@ func (p *Producer) Close() error {
 
 func (p *Producer) close() error {
 	var err error
-	if linger := p.linger.Linger; linger < 0 {
+	if p.linger < 0 {
 		p.Halt()
 	} else {
-		if linger == 0 {
-			linger = DefaultLinger
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), linger)
+		ctx, cancel := context.WithTimeout(context.Background(), p.linger)
 		if err = p.HaltAndEnd(ctx); err != nil {
 			err = fmt.Errorf("shmring: close: end of stream not sent: %w", err)
 		}
 		cancel()
 	}
-	att := p.Attachment()
-	// Goroutines may still be inside calls that do not wait. They keep the old pages,
-	// which are private by now; the slot is given back through new ones.
-	return errors.Join(err, p.s.seg.CloseWith(func(mem []byte) { leave(mem, p.s.view.Config, att) }))
-}
-
-// leave gives a participant slot back through another mapping of the segment.
-func leave(mem []byte, cfg layout.Config, att ring.Attachment) {
-	view, err := layout.Parse(mem)
-	if err != nil || view.Config != cfg {
-		return // somebody has destroyed the header: there is nothing to give back
-	}
-	ring.Leave(view, att)
+	return errors.Join(err, p.s.detach(p.Attachment()))
 }

@@ -87,8 +87,8 @@
 // the low 44 bits, which turn over after 2^44 slots (88 hours at 18 ns): a reader
 // completes them from a ReadPos loaded before ([Tail.Pos]), exact while that
 // ReadPos is less than 2^44 slots old. An older one is unmasked by the lap of the
-// previous claim, which every claimant compares: always on rings of 32 slots and more,
-// and with all but 1 in 2^40 chances on smaller ones.
+// previous claim, which every claimant compares, unless it is older by a multiple of
+// 2^42 laps, give or take the length of the ring.
 //
 // A lap is 1 + position/C, so that zeroed memory means "never written", kept to 42
 // bits. Laps are compared for equality only. A descriptor is not rewritten in laps

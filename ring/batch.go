@@ -57,13 +57,16 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 		size += entrySize(len(msgs[count]))
 		count++
 	}
-	for ; count > 1; count /= 2 {
-		switch err := p.tryBatch(msgs[:count]); err {
+	for count > 1 {
+		switch err := p.tryBatch(msgs[:count], size); err {
 		case nil:
 			return count, nil
 		case ErrFull:
 		default:
 			return 0, err
+		}
+		for half := count / 2; count > half; count-- {
+			size -= entrySize(len(msgs[count-1]))
 		}
 	}
 	if err := p.trySend(msgs[0], 0, 0); err != nil {
@@ -72,13 +75,10 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 	return 1, nil
 }
 
-func (p *Producer) tryBatch(msgs [][]byte) error {
+// tryBatch sends msgs as one record, of size bytes.
+func (p *Producer) tryBatch(msgs [][]byte, size int) error {
 	if err := p.refuse(0, 0); err != nil {
 		return err
-	}
-	size := 0
-	for _, m := range msgs {
-		size += entrySize(len(m))
 	}
 	if p.shared {
 		k := p.slotsFor(size)

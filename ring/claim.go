@@ -28,8 +28,9 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// TryClaim claims room for a message of n bytes; a negative n panics. An SPSC producer has at most one open claim, and
-// cannot send while it has one. Errors: those of TrySend.
+// TryClaim claims room for a message of n bytes; a negative n panics. An SPSC producer
+// has at most one open claim, and cannot send while it has one. Errors: those of
+// TrySend.
 func (p *Producer) TryClaim(n int) (Claim, error) {
 	pos, k, err := p.tryClaim(n)
 	if err != nil {

@@ -111,7 +111,6 @@ func (c *Consumer) unblock() error {
 		c.leave() // the user's code may close the handle, or panic
 		c.cfg.OnSkip(Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())})
 		if !c.enter() {
-			c.busy.set(true) // our caller leaves
 			return c.why()
 		}
 	}

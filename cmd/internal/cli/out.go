@@ -17,7 +17,7 @@ type Out struct {
 	W           io.Writer
 }
 
-// Help lists its flags.
+// OutHelp is the part of a help text that lists its flags.
 const OutHelp = `  -json               end with one JSON object on stderr; say nothing else there
   -quiet              no summary, no progress; errors only
   -version            print the version

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -110,14 +111,11 @@ func (c *config) perform(ctx context.Context, stderr io.Writer, r *report) (err 
 // makeDir makes a directory of our own for the rings, so that they meet no others and
 // are easily removed.
 func (c *config) makeDir() (string, error) {
-	base := c.dir
-	if base == "" {
-		base = os.Getenv(shm.EnvDir)
+	path, err := shm.Path("any", &shm.Options{Dir: c.dir})
+	if err != nil {
+		return "", err
 	}
-	if base == "" {
-		base = shm.DefaultDir
-	}
-	return os.MkdirTemp(base, "shmring-demo-")
+	return os.MkdirTemp(filepath.Dir(path), "shmring-demo-")
 }
 
 func (c *config) plan(r *report) plan {
