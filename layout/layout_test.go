@@ -263,7 +263,9 @@ func ExampleFormat() {
 	mem := shm.Heap(int(size)).Bytes()
 	layout.Format(mem, cfg)
 	view, err := layout.Parse(mem)
+	if err != nil {
+		panic(err)
+	}
 	os.Stdout.WriteString(view.Config.Kind.String())
-	_ = err
 	// Output: spsc
 }
