@@ -1,0 +1,248 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shmring/shmring"
+)
+
+// random kills producers, then consumers, of both kinds of ring, each n times.
+func random(l *lab, n int) {
+	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		for _, victim := range []string{"produce", "consume"} {
+			if l.over() {
+				return
+			}
+			before := l.r.Kills
+			b, ok := newBattle(l, kind)
+			if !ok {
+				return
+			}
+			begin := time.Now()
+			if victim == "produce" {
+				b.killProducers(n)
+			} else {
+				b.killConsumers(n)
+			}
+			b.end()
+			l.r.note("%s %s: %d kills in %.1f s", kind, victim, l.r.Kills-before, time.Since(begin).Seconds())
+		}
+	}
+}
+
+// createRing makes a ring with nobody attached to it.
+func (l *lab) createRing(o shmring.Options) (string, bool) {
+	name := fmt.Sprintf("ring%d", l.names.Add(1))
+	o.Dir, o.Mode, o.Linger = l.rings, shmring.CreateOnly, -1
+	p, err := shmring.OpenProducer(l.ctx, name, &o)
+	if !l.must(err) {
+		return "", false
+	}
+	return name, l.must(p.Close())
+}
+
+// battle is one ring with producers and a consumer of which somebody is being killed.
+type battle struct {
+	l     *lab
+	kind  shmring.Kind
+	ring  string
+	lanes []*succession
+	sink  *succession
+	check *checker
+	done  chan struct{}
+	drain sync.WaitGroup
+	mu    sync.Mutex // the sink's newest life
+}
+
+// succession is one place in the ring, held by one child after the other.
+type succession struct {
+	b    *battle
+	role string
+	lane uint32
+	seed uint64
+	now  *child
+	past []past
+}
+
+// past is what a dead producer's journal said.
+type past struct {
+	who         source
+	tried, sent uint64
+}
+
+func newBattle(l *lab, kind shmring.Kind) (*battle, bool) {
+	ring, ok := l.createRing(shmring.Options{Kind: kind, Slots: 64, SlotSize: 128, MaxMessage: 2000})
+	if !ok {
+		return nil, false
+	}
+	b := &battle{l: l, kind: kind, ring: ring, check: newChecker(l.r, unreleased), done: make(chan struct{})}
+	b.sink = &succession{b: b, role: "consume", seed: l.rng.Uint64()}
+	producers := 1
+	if kind == shmring.MPSC {
+		producers = 3
+	}
+	for i := range producers {
+		b.lanes = append(b.lanes, &succession{b: b, role: "produce", lane: uint32(i + 1), seed: l.rng.Uint64()})
+	}
+	if !b.sink.next() {
+		return nil, false
+	}
+	b.drain.Add(1)
+	go b.follow()
+	for _, s := range b.lanes {
+		if !s.next() {
+			return nil, false
+		}
+	}
+	return b, true
+}
+
+// next starts the next life.
+func (s *succession) next() bool {
+	a := args{Role: s.role, Ring: s.b.ring, Kind: s.b.kind, Lane: s.lane, Seed: s.seed}
+	if s.now != nil {
+		a.Life = s.now.args.Life + 1
+	}
+	c, err := s.b.l.spawn(a, nil)
+	if !s.b.l.must(err) {
+		return false
+	}
+	s.now = c
+	return true
+}
+
+// bury notes what a dead producer had sent.
+func (s *succession) bury() {
+	c := s.now
+	s.past = append(s.past, past{c.args.source(), c.j.get(tried), c.j.get(sent)})
+	c.forget()
+}
+
+// follow hands to the checker what the consumer handles, and notices when nothing
+// moves any more.
+func (b *battle) follow() {
+	defer b.drain.Done()
+	moved := time.Now()
+	for {
+		b.mu.Lock()
+		if b.hear() {
+			moved = time.Now()
+		}
+		b.mu.Unlock()
+		if time.Since(moved) > patience {
+			b.l.fault(&b.l.r.Stuck, "%s: no message for %v", b.kind, patience)
+			moved = time.Now()
+		}
+		select {
+		case <-b.done:
+			return
+		case <-time.After(300 * time.Microsecond):
+		}
+	}
+}
+
+// hear hands what the sink has handled to the checker, and reports whether that was
+// anything new.
+func (b *battle) hear() bool {
+	b.l.mu.Lock()
+	defer b.l.mu.Unlock()
+	before := b.l.r.Delivered
+	b.sink.now.j.drain(b.check.handled)
+	return b.l.r.Delivered != before
+}
+
+// randomDelay is from the begin of a victim's main to its death: enough for some to
+// die before they are attached and for others to go around the ring many times.
+func randomDelay(rng *rand.Rand) time.Duration {
+	return time.Duration(rng.IntN(3000)) * time.Microsecond
+}
+
+func (b *battle) killProducers(n int) {
+	if !b.l.ready(b.sink.now, attached) {
+		return
+	}
+	survivor := process(b.sink.now.pid())
+	var left atomic.Int64
+	left.Store(int64(n))
+	var all sync.WaitGroup
+	for _, s := range b.lanes {
+		rng := rand.New(rand.NewPCG(s.seed, 1))
+		all.Go(func() {
+			for left.Add(-1) >= 0 && !b.l.over() {
+				if !b.l.ready(s.now, running) {
+					return
+				}
+				time.Sleep(randomDelay(rng))
+				s.now.kill()
+				s.bury()
+				if !s.next() {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.l.mu.Lock()
+	b.l.r.grown("the consumer", survivor, process(b.sink.now.pid()))
+	b.l.mu.Unlock()
+}
+
+func (b *battle) killConsumers(n int) {
+	for _, s := range b.lanes {
+		if !b.l.ready(s.now, attached) {
+			return
+		}
+	}
+	var survivors []footprint
+	for _, s := range b.lanes {
+		survivors = append(survivors, process(s.now.pid()))
+	}
+	for range n {
+		if b.l.over() || !b.l.ready(b.sink.now, running) {
+			break
+		}
+		time.Sleep(randomDelay(b.l.rng))
+		b.mu.Lock()
+		b.sink.now.kill()
+		b.hear()
+		b.check.consumerDied()
+		b.sink.now.forget()
+		ok := b.sink.next()
+		b.mu.Unlock()
+		if !ok {
+			break
+		}
+	}
+	b.l.mu.Lock()
+	defer b.l.mu.Unlock()
+	for i, s := range b.lanes {
+		b.l.r.grown("a producer", survivors[i], process(s.now.pid()))
+	}
+}
+
+// end lets everybody finish and compares what came with what was sent.
+func (b *battle) end() {
+	for _, s := range b.lanes {
+		if b.l.ready(s.now, attached) {
+			s.now.finish()
+		} else {
+			s.now.kill()
+		}
+		s.bury()
+	}
+	b.sink.now.finish()
+	close(b.done)
+	b.drain.Wait()
+	b.hear()
+	b.sink.now.forget()
+	for _, s := range b.lanes {
+		for _, p := range s.past {
+			b.check.life(p.who, p.tried, p.sent)
+		}
+	}
+	b.l.must(shmring.Remove(b.ring, &shmring.Options{Dir: b.l.rings}))
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// result is what one mode found: the object that -json prints.
+type result struct {
+	Mode       string   `json:"mode"`
+	Kills      int      `json:"kills"`
+	Delivered  uint64   `json:"delivered"`  // messages, repeated ones not counted
+	Lost       uint64   `json:"lost"`       // sent and never delivered
+	Duplicated uint64   `json:"duplicated"` // delivered again though the position filter was on, or beyond the stated bound, or unmarked
+	Repeated   uint64   `json:"repeated"`   // delivered again within the bound and marked: what at-least-once allows
+	Torn       uint64   `json:"torn"`
+	Disordered uint64   `json:"disordered"`
+	Stuck      uint64   `json:"stuck"`
+	Leaked     uint64   `json:"leaked"`
+	Other      uint64   `json:"other"` // errors that nothing explains
+	Seed       uint64   `json:"seed"`
+	Seconds    float64  `json:"seconds"`
+	OK         bool     `json:"ok"`
+	Skipped    string   `json:"skipped,omitempty"` // why this machine does not permit the mode, or a part of it
+	Latency    *latency `json:"latency,omitempty"` // from SIGKILL to the first message behind the corpse
+	Notes      []string `json:"notes,omitempty"`
+	Problems   []string `json:"problems,omitempty"` // the first few
+	Repeat     string   `json:"repeat,omitempty"`   // the command that repeats a failure
+
+	behind *hdrhistogram.Histogram
+}
+
+type latency struct {
+	Count      int64 `json:"count"`
+	P50Micros  int64 `json:"p50_us"`
+	P90Micros  int64 `json:"p90_us"`
+	P99Micros  int64 `json:"p99_us"`
+	P999Micros int64 `json:"p999_us"`
+	MaxMicros  int64 `json:"max_us"`
+}
+
+const maxProblems = 20
+
+// fault counts a violation under one of the headings of result.
+func (r *result) fault(heading *uint64, format string, args ...any) {
+	*heading++
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// latencyOf records one time from a kill to the first message behind the corpse.
+func (r *result) latencyOf(d time.Duration) {
+	if r.behind == nil {
+		r.behind = hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+	}
+	_ = r.behind.RecordValue(max(1, d.Microseconds())) // a minute is beyond every limit here
+}
+
+// conclude fills in what follows from the counts.
+func (r *result) conclude() {
+	r.OK = r.Lost+r.Duplicated+r.Torn+r.Disordered+r.Stuck+r.Leaked+r.Other == 0
+	if h := r.behind; h != nil {
+		r.Latency = &latency{h.TotalCount(), h.ValueAtQuantile(50), h.ValueAtQuantile(90),
+			h.ValueAtQuantile(99), h.ValueAtQuantile(99.9), h.Max()}
+	}
+}
+
+// print shows the result to people.
+func (r *result) print(w io.Writer) {
+	verdict := "ok"
+	if !r.OK {
+		verdict = "FAILED"
+	}
+	fmt.Fprintf(w, "%-9s %s: %d kills, %d delivered, %d lost, %d duplicated, %d torn, %d disordered, %d stuck, %d leaked, %d other; %d repeated within the bound; %.1f s\n",
+		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Disordered, r.Stuck, r.Leaked, r.Other, r.Repeated, r.Seconds)
+	for _, n := range r.Notes {
+		fmt.Fprintln(w, "          "+n)
+	}
+	if r.Skipped != "" {
+		fmt.Fprintln(w, "          not permitted here: "+r.Skipped)
+	}
+	if l := r.Latency; l != nil {
+		fmt.Fprintf(w, "          SIGKILL to the first message behind the corpse, %d times: p50 %d µs, p90 %d, p99 %d, p99.9 %d, max %d\n",
+			l.Count, l.P50Micros, l.P90Micros, l.P99Micros, l.P999Micros, l.MaxMicros)
+		bars(w, r.behind)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(w, "          ! "+p)
+	}
+	if r.Repeat != "" {
+		fmt.Fprintln(w, "          repeat with: "+r.Repeat)
+	}
+}
+
+// bars draws a histogram in steps of powers of two.
+func bars(w io.Writer, h *hdrhistogram.Histogram) {
+	steps := map[int]int64{}
+	least, most, peak := 64, 0, int64(1)
+	for _, b := range h.Distribution() {
+		if b.Count == 0 {
+			continue
+		}
+		k := 0
+		for v := b.From; v > 1; v >>= 1 {
+			k++
+		}
+		steps[k] += b.Count
+		least, most, peak = min(least, k), max(most, k), max(peak, steps[k])
+	}
+	for k := least; k <= most; k++ {
+		fmt.Fprintf(w, "          %8d µs %8d %s\n", 1<<k, steps[k], strings.Repeat("#", int(steps[k]*50/peak)))
+	}
+}
