@@ -21,6 +21,8 @@ var (
 	ErrEnded       = ring.ErrEnded         // this producer has ended its stream
 	ErrPeerDead    = ring.ErrPeerDead      // the producer died: *PeerDeadError
 	ErrBusy        = ring.ErrBusy          // the role is taken, or the ring is in use: *BusyError
+	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
+	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and its claim was given up by ForceSkip
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
 	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, or *layout.FieldError when opening
 	ErrFormat      = layout.ErrFormat      // the file is no ring: *layout.FieldError
@@ -34,6 +36,7 @@ type (
 	Message       = ring.Message
 	Position      = ring.Position
 	Skip          = ring.Skip
+	StalledClaim  = ring.StalledClaim
 	Stats         = ring.Stats
 	SizeError     = ring.SizeError
 	BusyError     = ring.BusyError

@@ -55,7 +55,7 @@ const (
 )
 
 // retry calls f until it is done or the context ends.
-func retry(ctx context.Context, f func() (done bool, err error)) error {
+func retry(ctx context.Context, op string, f func() (done bool, err error)) error {
 	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
 		done, err := f()
 		if done {
@@ -66,7 +66,7 @@ func retry(ctx context.Context, f func() (done bool, err error)) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return &ring.ContextError{Op: "open", Err: ctx.Err(), Cause: errors.Join(context.Cause(ctx), err)}
+			return &ring.ContextError{Op: op, Err: ctx.Err(), Cause: errors.Join(context.Cause(ctx), err)}
 		}
 	}
 }
@@ -78,7 +78,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	file := &shm.Options{Dir: o.Dir, Mode: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Lock: o.Lock}
 	var seg *shm.Segment
 	var created bool
-	err := retry(ctx, func() (bool, error) {
+	err := retry(ctx, "open", func() (bool, error) {
 		var err error
 		if mode != CreateOnly {
 			seg, err = shm.Open(ctx, name, layout.MinSize, file)
@@ -153,7 +153,7 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 	}
 	return ring.Config{
 		Locks: s.seg, Data: data, Space: space, Spin: s.info.Spin, Who: who(), Check: s.seg.Check,
-		Streams: o.Streams, OnSkip: s.onSkip(o),
+		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(),
 	}, nil
 }
 
@@ -167,6 +167,16 @@ func (s *segment) onSkip(o *Options) func(ring.Skip) {
 		if o.OnSkip != nil {
 			o.OnSkip(k)
 		}
+	}
+}
+
+func (s *segment) onStall() func(ring.StalledClaim) {
+	if s.log == nil {
+		return nil
+	}
+	return func(c ring.StalledClaim) {
+		s.log.Warn("shmring: waiting for the claim of a live producer",
+			"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID, "age", c.Age)
 	}
 }
 
@@ -213,7 +223,7 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 	// Somebody who asks whether a participant lives holds its lock for a moment, so one
 	// refusal means little.
 	doubts := 3
-	err = retry(ctx, func() (bool, error) {
+	err = retry(ctx, "open", func() (bool, error) {
 		var err error
 		att, err = take(cfg)
 		busy, isBusy := err.(*ring.BusyError)
@@ -240,7 +250,7 @@ func (s *segment) others() (dead, alive bool) {
 			continue
 		}
 		held, err := s.seg.Held(i)
-		dead = dead || err == nil && !held && state == layout.Used
+		dead = dead || err == nil && !held && state != layout.Ended
 		alive = alive || held
 	}
 	return dead, alive

@@ -52,6 +52,20 @@ const (
 	WaitSpin
 )
 
+// Delivery is what a consumer promises about messages that a former consumer may have
+// handled: one that died, or that was closed with messages still in hand.
+type Delivery int
+
+const (
+	// AtLeastOnce delivers them again, with Message.Redelivered set.
+	AtLeastOnce Delivery = iota
+	// AtMostOnce passes over them. A message that was on its way to the user's code when
+	// the process died is lost, and with it the rest of its batch; Stats.Dropped counts
+	// such records. After a consumer that promised AtLeastOnce, up to 64 messages more
+	// are passed over than that one had seen.
+	AtMostOnce
+)
+
 // Defaults of Options. The ring they make takes 2.6 MiB.
 const (
 	DefaultSlots        = 8192
@@ -111,6 +125,10 @@ type Options struct {
 	// to an earlier consumer does not count.
 	Streams int
 
+	// Delivery is for a consumer: what becomes of messages that its predecessor may have
+	// handled.
+	Delivery Delivery
+
 	// Prefault touches all memory when opening rather than message by message. Lock
 	// keeps it from being swapped. What became of them is in Info.
 	Prefault bool
@@ -119,8 +137,9 @@ type Options struct {
 	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that
 	// it passes over.
 	OnSkip func(Skip)
-	// Logger, if not nil, is told when a ring is created, opened, recovered, and when a
-	// dead producer's claim is passed over. Nothing is ever logged per message.
+	// Logger, if not nil, is told when a ring is created, opened, recovered, when a dead
+	// producer's claim is passed over, and when a live producer's claim has held up the
+	// consumer for a second. Nothing is ever logged per message.
 	Logger *slog.Logger
 }
 

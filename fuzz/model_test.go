@@ -98,8 +98,9 @@ func newWorld(t *testing.T, s *script) *world {
 	if stale || cfg.Start != 0 && s.coin() { // else the slots were never written
 		past(w.v, stale)
 	}
-	w.tail, w.read, w.again, w.slots = cfg.Start, cfg.Start, cfg.Start, make([]slot, cfg.Participants)
-	w.restart(false)
+	w.tail, w.read, w.slots = cfg.Start, cfg.Start, make([]slot, cfg.Participants)
+	w.slots[layout.ConsumerIndex].drain = cfg.Start
+	w.restart()
 	return w
 }
 
@@ -497,7 +498,7 @@ func (w *world) attachConsumer() {
 	}
 	s.epoch, s.state, s.live = want.Epoch, layout.Used, true
 	w.skipped, w.deaths, w.skips = 0, 0, nil
-	w.restart(want.TookOver)
+	w.restart()
 	w.consumer = &consumer{Consumer: c, locks: l}
 }
 
@@ -514,6 +515,7 @@ func (w *world) dropConsumer() {
 			w.fail("Halt reports false")
 		}
 		w.released(true)
+		w.marked(0)
 		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
 			w.fail("receive after Halt: %v", err)
 		}
@@ -666,6 +668,7 @@ func (w *world) drain() {
 			w.fail("Drain hands out %v, want outcome %d", m.Position(), outcome)
 		}
 		w.same(m, d)
+		w.show(d)
 		m.Release() // has no effect
 		if fails--; fails < 0 {
 			return mine
@@ -687,6 +690,16 @@ func (w *world) drain() {
 		w.outcome(err, outcome)
 	}
 	w.released(settled)
+}
+
+// marked looks at what the segment says a consumer may have seen: everything it has,
+// and at most so many slots more.
+func (w *world) marked(more uint64) {
+	w.t.Helper()
+	s := &w.slots[layout.ConsumerIndex]
+	if s.drain = w.v.Members[layout.ConsumerIndex].DrainPos.Load(); s.drain-w.shown > more {
+		w.fail("a consumer may have seen up to %d, want %d to %d", s.drain, w.shown, w.shown+more)
+	}
 }
 
 func (w *world) check() {
@@ -750,6 +763,9 @@ func (w *world) verify() {
 		if n := len(w.recs); n > 0 && (tail.Slots() != w.recs[n-1].slots || int(tail.Owner()) != w.recs[n-1].owner) {
 			w.fail("Tail is %#x, want the claim at %d", uint64(tail), w.recs[n-1].start)
 		}
+	}
+	if w.consumer != nil {
+		w.marked(64)
 	}
 	for i, r := range w.recs[w.first:] {
 		lap := layout.LapOf(r.start, w.cfg.Shift())

@@ -20,6 +20,7 @@ type twin struct {
 	entry  int             // the message of it that is next
 	inside bool            // the consumer has opened the batch it is at
 	again  uint64          // records that begin before it are redelivered
+	shown  uint64          // the consumer has handed out what ends at it, or a former one may have
 	kept   int             // an end that the consumer has passed and not come back from; -1: none
 	ended  map[int]uint32  // by participant: the epoch whose end the consumer saw
 	ending bool            // it saw an end and has not said io.EOF since
@@ -171,13 +172,13 @@ func (w *twin) dead(i int) bool {
 }
 
 // restart is a new consumer.
-func (w *twin) restart(tookOver bool) {
+func (w *twin) restart() {
 	w.cursor, w.entry, w.inside = w.first, 0, false
-	if tookOver {
-		w.again = w.tail // and stays so under later consumers
-	} else if w.again-w.read > w.ring() {
+	w.again = w.slots[layout.ConsumerIndex].drain
+	if w.again-w.read > w.ring() {
 		w.again = w.read
 	}
+	w.shown = w.again
 	w.kept = -1
 	w.ended, w.done = map[int]uint32{}, map[*record]int{}
 	w.ending, w.look, w.lost, w.out = false, false, 0, nil
@@ -241,8 +242,16 @@ func (w *twin) judge() outcome {
 	return gotEOF
 }
 
+// show puts a message into the user's hands.
+func (w *twin) show(d *delivery) {
+	if int64(d.rec.next()-w.shown) > 0 {
+		w.shown = d.rec.next()
+	}
+}
+
 // take moves the consumer behind a message.
 func (w *twin) take(d *delivery) {
+	w.show(d)
 	w.out = append(w.out, d)
 	if w.entry++; w.entry == len(d.rec.msgs) {
 		w.cursor, w.entry, w.inside = w.cursor+1, 0, false

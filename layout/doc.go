@@ -51,7 +51,7 @@
 //
 // # A participant, 128 bytes
 //
-//	 0     4  State          its owner; a recoverer that holds its lock
+//	 0     4  State          its owner; a recoverer that holds its lock; whoever revokes a claim of its
 //	 4     4  Epoch          its owner, at attach
 //	 8     4  Role           its owner, at attach
 //	12     4  PID            its owner, at attach  people, never decisions
@@ -59,7 +59,8 @@
 //	24     8  BootID         its owner, at attach  people
 //	32     8  PIDNamespace   its owner, at attach  people
 //	40     8  DrainPos       a recoverer           producers that attach
-//	                         (of the consumer: what a dead one may have seen; the consumer)
+//	                         (of a fenced producer: its revoked claim; whoever revokes)
+//	                         (of the consumer: everything before it may have been seen; the consumer)
 //	48    80  Counters       see [Counter]         anyone
 //
 // Whether a participant lives is said by a byte-range lock that the kernel drops

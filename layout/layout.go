@@ -44,11 +44,12 @@ const (
 	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
 	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
 	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
+	Fenced   ParticipantState = 4 // like Used, by a producer whose claim at DrainPos was revoked; ReadPos must not pass that while it lives
 )
 
 // Attached reports whether somebody has taken the slot and not given it back, alive
 // or not.
-func (s ParticipantState) Attached() bool { return s == Used || s == Ended }
+func (s ParticipantState) Attached() bool { return s == Used || s == Ended || s == Fenced }
 
 // Role of a participant.
 type Role uint32
@@ -69,7 +70,7 @@ const (
 	Messages Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
 	Bytes                   // likewise, payload bytes. Written by the consumer
 	Full                    // sends that met a full ring. Written by the owner, like all below
-	Dropped                 // messages given up because the ring was full
+	Dropped                 // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
 	Sleeps                  // times it announced that it sleeps
 	Wakes                   // times it rang a sleeping peer
 	Spurious                // sleeps that ended with nothing to do

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"sync/atomic"
+
 	"github.com/shmring/shmring/layout"
 )
 
@@ -13,7 +15,8 @@ import (
 // [Consumer.TryReceive]), or by the handler's return ([Consumer.Drain],
 // [Consumer.All]). If the process dies before, the next consumer gets it again.
 // Releases are gathered, so that may be up to 64 messages (fewer on rings under 512
-// slots) and the batches they belong to.
+// slots) and the batches they belong to. With Config.AtMostOnce the next consumer
+// passes over what this one may have seen.
 type Consumer struct {
 	_ [128]byte
 	core
@@ -30,13 +33,18 @@ type Consumer struct {
 
 	batch batch // the record that is being walked
 
-	seenTo    uint64         // records before this position may have been seen by a dead consumer
-	tally     []tally        // by producer, since the last flush
-	uncounted int            // messages in tally
-	finished  []uint32       // by producer: the epoch whose end was seen, 0: none
-	ends      int            // how many ends were seen since the last io.EOF
-	ending    bool           // an end was seen and not yet reported (MPSC)
-	lookEnd   bool           // and nobody looked yet whether it was the last one
+	seenTo    uint64   // records before this position may have been seen by a former consumer
+	shown     uint64   // end of the newest record that this one has handed out
+	marked    uint64   // and what the segment says of it, for whoever comes after us: shown or more
+	ahead     uint64   // how much more, so that not every record costs a store
+	tally     []tally  // by producer, since the last flush
+	uncounted int      // messages in tally
+	finished  []uint32 // by producer: the epoch whose end was seen, 0: none
+	ends      int      // how many ends were seen since the last io.EOF
+	ending    bool     // an end was seen and not yet reported (MPSC)
+	lookEnd   bool     // and nobody looked yet whether it was the last one
+	stall     atomic.Pointer[stall]
+	fences    []fence        // revoked claims that were passed and may not be released
 	lost      *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)
 
 	att Attachment
@@ -70,21 +78,44 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	c.lazy = max(1, min(64, c.slots/8))
 	c.pos = c.hot.ReadPos.Load()
 	c.released, c.owed, c.auto = c.pos, c.pos, c.pos
-	// A consumer's DrainPos outlives it: what one that died may have seen is still so
-	// after others have come and gone.
-	m := &c.members[layout.ConsumerIndex]
-	if c.seenTo = m.DrainPos.Load(); att.TookOver || c.seenTo-c.pos > c.slots {
+	// What a consumer may have seen is still so after others have come and gone.
+	c.seenTo = c.members[layout.ConsumerIndex].DrainPos.Load()
+	if c.seenTo-c.pos > c.slots {
 		c.seenTo = c.pos
-		if att.TookOver {
-			c.seenTo += uint64(c.Used())
-		}
-		m.DrainPos.Store(c.seenTo)
+		c.mark(c.pos)
+	}
+	c.shown, c.marked = c.seenTo, c.seenTo
+	if !cfg.AtMostOnce {
+		c.ahead = c.lazy
 	}
 	return c, nil
 }
 
 // Attachment tells what this handle found when it attached.
 func (c *Consumer) Attachment() Attachment { return c.att }
+
+// show is called before a message gets into the user's hands.
+func (c *Consumer) show(m *Message) {
+	end := m.end
+	if m.inner {
+		end = c.batch.end
+	}
+	if int64(end-c.shown) > 0 {
+		c.shown = end
+	}
+	if int64(end-c.marked) > 0 {
+		c.mark(min(end+c.ahead-c.released, c.slots) + c.released)
+	}
+}
+
+// mark writes down that everything before a position may have been seen. Not inlined:
+// see Producer.saw.
+//
+//go:noinline
+func (c *Consumer) mark(pos uint64) {
+	c.marked = pos
+	c.members[layout.ConsumerIndex].DrainPos.Store(pos)
+}
 
 // Halt ends this handle: calls that wait and all later ones return ErrClosed. What was
 // received but not released goes to the next consumer; what [Consumer.Receive]
@@ -100,6 +131,9 @@ func (c *Consumer) Halt() bool {
 	}
 	c.settle()
 	c.flush()
+	if c.marked != c.shown {
+		c.mark(c.shown)
+	}
 	return true
 }
 
@@ -116,10 +150,7 @@ func (c *Consumer) Check() error {
 	if err := c.upkeep(); err != nil {
 		return err
 	}
-	if c.cfg.Check != nil {
-		return c.cfg.Check()
-	}
-	return nil
+	return c.checkOutside()
 }
 
 // handle notes that everything before end is handled, and stores ReadPos when enough
@@ -138,8 +169,14 @@ func (c *Consumer) settle() {
 	if c.owed == c.released {
 		return
 	}
-	c.released = c.owed
-	c.hot.ReadPos.Store(c.owed) // S1
+	to := c.owed
+	if len(c.fences) != 0 {
+		if to = c.behindFences(to); to == c.released {
+			return
+		}
+	}
+	c.released = to
+	c.hot.ReadPos.Store(to) // S1
 	c.ring()
 	if c.uncounted >= countEvery {
 		c.flush()

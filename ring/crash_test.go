@@ -2,6 +2,7 @@ package ring_test
 
 import (
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -262,7 +263,12 @@ func TestConsumerTakeover(t *testing.T) {
 				m, err := c.TryNext()
 				require.NoError(t, err)
 				require.Equal(t, []byte{byte(i)}, m.Bytes())
-				require.Equal(t, dies && i <= 10, m.Redelivered(), "message %d", i)
+				switch {
+				case i < 6:
+					require.True(t, m.Redelivered(), "message %d was in its hands", i)
+				case i >= 8 || !dies:
+					require.False(t, m.Redelivered(), "message %d cannot have been", i)
+				}
 				m.Release()
 			}
 		}
@@ -292,5 +298,98 @@ func TestReceiveReleasesOnReturn(t *testing.T) {
 			}
 			require.Equal(t, []byte{next}, receiveAny(t, r.consumer()))
 		}
+	})
+}
+
+// With AtMostOnce, what a former consumer had in hand does not come again, wherever
+// it died and however it had received; nothing else is passed over but what it was
+// about to receive.
+func TestAtMostOnce(t *testing.T) {
+	type taker func(t *testing.T, c *consumer) []byte
+	receive := func(t *testing.T, c *consumer) []byte { return receiveAny(t, c) }
+	next := func(t *testing.T, c *consumer) []byte {
+		m, err := c.TryNext()
+		require.NoError(t, err)
+		return m.Bytes()
+	}
+	for name, take := range map[string]taker{"Receive": receive, "Next": next} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+				r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+				r.once = true
+				p := r.producer()
+				sent, due := byte(0), byte(0)
+				for life := range 20 {
+					for range 5 {
+						require.NoError(t, p.TrySend([]byte{sent}))
+						sent++
+					}
+					c := r.consumer()
+					for range 4 {
+						require.Equal(t, []byte{due}, take(t, c), "life %d", life)
+						due++
+					}
+					if life%2 == 0 {
+						c.die()
+					} else {
+						c.leave()
+					}
+				}
+			})
+		})
+	}
+	t.Run("handler", func(t *testing.T) {
+		each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+			r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+			r.once = true
+			p, c := r.producer(), r.consumer()
+			for i := range 3 {
+				require.NoError(t, p.TrySend([]byte{byte(i)}))
+			}
+			_, err := p.TrySendBatch([][]byte{{3}, {4}, {5}})
+			require.NoError(t, err)
+			require.NoError(t, p.TrySend([]byte{6}))
+			_, _ = c.Drain(soon(t), 0, func(m ring.Message) error {
+				if m.Bytes()[0] == 4 {
+					c.die()
+					return io.ErrUnexpectedEOF
+				}
+				return nil
+			})
+			c = r.consumer()
+			require.Equal(t, []byte{6}, receiveAny(t, c), "the rest of a batch goes with its beginning")
+			require.EqualValues(t, 4, c.Stats().Dropped, "none of the four records was released")
+			require.NoError(t, p.CloseSend(soon(t)))
+			c.leave()
+			c = r.consumer()
+			_, err = c.Receive(soon(t), nil)
+			require.Equal(t, io.EOF, err)
+		})
+	})
+}
+
+// Who changes from one promise to the other: nothing that may have been handled comes
+// again unmarked, or at all.
+func TestDeliveryChanges(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+		p, c := r.producer(), r.consumer()
+		for i := range 40 {
+			require.NoError(t, p.TrySend([]byte{byte(i)}))
+		}
+		_, err := c.TryNext()
+		require.NoError(t, err)
+		c.die()
+		r.once = true
+		c = r.consumer()
+		first := receiveAny(t, c)[0]
+		require.True(t, 0 < first && first <= 1+64/8, "%d", first)
+		c.die()
+		r.once = false
+		c = r.consumer()
+		m, err := c.TryNext()
+		require.NoError(t, err)
+		require.Equal(t, []byte{0}, m.Bytes(), "passed over, and not released before the death")
+		require.True(t, m.Redelivered())
 	})
 }

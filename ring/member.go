@@ -47,7 +47,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	// The lock is ours: whoever had this slot writes no more (L2), and no recoverer or
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
-	died := state == layout.Used
+	died := state == layout.Used || state == layout.Fenced
 	if state.Attached() {
 		c.bury(i)
 	}
@@ -115,7 +115,7 @@ func (c *core) dead(i int) (bool, error) {
 		return false, nil
 	}
 	if state := layout.ParticipantState(m.State.Load()); state.Attached() {
-		if state == layout.Used {
+		if state != layout.Ended {
 			c.count(layout.Deaths, 1)
 		}
 		c.bury(i)
@@ -170,18 +170,22 @@ func (c *core) unfinished(owner uint8) bool {
 	return false
 }
 
-// Stats are the counters of one participant.
+// Stats are the counters of one participant, and what holds it up.
 type Stats struct {
 	Messages uint64 `json:"messages"` // delivered; of a producer: of those it sent
 	Bytes    uint64 `json:"bytes"`    // likewise, payload
 	Full     uint64 `json:"full"`     // sends that met a full ring
-	Dropped  uint64 `json:"dropped"`  // messages given up because the ring was full
+	Dropped  uint64 `json:"dropped"`  // messages given up because the ring was full; of a consumer: records passed over because a former one may have seen them (Config.AtMostOnce)
 	Sleeps   uint64 `json:"sleeps"`   // times it lay down to sleep; a few find something at the last look
 	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
 	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
 	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended though there was something to do
 	Skipped  uint64 `json:"skipped"`  // claims of dead producers passed over
 	Deaths   uint64 `json:"deaths"`   // dead producers found
+
+	// Stalled is the claim of a live producer that an MPSC ring's consumer waits for at
+	// present, or nil.
+	Stalled *StalledClaim `json:"stalled,omitempty"`
 }
 
 func (c *core) counters(i int) Stats {
@@ -201,6 +205,14 @@ func (c *core) Stats() Stats {
 	return Stats{
 		s.Messages - b.Messages, s.Bytes - b.Bytes, s.Full - b.Full, s.Dropped - b.Dropped,
 		s.Sleeps - b.Sleeps, s.Wakes - b.Wakes, s.Spurious - b.Spurious, s.Rescues - b.Rescues,
-		s.Skipped - b.Skipped, s.Deaths - b.Deaths,
+		s.Skipped - b.Skipped, s.Deaths - b.Deaths, nil,
 	}
+}
+
+// Stats returns what this handle has counted so far, and the claim that holds it up.
+// Any goroutine may ask while the handle is open.
+func (c *Consumer) Stats() Stats {
+	s := c.core.Stats()
+	s.Stalled = c.stalledClaim()
+	return s
 }

@@ -59,8 +59,9 @@ func (m Message) Producer() int { return int(m.from) }
 // Position names the message.
 func (m Message) Position() Position { return Position{m.start, m.index} }
 
-// Redelivered reports that a former consumer died while this message was in the ring
-// and may have handled it already.
+// Redelivered reports that a former consumer may have handled this message already:
+// it had it in hand, or (if it died) was at most 64 slots away from it, and did not
+// release it.
 func (m Message) Redelivered() bool { return m.again }
 
 // Release says that this message, and every one handed out before it, has been

@@ -37,6 +37,9 @@ func (c *Consumer) peek(m *Message) error {
 			return c.corrupt("record length in slots", h, k)
 		}
 		if v.State() == layout.Skip {
+			if c.shared {
+				c.meetSkip(h, v)
+			}
 			c.pass(k)
 			continue
 		}
@@ -49,13 +52,18 @@ func (c *Consumer) peek(m *Message) error {
 		if from == layout.ConsumerIndex || int(from) >= len(c.members) {
 			return c.corrupt("record owner", h, uint64(from))
 		}
+		again := c.seenBefore(h)
+		if again && c.cfg.AtMostOnce && flags != layout.FlagEnd {
+			c.giveUp(k)
+			continue
+		}
 		data := c.bytes(h, int(n))
 		switch flags {
 		case 0:
 			// Field by field: a literal would be built beside m and copied over in wider pieces
 			// than it was written in, which costs more than all the rest of this function.
 			m.c, m.data, m.start, m.end, m.index = c, data, h, h+k, 0
-			m.kind, m.from, m.again, m.inner = kind, from, c.seenBefore(h), false
+			m.kind, m.from, m.again, m.inner = kind, from, again, false
 			return nil
 		case layout.FlagBatch:
 			if n == 0 {
@@ -121,7 +129,15 @@ func (c *Consumer) pass(k uint64) {
 	c.pos += k
 }
 
-// seenBefore tells whether a consumer that died may have handled the record.
+// giveUp is pass for a record that is lost to the user.
+//
+//go:noinline
+func (c *Consumer) giveUp(k uint64) {
+	c.count(layout.Dropped, 1)
+	c.pass(k)
+}
+
+// seenBefore tells whether a former consumer may have handled the record.
 func (c *Consumer) seenBefore(pos uint64) bool { return c.seenTo-pos-1 < c.slots }
 
 // end passes over the end of one producer's stream. For SPSC it is the end of the
@@ -188,5 +204,6 @@ func (c *Consumer) judgeEnd() error {
 // streaming tells whether a participant has attached and not ended its stream.
 func (c *Consumer) streaming(i int) bool {
 	m := &c.members[i]
-	return layout.ParticipantState(m.State.Load()) == layout.Used && m.Epoch.Load() != c.finished[i]
+	state := layout.ParticipantState(m.State.Load())
+	return (state == layout.Used || state == layout.Fenced) && m.Epoch.Load() != c.finished[i]
 }

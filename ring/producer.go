@@ -183,6 +183,17 @@ func (p *Producer) fits(k uint64) bool {
 	return pos+need-read <= p.slots
 }
 
+// Check looks whether the segment is still the one that others open by its name, as
+// blocked calls do by themselves now and then. Programs that only use the Try calls,
+// or whose ring is never full, call it if they want to know. Any goroutine may. Errors:
+// ErrClosed, and whatever Config.Check returns.
+func (p *Producer) Check() error {
+	if p.halt.Load() != 0 {
+		return p.why()
+	}
+	return p.checkOutside()
+}
+
 // Drop records that the caller gave up n messages because the ring was full.
 func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
 
@@ -204,7 +215,7 @@ func (p *Producer) CloseSend(ctx context.Context) error {
 	}
 	// For those who come later: a consumer that was not there when the end was read, and
 	// one that finds us dead.
-	p.members[p.me].State.Store(uint32(layout.Ended))
+	p.members[p.me].State.CompareAndSwap(uint32(layout.Used), uint32(layout.Ended)) // not if fenced
 	return nil
 }
 

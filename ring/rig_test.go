@@ -62,13 +62,16 @@ func reopen(t testing.TB, s *shm.Segment) *shm.Segment {
 
 // rig is one ring in one kind of memory.
 type rig struct {
-	t    testing.TB
-	mem  memory
-	cfg  layout.Config
-	seg  *shm.Segment
-	spin time.Duration
-	cap  time.Duration
-	skip func(ring.Skip)
+	t         testing.TB
+	mem       memory
+	cfg       layout.Config
+	seg       *shm.Segment
+	spin      time.Duration
+	cap       time.Duration
+	skip      func(ring.Skip)
+	once      bool
+	stall     func(ring.StalledClaim)
+	producers []*producer // all there were
 }
 
 func newRig(t testing.TB, mem memory, cfg layout.Config) *rig {
@@ -103,14 +106,16 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	require.NoError(r.t, err)
 	space, err := doorbell.New(v.Config.Doorbell, &v.Hot.SpaceBell)
 	require.NoError(r.t, err)
-	return h, v, ring.Config{Locks: h, Data: data, Space: space, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, Who: ring.Who{PID: 4711}}
+	return h, v, ring.Config{Locks: h, Data: data, Space: space, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Who: ring.Who{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {
 	h, v, cfg := r.process()
 	p, err := ring.NewProducer(v, cfg)
 	require.NoError(r.t, err)
-	return &producer{p, h, v}
+	made := &producer{p, h, v}
+	r.producers = append(r.producers, made)
+	return made
 }
 
 func (r *rig) consumer() *consumer {

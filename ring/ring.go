@@ -51,9 +51,15 @@ type Config struct {
 	// Streams is how many producers' streams have to end before the consumer says
 	// io.EOF; 0 is as good as 1. For MPSC it also waits for those that are attached.
 	Streams int
+	// AtMostOnce makes the consumer pass over what a former consumer may have seen,
+	// instead of delivering it again.
+	AtMostOnce bool
 	// OnSkip, if not nil, is called by the consumer's goroutine for each claim of a
 	// dead producer that it passes over.
 	OnSkip func(Skip)
+	// OnStall, if not nil, is called by the consumer's goroutine, once for each claim that
+	// a live producer has not finished a second after the consumer met it.
+	OnStall func(StalledClaim)
 }
 
 // DefaultCap is the longest single sleep.

@@ -113,6 +113,9 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 	for range 3 {
 		v := layout.Ctl(ctl.Load())
 		if v.On(lap) && v != busy {
+			if layout.ParticipantState(p.members[p.me].State.Load()) == layout.Fenced {
+				return p.poison(ErrRevoked, p.stop)
+			}
 			break
 		}
 		if ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, p.me, s))) { // D1

@@ -24,6 +24,9 @@ func (c *Consumer) upkeep() error {
 	if c.batch.rest != nil {
 		return nil
 	}
+	if err := c.liftFences(); err != nil {
+		return err
+	}
 	if !c.shared {
 		return c.checkProducer()
 	}
@@ -66,44 +69,25 @@ func (c *Consumer) checkProducer() error {
 // live owner is waited for, however long it takes.
 func (c *Consumer) unblock() error {
 	h := c.pos
-	lap := layout.LapOf(h, c.shift)
-	ctl := &c.desc[h&c.mask].Ctl
 	c.stalled = false
-	v := layout.Ctl(ctl.Load())
-	if !v.On(lap) {
-		w := layout.Tail(c.hot.Tail.Load())
-		claimed := w.Pos(h) - h
-		switch {
-		case claimed == 0:
-			return nil // empty
-		case claimed > c.slots:
-			return c.corrupt("distance from ReadPos to Tail", h, claimed)
-		case claimed == w.Slots():
-			c.record(w)
-		}
-		// Either we put the claim at h on record, or Tail has moved on and somebody else
-		// had to before (H1).
-		if v = layout.Ctl(ctl.Load()); !v.On(lap) {
-			return c.corrupt("control word of a claim", h, uint64(v))
-		}
+	v, found, err := c.claimAt(h)
+	if err != nil {
+		return c.poison(err, c.stop)
 	}
-	if v.State() != layout.Busy {
+	if !found {
 		return nil
 	}
 	owner := int(v.Owner())
-	if owner == layout.ConsumerIndex || owner >= len(c.members) {
-		return c.corrupt("claim owner", h, uint64(owner))
-	}
 	gone, err := c.dead(owner)
 	if err != nil {
 		return err
 	}
 	if !gone {
 		c.stalled = true
+		c.meetStall(h, v)
 		return nil
 	}
-	skip := layout.PackCtl(lap, v.Slots(), v.Owner(), layout.Skip)
-	if !ctl.CompareAndSwap(uint64(v), uint64(skip)) {
+	if !c.skip(h, v) {
 		return nil // it had committed before it died
 	}
 	c.count(layout.Skipped, 1)
@@ -115,4 +99,42 @@ func (c *Consumer) unblock() error {
 		}
 	}
 	return nil
+}
+
+// claimAt returns the control word of the claim that begins at h, a position between
+// ReadPos and Tail at which a record begins, if it is unfinished. A claim that is not
+// on record is put there. Its owner is a producer's index.
+func (c *core) claimAt(h uint64) (v layout.Ctl, found bool, err error) {
+	lap := layout.LapOf(h, c.shift)
+	ctl := &c.desc[h&c.mask].Ctl
+	if v = layout.Ctl(ctl.Load()); !v.On(lap) {
+		w := layout.Tail(c.hot.Tail.Load())
+		claimed := w.Pos(h) - h
+		switch {
+		case claimed == 0:
+			return v, false, nil // empty
+		case claimed > c.slots:
+			return v, false, &CorruptError{"distance from ReadPos to Tail", h, claimed}
+		case claimed == w.Slots():
+			c.record(w)
+		}
+		// Either we put the claim at h on record, or Tail has moved on and somebody else
+		// had to before (H1).
+		if v = layout.Ctl(ctl.Load()); !v.On(lap) {
+			return v, false, &CorruptError{"control word of a claim", h, uint64(v)}
+		}
+	}
+	if v.State() != layout.Busy {
+		return v, false, nil
+	}
+	if owner := int(v.Owner()); owner == layout.ConsumerIndex || owner >= len(c.members) {
+		return v, false, &CorruptError{"claim owner", h, uint64(owner)}
+	}
+	return v, true, nil
+}
+
+// skip makes an unfinished claim one to pass over; false: it was finished meanwhile.
+func (c *core) skip(h uint64, v layout.Ctl) bool {
+	skip := layout.PackCtl(v.Lap(), v.Slots(), v.Owner(), layout.Skip)
+	return c.desc[h&c.mask].Ctl.CompareAndSwap(uint64(v), uint64(skip))
 }

@@ -101,8 +101,8 @@ func (c *core) await(ctx context.Context, op string, ready func() bool, idle fun
 		if err := c.interrupted(ctx, op); err != nil {
 			return err
 		}
-		if c.cfg.Check != nil && round%checkEvery == 0 {
-			if err := c.cfg.Check(); err != nil {
+		if round%checkEvery == 0 {
+			if err := c.checkOutside(); err != nil {
 				return err
 			}
 		}
@@ -110,6 +110,13 @@ func (c *core) await(ctx context.Context, op string, ready func() bool, idle fun
 			return err
 		}
 	}
+}
+
+func (c *core) checkOutside() error {
+	if c.cfg.Check == nil {
+		return nil
+	}
+	return c.cfg.Check()
 }
 
 // interrupted tells why a blocking call should not go on.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ type file struct {
 	fd   int
 	mem  mapping
 	opt  *Options
+	dir  fileID // of the directory of path, when it was opened
 
 	cleanup runtime.Cleanup // what the collection of the Segment sets off
 }
@@ -31,6 +33,7 @@ func (f *file) attach(how Applied) *Segment {
 		back:    f,
 		owned:   make(map[int]struct{}),
 	}
+	f.dir, _ = identify(filepath.Dir(f.path)) // else check cannot tell, and says nothing
 	// On the handle: the runtime panics at a cleanup on mapped memory.
 	f.cleanup = runtime.AddCleanup(s, (*file).abandon, f)
 	return s
@@ -67,8 +70,28 @@ func (f *file) check() error {
 	if st.Nlink == 0 {
 		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
 	}
+	named, err := identify(f.path)
+	switch dir, dirErr := identify(filepath.Dir(f.path)); {
+	case err != nil && err != unix.ENOENT, dirErr != nil, dir != f.dir:
+		return nil // the path means something else to us than when we opened it
+	case err == unix.ENOENT:
+		return fail("check", f.path, ErrOrphaned, "inode %d has another name; close and open again", st.Ino)
+	case named != fileID{st.Dev, st.Ino}:
+		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", named.ino, st.Ino)
+	}
 	return nil
 }
+
+// fileID tells files apart.
+type fileID struct{ dev, ino uint64 }
+
+func identify(path string) (fileID, error) {
+	var st unix.Stat_t
+	err := sys.lstat(path, &st)
+	return fileID{st.Dev, st.Ino}, err
+}
+
+func (f *file) alone() (bool, error) { return setLock(f.fd, unix.F_WRLCK, adminByte) }
 
 func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	// Were the descriptor closed first, another process could take over our byte

@@ -58,6 +58,17 @@ func (h *heap) held(i int) (bool, error) {
 	return who != nil && who != h, nil
 }
 
+func (h *heap) alone() (bool, error) {
+	h.region.mu.Lock()
+	defer h.region.mu.Unlock()
+	for _, who := range h.region.holder {
+		if who != h {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 func (h *heap) check() error { return nil }
 
 func (h *heap) reopen() (*Segment, error) { return newHeapSegment(h.region), nil }

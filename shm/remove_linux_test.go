@@ -1,9 +1,11 @@
 package shm_test
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,8 +57,13 @@ func TestCheckNoticesOrphans(t *testing.T) {
 	s := mustCreate(t, dir, patternSize)
 
 	require.NoError(t, os.Rename(s.Path(), dir+"/elsewhere"))
-	require.NoError(t, s.Check(), "renamed is not gone")
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned, "nobody finds it under another name")
+	other := mustCreate(t, dir, patternSize)
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
+	require.NoError(t, other.Check())
 	require.NoError(t, os.Rename(dir+"/elsewhere", s.Path()))
+	require.NoError(t, s.Check())
+	require.ErrorIs(t, other.Check(), shm.ErrOrphaned)
 
 	require.NoError(t, os.Remove(s.Path()))
 	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
@@ -71,6 +78,49 @@ func TestCheckNoticesOrphans(t *testing.T) {
 	require.Equal(t, byte(99), s.Bytes()[0])
 	require.ErrorIs(t, r.Check(), shm.ErrOrphaned)
 	require.NoError(t, r.Close())
+}
+
+// After a chroot, or when the directory was moved, the path says nothing about us.
+func TestCheckWithoutTheDirectory(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	require.NoError(t, os.Rename(dir, dir+".moved"))
+	require.NoError(t, s.Check())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, s.Check())
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, os.Rename(dir+".moved", dir))
+	require.NoError(t, os.Remove(s.Path()))
+	require.ErrorIs(t, s.Check(), shm.ErrOrphaned)
+}
+
+func TestAlone(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	other, err := s.Reopen()
+	require.NoError(t, err)
+	alone, err := s.Alone()
+	require.NoError(t, err)
+	require.False(t, alone)
+	again, err := shm.Open(t.Context(), "a", 1, &shm.Options{Dir: dir})
+	require.NoError(t, err, "a refusal changes nothing")
+	require.NoError(t, again.Close())
+	require.NoError(t, other.Close())
+
+	alone, err = s.Alone()
+	require.NoError(t, err)
+	require.True(t, alone)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = shm.Open(ctx, "a", 1, &shm.Options{Dir: dir})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	require.NoError(t, s.Close())
+	_, err = s.Alone()
+	require.ErrorIs(t, err, fs.ErrClosed)
+	again, err = shm.Open(t.Context(), "a", 1, &shm.Options{Dir: dir})
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
 }
 
 func TestCheckNoticesAFileRenamedOverTheName(t *testing.T) {

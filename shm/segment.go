@@ -32,6 +32,7 @@ type backing interface {
 	tryLock(i int) (bool, error)
 	unlock(i int) error
 	held(i int) (bool, error)
+	alone() (bool, error)
 	check() error
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
@@ -126,11 +127,29 @@ func (s *Segment) Held(i int) (bool, error) {
 	return held, nil
 }
 
-// Check reports whether the file is still good: ErrOrphaned if no name leads to it
-// any more, because it was unlinked or another file was renamed over it;
-// ErrTruncated if it is shorter than the mapping, in which case touching the missing
-// pages raises SIGBUS; fs.ErrClosed after Close. It costs one fstat, and for a heap
-// segment nothing. A file that was renamed counts as good.
+// Alone reports whether no other handle is attached. If so, none can attach from now
+// on until s is closed: Open waits, Remove gives ErrBusy. For a heap segment only
+// handles that hold a lock count, and nobody is kept out. Errors: fs.ErrClosed,
+// ErrUnsupported.
+func (s *Segment) Alone() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false, s.fail("lock", fs.ErrClosed)
+	}
+	alone, err := s.back.alone()
+	if err != nil {
+		return false, s.fail("lock", err)
+	}
+	return alone, nil
+}
+
+// Check reports whether the file is still good: ErrOrphaned if the name by which it
+// was opened does not lead to it any more, because it was removed, renamed, or another
+// file put in its place; ErrTruncated if it is shorter than the mapping, in which case
+// touching the missing pages raises SIGBUS; fs.ErrClosed after Close. It costs three
+// system calls, and for a heap segment nothing. A process that cannot see the
+// directory any more (after chroot, say) is told of removal only.
 func (s *Segment) Check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

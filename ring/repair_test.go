@@ -1,0 +1,274 @@
+package ring_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// The claim of a live producer that holds the ring up is shown: whose, where, since
+// when. It vanishes from the stats when it is finished.
+func TestStalledClaimIsShown(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		var told []ring.StalledClaim
+		r.stall = func(s ring.StalledClaim) { told = append(told, s) }
+		slow, quick, c := r.producer(), r.producer(), r.consumer()
+		require.NoError(t, quick.TrySend(nil))
+		receiveAny(t, c)
+		claim, err := slow.TryClaim(100)
+		require.NoError(t, err)
+		require.NoError(t, quick.TrySend([]byte("behind")))
+		require.Nil(t, c.Stats().Stalled, "nobody has looked yet")
+		require.NoError(t, c.Check())
+		first := c.Stats().Stalled
+		require.NotNil(t, first)
+		want := ring.StalledClaim{Position: 1, Slots: 2, Producer: slow.Attachment().Index, PID: 4711, Age: first.Age}
+		require.Equal(t, want, *first)
+		for len(told) == 0 {
+			require.NoError(t, c.Check())
+		}
+		require.GreaterOrEqual(t, told[0].Age, time.Second)
+		want.Age = told[0].Age
+		require.Equal(t, want, told[0])
+		require.Greater(t, c.Stats().Stalled.Age, first.Age)
+		require.NoError(t, c.Check())
+		require.Len(t, told, 1, "told once")
+		require.NoError(t, claim.Commit())
+		require.Nil(t, c.Stats().Stalled)
+		require.Len(t, receiveAny(t, c), 100)
+		require.Equal(t, "behind", string(receiveAny(t, c)))
+	})
+}
+
+// forceSkip is what an administrator's process does.
+func (r *rig) forceSkip(pos uint64) (ring.StalledClaim, error) {
+	h, v, _ := r.process()
+	defer h.Close()
+	return ring.ForceSkip(v, h, pos)
+}
+
+// A revoked claim is passed, what is behind it comes, and its slots are not used by
+// anybody until its owner has gone: it may still be writing.
+func TestForceSkipFences(t *testing.T) {
+	const slots = 16
+	for _, ends := range []string{"leaves", "dies", "dies unnoticed, and the consumer too"} {
+		t.Run(ends, func(t *testing.T) {
+			eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+				r := newRig(layout.Config{Slots: slots, SlotSize: 64})
+				stalled, quick, c := r.producer(), r.producer(), r.consumer()
+				claim, err := stalled.TryClaim(150)
+				require.NoError(t, err)
+				other, err := stalled.TryClaim(1)
+				require.NoError(t, err)
+				require.NoError(t, quick.TrySend([]byte{0}))
+				skipped, err := r.forceSkip(0)
+				require.NoError(t, err)
+				require.Equal(t, ring.StalledClaim{Slots: 3, Producer: stalled.Attachment().Index, PID: 4711}, skipped)
+				_, err = r.forceSkip(0)
+				require.ErrorIs(t, err, ring.ErrNotStalled)
+				_, err = r.forceSkip(3)
+				require.ErrorIs(t, err, ring.ErrBusy, "one at a time")
+				require.NoError(t, other.Commit(), "the owner does not know yet")
+
+				require.Len(t, receiveAny(t, c), 1)
+				require.Equal(t, []byte{0}, receiveAny(t, c))
+				sent := byte(1)
+				for ; quick.TrySend([]byte{sent}) == nil; sent++ {
+					require.Equal(t, []byte{sent}, receiveAny(t, c))
+				}
+				require.EqualValues(t, slots-4, sent, "the revoked claim and all behind it are still taken")
+				require.NoError(t, c.Check())
+				require.ErrorIs(t, quick.TrySend(nil), ring.ErrFull)
+
+				copy(claim.Bytes(), "late")
+				if ends == "leaves" {
+					require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+					require.ErrorIs(t, stalled.TrySend(nil), ring.ErrRevoked)
+					stalled.leave()
+				} else {
+					stalled.die()
+				}
+				if ends == "dies unnoticed, and the consumer too" {
+					c.die()
+					c = r.consumer()
+					require.Len(t, receiveAny(t, c), 1)
+					for i := range sent {
+						require.Equal(t, []byte{i}, receiveAny(t, c), "again")
+					}
+				}
+				require.NoError(t, c.Check())
+				_, err = c.TryReceive(nil)
+				require.ErrorIs(t, err, ring.ErrEmpty)
+				require.Zero(t, c.Used())
+				for i := range byte(2 * slots) {
+					require.NoError(t, quick.TrySend([]byte{i}))
+					require.Equal(t, []byte{i}, receiveAny(t, c))
+				}
+				p := r.producer()
+				require.Equal(t, stalled.Attachment().Index, p.Attachment().Index, "its slot is free again")
+			})
+		})
+	}
+}
+
+// A consumer that takes over meets the revoked claim again and keeps it fenced.
+func TestFenceOutlivesTheConsumer(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		stalled, quick, c := r.producer(), r.producer(), r.consumer()
+		claim, err := stalled.TryClaim(4)
+		require.NoError(t, err)
+		require.NoError(t, quick.TrySend([]byte("behind")))
+		_, err = r.forceSkip(0)
+		require.NoError(t, err)
+		for range 3 {
+			require.Equal(t, "behind", string(receiveAny(t, c)))
+			_, err = c.TryReceive(nil)
+			require.ErrorIs(t, err, ring.ErrEmpty)
+			require.NoError(t, c.Check())
+			require.Equal(t, 2, c.Used())
+			c.leave()
+			c = r.consumer()
+		}
+		require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+		stalled.leave()
+		m, err := c.TryNext()
+		require.NoError(t, err)
+		require.True(t, m.Redelivered())
+		m.Release()
+		require.NoError(t, c.Check())
+		require.Zero(t, c.Used())
+	})
+}
+
+// ForceSkip touches nothing but an unfinished claim.
+func TestForceSkipRefuses(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, c := r.producer(), r.consumer()
+		refused := func(pos uint64) {
+			_, err := r.forceSkip(pos)
+			require.ErrorIs(t, err, ring.ErrNotStalled, "position %d", pos)
+		}
+		refused(0) // empty
+		require.NoError(t, p.TrySend(nil))
+		refused(0) // committed
+		claim, err := p.TryClaim(100)
+		require.NoError(t, err)
+		refused(2) // inside
+		refused(3) // behind
+		refused(1 + 8)
+		refused(1 + 1<<44)
+		claim.Abort()
+		refused(1)
+		receiveAny(t, c)
+		_, err = c.TryReceive(nil)
+		require.ErrorIs(t, err, ring.ErrEmpty)
+		refused(0) // released
+		require.NoError(t, p.TrySend(nil), "the producer was not harmed")
+		q := r.producer()
+		mustClaim(t, q, 1).die()
+		_, err = r.forceSkip(4)
+		require.NoError(t, err, "of the dead there is nothing to fence")
+	})
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		mustClaim(t, r.producer(), 1)
+		_, err := r.forceSkip(0)
+		require.ErrorIs(t, err, ring.ErrNotStalled)
+	})
+}
+
+// Repair frees everything the dead held, keeps what they committed, and refuses to
+// touch a ring in use.
+func TestRepair(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		repair := func() (ring.Repaired, error) {
+			h, v, _ := r.process()
+			defer h.Close()
+			return ring.Repair(v, h)
+		}
+		got, err := repair()
+		require.NoError(t, err)
+		require.Zero(t, got)
+
+		c := r.consumer()
+		var dead []ring.DeadPeer
+		var last *producer
+		lives, claims := 1, 0
+		if r.cfg.Kind == layout.MPSC {
+			lives = 3
+		}
+		for i := range lives {
+			last = r.producer()
+			require.NoError(t, last.TrySend([]byte{byte(i)}))
+			mustClaim(t, last, 100)
+			dead = append(dead, ring.DeadPeer{Role: layout.RoleProducer, Index: last.Attachment().Index, PID: 4711})
+			if lives > 1 {
+				claims++
+			}
+		}
+		_, err = repair()
+		require.ErrorIs(t, err, ring.ErrBusy)
+		require.Nil(t, c.Stats().Stalled)
+		c.view.Hot.DataBell.Or(1)
+		c.die()
+		dead = append([]ring.DeadPeer{{Role: layout.RoleConsumer, PID: 4711}}, dead...)
+		_, err = repair()
+		require.ErrorIs(t, err, ring.ErrBusy)
+		for _, p := range r.producers {
+			p.die()
+		}
+		got, err = repair()
+		require.NoError(t, err)
+		require.Equal(t, ring.Repaired{Dead: dead, Skipped: claims, Used: lives + 2*claims}, got)
+		require.Zero(t, c.view.Hot.DataBell.Load()&1)
+		got, err = repair()
+		require.NoError(t, err)
+		require.Equal(t, ring.Repaired{Used: lives + 2*claims}, got, "nothing is left to do")
+
+		c = r.consumer()
+		require.False(t, c.Attachment().TookOver)
+		for i := range lives {
+			require.Equal(t, []byte{byte(i)}, receiveAny(t, c))
+		}
+		p := r.producer()
+		require.NoError(t, p.TrySend([]byte("on")))
+		require.Equal(t, "on", string(receiveAny(t, c)))
+		require.NoError(t, p.CloseSend(soon(t)))
+		_, err = c.Receive(soon(t), nil)
+		require.Equal(t, io.EOF, err)
+	})
+}
+
+// What no correct peer writes is not repaired over.
+func TestRepairRefusesCorruption(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for name, spoil := range map[string]func(v *layout.View){
+			"state":  func(v *layout.View) { v.Members[2].State.Store(9) },
+			"tail":   func(v *layout.View) { v.Hot.Tail.Store(uint64(layout.PackTail(100, 1, 1))) },
+			"length": func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 0, 1, layout.Commit))) },
+			"claim":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Busy))) },
+			"owner":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 2, 0, layout.Busy))) },
+			"overrun": func(v *layout.View) {
+				v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 1, 1, layout.Busy)))
+				v.Descriptors[1].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Commit)))
+			},
+		} {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			p := r.producer()
+			mustClaim(t, p, 100).die()
+			h, v, _ := r.process()
+			spoil(v)
+			_, err := ring.Repair(v, h)
+			require.ErrorIs(t, err, ring.ErrCorrupt, name)
+		}
+	})
+}
