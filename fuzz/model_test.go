@@ -515,7 +515,11 @@ func (w *world) dropConsumer() {
 			w.fail("Halt reports false")
 		}
 		w.released(true)
-		w.marked(0)
+		at := w.tail
+		if w.cursor < len(w.recs) {
+			at = w.recs[w.cursor].start
+		}
+		w.marked(uint64(max(0, int64(at-w.shown)))) // what it passed over behind them holds no message
 		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
 			w.fail("receive after Halt: %v", err)
 		}
@@ -765,7 +769,14 @@ func (w *world) verify() {
 		}
 	}
 	if w.consumer != nil {
-		w.marked(64)
+		ahead := uint64(64)
+		for _, r := range w.recs[w.cursor:] {
+			if r.state == layout.Commit && !r.end {
+				ahead += uint64(max(0, int64(r.next()-w.shown))) // looked at, and left there for want of room
+				break
+			}
+		}
+		w.marked(ahead)
 	}
 	for i, r := range w.recs[w.first:] {
 		lap := layout.LapOf(r.start, w.cfg.Shift())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -108,7 +109,9 @@ func (p *Producer) fillBatch(pos uint64, size int, msgs [][]byte) {
 	for _, m := range msgs {
 		binary.NativeEndian.PutUint64(b, layout.PackMeta(uint32(len(m)), 0, 0))
 		copy(b[layout.EntryHeader:], m)
+		killpoint.At(killpoint.EntryWritten)
 		b = b[entrySize(len(m)):]
 	}
 	p.desc[pos&p.mask].Meta = layout.PackMeta(uint32(size), 0, layout.FlagBatch)
+	killpoint.At(killpoint.MetaWritten)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -92,14 +93,16 @@ func (c *Claim) Shorten(n int) {
 	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
 	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
 		copy(short, c.data)
+		killpoint.At(killpoint.PayloadWritten)
 	}
 	c.data = short
 }
 
 // Commit publishes the message. It returns ErrClosed when the handle was closed
 // meanwhile (the message may or may not have been sent if that happened during the
-// call), a *CorruptError when a peer tampered with the claim, else nil; nil also
-// when the claim was finished before.
+// call), ErrRevoked when it had stalled and was given up by ForceSkip, a *CorruptError
+// when a peer tampered with the claim, else nil; nil also when the claim was finished
+// before.
 func (c *Claim) Commit() error {
 	p := c.p
 	if p == nil {
@@ -116,6 +119,7 @@ func (c *Claim) Commit() error {
 		return p.why()
 	}
 	p.desc[c.pos&p.mask].Meta = layout.PackMeta(uint32(len(c.data)), c.kind, 0)
+	killpoint.At(killpoint.MetaWritten)
 	if p.shared {
 		return p.finish(c.pos, c.k, layout.Commit)
 	}

@@ -3,6 +3,7 @@ package ring
 import (
 	"sync/atomic"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -34,9 +35,9 @@ type Consumer struct {
 	batch batch // the record that is being walked
 
 	seenTo    uint64   // records before this position may have been seen by a former consumer
-	shown     uint64   // end of the newest record that this one has handed out
-	marked    uint64   // and what the segment says of it, for whoever comes after us: shown or more
-	ahead     uint64   // how much more, so that not every record costs a store
+	marked    uint64   // records before this position may have been seen: what the segment says of us
+	ahead     uint64   // how far that is ahead of the truth, so that not every record costs a store
+	hand      uint64   // end of the newest record that a handler got
 	tally     []tally  // by producer, since the last flush
 	uncounted int      // messages in tally
 	finished  []uint32 // by producer: the epoch whose end was seen, 0: none
@@ -84,7 +85,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.seenTo = c.pos
 		c.mark(c.pos)
 	}
-	c.shown, c.marked = c.seenTo, c.seenTo
+	c.marked, c.hand = c.seenTo, c.seenTo
 	if !cfg.AtMostOnce {
 		c.ahead = c.lazy
 	}
@@ -94,18 +95,27 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 // Attachment tells what this handle found when it attached.
 func (c *Consumer) Attachment() Attachment { return c.att }
 
-// show is called before a message gets into the user's hands.
-func (c *Consumer) show(m *Message) {
+// handOver notes that a handler gets a message that is not taken yet.
+func (c *Consumer) handOver(m *Message) {
 	end := m.end
 	if m.inner {
 		end = c.batch.end
 	}
-	if int64(end-c.shown) > 0 {
-		c.shown = end
+	if int64(end-c.hand) > 0 {
+		c.hand = end
 	}
-	if int64(end-c.marked) > 0 {
-		c.mark(min(end+c.ahead-c.released, c.slots) + c.released)
+}
+
+// shown is the end of the newest record of which the user has got anything.
+func (c *Consumer) shown() uint64 {
+	to := c.pos
+	if c.batch.index > 0 && c.batch.rest != nil {
+		to = c.batch.end
 	}
+	if int64(c.hand-to) > 0 {
+		to = c.hand
+	}
+	return to
 }
 
 // mark writes down that everything before a position may have been seen. Not inlined:
@@ -115,6 +125,7 @@ func (c *Consumer) show(m *Message) {
 func (c *Consumer) mark(pos uint64) {
 	c.marked = pos
 	c.members[layout.ConsumerIndex].DrainPos.Store(pos)
+	killpoint.At(killpoint.MarkStored)
 }
 
 // Halt ends this handle: calls that wait and all later ones return ErrClosed. What was
@@ -131,8 +142,8 @@ func (c *Consumer) Halt() bool {
 	}
 	c.settle()
 	c.flush()
-	if c.marked != c.shown {
-		c.mark(c.shown)
+	if to := c.shown(); to != c.marked {
+		c.mark(to)
 	}
 	return true
 }
@@ -177,6 +188,7 @@ func (c *Consumer) settle() {
 	}
 	c.released = to
 	c.hot.ReadPos.Store(to) // S1
+	killpoint.At(killpoint.ReadPosStored)
 	c.ring()
 	if c.uncounted >= countEvery {
 		c.flush()
@@ -193,7 +205,9 @@ func (c *Consumer) flush() {
 	for i, t := range c.tally {
 		if t.messages != 0 {
 			c.members[i].Counters[layout.Messages].Add(t.messages)
+			killpoint.At(killpoint.Counted)
 			c.members[i].Counters[layout.Bytes].Add(t.bytes)
+			killpoint.At(killpoint.Counted)
 			sum.messages += t.messages
 			sum.bytes += t.bytes
 			c.tally[i] = tally{}

@@ -3,6 +3,7 @@ package ring
 import (
 	"fmt"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -44,6 +45,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	if !ok {
 		return Attachment{}, busy
 	}
+	killpoint.At(killpoint.LifeLocked)
 	// The lock is ours: whoever had this slot writes no more (L2), and no recoverer or
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
@@ -59,12 +61,16 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 		return Attachment{}, busy
 	}
 	epoch := m.Epoch.Add(1)
+	killpoint.At(killpoint.EpochStored)
 	m.Role.Store(uint32(role))
+	killpoint.At(killpoint.RoleStored)
 	m.PID.Store(c.cfg.Who.PID)
 	m.Started.Store(c.cfg.Who.Started)
 	m.BootID.Store(c.cfg.Who.BootID)
 	m.PIDNamespace.Store(c.cfg.Who.PIDNamespace)
+	killpoint.At(killpoint.WhoStored)
 	m.State.Store(uint32(layout.Used))
+	killpoint.At(killpoint.StateUsed)
 	c.me = uint8(i)
 	c.epoch = epoch
 	c.base = c.counters(i)
@@ -91,8 +97,10 @@ func (c *core) bury(i int) {
 	if i != layout.ConsumerIndex {
 		read := c.hot.ReadPos.Load()
 		m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
+		killpoint.At(killpoint.DrainPosStored)
 	}
 	m.State.Store(uint32(layout.Draining))
+	killpoint.At(killpoint.StateDraining)
 }
 
 // dead tells whether a participant can never again write to the ring, and makes sure
@@ -114,6 +122,7 @@ func (c *core) dead(i int) (bool, error) {
 	if !ok {
 		return false, nil
 	}
+	killpoint.At(killpoint.LifeLocked)
 	if state := layout.ParticipantState(m.State.Load()); state.Attached() {
 		if state != layout.Ended {
 			c.count(layout.Deaths, 1)
@@ -123,6 +132,7 @@ func (c *core) dead(i int) (bool, error) {
 	if err := c.cfg.Locks.Unlock(i); err != nil {
 		return false, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
 	}
+	killpoint.At(killpoint.LifeUnlocked)
 	return true, nil
 }
 
@@ -138,6 +148,7 @@ func Leave(v *layout.View, a Attachment) {
 	c.bury(a.Index)
 	if a.Index == layout.ConsumerIndex || !c.shared || !c.unfinished(uint8(a.Index)) {
 		c.members[a.Index].State.Store(uint32(layout.Free))
+		killpoint.At(killpoint.StateFree)
 	}
 }
 

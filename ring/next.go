@@ -57,6 +57,9 @@ func (c *Consumer) peek(m *Message) error {
 			c.giveUp(k)
 			continue
 		}
+		if end := h + k; int64(end-c.marked) > 0 && flags != layout.FlagEnd {
+			c.mark(min(end+c.ahead-c.released, c.slots) + c.released) // before anybody sees it
+		}
 		data := c.bytes(h, int(n))
 		switch flags {
 		case 0:

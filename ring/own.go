@@ -1,6 +1,9 @@
 package ring
 
-import "github.com/shmring/shmring/layout"
+import (
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
 
 // The claim of an SPSC producer: everything from its position to ReadPos+C is its
 // own, so claiming is arithmetic on private words and nothing is shared until D1.
@@ -82,6 +85,7 @@ func (p *Producer) store(k uint64, s layout.State) {
 	pos := p.pos
 	p.pos = pos + k
 	p.desc[pos&p.mask].Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos, p.shift), k, p.me, s))) // D1
+	killpoint.At(killpoint.CtlStored)
 }
 
 // renew rewrites the descriptors inside a claim of several slots once in 2^32 laps.
@@ -94,5 +98,6 @@ func (p *Producer) renew(pos, k uint64) {
 	}
 	for i := uint64(1); i < k; i++ {
 		p.desc[(pos+i)&p.mask].Ctl.Store(uint64(layout.PackCtl(lap, 0, p.me, layout.None)))
+		killpoint.At(killpoint.InnerRenewed)
 	}
 }

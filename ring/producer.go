@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -66,7 +67,7 @@ func (p *Producer) Attachment() Attachment { return p.att }
 
 // TrySend sends a copy of msg, which may be empty. It never blocks, never allocates
 // and makes no system call unless the consumer has to be woken. Errors: ErrFull,
-// *SizeError, ErrClosed, ErrEnded, ErrContended, *CorruptError.
+// *SizeError, ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
 func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0, 0) }
 
 // TrySendKind is TrySend with a message type of the user's own.
@@ -101,7 +102,9 @@ func (p *Producer) refuse(n int, flags uint16) error {
 // memory: nobody else touches it before D1.
 func (p *Producer) fill(pos uint64, msg []byte, kind, flags uint16) {
 	copy(p.bytes(pos, len(msg)), msg)
+	killpoint.At(killpoint.PayloadWritten)
 	p.desc[pos&p.mask].Meta = layout.PackMeta(uint32(len(msg)), kind, flags)
+	killpoint.At(killpoint.MetaWritten)
 }
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx ends
@@ -216,6 +219,7 @@ func (p *Producer) CloseSend(ctx context.Context) error {
 	// For those who come later: a consumer that was not there when the end was read, and
 	// one that finds us dead.
 	p.members[p.me].State.CompareAndSwap(uint32(layout.Used), uint32(layout.Ended)) // not if fenced
+	killpoint.At(killpoint.StateEnded)
 	return nil
 }
 

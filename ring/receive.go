@@ -56,7 +56,6 @@ func (c *Consumer) receive(buf []byte) (int, error) {
 		return len(m.data), io.ErrShortBuffer
 	}
 	n := copy(buf, m.data)
-	c.show(&m)
 	c.take(&m)
 	c.auto = m.end
 	return n, nil
@@ -130,7 +129,6 @@ func (c *Consumer) lease(m *Message) error {
 		*m = Message{}
 		return err
 	}
-	c.show(m)
 	c.take(m)
 	c.handed++
 	c.leased = true
@@ -188,7 +186,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 			return n, err
 		}
 		m.c = nil
-		c.show(&m)
+		c.handOver(&m)
 		c.leave()
 		if err := f(m); err != nil {
 			return n, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -97,7 +98,7 @@ func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err err
 	}
 	if !gone {
 		// F1. By CAS: if the owner dies now, its recoverer's DrainPos must stay.
-		if s := layout.ParticipantState(state); s == layout.Fenced || !s.Attached() || !m.DrainPos.CompareAndSwap(drain, pos) || !m.State.CompareAndSwap(state, uint32(layout.Fenced)) {
+		if s := layout.ParticipantState(state); s == layout.Fenced || !s.Attached() || !c.fence(m, drain, pos, state) {
 			return claim, fmt.Errorf("%w: the owner (pid %d) is fenced already, or on its way out", ErrBusy, claim.PID)
 		}
 	}
@@ -108,6 +109,17 @@ func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err err
 		return claim, fmt.Errorf("%w: position %d: finished at the last moment", ErrNotStalled, pos)
 	}
 	return claim, nil
+}
+
+// fence marks an owner as fenced at pos unless anything about it has changed.
+func (c *core) fence(m *layout.Participant, drain, pos uint64, state uint32) bool {
+	if !m.DrainPos.CompareAndSwap(drain, pos) {
+		return false
+	}
+	killpoint.At(killpoint.FencePosStored)
+	fenced := m.State.CompareAndSwap(state, uint32(layout.Fenced))
+	killpoint.At(killpoint.StateFenced)
+	return fenced
 }
 
 // Repaired tells what Repair found and did.
@@ -185,8 +197,10 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 	r.Used = int(end - read)
 	for i := range c.members {
 		c.members[i].State.Store(uint32(layout.Free)) // no unfinished claim is left, so no quarantine
+		killpoint.At(killpoint.StateFree)
 	}
 	c.hot.DataBell.And(^uint32(1))
 	c.hot.SpaceBell.And(^uint32(1))
+	killpoint.At(killpoint.BellsReset)
 	return r, nil
 }

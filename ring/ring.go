@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -124,6 +125,7 @@ func (c *core) init(v *layout.View, cfg Config) {
 
 func (c *core) count(which layout.Counter, n uint64) {
 	c.members[c.me].Counters[which].Add(n)
+	killpoint.At(killpoint.Counted)
 }
 
 // slotsFor is how many slots a record of n bytes takes; n ≤ maxRec.

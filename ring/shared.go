@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
@@ -60,6 +61,7 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 			spin.Pause()
 			continue
 		}
+		killpoint.At(killpoint.TailMoved)
 		p.renew(pos, need)
 		if !pad {
 			return pos, nil
@@ -98,6 +100,7 @@ func (c *core) record(w layout.Tail) (read uint64) {
 		return read
 	}
 	ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, w.Owner(), layout.Busy)))
+	killpoint.At(killpoint.BusyRecorded)
 	return read
 }
 
@@ -119,6 +122,7 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 			break
 		}
 		if ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, p.me, s))) { // D1
+			killpoint.At(killpoint.ClaimFinished)
 			p.ring()
 			if p.halt.Load() != 0 {
 				return p.why() // perhaps into memory that is not shared any more

@@ -3,6 +3,7 @@ package ring
 import (
 	"time"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -136,5 +137,7 @@ func (c *core) claimAt(h uint64) (v layout.Ctl, found bool, err error) {
 // skip makes an unfinished claim one to pass over; false: it was finished meanwhile.
 func (c *core) skip(h uint64, v layout.Ctl) bool {
 	skip := layout.PackCtl(v.Lap(), v.Slots(), v.Owner(), layout.Skip)
-	return c.desc[h&c.mask].Ctl.CompareAndSwap(uint64(v), uint64(skip))
+	won := c.desc[h&c.mask].Ctl.CompareAndSwap(uint64(v), uint64(skip))
+	killpoint.At(killpoint.ClaimSkipped)
+	return won
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
@@ -51,9 +52,11 @@ func (c *core) wake() {
 	if w&1 == 0 || !c.ringWord.CompareAndSwap(w, (w+2)&^1) {
 		return // somebody else rings, or the sleeper got up by itself
 	}
+	killpoint.At(killpoint.BellCleared)
 	if c.ringBell != nil {
 		c.ringBell.Wake()
 	}
+	killpoint.At(killpoint.Woken)
 	c.count(layout.Wakes, 1)
 }
 
@@ -181,6 +184,7 @@ func (w *wait) once(ready func() bool) error {
 	runtime.Gosched()
 	c.count(layout.Sleeps, 1)
 	key := c.sleepWord.Or(1) | 1
+	killpoint.At(killpoint.Announced)
 	if ready() { // B2
 		c.unannounce(key)
 		return nil
@@ -206,6 +210,7 @@ func (w *wait) once(ready func() bool) error {
 func (c *core) unannounce(key uint32) {
 	if c.alone {
 		c.sleepWord.CompareAndSwap(key, key&^1)
+		killpoint.At(killpoint.Unannounced)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/shmring/shmring/internal/killpoint"
 )
 
 // Create makes a new segment of size bytes, 1 to [MaxSize], under a name that does
@@ -62,6 +64,7 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 	if err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.DraftOpened)
 	f := &file{name: o.name, path: o.path, fd: d.fd, opt: o.opt}
 	published := false
 	defer func() {
@@ -88,9 +91,11 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 			return nil, fail("format", o.path, err, "")
 		}
 	}
+	killpoint.At(killpoint.DraftFormatted)
 	if err := d.publish(ctx, o.mode); err != nil { // 6, 7, 8
 		return nil, err
 	}
+	killpoint.At(killpoint.Published)
 	published = true
 	return f.attach(how), nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/killpoint"
 )
 
 // draft is a file that does not have its name yet.
@@ -65,6 +67,7 @@ func (d *draft) publish(ctx context.Context, mode uint32) error {
 	if err := shareAdmin(ctx, d.fd, d.path); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.DraftLocked)
 	if d.hidden == "" {
 		return d.linkUnnamed()
 	}

@@ -9,6 +9,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/killpoint"
 )
 
 // file is the backing of a Segment that lives in a file.
@@ -99,12 +101,14 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	if err := sys.blank(f.mem); err != nil {
 		return false, fail("close", f.path, err, "cannot replace the pages, the segment is still open")
 	}
+	killpoint.At(killpoint.PagesBlanked)
 	f.cleanup.Stop()
 	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
 	lastErr := f.withBytes(last)
 	if err := sys.close(f.fd); err != nil && err != unix.EINTR { // closed even if interrupted
 		return true, fail("close", f.path, err, "")
 	}
+	killpoint.At(killpoint.FileClosed)
 	return true, lastErr
 }
 
@@ -165,6 +169,7 @@ func (f *file) mapBytes(size int64) (err error) {
 		return err
 	}
 	f.mem, err = sys.mmap(f.fd, int(size))
+	killpoint.At(killpoint.FileMapped)
 	switch err {
 	case nil:
 		return nil

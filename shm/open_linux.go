@@ -3,6 +3,8 @@ package shm
 import (
 	"context"
 	"errors"
+
+	"github.com/shmring/shmring/internal/killpoint"
 )
 
 // Open attaches to the segment that name means and maps the whole file. It never
@@ -49,6 +51,7 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 			_ = sys.close(fd)
 		}
 	}()
+	killpoint.At(killpoint.FileOpened)
 	// Before the lock: a stranger's file must not be able to keep us waiting.
 	if err := trusted(path, st, opt); err != nil {
 		return nil, err
@@ -56,6 +59,7 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 	if err := shareAdmin(ctx, fd, path); err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.AdminShared)
 	// The name may have been removed, and created anew, between open and lock. From
 	// here on it cannot: removal needs the lock that we share.
 	if err := stillNamed("open", path, fd); err != nil {

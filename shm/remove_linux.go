@@ -1,6 +1,10 @@
 package shm
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/killpoint"
+)
 
 // Remove unlinks a name that nobody uses. It does not wait: while any process is
 // attached, this one included, it returns a [*BusyError] and changes nothing. It
@@ -34,6 +38,7 @@ func removeOnce(path string) error {
 	if !alone {
 		return &BusyError{Path: path}
 	}
+	killpoint.At(killpoint.AdminAlone)
 	// The name may mean a newer file by now, which others are attached to.
 	if err := stillNamed("remove", path, fd); err != nil {
 		return err
@@ -41,5 +46,6 @@ func removeOnce(path string) error {
 	if err := sys.unlink(path); err != nil {
 		return openError("remove", path, err)
 	}
+	killpoint.At(killpoint.Unlinked)
 	return nil
 }

@@ -1,0 +1,6 @@
+//go:build !killpoint
+
+package killpoint
+
+// At does nothing.
+func At(Point) {}
