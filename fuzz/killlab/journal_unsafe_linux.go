@@ -23,6 +23,7 @@ const (
 	count               // entries written to the log
 	drained             // entries the lab has taken out of it
 	extra               // for the roles' own use
+	where               // likewise
 	words   = 16
 )
 

@@ -66,6 +66,11 @@ func (l *lab) close() {
 		c.signal(unix.SIGKILL)
 		c.wait()
 	}
+	if l.ctx.Err() == nil {
+		if left, _ := os.ReadDir(l.rings); len(left) > 0 {
+			l.r.fault(&l.r.Leaked, "%d files are left where the rings were, %s is one", len(left), left[0].Name())
+		}
+	}
 	_ = os.RemoveAll(l.rings)
 	_ = os.RemoveAll(l.files)
 }

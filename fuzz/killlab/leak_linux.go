@@ -12,8 +12,7 @@ type footprint struct {
 	fds     int
 	maps    int // mappings of rings
 	threads int
-	shm     string // names in /dev/shm
-	sems    int    // SysV semaphore sets
+	sems    int // SysV semaphore sets
 }
 
 // threadSlack is how many threads the Go runtime may add by itself.
@@ -46,10 +45,6 @@ func entries(dir string) int {
 
 // system adds what outlives processes.
 func (f footprint) system() footprint {
-	list, _ := os.ReadDir("/dev/shm")
-	for _, e := range list {
-		f.shm += e.Name() + " "
-	}
 	if sems, err := os.ReadFile("/proc/sysvipc/sem"); err == nil {
 		f.sems = strings.Count(string(sems), "\n")
 	}
@@ -66,9 +61,6 @@ func (r *result) grown(who string, before, after footprint) {
 	}
 	if after.threads > before.threads+threadSlack {
 		r.fault(&r.Leaked, "%s: %d threads, %d before", who, after.threads, before.threads)
-	}
-	if after.shm != before.shm {
-		r.fault(&r.Leaked, "%s: in /dev/shm: %s; before: %s", who, after.shm, before.shm)
 	}
 	if after.sems > before.sems {
 		r.fault(&r.Leaked, "%s: %d semaphore sets, %d before", who, after.sems, before.sems)

@@ -38,6 +38,12 @@ type mode struct {
 func modes() []mode {
 	return []mode{
 		{"random", "SIGKILL after a random delay, N producers and N consumers of each kind of ring", 10000, 60, random},
+		{"points", "death at every point after which shared state has changed: operation by state of the ring by point; N is a percentage", 100, 100, points},
+		{"hole", "a producer dies between claim and commit, in eight situations", 2000, 60, hole},
+		{"stop", "SIGSTOP and ptrace between claim and commit: nobody is dead, nothing is passed over", 1000, 24, stop},
+		{"pidreuse", "the dead producer's process id goes to somebody else at once", 1000, 20, pidReuse},
+		{"pidns", "producers and consumer are process 1 each, in namespaces of their own", 500, 12, namespaces},
+		{"zombie", "the dead producer is not reaped, or has started a process that outlives it", 100, 10, zombie},
 	}
 }
 
@@ -50,7 +56,10 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends it at once
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

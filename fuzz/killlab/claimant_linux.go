@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+func init() {
+	roles["claim"] = claim
+	roles["listen"] = listen
+	roles["wait"] = wait
+}
+
+// Phases of the role claim, after those of produce.
+const (
+	entered = 3           // has sent its Count messages
+	holding = entered + 1 // has its first claim open
+)
+
+// Words of the roles claim and listen.
+const (
+	turns      = extra + iota // claim: what the lab wants, see there
+	ownPID                    // as the child sees itself
+	grandchild                // process id of what claim has started
+	looks                     // listen: how often it looked after the dead for nothing
+	counted                   // listen: Stats().Skipped
+)
+
+// smallest keeps a message in one slot of the rings of these modes.
+const smallest = 48
+
+// withGrandchild as args.Text makes the role claim start a process that outlives it.
+const withGrandchild = "grandchild"
+
+// claim sends Count messages. Then it takes turns, as many as the lab asks for: at
+// each odd one it opens a claim of Number bytes and fills the first half, at each even
+// one it commits. Phase is entered plus the turns taken.
+func claim(ctx context.Context, a args, j *journal) error {
+	j.put(ownPID, uint64(os.Getpid()))
+	j.set(phase, running)
+	o := a.options()
+	o.Linger = -1
+	p, err := shmring.OpenProducer(ctx, a.Ring, o)
+	if err != nil {
+		return err
+	}
+	if a.Text == withGrandchild {
+		if err := outlive(a, j); err != nil {
+			return err
+		}
+	}
+	j.set(phase, attached)
+	s := &sender{p: p, a: a, j: j, most: smallest}
+	seq := uint64(0)
+	for ; seq < a.Count; seq++ {
+		j.put(tried, seq+1)
+		if err := p.Send(ctx, s.message(seq)); err != nil {
+			return err
+		}
+		j.put(sent, seq+1)
+	}
+	j.set(phase, entered)
+	msg := make([]byte, a.Number)
+	var open shmring.Claim
+	for turn := uint64(1); ; turn++ {
+		for !j.await(turns, turn, 20*time.Millisecond) && j.get(command) == 0 {
+		}
+		if j.get(command) != 0 {
+			open.Abort()
+			return p.Close()
+		}
+		if turn%2 == 1 {
+			if open, err = p.Claim(ctx, a.Number); err != nil {
+				return err
+			}
+			fill(msg, a.source(), seq)
+			copy(open.Bytes(), msg[:len(msg)/2])
+			j.put(tried, seq+1)
+		} else {
+			copy(open.Bytes(), msg)
+			if err := open.Commit(); err != nil {
+				return err
+			}
+			seq++
+			j.put(sent, seq)
+		}
+		j.set(phase, entered+turn)
+	}
+}
+
+// outlive starts a process that has nothing to do with the ring.
+func outlive(a args, j *journal) error {
+	text, err := json.Marshal(args{Role: "wait", Journal: a.Journal + "-grandchild"})
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	j.put(grandchild, uint64(cmd.Process.Pid))
+	return nil
+}
+
+// wait does nothing until it is told to stop, or for a minute.
+func wait(_ context.Context, _ args, j *journal) error {
+	j.set(phase, running)
+	j.await(command, 1, time.Minute)
+	return nil
+}
+
+// Flags of entries that are no messages.
+const (
+	entrySkipped uint32 = entryTorn << (1 + iota) // a claim was passed over: record, seq slots, index pid
+	entryDead                                     // the producer is dead: index pid
+	entryFailed                                   // an error that ends the consumer
+)
+
+// hear makes an entry of a message.
+func hear(b []byte) entry {
+	e := entry{at: monotonic()}
+	whole := false
+	if e.source, e.seq, whole = read(b); !whole {
+		e.flags = entryTorn
+	}
+	return e
+}
+
+func skipEntry(k shmring.Skip) entry {
+	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position, index: uint32(k.PID), flags: entrySkipped}
+}
+
+func deadEntry(err *shmring.PeerDeadError) entry {
+	return entry{at: monotonic(), index: uint32(err.PID), flags: entryDead}
+}
+
+// listen receives, and calls Check whenever nothing came for a while.
+func listen(ctx context.Context, a args, j *journal) error {
+	j.put(ownPID, uint64(os.Getpid()))
+	o := a.options()
+	o.OnSkip = func(k shmring.Skip) { j.add(skipEntry(k)) }
+	c, err := shmring.OpenConsumer(ctx, a.Ring, o)
+	if err != nil {
+		return err
+	}
+	j.set(phase, attached)
+	buf := make([]byte, c.MaxMessage())
+	for j.get(command) == 0 {
+		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+		n, err := c.Receive(short, buf)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			if err = c.Check(); err == nil {
+				j.put(counted, c.Stats().Skipped)
+				j.put(looks, j.get(looks)+1)
+				continue
+			}
+		}
+		var lost *shmring.PeerDeadError
+		switch {
+		case err == nil:
+			j.add(hear(buf[:n]))
+		case errors.As(err, &lost):
+			j.add(deadEntry(lost))
+		default:
+			return err
+		}
+	}
+	return c.Close()
+}
+
+// reach waits until a child has come as far as that phase. Unlike ready it keeps no
+// thread of the lab's.
+func (l *lab) reach(c *child, p uint64) bool {
+	for end := time.Now().Add(patience); c.j.get(phase) < p; time.Sleep(50 * time.Microsecond) {
+		switch {
+		case l.ctx.Err() != nil:
+			return false
+		case time.Now().After(end), state(c.pid()) == 'Z':
+			l.fault(&l.r.Stuck, "%s (lane %d life %d) does not reach phase %d: state %c, at %d",
+				c.args.Role, c.args.Lane, c.args.Life, p, state(c.pid()), c.j.get(phase))
+			return false
+		}
+	}
+	return true
+}
+
+// enough reports whether a mode that began then is to begin nothing more. It leaves
+// what is under way the time to end well.
+func (l *lab) enough(begin time.Time) bool {
+	return l.over() || l.opt.duration > 0 && time.Since(begin) >= l.opt.duration
+}
+
+// state is a process's state as the kernel calls it: R, S, T, t, Z; 'X' if there is
+// no such process.
+func state(pid int) byte {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if end := bytes.LastIndexByte(stat, ')'); err == nil && end > 0 && end+2 < len(stat) {
+		return stat[end+2]
+	}
+	return 'X'
+}
+
+// bury reaps a child that was killed, and counts it.
+func (c *child) bury() {
+	_ = c.wait()
+	c.forget()
+	c.l.mu.Lock()
+	c.l.r.Kills++
+	c.l.mu.Unlock()
+}
+
+// discard ends a child that is no victim.
+func (c *child) discard() {
+	c.signal(unix.SIGKILL)
+	_ = c.wait()
+	c.forget()
+}
+
+// inherited lists what a process has open of the lab's rings.
+func (l *lab) inherited(pid int) (open []string) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, fd := range list {
+		to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+		if strings.HasPrefix(to, l.rings) {
+			open = append(open, to)
+		}
+	}
+	return open
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shmring/shmring"
+)
+
+// situation is one way for a claim to be in the way.
+type situation struct {
+	name      string
+	kind      shmring.Kind
+	producers int // the lab's own included
+	consumer  shmring.Options
+	run       func(h *holes, i int) bool
+}
+
+var situations = []situation{
+	{"messages behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).behind},
+	{"a full ring behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).full},
+	{"a claim at the end of a lap", shmring.MPSC, 2, shmring.Options{}, (*holes).lapEnd},
+	{"several claims in a row", shmring.MPSC, 4, shmring.Options{}, (*holes).row},
+	{"nothing behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).newest},
+	{"spsc", shmring.SPSC, 1, shmring.Options{}, (*holes).single},
+	{"a consumer asleep", shmring.MPSC, 2, shmring.Options{SpinFor: -1}, (*holes).asleep},
+	{"a consumer that spins", shmring.MPSC, 2, shmring.Options{Wait: shmring.WaitSpin}, (*holes).behind},
+}
+
+// holes is one situation, time and again.
+type holes struct {
+	*site
+	heir  *child // waits for the place of the next victim, if it was started already
+	times times
+	all   *times // of all situations: what is judged
+}
+
+// hole kills producers between claim and commit, n times in all the situations
+// together.
+func hole(l *lab, n int) {
+	begin := time.Now()
+	var all times
+	for i, s := range situations {
+		share := (n + len(situations) - 1 - i) / len(situations)
+		if share == 0 || l.enough(begin) || !l.holes(s, share, begin, &all) {
+			break
+		}
+	}
+	l.judge(all)
+}
+
+func (l *lab) holes(s situation, n int, since time.Time, all *times) (ok bool) {
+	t, ok := l.newSite(s.name, s.kind, s.producers)
+	if !ok {
+		return false
+	}
+	h := &holes{site: t, all: all}
+	defer func() { ok = t.close(ok) }()
+	if t.sink, ok = l.here(t.ring, s.consumer); !ok {
+		return false
+	}
+	begin, done := time.Now(), 0
+	for i := range n {
+		if l.enough(since) {
+			break
+		}
+		t.what = fmt.Sprintf("%s, %d", s.name, i)
+		if !s.run(h, i) {
+			return false
+		}
+		done++
+	}
+	if h.heir != nil {
+		h.heir.discard()
+	}
+	l.r.note("%s: %d in %.1f s; noticed in %v", s.name, done, time.Since(begin).Seconds(), h.times)
+	return true
+}

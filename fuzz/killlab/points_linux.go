@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/internal/killpoint"
+)
+
+// points kills at every kill point of every operation in every state of the ring, for
+// both kinds; percent says how many of them.
+func points(l *lab, percent int) {
+	exe := "/proc/self/exe"
+	if !tagged {
+		exe = filepath.Join(l.files, "killpoint")
+		build := exec.Command("go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/killlab")
+		if out, err := build.CombinedOutput(); err != nil {
+			l.fault(&l.r.Other, "building with kill points, which needs the source tree: %v: %s", err, out)
+			return
+		}
+	}
+	seen := make([]int, killpoint.Points)
+	trials, passed := 0, 0
+	for _, op := range operations {
+		for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+			if op.kinds != "both" && op.kinds != kind.String() {
+				continue
+			}
+			for state := range strings.FieldsSeq(op.states) {
+				if l.over() {
+					return
+				}
+				trials++
+				passed += everyPoint(l, trial{l: l, op: op, kind: kind, state: state}, exe, percent, seen)
+			}
+		}
+	}
+	l.r.note("%d operations in a kind and a state of the ring, %d points passed, %d died at", trials, passed, l.r.Kills)
+	var never []string
+	for p, n := range seen {
+		if n == 0 {
+			never = append(never, killpoint.Point(p).String())
+		}
+	}
+	if percent < 100 {
+		l.r.note("%d of %d kinds of points were died at", int(killpoint.Points)-len(never), killpoint.Points)
+	} else if len(never) > 0 {
+		l.fault(&l.r.Other, "never reached: %s", strings.Join(never, ", "))
+	}
+	var most []string
+	for p, n := range seen {
+		most = append(most, fmt.Sprintf("%v %d", killpoint.Point(p), n))
+	}
+	if percent >= 100 {
+		for part := range slices.Chunk(most, 8) {
+			l.r.note("deaths at %s", strings.Join(part, ", "))
+		}
+	}
+}
+
+// everyPoint returns how many points the operation has.
+func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
+	fresh := t
+	hits, _, _, ok := fresh.run(0, exe)
+	if !ok {
+		return 0
+	}
+	for at := 1; !l.over(); at++ {
+		if percent < 100 && at <= hits && l.rng.IntN(100) >= percent {
+			continue
+		}
+		fresh := t
+		_, last, died, ok := fresh.run(at, exe)
+		if !died || !ok {
+			return max(hits, at-1) // contention may add some
+		}
+		seen[last]++
+	}
+	return hits
+}
+
+// sleeps tells whether the point is the one after which a victim sleeps.
+func sleeps(p uint64) bool { return killpoint.Point(p) == killpoint.Announced }
+
+// runs makes a child of another build of this program.
+func runs(exe string) func(*exec.Cmd) {
+	return func(c *exec.Cmd) { c.Path = exe }
+}

@@ -1,0 +1,47 @@
+//go:build killpoint
+
+package main
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/killpoint"
+)
+
+const tagged = true
+
+func init() { roles["point"] = point }
+
+// point does one operation and dies at its a.Number-th kill point; with 0, or when
+// there are fewer, it does all of it and says how many there were.
+func point(ctx context.Context, a args, j *journal) error {
+	var armed atomic.Bool
+	var hits atomic.Uint64
+	killpoint.Hook = func(p killpoint.Point) {
+		if !armed.Load() {
+			return
+		}
+		n := hits.Add(1)
+		j.put(where, uint64(p))
+		j.set(extra, n)
+		if n == uint64(a.Number) {
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+	}
+	v := &victim{a: a, j: j}
+	if err := v.prepare(ctx); err != nil {
+		return err
+	}
+	j.set(phase, attached)
+	j.await(command, 1, childLimit)
+	armed.Store(true)
+	err := v.operate(ctx)
+	armed.Store(false)
+	j.set(phase, operated)
+	return err
+}

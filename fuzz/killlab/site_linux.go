@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+// site is a ring whose every record the lab knows: where it lies, whose it is and
+// when it is due. On an MPSC ring the lab itself is one of the producers.
+type site struct {
+	l    *lab
+	what string // what is being tried, for the report
+	kind shmring.Kind
+	ring string
+	sink *sink
+	near *shmring.Producer // the lab's own, of an MPSC ring
+	seq  uint64            // its next message
+	due  uint64            // the oldest of its messages that was not heard
+	at   uint64            // where the next claim of an MPSC ring will lie
+	life uint32            // newest life that was begun
+	rng  func(n int) int
+}
+
+const (
+	siteSlots = 16
+	siteSlot  = 64 // bytes
+)
+
+// nearby is the lab's own messages' source.
+var nearby = source{lane: 1 << 16}
+
+// newSite makes a ring that admits exactly that many producers, the lab included, and
+// has no consumer yet.
+func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, bool) {
+	o := shmring.Options{Kind: kind, Slots: siteSlots, SlotSize: siteSlot, MaxMessage: siteSlots * siteSlot}
+	if kind == shmring.MPSC {
+		o.MaxProducers = producers
+	}
+	ring, ok := l.createRing(o)
+	if !ok {
+		return nil, false
+	}
+	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.rng.IntN}
+	if kind == shmring.MPSC {
+		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.OpenOnly, Linger: -1})
+		if !l.must(err) {
+			return nil, false
+		}
+		t.near = near
+	}
+	return t, true
+}
+
+// close gives everything back. If all went well so far, it looks at what is left:
+// nobody may use the ring any more.
+func (t *site) close(well bool) bool {
+	if well {
+		t.sink.begin()
+		well = t.drained() && t.sink.count()
+	}
+	if t.sink != nil {
+		t.sink.close(well)
+	}
+	if t.near != nil {
+		well = t.l.must(t.near.Close()) && well
+	}
+	if well {
+		well = t.l.must(shmring.Remove(t.ring, &shmring.Options{Dir: t.l.rings}))
+	}
+	return well
+}
+
+// drained waits until the ring is empty.
+func (t *site) drained() bool {
+	return t.near == nil || t.l.until(t.what+": an empty ring", func() bool { return t.near.Used() == 0 })
+}
+
+func (t *site) fault(heading *uint64, format string, args ...any) bool {
+	t.l.fault(heading, t.what+": "+format, args...)
+	return false
+}
+
+// place is where a claim of that many bytes lies that is made now.
+func (t *site) place(bytes int) uint64 {
+	k := uint64(max(1, (bytes+siteSlot-1)/siteSlot))
+	if left := siteSlots - t.at%siteSlots; k > left {
+		t.at += left // padding
+	}
+	pos := t.at
+	t.at += k
+	return pos
+}
+
+// send sends a message of the lab's own. There must be room for it, as soon as the
+// consumer has given back what it handled.
+func (t *site) send(bytes int) bool {
+	msg := make([]byte, bytes)
+	fill(msg, nearby, t.seq)
+	ctx, cancel := context.WithTimeout(t.l.ctx, patience)
+	defer cancel()
+	if err := t.near.Send(ctx, msg); err != nil {
+		return t.fault(&t.l.r.Other, "send: %v", err)
+	}
+	t.place(bytes)
+	t.seq++
+	return true
+}
+
+// start begins a life: a child with the role claim that sends one message or as many
+// as change says.
+func (t *site) start(change func(*args)) (*child, bool) {
+	t.life++
+	a := args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1,
+		Number: messageHeader + t.rng(4*siteSlot-messageHeader)}
+	if change != nil {
+		change(&a)
+	}
+	c, err := t.l.spawn(a, nil)
+	return c, t.l.must(err)
+}
+
+// enter waits until a child has sent its messages, and for them to come.
+func (t *site) enter(c *child) bool {
+	t.sink.begin() // the slot of a dead producer is free when the consumer has come back for more
+	if !t.l.reach(c, entered) {
+		return false
+	}
+	for seq := range c.args.Count {
+		t.place(smallest)
+		if _, ok := t.message(c.args.source(), seq); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// hold lets a child open its claim, and says how it would be reported if it died.
+func (t *site) hold(c *child) (shmring.Skip, bool) {
+	k := shmring.Skip{Position: t.place(c.args.Number), Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
+	c.j.set(turns, 1)
+	return k, t.l.reach(c, holding)
+}
+
+// victim is start, enter and hold.
+func (t *site) victim(change func(*args)) (c *child, k shmring.Skip, ok bool) {
+	c, ok = t.start(change)
+	if !ok || !t.enter(c) {
+		return c, k, false
+	}
+	k, ok = t.hold(c)
+	return c, k, ok
+}
+
+// kill returns when the signal was sent; bury is yet to come.
+func (t *site) kill(victims ...*child) moment {
+	m := now()
+	for _, c := range victims {
+		c.signal(unix.SIGKILL)
+	}
+	return m
+}
+
+// commit lets a child commit the claim that it holds.
+func (t *site) commit(c *child) { c.j.set(turns, c.j.get(turns)+1) }
+
+// message waits for the message that is due.
+func (t *site) message(who source, seq uint64) (entry, bool) {
+	e, ok := t.sink.next()
+	r := t.l.r
+	switch {
+	case !ok:
+		return e, t.fault(&r.Stuck, "message %d of %v does not come", seq, who)
+	case e.flags&entryFailed != 0:
+		return e, t.fault(&r.Other, "instead of message %d of %v: %v", seq, who, t.sink.err)
+	case e.flags&entryDead != 0:
+		return e, t.fault(&r.Other, "producer %d said to be dead before message %d of %v", e.index, seq, who)
+	case e.flags&entryTorn != 0:
+		return e, t.fault(&r.Torn, "torn message instead of %d of %v", seq, who)
+	case e.source != who || e.seq != seq:
+		return e, t.fault(&r.Disordered, "%v comes when message %d of %v is due", e, seq, who)
+	}
+	t.l.mu.Lock()
+	r.Delivered++
+	t.l.mu.Unlock()
+	return e, true
+}
+
+// rest waits for those of the lab's own messages that were not heard yet, and returns
+// when the first of them came.
+func (t *site) rest() (first int64, ok bool) {
+	for ; t.due < t.seq; t.due++ {
+		e, ok := t.message(nearby, t.due)
+		if !ok {
+			return first, false
+		}
+		if first == 0 {
+			first = e.at
+		}
+	}
+	return first, true
+}
+
+// passed compares what was passed over since the last time with what should have been.
+func (t *site) passed(want ...shmring.Skip) bool {
+	if got := t.sink.skipped(); !slices.Equal(got, want) {
+		return t.fault(&t.l.r.Other, "passed over %v, want %v", got, want)
+	}
+	return true
+}
+
+// lost waits for the news that an SPSC ring's producer is dead.
+func (t *site) lost(pid int) (entry, bool) {
+	e, ok := t.sink.next()
+	r := t.l.r
+	switch {
+	case !ok:
+		return e, t.fault(&r.Stuck, "the death of producer %d is not noticed", pid)
+	case e.flags&entryDead == 0:
+		return e, t.fault(&r.Disordered, "%v (%v) instead of the death of producer %d", e, t.sink.err, pid)
+	case int(e.index) != pid:
+		return e, t.fault(&r.Other, "producer %d said to be dead, it was %d", e.index, pid)
+	}
+	return e, true
+}
+
+// refused makes sure that nobody gets the slot of a dead producer whose claim is still
+// ahead of the consumer, which must be outside of all calls.
+func (t *site) refused() bool {
+	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.OpenOnly, Linger: -1}
+	for limit := 4 * time.Millisecond; ; limit *= 2 {
+		ctx, cancel := context.WithTimeout(t.l.ctx, limit)
+		p, err := shmring.OpenProducer(ctx, t.ring, o)
+		cancel()
+		var busy *shmring.BusyError
+		switch {
+		case err == nil:
+			t.l.must(p.Close())
+			return t.fault(&t.l.r.Other, "the slot of a dead producer was given away while its claim was ahead of the consumer")
+		case errors.As(err, &busy) && busy.Draining > 0:
+			return true
+		case limit > patience:
+			return t.fault(&t.l.r.Other, "attaching in a dead producer's slot: %v", err)
+		}
+		// Too late to find out, or another newcomer had the slot's lock for a moment.
+	}
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"github.com/shmring/shmring"
+)
+
+// next is the next victim, with its claim open: the heir, if there is one. It attaches
+// in the slot of the victim before, for there is no other.
+func (h *holes) next() (c *child, k shmring.Skip, ok bool) {
+	c, h.heir, ok = h.heir, nil, true
+	if c == nil {
+		c, ok = h.start(nil)
+	}
+	if !ok || !h.enter(c) {
+		return c, k, false
+	}
+	k, ok = h.hold(c)
+	return c, k, ok
+}
+
+// wait starts the next victim, which has to wait until its slot is free.
+func (h *holes) wait() (ok bool) {
+	h.heir, ok = h.start(nil)
+	return ok && h.l.reach(h.heir, running)
+}
+
+// noticed notes how long after the kill the first message behind the claim came.
+func (h *holes) noticed(killed moment, heard int64) {
+	took, owned := killed.to(heard)
+	h.times = append(h.times, took)
+	if h.sink.c.Info().Spin >= 0 {
+		h.l.r.latencyOf(took)
+		*h.all = append(*h.all, owned)
+	} else if owned > behindMax {
+		h.fault(&h.l.r.Other, "the first message behind the claim came after %v, the limit is %v", owned, behindMax)
+	}
+}
+
+// behind: others have messages behind the claim. The successor comes early, or late,
+// or tries before the consumer has looked.
+func (h *holes) behind(i int) bool {
+	c, k, ok := h.next()
+	if !ok {
+		return false
+	}
+	late := i%4 == 3
+	if !late {
+		h.sink.begin()
+	}
+	for range 1 + h.rng(3) {
+		if !h.send(messageHeader + h.rng(siteSlot)) {
+			return false
+		}
+	}
+	if i%2 == 0 && !h.wait() {
+		return false
+	}
+	killed := h.kill(c)
+	if late {
+		_ = c.wait()
+		if !h.refused() {
+			return false
+		}
+	}
+	first, ok := h.rest()
+	c.bury()
+	if !ok {
+		return false
+	}
+	if !late {
+		h.noticed(killed, first)
+	}
+	return h.passed(k)
+}
+
+// full: no slot is free behind the claim, and another producer waits for one.
+func (h *holes) full(int) bool {
+	c, k, ok := h.next()
+	if !ok {
+		return false
+	}
+	h.sink.begin()
+	for h.at < k.Position+siteSlots {
+		if !h.send(smallest) {
+			return false
+		}
+	}
+	slept := h.near.Stats().Sleeps
+	msg := make([]byte, smallest)
+	fill(msg, nearby, h.seq)
+	blocked := make(chan error, 1)
+	go func() { blocked <- h.near.Send(h.l.ctx, msg) }()
+	if !h.l.until("a producer that waits for room", func() bool { return h.near.Stats().Sleeps > slept }) {
+		return false
+	}
+	h.seq++
+	killed := h.kill(c)
+	first, ok := h.rest()
+	c.bury()
+	if !ok {
+		return false
+	}
+	h.noticed(killed, first)
+	h.place(smallest)
+	return h.l.must(<-blocked) && h.passed(k)
+}
+
+// lapEnd: the claim ends where a lap does, or needed padding there, or its neighbour
+// needs it.
+func (h *holes) lapEnd(i int) bool {
+	slots := 2 + h.rng(3)
+	at := [...]int{siteSlots - slots, siteSlots - 1, siteSlots - slots - 1}[i%3]
+	c, ok := h.start(func(a *args) { a.Number = slots * siteSlot })
+	if !ok || !h.enter(c) {
+		return false
+	}
+	for h.at%siteSlots != uint64(at) {
+		if !h.send(smallest) {
+			return false
+		}
+		if _, ok := h.rest(); !ok {
+			return false
+		}
+	}
+	k, ok := h.hold(c)
+	if !ok {
+		return false
+	}
+	h.sink.begin()
+	if !h.send(2 * siteSlot) {
+		return false
+	}
+	killed := h.kill(c)
+	first, ok := h.rest()
+	c.bury()
+	if !ok {
+		return false
+	}
+	h.noticed(killed, first)
+	return h.passed(k)
+}
+
+// row: two or three producers die together whose claims are neighbours. Every other
+// time the last of them is the newest claim.
+func (h *holes) row(i int) bool {
+	var victims []*child
+	for range 2 + h.rng(2) {
+		c, ok := h.start(nil)
+		if !ok || !h.enter(c) {
+			return false
+		}
+		victims = append(victims, c)
+	}
+	h.sink.begin()
+	var claims []shmring.Skip
+	for _, c := range victims {
+		k, ok := h.hold(c)
+		if !ok {
+			return false
+		}
+		claims = append(claims, k)
+	}
+	if i%2 == 0 && !h.send(smallest) {
+		return false
+	}
+	killed := h.kill(victims...)
+	first, ok := h.rest()
+	for _, c := range victims {
+		c.bury()
+	}
+	if !ok {
+		return false
+	}
+	if i%2 == 0 {
+		h.noticed(killed, first)
+	} else {
+		h.sink.begin()
+	}
+	return h.drainedOf(claims...)
+}
+
+// newest: nobody writes behind the claim, so nobody but the consumer puts it on
+// record. A message that is sent later arrives.
+func (h *holes) newest(int) bool {
+	c, k, ok := h.next()
+	if !ok {
+		return false
+	}
+	h.sink.begin()
+	killed := h.kill(c)
+	if !h.drainedOf(k) {
+		return false
+	}
+	took, _ := killed.to(monotonic())
+	h.times = append(h.times, took)
+	c.bury()
+	if !h.send(smallest) {
+		return false
+	}
+	_, ok = h.rest()
+	return ok
+}
+
+// drainedOf waits until those claims were passed over and the ring is empty.
+func (h *holes) drainedOf(claims ...shmring.Skip) bool {
+	h.sink.begin()
+	return h.drained() && h.passed(claims...)
+}
+
+// single: what the producer of an SPSC ring had committed comes, then the news of its
+// death, and its successor goes on. Every other time the consumer makes no
+// call before the death.
+func (h *holes) single(i int) bool {
+	c, ok := h.start(func(a *args) { a.Count = uint64(1 + h.rng(6)) })
+	if !ok {
+		return false
+	}
+	late := i%2 == 1
+	if !late && !h.enter(c) || late && !h.l.reach(c, entered) {
+		return false
+	}
+	if _, ok := h.hold(c); !ok {
+		return false
+	}
+	if !late {
+		h.sink.begin()
+	}
+	killed := h.kill(c)
+	pid := c.pid()
+	if late {
+		_ = c.wait()
+		if i%4 == 3 && !h.l.must(h.sink.c.Check()) { // finds the death; the messages go first
+			return false
+		}
+		if !h.enter(c) {
+			return false
+		}
+	}
+	e, ok := h.lost(pid)
+	c.bury()
+	if !ok {
+		return false
+	}
+	if took, owned := killed.to(e.at); !late {
+		h.times = append(h.times, took)
+		if owned > behindMax {
+			return h.fault(&h.l.r.Other, "the death was reported after %v, the limit is %v", owned, behindMax)
+		}
+	}
+	return h.passed()
+}
+
+// asleep: the consumer never spins and has been seen to sleep in front of the claim.
+func (h *holes) asleep(int) bool {
+	c, k, ok := h.next()
+	if !ok {
+		return false
+	}
+	h.sink.begin()
+	if !h.send(smallest) {
+		return false
+	}
+	slept := h.sink.c.Stats().Sleeps
+	if !h.l.until("a consumer asleep", func() bool { return h.sink.c.Stats().Sleeps >= slept+2 }) {
+		return false
+	}
+	killed := h.kill(c)
+	first, ok := h.rest()
+	c.bury()
+	if !ok {
+		return false
+	}
+	h.noticed(killed, first)
+	return h.passed(k)
+}

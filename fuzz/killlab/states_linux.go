@@ -1,0 +1,330 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"github.com/shmring/shmring"
+)
+
+// before brings the ring into its state, as far as that can be done before the victim
+// is there.
+func (t *trial) before() bool {
+	mpsc := t.kind == shmring.MPSC
+	switch {
+	case t.state == "absent":
+		return true
+	case t.op.victim == "admin":
+		switch t.state {
+		case "empty":
+			t.letGo()
+			return true
+		case "stalled":
+			return t.openPeer() && t.stall() && t.openConsumer()
+		}
+		if !t.corpse("producer") || mpsc && !t.corpse("claim") || !t.corpse("consumer") {
+			return false
+		}
+		t.letGo()
+		return true
+	case t.op.victim == "producer":
+		if t.state == "wrecked" {
+			return t.corpse("producer") && t.openConsumer()
+		}
+		if mpsc || t.state == "full" {
+			if !t.openPeer() {
+				return false
+			}
+			for t.state == "full" && t.try(t.p, peerLane, inlineSize) {
+			}
+		}
+		if !mpsc && t.p != nil {
+			if !t.must("close", t.p.Close()) {
+				return false
+			}
+			t.p = nil
+		}
+		return t.openConsumer()
+	}
+	// The victim is a consumer.
+	switch {
+	case t.state == "contended" && mpsc && t.op.name == "check":
+		if !t.corpse("claim") { // with nothing before it
+			return false
+		}
+	case t.state == "contended" || t.state == "wrecked":
+		if !t.corpse("producer") {
+			return false
+		}
+	}
+	if t.state == "contended" && !mpsc {
+		return true // and its death is what the consumer finds
+	}
+	if !t.openPeer() {
+		return false
+	}
+	switch t.state {
+	case "full", "contended":
+		for t.try(t.p, peerLane, inlineSize) {
+		}
+	case "wrapping":
+		t.try(t.p, peerLane, twoSlots)
+		t.try(t.p, peerLane, inlineSize)
+	case "wrecked":
+		t.try(t.p, peerLane, inlineSize)
+		return t.corpse("consumer")
+	}
+	return true
+}
+
+// stall leaves an open claim of the peer's, and messages of the corpse's lane behind
+// it.
+func (t *trial) stall() bool {
+	t.account(peerLane).tried++
+	claim, err := t.p.TryClaim(twoSlots)
+	if !t.must("claim", err) {
+		return false
+	}
+	t.held = &claim
+	b := make([]byte, twoSlots)
+	fill(b, source{lane: peerLane}, 0)
+	copy(t.held.Bytes(), b)
+	return true
+}
+
+// meanwhile does what has to be done when the victim is attached.
+func (t *trial) meanwhile() bool {
+	switch {
+	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.MPSC && !t.op.attaches:
+		return t.stall()
+	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.SPSC:
+		t.listen()
+		return t.asleep("the consumer", &t.view.Hot.DataBell)
+	case t.op.victim == "consumer" && t.state == "full":
+		msg := t.made(peerLane, inlineSize)
+		t.inBackground(func() error { return t.p.Send(t.ctx, msg) })
+		return t.asleep("the producer", &t.view.Hot.SpaceBell)
+	}
+	return true
+}
+
+// giveWay is called once when the victim sleeps.
+func (t *trial) giveWay() {
+	switch {
+	case t.op.victim == "producer" && t.busy == nil:
+		t.listen()
+	case t.op.victim == "consumer" && t.p != nil && t.busy == nil:
+		t.try(t.p, peerLane, inlineSize)
+	}
+}
+
+// listen receives in the background until the heir's last message has come.
+func (t *trial) listen() { t.inBackground(t.hear) }
+
+func (t *trial) inBackground(f func() error) {
+	done := make(chan error, 1)
+	t.busy = done
+	go func() { done <- f() }()
+}
+
+// heirMessages is how many messages the heir sends.
+const heirMessages = 2
+
+// hear receives until the heir's last message has come.
+func (t *trial) hear() error {
+	for {
+		m, err := t.c.Next(t.ctx)
+		if expected(err) != nil {
+			return err
+		}
+		if err != nil {
+			continue
+		}
+		who, seq, whole := read(m.Bytes())
+		e := entry{source: who, seq: seq, record: m.Position().Record, index: m.Position().Index}
+		if m.Redelivered() {
+			e.flags |= entryAgain
+		}
+		if !whole {
+			e.flags |= entryTorn
+		}
+		t.handled = append(t.handled, e)
+		m.Release()
+		if who.lane == heirLane && seq == heirMessages-1 {
+			return nil
+		}
+	}
+}
+
+// run does the operation with a death at its at-th point; at 0: none. It returns how
+// many points were passed, and whether the victim died of one.
+func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
+	defer t.end()
+	if !t.begin() || !t.before() {
+		return 0, 0, false, false
+	}
+	a := args{Role: "point", Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at,
+		Count: t.start, Text: t.op.victim + " " + t.op.name + "/" + t.state}
+	var err error
+	if t.victim, err = t.l.spawn(a, runs(exe)); !t.must("spawn", err) {
+		return 0, 0, false, false
+	}
+	t.gone = make(chan struct{})
+	go func() {
+		_ = t.victim.wait()
+		close(t.gone)
+	}()
+	if !t.l.ready(t.victim, attached) || !t.meanwhile() {
+		return 0, 0, false, false
+	}
+	t.victim.j.set(command, 1)
+	if !t.watch() {
+		return 0, 0, false, false
+	}
+	hits, last = int(t.victim.j.get(extra)), t.victim.j.get(where)
+	died = t.victim.j.get(phase) < operated
+	if died {
+		t.l.mu.Lock()
+		t.l.r.Kills++
+		t.l.mu.Unlock()
+		if state, ok := t.victim.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || state.Signal() != syscall.SIGKILL {
+			t.fault(&t.l.r.Other, "%v", t.victim.err)
+			return hits, last, died, false
+		}
+	}
+	return hits, last, died, t.verify(died)
+}
+
+// watch waits for the victim's end, and gives way when it sleeps.
+func (t *trial) watch() bool {
+	gave := false
+	for end := time.Now().Add(patience); ; {
+		select {
+		case <-t.gone:
+			return true
+		case <-time.After(100 * time.Microsecond):
+		}
+		if !gave && sleeps(t.victim.j.get(where)) {
+			gave = true
+			t.giveWay()
+		}
+		if time.Now().After(end) {
+			t.fault(&t.l.r.Stuck, "the operation does not end")
+			return false
+		}
+	}
+}
+
+// verify looks at what the victim has left. Everything goes on with an heir in the
+// victim's place.
+func (t *trial) verify(died bool) bool {
+	j := t.victim.j
+	switch t.op.victim {
+	case "producer":
+		*t.account(victimLane) = account{tried: j.get(tried), sent: j.get(sent)}
+	case "consumer":
+		j.drain(func(e entry) { t.handled = append(t.handled, e) })
+	}
+	if t.op.name == "force-skip" {
+		t.held.Commit() // or too late
+		t.account(peerLane).sent = 0
+		if !t.must("close", t.p.Close()) {
+			return false
+		}
+		t.p = nil
+	} else if t.held != nil {
+		if !t.must("commit", t.held.Commit()) {
+			return false
+		}
+		t.account(peerLane).sent++
+	}
+	return t.goOn() && t.count()
+}
+
+// goOn lets an heir send, and everything be received.
+func (t *trial) goOn() bool {
+	o := t.options()
+	o.WaitForRole, o.Mode = true, shmring.OpenOrCreate
+	o.Kind, o.Slots, o.SlotSize, o.MaxMessage = t.kind, trialSlots, 64, trialSlots*64
+	if t.kind == shmring.MPSC {
+		o.MaxProducers = 2
+	}
+	if t.c == nil {
+		if t.op.name == "create" || t.op.name == "remove" {
+			// If there is a name, it leads to a complete ring, as the consumer will find.
+			create := *o
+			create.Mode = shmring.CreateOnly
+			first, err := shmring.OpenProducer(t.ctx, t.ring, &create)
+			if err == nil {
+				err = first.Close()
+				t.accounts, t.handled = map[source]*account{}, nil
+			}
+			if !errors.Is(err, fs.ErrExist) && !t.must("create", err) {
+				return false
+			}
+		}
+		if !t.openConsumer() {
+			return false
+		}
+	}
+	if t.op.victim == "consumer" && t.busy != nil { // the peer is blocked
+		blocked := t.busy
+		t.listen()
+		if !t.must("blocked send", <-blocked) {
+			return false
+		}
+		t.account(peerLane).sent++
+	} else if t.busy == nil {
+		t.listen()
+	}
+	heir := t.p
+	if t.kind == shmring.MPSC || heir == nil {
+		var err error
+		if heir, err = shmring.OpenProducer(t.ctx, t.ring, o); !t.must("open the heir", err) {
+			return false
+		}
+		defer heir.Close()
+	}
+	for _, size := range []int{twoSlots, inlineSize} {
+		if !t.must("send of the heir", heir.Send(t.ctx, t.made(heirLane, size))) {
+			return false
+		}
+		t.account(heirLane).sent++
+	}
+	err := <-t.busy
+	t.busy = nil
+	return t.must("receive", err)
+}
+
+// count compares what came with what was sent.
+func (t *trial) count() bool {
+	r, ok := t.l.r, true
+	wrong := func(heading *uint64, format string, args ...any) {
+		t.fault(heading, format, args...)
+		ok = false
+	}
+	for _, e := range t.handled {
+		a := t.accounts[source{lane: e.source.lane}]
+		switch {
+		case e.flags&entryTorn != 0 || a == nil || e.source.life != 0:
+			wrong(&r.Torn, "torn message: %+v", e)
+		case e.seq == a.came:
+			a.came++
+			r.Delivered++
+		case e.seq > a.came:
+			wrong(&r.Lost, "lane %d: number %d comes where %d is due", e.source.lane, e.seq, a.came)
+		case e.flags&entryAgain == 0:
+			wrong(&r.Duplicated, "lane %d: number %d came again without a mark", e.source.lane, e.seq)
+		default:
+			r.Repeated++
+		}
+	}
+	for who, a := range t.accounts {
+		if a.came < a.sent || a.came > a.tried {
+			wrong(&r.Lost, "lane %d: %d sends returned, %d were tried, %d came", who.lane, a.sent, a.tried, a.came)
+		}
+	}
+	return ok
+}

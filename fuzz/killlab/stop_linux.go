@@ -1,0 +1,209 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+// stopLanes is how many rings are used at a time: a process that is stopped costs
+// nothing.
+const stopLanes = 16
+
+// freeze is one lane of stop.
+type freeze struct {
+	*site
+	victim *child
+	rng    *rand.Rand
+	debug  bool // by ptrace instead of SIGSTOP
+	stops  int
+}
+
+// stop halts producers for a while between claim and commit, n times. They are alive,
+// so nothing may happen to their claims.
+func stop(l *lab, n int) {
+	var lanes []*freeze
+	well := true
+	for i := 0; well && i < min(stopLanes, max(1, n/2)); i++ {
+		f, ok := l.freeze(i)
+		if f != nil {
+			lanes = append(lanes, f)
+		}
+		well = ok
+	}
+	longest := 500 * time.Millisecond
+	if l.opt.short {
+		longest = 150 * time.Millisecond
+	}
+	begin := time.Now()
+	var left atomic.Int64
+	var failed atomic.Bool
+	left.Store(int64(n))
+	failed.Store(!well)
+	var all sync.WaitGroup
+	for _, f := range lanes {
+		all.Go(func() {
+			for left.Add(-1) >= 0 && !l.enough(begin) && !failed.Load() {
+				if !f.once(50*time.Millisecond + time.Duration(f.rng.Int64N(int64(longest-50*time.Millisecond)))) {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	well = !failed.Load() && !l.over()
+	stopped, debugged := 0, 0
+	for _, f := range lanes {
+		if f.debug {
+			debugged += f.stops
+		} else {
+			stopped += f.stops
+		}
+		if well {
+			f.victim.finish()
+			f.victim.forget()
+		}
+		f.close(well)
+	}
+	l.r.note("%d stops by SIGSTOP and %d by ptrace on %d rings in %.1f s", stopped, debugged, len(lanes), time.Since(begin).Seconds())
+}
+
+// freeze makes a lane with a producer that holds its first claim.
+func (l *lab) freeze(i int) (*freeze, bool) {
+	kind := shmring.MPSC
+	if i%4 == 3 {
+		kind = shmring.SPSC
+	}
+	t, ok := l.newSite(fmt.Sprintf("lane %d, %v", i, kind), kind, 2)
+	if !ok {
+		return nil, false
+	}
+	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.opt.seed, uint64(i+1)))}
+	t.rng = f.rng.IntN
+	if t.sink, ok = l.there(t.ring, nil); !ok {
+		return f, false
+	}
+	if f.victim, _, ok = t.victim(nil); !ok {
+		return f, false
+	}
+	if i == 0 {
+		f.debug = f.traceable()
+	}
+	return f, true
+}
+
+// traceable tries whether the victim can be traced.
+func (f *freeze) traceable() bool {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tids, err := seize(f.victim.pid())
+	release(tids)
+	if err != nil {
+		f.l.r.Skipped = fmt.Sprintf("ptrace: %v", err)
+	}
+	return err == nil
+}
+
+// once stops the victim for d, and then lets it commit and claim again.
+func (f *freeze) once(d time.Duration) bool {
+	if f.kind == shmring.MPSC {
+		for range 1 + f.rng.IntN(2) {
+			if !f.send(smallest) {
+				return false
+			}
+		}
+	}
+	stopped := f.bySignal
+	if f.debug {
+		stopped = f.byTrace
+	}
+	ok := stopped(func() bool {
+		time.Sleep(d)
+		if !f.sink.looked() {
+			return false
+		}
+		if !f.sink.silent() {
+			return f.fault(&f.l.r.Disordered, "something came while the owner of the oldest claim was stopped: %v, passed over: %v",
+				f.sink.queue, f.sink.skips)
+		}
+		return true
+	})
+	if !ok {
+		return false
+	}
+	f.stops++
+	seq := f.victim.args.Count + f.victim.j.get(turns)/2
+	f.commit(f.victim)
+	if _, ok := f.message(f.victim.args.source(), seq); !ok {
+		return false
+	}
+	if _, ok := f.rest(); !ok || !f.passed() {
+		return false
+	}
+	f.commit(f.victim) // and claim again
+	f.place(f.victim.args.Number)
+	return f.l.reach(f.victim, entered+f.victim.j.get(turns))
+}
+
+func (f *freeze) bySignal(during func() bool) bool {
+	f.victim.signal(unix.SIGSTOP)
+	defer f.victim.signal(unix.SIGCONT)
+	return f.l.until(f.what+": a stopped process", func() bool { return state(f.victim.pid()) == 'T' }) && during()
+}
+
+// byTrace stops the victim as a debugger does, which belongs to one thread.
+func (f *freeze) byTrace(during func() bool) bool {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tids, err := seize(f.victim.pid())
+	defer release(tids)
+	return f.l.must(err) && during()
+}
+
+// seize stops all threads of a process. Those that it returns are to be released,
+// also after an error.
+func seize(pid int) (tids []int, err error) {
+	for {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return tids, err
+		}
+		before := len(tids)
+		for _, e := range list {
+			tid, err := strconv.Atoi(e.Name())
+			if err != nil || slices.Contains(tids, tid) {
+				continue
+			}
+			if err := unix.PtraceSeize(tid); err != nil {
+				return tids, fmt.Errorf("seize: %w", err)
+			}
+			tids = append(tids, tid)
+			if err := unix.PtraceInterrupt(tid); err != nil {
+				return tids, fmt.Errorf("interrupt: %w", err)
+			}
+			var status unix.WaitStatus
+			if _, err := unix.Wait4(tid, &status, unix.WALL, nil); err != nil {
+				return tids, fmt.Errorf("wait for a thread that was interrupted: %w", err)
+			}
+		}
+		if len(tids) == before {
+			return tids, nil // nobody was left to start another one
+		}
+	}
+}
+
+func release(tids []int) {
+	for _, tid := range tids {
+		_ = unix.PtraceDetach(tid)
+	}
+}
