@@ -44,8 +44,15 @@ func child(args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if how == "consume" {
-		return consume(ctx, dir)
+	switch how {
+	case "consume":
+		return consume(ctx, dir, shmring.AtLeastOnce)
+	case "once":
+		return consume(ctx, dir, shmring.AtMostOnce)
+	case "claim":
+		return claim(ctx, dir)
+	case "sink":
+		return sink(ctx, dir)
 	}
 	p, err := shmring.OpenProducer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly, WaitForRole: true})
 	if err != nil {
@@ -70,8 +77,8 @@ func child(args []string) error {
 
 // consume receives for ever and tells on stdout what it has handled, and whether it
 // was warned.
-func consume(ctx context.Context, dir string) error {
-	c, err := shmring.OpenConsumer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly, WaitForRole: true})
+func consume(ctx context.Context, dir string, promise shmring.Delivery) error {
+	c, err := shmring.OpenConsumer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly, WaitForRole: true, Delivery: promise})
 	if err != nil {
 		return err
 	}
@@ -100,6 +107,11 @@ func numbered(i int) []byte {
 }
 
 func spawn(t *testing.T, args ...any) (*exec.Cmd, *bufio.Scanner) {
+	cmd, out, _ := spawnWithInput(t, args...)
+	return cmd, out
+}
+
+func spawnWithInput(t *testing.T, args ...any) (*exec.Cmd, *bufio.Scanner, io.Writer) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(soon(t), exe)
@@ -107,12 +119,14 @@ func spawn(t *testing.T, args ...any) (*exec.Cmd, *bufio.Scanner) {
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	return cmd, bufio.NewScanner(out)
+	return cmd, bufio.NewScanner(out), in
 }
 
 func checkNumbered(t *testing.T, b []byte) int {

@@ -393,3 +393,17 @@ func TestDeliveryChanges(t *testing.T) {
 		require.True(t, m.Redelivered())
 	})
 }
+
+// A budget for spinning does not put off the look after the dead.
+func TestDeathIsNoticedWhileSpinning(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, spin := range []time.Duration{time.Hour, ring.SpinForever} {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			r.spin = spin
+			live, c := r.producer(), r.consumer()
+			mustClaim(t, r.producer(), 1).die()
+			require.NoError(t, live.TrySend([]byte("behind")))
+			require.Equal(t, "behind", string(receiveAny(t, c)))
+		}
+	})
+}

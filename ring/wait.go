@@ -85,8 +85,22 @@ type wait struct {
 // idle is called once, when it looks as if the wait may take longer than a peer's
 // next step.
 func (c *core) await(ctx context.Context, op string, ready func() bool, idle func(), upkeep func() error) error {
-	if c.spinUntil(ctx, ready, idle) {
-		return nil
+	left := c.cfg.Spin
+	if left < 0 {
+		left = spinPiece // and goes on in poll
+	}
+	for ; left > 0; left -= spinPiece {
+		if c.spinUntil(ctx, min(left, spinPiece), ready, idle) {
+			return nil
+		}
+		if c.interrupted(ctx, op) != nil {
+			break
+		}
+		if left > spinPiece {
+			if err := upkeep(); err != nil {
+				return err
+			}
+		}
 	}
 	if err := c.enterBlocking(); err != nil {
 		return err
@@ -136,14 +150,13 @@ func (c *core) interrupted(ctx context.Context, op string) error {
 // checkEvery is how many sleeps of one call pass between two calls of Config.Check.
 const checkEvery = 16
 
-// spinUntil polls for the handle's budget, or until something needs attention.
-func (c *core) spinUntil(ctx context.Context, ready func() bool, idle func()) bool {
-	budget := c.cfg.Spin
-	if budget < 0 {
-		budget = c.cfg.Cap // and then goes on in poll
-	}
+// spinPiece is how long one spins between two looks after the dead.
+const spinPiece = stalledCap
+
+// spinUntil polls for a while, or until something needs attention.
+func (c *core) spinUntil(ctx context.Context, budget time.Duration, ready func() bool, idle func()) bool {
 	const polls = 64 // between two looks at the clock
-	for i := 0; i < polls && budget > 0; i++ {
+	for i := 0; i < polls; i++ {
 		if ready() {
 			return true
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -15,12 +14,11 @@ const operated = 3
 
 // victim is a child that does one operation. a.Text is OPERATION/STATE.
 type victim struct {
-	a     args
-	j     *journal
-	s     *sender
-	seq   uint64
-	claim shmring.Claim
-	c     *shmring.Consumer
+	a   args
+	j   *journal
+	s   *sender
+	seq uint64
+	c   *shmring.Consumer
 }
 
 // operation is something whose every point, or instruction, is killed at.
@@ -86,31 +84,6 @@ var operations = []operation{
 		return err
 	}},
 }
-
-func findOperation(text string) operation {
-	name, _, _ := strings.Cut(text, "/")
-	who, name, _ := strings.Cut(name, " ")
-	for _, o := range operations {
-		if o.victim == who && o.name == name {
-			return o
-		}
-	}
-	panic("killlab: no operation " + text)
-}
-
-// prepare attaches, unless that is what the operation is about.
-func (v *victim) prepare(ctx context.Context) error {
-	o := findOperation(v.a.Text)
-	switch {
-	case o.attaches:
-		return nil
-	case o.victim == "producer":
-		return v.open(ctx, shmring.OpenOnly)
-	}
-	return v.listen(ctx)
-}
-
-func (v *victim) operate(ctx context.Context) error { return findOperation(v.a.Text).run(v, ctx) }
 
 func (v *victim) open(ctx context.Context, m shmring.Mode) error {
 	o := v.a.options()
