@@ -106,8 +106,8 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 func (f *freeze) traceable() bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seize(f.victim.pid())
-	release(tids)
+	tids, err := seizeAll(f.victim.pid())
+	releaseAll(tids)
 	if err != nil {
 		f.l.r.Skipped = fmt.Sprintf("ptrace: %v", err)
 	}
@@ -165,14 +165,14 @@ func (f *freeze) bySignal(during func() bool) bool {
 func (f *freeze) byTrace(during func() bool) bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seize(f.victim.pid())
-	defer release(tids)
+	tids, err := seizeAll(f.victim.pid())
+	defer releaseAll(tids)
 	return f.l.must(err) && during()
 }
 
-// seize stops all threads of a process. Those that it returns are to be released,
+// seizeAll stops all threads of a process. Those that it returns are to be released,
 // also after an error.
-func seize(pid int) (tids []int, err error) {
+func seizeAll(pid int) (tids []int, err error) {
 	for {
 		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
@@ -202,7 +202,7 @@ func seize(pid int) (tids []int, err error) {
 	}
 }
 
-func release(tids []int) {
+func releaseAll(tids []int) {
 	for _, tid := range tids {
 		_ = unix.PtraceDetach(tid)
 	}

@@ -19,6 +19,7 @@ type config struct {
 	ring      cli.Ring
 	out       cli.Out
 	create    bool
+	once      bool
 	file      string
 	format    frame.Format
 	verify    bool
@@ -45,6 +46,7 @@ func (c *config) register(f *cli.Flags) {
 	c.ring.Register(f)
 	c.out.Register(f)
 	f.BoolVar(&c.create, "create", false, "")
+	f.BoolVar(&c.once, "at-most-once", false, "")
 	f.StringVar(&c.file, "o", "", "")
 	f.Var(&c.format, "frame", "")
 	f.BoolVar(&c.verify, "verify", false, "")
@@ -75,6 +77,9 @@ func (c *config) check(f *cli.Flags) error {
 	}
 	if c.create {
 		c.ring.Options.Mode = shmring.OpenOrCreate
+	}
+	if c.once {
+		c.ring.Options.Delivery = shmring.AtMostOnce
 	}
 	return c.ring.Check(f)
 }

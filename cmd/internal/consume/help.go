@@ -9,11 +9,13 @@ waits for the ring to be created, and ends when the stream does.
 
 A record is given back to the ring after it was written: whatever becomes of the
 consumer, the next one goes on where it stopped, and nothing is lost. If it is killed
-between the two, its successor writes about 64 KiB of records again at most. It counts
-as redelivered whatever was in the ring then: it cannot know which.
+between the two, its successor writes about 64 KiB of records again at most, and counts
+as redelivered what may have been written before.
 
 Ring
 ` + cli.RingHelp + `  -create             create the ring if there is none, rather than wait for it
+  -at-most-once       if the consumer before was killed, pass over what it may have
+                      written, instead of writing it again; it may not have
 ` + cli.RingNote + `Without -create, the flags are conditions: another ring is refused.
 
 Output

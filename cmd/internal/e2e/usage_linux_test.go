@@ -43,6 +43,10 @@ func TestUsageErrors(t *testing.T) {
 		{"shmring", "", "Usage: shmring COMMAND"},
 		{"shmring", "dance", `unknown command "dance": shmring help lists them`},
 		{"shmring", "demo now", `unexpected argument "now"`},
+		{"shmring", "recover", "0 arguments, want 1: shmring recover -help shows them"},
+		{"shmring", "force-skip r", "1 arguments, want 2"},
+		{"shmring", "force-skip r here", `position "here": want a number of slots`},
+		{"shmring", "remove r -now", "2 arguments, want 1"},
 		{"shmring", "demo -slow", "not defined: -slow: shmring demo -help lists the flags"},
 	} {
 		t.Run(c.program+" "+c.args, func(t *testing.T) {
@@ -67,6 +71,9 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		{"shmring", "--help", "demo"},
 		{"shmring", "help demo", "-no-pin"},
 		{"shmring", "demo -help", "-no-pin"},
+		{"shmring", "recover -help", "Usage: shmring recover"},
+		{"shmring", "help remove", "Usage: shmring remove"},
+		{"shmring", "force-skip -h", "POSITION"},
 		{"producer", "-version", "producer "},
 		{"consumer", "-version", "consumer "},
 		{"shmring", "version", "shmring "},

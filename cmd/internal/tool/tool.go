@@ -19,6 +19,9 @@ type command struct {
 
 var commands = []command{
 	{"demo", "show that it works here, and how fast", demo.Run},
+	{"recover", "free what the dead hold of a ring that nobody uses", repair{"recover", recoverHelp, 1, recoverRing}.run},
+	{"remove", "remove a ring that nobody uses", repair{"remove", removeHelp, 1, removeRing}.run},
+	{"force-skip", "pass over the claim of a producer that is stuck", repair{"force-skip", forceSkipHelp, 2, forceSkip}.run},
 	{demo.ChildCommand, "", demo.RunChild},
 }
 

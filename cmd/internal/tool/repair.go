@@ -1,0 +1,110 @@
+package tool
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/cli"
+)
+
+const recoverHelp = `Usage: shmring recover [flags] NAME
+
+Puts the ring in order after crashes, if no process has it open: frees the places of
+the dead and gives up what they had claimed and not committed. Messages that wait for
+a consumer stay. Nobody needs to do this: whoever opens the ring next does it step by
+step. It shows what was left. A ring that is open somewhere is left alone (code 7); one
+that is corrupt cannot be repaired (code 4), only removed.
+`
+
+const removeHelp = `Usage: shmring remove [flags] NAME
+
+Removes the ring and all that is in it, if no process has it open (else code 7).
+`
+
+const forceSkipHelp = `Usage: shmring force-skip [flags] NAME POSITION
+
+Makes the consumer of an mpsc ring pass over the claim at POSITION, which a live but
+stopped or hung producer has not committed. The consumer's statistics name it. First it
+watches for a second whether the claim is really stuck. The producer is fenced: it gets
+an error when it comes back, and what lies behind its claim is delivered but not reused
+until it has closed the ring or died. Killing the producer is the simpler remedy: the
+consumer then goes on by itself.
+`
+
+const repairFlags = `
+  -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
+  -json      print what was done as a JSON object
+  -version   print the version
+
+` + cli.ExitCodes
+
+// repair is what the three commands have in common.
+type repair struct {
+	name, help string
+	arguments  int
+	do         func(ctx context.Context, args []string, o *shmring.Options) (report any, text string, err error)
+}
+
+func (r repair) run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	var o shmring.Options
+	asJSON := false
+	f := cli.NewFlags("shmring "+r.name, r.help+repairFlags)
+	f.StringVar(&o.Dir, "dir", "", "")
+	f.BoolVar(&asJSON, "json", false, "")
+	done, err := f.Parse(args, stdout)
+	if err == nil && !done {
+		if f.NArg() != r.arguments {
+			err = cli.Usagef("%d arguments, want %d: shmring %s -help shows them", f.NArg(), r.arguments, r.name)
+		} else {
+			err = r.perform(ctx, f.Args(), &o, asJSON, stdout)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "shmring %s: %s\n", r.name, cli.Oneline(err))
+	}
+	return cli.Code(err)
+}
+
+func (r repair) perform(ctx context.Context, args []string, o *shmring.Options, asJSON bool, stdout io.Writer) error {
+	report, text, err := r.do(ctx, args, o)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(stdout).Encode(report)
+	}
+	_, err = io.WriteString(stdout, text)
+	return err
+}
+
+func recoverRing(ctx context.Context, args []string, o *shmring.Options) (any, string, error) {
+	r, err := shmring.Recover(ctx, args[0], o)
+	text := ""
+	for _, d := range r.Dead {
+		text += fmt.Sprintf("%v (pid %d) had died without leaving\n", d.Role, d.PID)
+	}
+	text += fmt.Sprintf("%s: %d unfinished claims given up, %d slots wait for a consumer\n", r.Path, r.Skipped, r.Used)
+	return r, text, err
+}
+
+func removeRing(_ context.Context, args []string, o *shmring.Options) (any, string, error) {
+	err := shmring.Remove(args[0], o)
+	return struct {
+		Removed string `json:"removed"`
+	}{args[0]}, "removed " + args[0] + "\n", err
+}
+
+func forceSkip(ctx context.Context, args []string, o *shmring.Options) (any, string, error) {
+	position, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return nil, "", cli.Usagef("position %q: want a number of slots", args[1])
+	}
+	c, err := shmring.ForceSkip(ctx, args[0], position, o)
+	return c, fmt.Sprintf("gave up the claim of %d slots at %d by producer %d (pid %d), after watching it for %v\n",
+		c.Slots, c.Position, c.Producer, c.PID, c.Age.Round(time.Millisecond)), err
+}

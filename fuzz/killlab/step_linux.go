@@ -1,0 +1,395 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+// scene is one operation on one kind of ring in one state.
+type scene struct {
+	kind  shmring.Kind
+	op    int
+	state stepState
+}
+
+func (s scene) operation() stepOp { return stepOps[s.op] }
+
+func (s scene) String() string {
+	return fmt.Sprintf("%s %s %s", s.kind, s.operation().name, s.state)
+}
+
+// senseless tells why a scene is left out, and is empty if it is not.
+func (s scene) senseless() string {
+	if s.operation().name == "Claim+Abort" && s.state == full {
+		return "Claim+Abort full: the claim is refused, as in Claim+Commit full"
+	}
+	return ""
+}
+
+// step single-steps one operation in a process of its own and kills that process
+// between two instructions, n places for each scene, or all of them if there are no
+// more than n.
+//
+// Of an operation of at most shortest instructions every single boundary is a place:
+// one victim dies at each, and the address at which it died is compared with that of
+// the same boundary in a run that was not killed.
+//
+// A longer one (opening, closing) is mostly code of the Go runtime and of system
+// calls. Others can see of it only the ring's bytes, locks and names. So boundaries
+// with neither a change of those bytes nor a system call in between are the same to
+// everybody else, and a place is the first boundary of each such class: one victim
+// dies behind each change and behind each system call. A sample of the others is
+// added, to show that they are no different.
+func step(l *lab, n int) {
+	if !canStep {
+		l.r.Skipped = "stepping has only been tried on amd64, this is " + runtime.GOARCH
+		return
+	}
+	var cpus unix.CPUSet
+	if !l.must(unix.SchedGetaffinity(0, &cpus)) {
+		return
+	}
+	var until time.Time
+	if l.opt.duration > 0 {
+		until = time.Now().Add(l.opt.duration)
+	}
+	l.r.note("operation: state instructions/of which others can see/kills")
+	var left []string
+	var acts []*act
+	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		for op := range stepOps {
+			for state := range states {
+				sc := scene{kind, op, state}
+				if why := sc.senseless(); why != "" {
+					left = append(left, why)
+					continue
+				}
+				rng := rand.New(rand.NewPCG(l.opt.seed, uint64(len(acts))))
+				acts = append(acts, &act{l: l, scene: sc, n: n, rng: rng, until: until})
+			}
+		}
+	}
+	work := make(chan *act, len(acts))
+	for _, a := range acts {
+		work <- a
+	}
+	close(work)
+	var all sync.WaitGroup
+	for cpu, workers := 0, 0; cpu < len(cpus)*64 && workers < mostTracers; cpu++ {
+		if !cpus.IsSet(cpu) {
+			continue
+		}
+		workers++
+		all.Go(func() { trace(l, cpu, work) })
+	}
+	all.Wait()
+	if slices.ContainsFunc(acts, func(a *act) bool { return !a.complete }) {
+		l.r.note("ended early: not all of it was done")
+	}
+	for len(acts) > 0 {
+		n := 1
+		for n < len(acts) && acts[n].scene.op == acts[0].scene.op {
+			n++
+		}
+		note(l.r, acts[:n])
+		acts = acts[n:]
+	}
+	slices.Sort(left)
+	l.r.note("left out: %s", strings.Join(slices.Compact(left), "; "))
+}
+
+// trace plays one scene after the other. It and its victims stay on one processor:
+// two that take turns are not to wait for another one to wake up.
+func trace(l *lab, cpu int, work <-chan *act) {
+	runtime.LockOSThread() // for ever: the thread ends with the goroutine
+	var here unix.CPUSet
+	here.Set(cpu)
+	if !l.must(unix.SchedSetaffinity(0, &here)) {
+		return
+	}
+	for a := range work {
+		a.play()
+	}
+}
+
+// act is the playing of one scene, again and again.
+type act struct {
+	l     *lab
+	scene scene
+	n     int
+	rng   *rand.Rand
+	until time.Time // zero: to the end
+
+	path    []uint64 // of each boundary, the address of the instruction behind it
+	calls   []int    // boundaries right behind a system call
+	changes []int    // those and the ones behind a change of the ring's bytes
+
+	kills    int
+	complete bool
+	strayed  int   // places at which no victim died
+	again    int   // victims that died elsewhere than planned
+	gone     int   // victims that ended by themselves, or did not get on
+	why      error // the newest of those
+	steps    int
+	stepping time.Duration
+	whole    time.Duration
+}
+
+const (
+	shortest    = 2000 // instructions of an operation whose every boundary is a place
+	sampled     = 10   // places added in a longer one
+	tries       = 10   // for one place
+	mostGone    = 3    // for one place
+	mostTracers = 8
+)
+
+func (a *act) last() int { return len(a.path) - 1 }
+
+// outcome is how one victim ended.
+type outcome int
+
+const (
+	failed   outcome = iota // and a fault tells why
+	right                   // where it should
+	astray                  // elsewhere
+	vanished                // nobody knows where
+)
+
+func (a *act) play() {
+	begin := time.Now()
+	defer func() { a.whole = time.Since(begin) }()
+	if a.over() || a.try(a.rehearse) != right {
+		return
+	}
+	for _, p := range a.places() {
+		if a.over() {
+			return
+		}
+		switch a.try(func() outcome { return a.kill(p) }) {
+		case failed:
+			return
+		case astray:
+			a.strayed++
+		}
+	}
+	a.complete = true
+}
+
+// over tells whether the run is to end early.
+func (a *act) over() bool {
+	l := a.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over() || len(l.r.Problems) >= maxProblems || l.r.Skipped != "" || !a.until.IsZero() && time.Now().After(a.until)
+}
+
+// try repeats what did not come out as planned.
+func (a *act) try(f func() outcome) outcome {
+	gone := 0
+	for n := 1; ; n++ {
+		o := f()
+		switch {
+		case o == failed || o == right || o == astray && n >= tries:
+			return o
+		case o == astray:
+			a.again++
+		default:
+			a.gone++
+			if gone++; gone == mostGone {
+				a.l.fault(&a.l.r.Stuck, "%s: %d victims in a row ended by themselves or did not get on for %v: %v", a.scene, gone, stepLimit, a.why)
+				return failed
+			}
+		}
+	}
+}
+
+// place is where a victim dies.
+type place struct {
+	boundary int
+	change   int  // of the ring's bytes since the last system call; 0: count steps instead
+	anywhere bool // or wherever so many steps lead this time
+}
+
+// places chooses where victims die.
+func (a *act) places() []place {
+	var all []place
+	if a.last() <= shortest {
+		for k := range a.last() + 1 {
+			all = append(all, place{boundary: k})
+		}
+	} else {
+		all = append(all, place{boundary: 0}, place{boundary: a.last()})
+		since := 0
+		for _, k := range a.changes {
+			since++
+			if _, called := slices.BinarySearch(a.calls, k); called {
+				since = 0
+			}
+			all = append(all, place{boundary: k, change: since})
+		}
+		for range sampled {
+			all = append(all, place{boundary: a.rng.IntN(a.last()), anywhere: true})
+		}
+	}
+	if len(all) > a.n {
+		a.rng.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
+		all = all[:a.n]
+	}
+	return all
+}
+
+// rehearse steps through the whole operation and notes the path. The victim goes on to
+// check what was returned, and ends by itself, without leaving the ring.
+func (a *act) rehearse() outcome {
+	a.path, a.calls, a.changes = nil, nil, nil
+	return a.on(fmt.Sprintf("%s, not killed", a.scene), func(s *stage, t *tracer) (outcome, error) {
+		seen := slices.Clone(s.mem)
+		for s.v.j.get(phase) != ended {
+			at, err := t.address()
+			if err != nil {
+				return failed, err
+			}
+			a.path = append(a.path, at)
+			called, err := t.callsKernel(at)
+			if err != nil {
+				return failed, err
+			}
+			if err := t.step(); err != nil {
+				return failed, err
+			}
+			if called {
+				a.calls = append(a.calls, len(a.path))
+			}
+			if called || !bytes.Equal(seen, s.mem) {
+				copy(seen, s.mem)
+				a.changes = append(a.changes, len(a.path))
+			}
+		}
+		at, err := t.address()
+		if err != nil {
+			return failed, err
+		}
+		a.path = append(a.path, at)
+		if err := t.release(); err != nil {
+			return failed, err
+		}
+		if err := s.v.wait(); err != nil {
+			s.r.fault(&s.r.Other, "the victim: %v", err)
+			return failed, nil
+		}
+		return right, nil
+	})
+}
+
+// kill plays the scene once and kills the victim at a place.
+func (a *act) kill(p place) outcome {
+	where := fmt.Sprintf("%s, killed at boundary %d of %d", a.scene, p.boundary, a.last())
+	return a.on(where, func(s *stage, t *tracer) (outcome, error) {
+		calls, found := slices.BinarySearch(a.calls, p.boundary)
+		if found {
+			calls++
+		}
+		if err := t.forward(calls); err != nil {
+			return failed, err
+		}
+		begin, from := time.Now(), 0
+		if calls > 0 {
+			from = a.calls[calls-1]
+		}
+		seen := slices.Clone(s.mem)
+		for n, changes := from, 0; s.v.j.get(phase) != ended; n++ {
+			if p.change == 0 && n == p.boundary || p.change > 0 && changes == p.change {
+				break
+			}
+			if err := t.step(); err != nil {
+				return failed, err
+			}
+			if p.change > 0 && !bytes.Equal(seen, s.mem) {
+				copy(seen, s.mem)
+				changes++
+			}
+			a.steps++
+		}
+		a.stepping += time.Since(begin)
+		over := s.v.j.get(phase) == ended
+		at, err := t.address()
+		if err != nil {
+			return failed, err
+		}
+		t.kill()
+		a.kills++
+		if !p.anywhere && (!same(at, a.path[p.boundary]) || over != (p.boundary == a.last())) {
+			return astray, nil
+		}
+		return right, nil
+	})
+}
+
+// on sets the stage, lets f lead the victim to its end, and verifies what is left.
+func (a *act) on(where string, f func(*stage, *tracer) (outcome, error)) outcome {
+	s, ok := newStage(a.l, a.scene)
+	defer func() {
+		s.close()
+		s.report(where)
+	}()
+	if !ok {
+		return failed
+	}
+	o := failed
+	t, err := seize(s.v)
+	if err == nil {
+		o, err = f(s, t)
+	}
+	switch {
+	case err == nil && o == failed:
+		return failed
+	case err == nil:
+		s.verify()
+		return o
+	case t == nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
+		a.l.mu.Lock()
+		a.l.r.Skipped = err.Error()
+		a.l.mu.Unlock()
+		return failed
+	case t != nil:
+		t.kill()
+	}
+	a.why = fmt.Errorf("%w %s", err, s.v.stderr.String())
+	return vanished
+}
+
+// note writes down what was done with one operation on one kind of ring.
+func note(r *result, acts []*act) {
+	var text strings.Builder
+	var sum act
+	for _, a := range acts {
+		fmt.Fprintf(&text, " %s %d/%d/%d,", a.scene.state, max(0, a.last()), len(a.changes), a.kills)
+		sum.kills += a.kills
+		sum.again += a.again
+		sum.strayed += a.strayed
+		sum.gone += a.gone
+		sum.steps += a.steps
+		sum.stepping += a.stepping
+		sum.whole += a.whole
+	}
+	fmt.Fprintf(&text, " %d kills in %.1f s, %.0f µs a step", sum.kills, sum.whole.Seconds(),
+		float64(sum.stepping.Microseconds())/float64(max(1, sum.steps)))
+	if odd := sum.again + sum.gone; odd > 0 {
+		fmt.Fprintf(&text, "; %d strayed and %d vanished, and were tried again", sum.again, sum.gone)
+	}
+	if sum.strayed > 0 {
+		fmt.Fprintf(&text, "; %d places not reached in %d tries", sum.strayed, tries)
+	}
+	r.note("%s %s:%s", acts[0].scene.kind, acts[0].scene.operation().name, text.String())
+}
