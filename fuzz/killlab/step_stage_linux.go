@@ -46,7 +46,7 @@ type stage struct {
 	ends      int    // of streams, as the consumer was told
 	deaths    int    // likewise of producers
 	skips     int    // claims that the consumer passed over
-	marked    uint64 // messages before this number may have been seen by a consumer that died
+	marked    uint64 // messages before this number were handled by a consumer that died
 
 	r     result // of this stage alone
 	check *checker
@@ -143,7 +143,6 @@ func (s *stage) build() error {
 	}
 	if op.consumer && !op.attach {
 		s.handles() // in prepare
-		s.marked = s.written
 	}
 	return nil
 }
@@ -288,6 +287,7 @@ func (s *stage) commit() {
 func (s *stage) handles() {
 	seq := s.check.lane(laneLab).next
 	s.check.handled(entry{source: source{lane: laneLab}, seq: seq, record: s.at[seq]})
+	s.marked = seq + 1
 }
 
 // take is one message as the lab's consumer sees it.
@@ -297,7 +297,7 @@ func (s *stage) take(m shmring.Message) {
 	if m.Redelivered() {
 		e.flags |= entryAgain
 	} else if whole && who.lane == laneLab && seq < s.marked {
-		s.r.fault(&s.r.Duplicated, "message %d, which a dead consumer may have seen, comes without a mark", seq)
+		s.r.fault(&s.r.Duplicated, "message %d, which a dead consumer had handled, comes without a mark", seq)
 	}
 	if !whole {
 		e.flags |= entryTorn
