@@ -19,8 +19,10 @@
 // message after it was handled (by Release, by coming back for the next one, or by
 // the return of a handler); if it is killed before, the next consumer gets it again,
 // marked [Message.Redelivered], which concerns at most the 64 messages (or the batch)
-// that were not released yet. Every message has a [Position] that never repeats, so a
-// sink that stores the last position together with its effect gets each effect once.
+// that were not released yet. With [AtMostOnce] in Options.Delivery the next consumer
+// passes over them instead. Every message has a [Position] that never repeats, so a
+// sink that stores the last position together with its effect gets each effect once:
+// see the example ExactlyOnce.
 //
 // Messages of one producer goroutine arrive in the order of its sends. [Producer.CloseSend]
 // and [Producer.Close] end the stream: the consumer gets io.EOF behind the last
@@ -33,7 +35,16 @@
 // Each participant holds a lock on one byte of the ring's file for life. The kernel
 // drops it when the process dies, whatever it died of, so nothing here depends on
 // process ids, heartbeats or timeouts: a dead producer's claim is skipped, a slow or
-// stopped one's never.
+// stopped one's never. It is shown, in [Stats].Stalled, and [ForceSkip] is for those who
+// know that it will not be finished. Processes that are started inherit nothing, except
+// that between fork and exec a child shares its parent's locks: for that moment a
+// parent that dies may seem to live, and Remove may find a ring in use.
+//
+// Nobody has to clean up. Whoever opens a ring next frees what the dead left, and goes
+// on; [Info].Recovered says so. [Recover] does it at once, and [Remove] removes a ring.
+// Both leave a ring alone that is in use. If the file is removed or replaced under its
+// users, their blocked calls return [ErrOrphaned] within a fraction of a second, and
+// Check tells those who never block.
 //
 // # Concurrency
 //

@@ -194,9 +194,9 @@ func TestExactlyOnce(t *testing.T) {
 		}
 		stop()
 		sent := <-total
-		require.NoError(t, p.Close())
 		cmd, told := spawn(t, o.Dir, 0, 0, "sink")
 		require.True(t, told.Scan())
+		require.NoError(t, p.Close())
 		require.NoError(t, cmd.Wait())
 		text, err := os.ReadFile(filepath.Join(o.Dir, "journal"))
 		require.NoError(t, err)

@@ -218,13 +218,14 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 	if err != nil {
 		return err
 	}
-	anyDead, anyAlive := s.others()
+	var anyDead, anyAlive bool
 	var att ring.Attachment
 	// Somebody who asks whether a participant lives holds its lock for a moment, so one
 	// refusal means little.
 	doubts := 3
 	err = retry(ctx, "open", func() (bool, error) {
 		var err error
+		anyDead, anyAlive = s.others()
 		att, err = take(cfg)
 		busy, isBusy := err.(*ring.BusyError)
 		doubts--

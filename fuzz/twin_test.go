@@ -16,18 +16,20 @@ type twin struct {
 	read  uint64    // ReadPos
 	slots []slot    // by participant
 
-	cursor int             // the record that the consumer is at
-	entry  int             // the message of it that is next
-	inside bool            // the consumer has opened the batch it is at
-	again  uint64          // records that begin before it are redelivered
-	shown  uint64          // the consumer has handed out what ends at it, or a former one may have
-	kept   int             // an end that the consumer has passed and not come back from; -1: none
-	ended  map[int]uint32  // by participant: the epoch whose end the consumer saw
-	ending bool            // it saw an end and has not said io.EOF since
-	look   bool            // and has not asked yet whether it was the last
-	lost   uint32          // epoch of an SPSC producer whose death is to be told; 0: none
-	out    []*delivery     // in the order they were handed to this consumer
-	done   map[*record]int // how many messages of a record are handled
+	cursor  int             // the record that the consumer is at
+	entry   int             // the message of it that is next
+	inside  bool            // the consumer has opened the batch it is at
+	again   uint64          // records that begin before it are redelivered
+	shown   uint64          // the consumer has handed out what ends at it, or a former one may have
+	kept    int             // an end that the consumer has passed and not come back from; -1: none
+	ended   map[int]uint32  // by participant: the epoch whose end the consumer saw
+	ending  bool            // it saw an end and has not said io.EOF since
+	look    bool            // and has not asked yet whether it was the last
+	lost    uint32          // epoch of an SPSC producer whose death is to be told; 0: none
+	heard   uint32          // epoch of the SPSC producer whose messages the consumer takes
+	mourned uint32          // epoch of the newest one whose death was told
+	out     []*delivery     // in the order they were handed to this consumer
+	done    map[*record]int // how many messages of a record are handled
 
 	skipped, deaths uint64
 }
@@ -116,14 +118,21 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 		if s.live {
 			continue
 		}
-		died := s.state == layout.Used
-		if died || s.state == layout.Ended {
+		before := s.state
+		died := before == layout.Used
+		if w.shared() && (died || s.state == layout.Ended) {
 			w.bury(i)
 		}
 		if w.quarantined(i) {
 			draining++
 			continue
 		}
+		if !w.shared() {
+			if s.drain = w.read - 1; died || s.state == layout.Draining {
+				s.drain = w.tail // where the stream of a dead one ends
+			}
+		}
+		died = died || before == layout.Draining
 		s.state, s.live, s.epoch = layout.Used, true, s.epoch+1
 		return i, 0, died
 	}
@@ -131,7 +140,10 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 }
 
 func (w *twin) bury(i int) {
-	w.slots[i].state, w.slots[i].drain = layout.Draining, w.tail
+	w.slots[i].state = layout.Draining
+	if w.shared() {
+		w.slots[i].drain = w.tail
+	}
 }
 
 func (w *twin) quarantined(i int) bool {
@@ -179,6 +191,13 @@ func (w *twin) restart() {
 		w.again = w.read
 	}
 	w.shown = w.again
+	w.mourned = 0
+	if !w.shared() {
+		w.heard = w.slots[1].epoch
+		if ahead := w.slots[1].drain - w.read; ahead != 0 && ahead <= w.ring() {
+			w.heard--
+		}
+	}
 	w.kept = -1
 	w.ended, w.done = map[int]uint32{}, map[*record]int{}
 	w.ending, w.look, w.lost, w.out = false, false, 0, nil
@@ -188,6 +207,9 @@ func (w *twin) restart() {
 func (w *twin) next() (*delivery, outcome) {
 	for ; w.cursor < len(w.recs); w.cursor++ {
 		r := w.recs[w.cursor]
+		if r.state != layout.Busy && !w.inside && w.succession() {
+			return nil, gotDeath
+		}
 		switch {
 		case r.state == layout.Busy:
 			return nil, w.nothing()
@@ -213,16 +235,37 @@ func (w *twin) next() (*delivery, outcome) {
 // nothing is what a consumer says that has no message.
 func (w *twin) nothing() outcome {
 	if lost := w.lost; lost != 0 {
-		w.lost = 0
+		w.lost, w.mourned = 0, lost
 		if w.ended[1] != lost {
 			return gotDeath
 		}
+	}
+	if w.succession() {
+		return gotDeath
 	}
 	if w.look {
 		w.look = false
 		return w.judge()
 	}
 	return gotEmpty
+}
+
+// succession says whether a death is to be told because somebody else came quickly.
+func (w *twin) succession() bool {
+	s := &w.slots[1]
+	if w.shared() || s.epoch == w.heard {
+		return false
+	}
+	pos := w.tail
+	if w.cursor < len(w.recs) {
+		pos = w.recs[w.cursor].start
+	}
+	if s.drain != pos && s.drain-pos <= w.ring() {
+		return false
+	}
+	former := w.heard
+	w.heard = s.epoch
+	return s.drain == pos && former != 0 && former != w.mourned && former != w.ended[1]
 }
 
 func (w *twin) streaming(i int) bool {

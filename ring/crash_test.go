@@ -208,26 +208,63 @@ func TestProducerDeathAndTakeover(t *testing.T) {
 		c := r.consumer()
 		for life := range 30 {
 			p := r.producer()
-			require.Equal(t, life > 0 && life%2 == 0, p.Attachment().TookOver, "life %d", life)
+			require.Equal(t, life > 0, p.Attachment().TookOver, "life %d", life)
 			want := fmt.Sprint("life ", life)
+			told := func() {
+				_, err := c.Receive(soon(t), make([]byte, 1))
+				var dead *ring.PeerDeadError
+				require.ErrorAs(t, err, &dead)
+				require.ErrorIs(t, err, ring.ErrPeerDead)
+				require.Equal(t, 4711, dead.PID)
+				require.EqualValues(t, life, dead.Epoch)
+			}
+			if life%4 == 2 {
+				told() // of the one before, whose successor has sent nothing yet
+			}
 			require.NoError(t, p.TrySend([]byte(want)))
+			if life%4 == 0 && life > 0 {
+				told() // likewise, and it has
+			}
 			claim, err := p.TryClaim(150)
 			require.NoError(t, err)
 			copy(claim.Bytes(), "never committed")
 			p.die()
-			if life%2 == 1 {
-				// The successor comes before the consumer has noticed.
-				require.Equal(t, want, string(receiveAny(t, c)))
-				continue
-			}
 			require.Equal(t, want, string(receiveAny(t, c)))
-			_, err = c.Receive(soon(t), make([]byte, 1))
-			var dead *ring.PeerDeadError
-			require.ErrorAs(t, err, &dead)
-			require.ErrorIs(t, err, ring.ErrPeerDead)
-			require.Equal(t, 4711, dead.PID)
+			if life%2 == 1 {
+				continue // the successor comes before the consumer has noticed
+			}
+			life++
+			told()
 			_, err = c.TryReceive(nil)
 			require.ErrorIs(t, err, ring.ErrEmpty, "told once")
+		}
+	})
+}
+
+// A consumer that takes over is told of a producer that died when it gets to the end
+// of that one's messages, whoever has come since, and not of one that left.
+func TestDeathIsToldToTheNextConsumer(t *testing.T) {
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dies := range []bool{true, false} {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			p := r.producer()
+			require.NoError(t, p.TrySend([]byte("first")))
+			if dies {
+				p.die()
+			} else {
+				p.leave()
+			}
+			p = r.producer()
+			require.NoError(t, p.TrySend([]byte("second")))
+			c := r.consumer()
+			require.Equal(t, "first", string(receiveAny(t, c)))
+			if dies {
+				_, err := c.Receive(soon(t), nil)
+				require.ErrorIs(t, err, ring.ErrPeerDead)
+			}
+			require.Equal(t, "second", string(receiveAny(t, c)))
+			_, err := c.TryReceive(nil)
+			require.Equal(t, ring.ErrEmpty, err)
 		}
 	})
 }

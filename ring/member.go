@@ -11,7 +11,7 @@ import (
 type Attachment struct {
 	Index    int    // participant slot
 	Epoch    uint32 // how often this slot has been taken, this time included
-	TookOver bool   // the slot's former owner had died without leaving
+	TookOver bool   // the slot's former owner had died without leaving, or left a claim unfinished
 }
 
 // attach takes a participant slot for a role: first its lock, then, under the lock,
@@ -30,15 +30,18 @@ func (c *core) attach(role layout.Role) (Attachment, error) {
 		if !ok {
 			return a, err
 		}
-		busy = BusyError{Role: role, PID: b.PID, Slots: len(c.members) - 1, Draining: busy.Draining + b.Draining}
+		busy = BusyError{Role: role, Slots: len(c.members) - 1, Draining: busy.Draining + b.Draining}
+		if busy.Slots == 1 {
+			busy.PID = b.PID
+		}
 	}
 	return Attachment{}, &busy
 }
 
 func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	m := &c.members[i]
-	busy := &BusyError{Role: role, PID: int(m.PID.Load()), Slots: 1}
 	ok, err := c.cfg.Locks.TryLock(i)
+	busy := &BusyError{Role: role, PID: int(m.PID.Load()), Slots: 1}
 	if err != nil {
 		return Attachment{}, fmt.Errorf("shmring: life lock of participant %d: %w", i, err)
 	}
@@ -50,8 +53,8 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
 	died := state == layout.Used || state == layout.Fenced
-	if state.Attached() {
-		c.bury(i)
+	if state.Attached() && c.shared && role == layout.RoleProducer {
+		c.bury(i) // who dies before it is attached itself leaves a quarantine behind
 	}
 	if c.quarantined(role, m) {
 		if err := c.cfg.Locks.Unlock(i); err != nil {
@@ -60,8 +63,6 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 		busy.Draining = 1
 		return Attachment{}, busy
 	}
-	epoch := m.Epoch.Add(1)
-	killpoint.At(killpoint.EpochStored)
 	m.Role.Store(uint32(role))
 	killpoint.At(killpoint.RoleStored)
 	m.PID.Store(c.cfg.Who.PID)
@@ -69,6 +70,13 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	m.BootID.Store(c.cfg.Who.BootID)
 	m.PIDNamespace.Store(c.cfg.Who.PIDNamespace)
 	killpoint.At(killpoint.WhoStored)
+	if role == layout.RoleProducer && !c.shared {
+		if err := c.markSuccession(m, state); err != nil {
+			return Attachment{}, err
+		}
+	}
+	epoch := m.Epoch.Add(1) // E1
+	killpoint.At(killpoint.EpochStored)
 	m.State.Store(uint32(layout.Used))
 	killpoint.At(killpoint.StateUsed)
 	c.me = uint8(i)
@@ -77,7 +85,25 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	if died && role == layout.RoleProducer {
 		c.count(layout.Deaths, 1)
 	}
-	return Attachment{Index: i, Epoch: epoch, TookOver: died}, nil
+	return Attachment{Index: i, Epoch: epoch, TookOver: died || state == layout.Draining}, nil
+}
+
+// markSuccession writes down where the stream of an SPSC ring's former producer ends,
+// if that one died, for the consumer to notice when it gets there. state is what the
+// slot was in before; Draining is that of a death that somebody has found, but perhaps
+// not the consumer.
+func (c *core) markSuccession(m *layout.Participant, state layout.ParticipantState) error {
+	read := c.hot.ReadPos.Load()
+	at := read - 1 // nowhere
+	if state == layout.Used || state == layout.Draining {
+		var err error
+		if at, err = c.walk(read); err != nil {
+			return err
+		}
+	}
+	m.DrainPos.Store(at)
+	killpoint.At(killpoint.DrainPosStored)
+	return nil
 }
 
 // quarantined tells whether records claimed by the slot's former owner may still be
@@ -94,7 +120,7 @@ func (c *core) quarantined(role layout.Role, m *layout.Participant) bool {
 // participant and can make no more claims.
 func (c *core) bury(i int) {
 	m := &c.members[i]
-	if i != layout.ConsumerIndex {
+	if i != layout.ConsumerIndex && c.shared {
 		read := c.hot.ReadPos.Load()
 		m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
 		killpoint.At(killpoint.DrainPosStored)

@@ -32,6 +32,11 @@ func (c *Consumer) peek(m *Message) error {
 		if !v.Done(layout.LapOf(h, c.shift)) {
 			return c.nothing()
 		}
+		if !c.shared && c.members[1].Epoch.Load() != c.heard.Epoch { // behind D2, so no later than the record
+			if err := c.succession(); err != nil {
+				return err
+			}
+		}
 		k := v.Slots()
 		if k == 0 || i+k > c.slots {
 			return c.corrupt("record length in slots", h, k)
@@ -170,7 +175,13 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 func (c *Consumer) nothing() error {
 	if err := c.lost; err != nil {
 		c.lost = nil
+		c.mourned = err.Epoch
 		if c.finished[1] != err.Epoch { // else it had ended its stream before it died
+			return err
+		}
+	}
+	if !c.shared {
+		if err := c.succession(); err != nil {
 			return err
 		}
 	}
@@ -179,6 +190,26 @@ func (c *Consumer) nothing() error {
 		return c.judgeEnd()
 	}
 	return ErrEmpty
+}
+
+// succession notices that an SPSC ring has another producer. If the former one died
+// and its death was not told yet, it is told where its stream ends.
+func (c *Consumer) succession() error {
+	m := &c.members[1]
+	epoch := m.Epoch.Load() // E2
+	if epoch == c.heard.Epoch {
+		return nil
+	}
+	at := m.DrainPos.Load()
+	if at != c.pos && at-c.pos <= c.slots {
+		return nil // the former one's messages go first
+	}
+	former := c.heard
+	c.heard = PeerDeadError{PID: int(m.PID.Load()), Epoch: epoch}
+	if at != c.pos || former.Epoch == 0 || former.Epoch == c.mourned || former.Epoch == c.finished[1] {
+		return nil
+	}
+	return &former
 }
 
 // judgeEnd returns io.EOF when every producer has ended its stream, left or died, and

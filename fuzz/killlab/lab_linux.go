@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/shm"
 )
 
 // lab is what one run of one mode works with.
@@ -31,12 +33,27 @@ type lab struct {
 
 	mu       sync.Mutex
 	children map[*child]struct{}
+	most     int // children at one time: the wait for each takes a thread
 	names    atomic.Uint64
 }
 
 // patience is how long anything may take that must happen at all. It is no measure of
-// speed: a machine may be busy.
-const patience = 10 * time.Second
+// speed: a machine may be busy. The mutant harness, whose programs are often stuck, sets
+// a shorter one.
+var patience = patienceOr(10 * time.Second)
+
+const patienceEnv = "KILLLAB_PATIENCE"
+
+func patienceOr(usual time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(patienceEnv)); err == nil && d > 0 {
+		return d
+	}
+	return usual
+}
+
+// memory is the directory on whose file system rings are made: the one where the
+// library makes them.
+func memory() string { return cmp.Or(os.Getenv(shm.EnvDir), shm.DefaultDir) }
 
 // childLimit is when a child ends itself if the lab did not.
 const childLimit = 2 * time.Hour
@@ -45,7 +62,7 @@ func newLab(ctx context.Context, opt options, r *result) (*lab, error) {
 	l := &lab{ctx: ctx, opt: opt, r: r, children: map[*child]struct{}{}}
 	l.rng = rand.New(rand.NewPCG(opt.seed, 0))
 	var err error
-	if l.rings, err = os.MkdirTemp("/dev/shm", "killlab-*"); err != nil {
+	if l.rings, err = os.MkdirTemp(memory(), "killlab-*"); err != nil {
 		return nil, err
 	}
 	if l.files, err = os.MkdirTemp("", "killlab-*"); err != nil {
@@ -109,6 +126,7 @@ func runChild(text string) error {
 		return err
 	}
 	time.AfterFunc(childLimit, func() { os.Exit(3) })
+	go followLab(os.Getppid())
 	j, err := openJournal(a.Journal)
 	if err != nil {
 		return err
@@ -118,6 +136,15 @@ func runChild(text string) error {
 		return fmt.Errorf("no role %q", a.Role)
 	}
 	return run(context.Background(), a, j)
+}
+
+// followLab ends a child whose lab has crashed.
+func followLab(lab int) {
+	for range time.Tick(time.Second) {
+		if os.Getppid() != lab {
+			os.Exit(3)
+		}
+	}
 }
 
 // child is a process of the lab's.
@@ -157,6 +184,7 @@ func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, error) {
 	}
 	l.mu.Lock()
 	l.children[c] = struct{}{}
+	l.most = max(l.most, len(l.children))
 	l.mu.Unlock()
 	return c, nil
 }

@@ -45,6 +45,8 @@ func modes() []mode {
 		{"pidreuse", "the dead producer's process id goes to somebody else at once", 1000, 20, pidReuse},
 		{"pidns", "producers and consumer are process 1 each, in namespaces of their own", 500, 12, namespaces},
 		{"zombie", "the dead producer is not reaped, or has started a process that outlives it", 100, 10, zombie},
+		{"takeover", "dead and leaving holders of roles, and several successors for each", 500, 20, takeover},
+		{"storm", "that many processes create, open, use, remove and die on three names", 50, 12, storm},
 	}
 }
 
@@ -96,6 +98,9 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	if opt.n < 0 || opt.duration < 0 {
 		fmt.Fprintln(stderr, "killlab: -n and -duration must not be negative")
 		return 2
+	}
+	if opt.mutants {
+		return runMutants(ctx, opt, stdout, stderr)
 	}
 	var chosen []mode
 	for _, m := range modes() {
@@ -162,6 +167,7 @@ func experiment(ctx context.Context, m mode, opt options, progress io.Writer) *r
 	} else {
 		m.run(l, n)
 		l.close()
+		before.threads += l.most
 	}
 	r.grown("the lab", before, process("self").system())
 	r.Seconds = time.Since(begin).Seconds()

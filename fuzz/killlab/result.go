@@ -17,7 +17,8 @@ type result struct {
 	Lost       uint64   `json:"lost"`       // sent and never delivered
 	Duplicated uint64   `json:"duplicated"` // delivered again though the position filter was on, or beyond the stated bound, or unmarked
 	Repeated   uint64   `json:"repeated"`   // delivered again within the bound and marked: what at-least-once allows
-	Torn       uint64   `json:"torn"`
+	Torn       uint64   `json:"torn"`       // messages, or rings that were seen half made
+	Split      uint64   `json:"split"`      // two rings of one name, or two holders of one role, at one time
 	Disordered uint64   `json:"disordered"`
 	Stuck      uint64   `json:"stuck"`
 	Leaked     uint64   `json:"leaked"`
@@ -67,7 +68,7 @@ func (r *result) latencyOf(d time.Duration) {
 
 // conclude fills in what follows from the counts.
 func (r *result) conclude() {
-	r.OK = r.Lost+r.Duplicated+r.Torn+r.Disordered+r.Stuck+r.Leaked+r.Other == 0
+	r.OK = r.Lost+r.Duplicated+r.Torn+r.Split+r.Disordered+r.Stuck+r.Leaked+r.Other == 0
 	if h := r.behind; h != nil {
 		r.Latency = &latency{h.TotalCount(), h.ValueAtQuantile(50), h.ValueAtQuantile(90),
 			h.ValueAtQuantile(99), h.ValueAtQuantile(99.9), h.Max()}
@@ -80,8 +81,8 @@ func (r *result) print(w io.Writer) {
 	if !r.OK {
 		verdict = "FAILED"
 	}
-	fmt.Fprintf(w, "%-9s %s: %d kills, %d delivered, %d lost, %d duplicated, %d torn, %d disordered, %d stuck, %d leaked, %d other; %d repeated within the bound; %.1f s\n",
-		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Disordered, r.Stuck, r.Leaked, r.Other, r.Repeated, r.Seconds)
+	fmt.Fprintf(w, "%-9s %s: %d kills, %d delivered, %d lost, %d duplicated, %d torn, %d split, %d disordered, %d stuck, %d leaked, %d other; %d repeated within the bound; %.1f s\n",
+		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Split, r.Disordered, r.Stuck, r.Leaked, r.Other, r.Repeated, r.Seconds)
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "          "+n)
 	}

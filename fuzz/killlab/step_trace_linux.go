@@ -28,7 +28,7 @@ type tracer struct {
 var errGone = errors.New("the traced thread has ended")
 
 // stepLimit is for the stepping of one whole operation.
-const stepLimit = patience
+var stepLimit = patience
 
 // seize takes hold of a child that has written its thread into the journal, tells it
 // to go on, and returns when it is about to begin.

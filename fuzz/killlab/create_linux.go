@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/shm"
+)
+
+func init() {
+	roles["race"] = race
+	roles["create"] = createAndRemove
+}
+
+// gunRing is the name and the geometry of the ring of one race.
+func gunRing(round int, dir string) (string, shmring.Options) {
+	return fmt.Sprintf("race%d", round), shmring.Options{Dir: dir, Mode: shmring.OpenOrCreate, Kind: shmring.MPSC,
+		Slots: 64, SlotSize: 128, MaxMessage: 2000, Linger: -1}
+}
+
+// race opens a ring each time the starting gun is fired: command and extra of a journal
+// that all children share count the rounds that have begun and those that are over.
+func race(ctx context.Context, a args, j *journal) error {
+	gun, err := openJournal(a.Text)
+	if err != nil {
+		return err
+	}
+	defer gun.close()
+	j.set(phase, running)
+	for round := 1; round <= int(a.Count); round++ {
+		gun.await(command, uint64(round), childLimit)
+		ring, o := gunRing(round, a.Dir)
+		j.opening(round, false)
+		p, err := shmring.OpenProducer(ctx, ring, &o)
+		if err != nil {
+			return err
+		}
+		inode, err := inodeOf(p.Info().Path)
+		if err != nil {
+			return err
+		}
+		j.opened(p.Info(), inode)
+		j.set(phase, uint64(2*round))
+		gun.await(extra, uint64(round), childLimit)
+		j.closing()
+		if err := p.Close(); err != nil {
+			return err
+		}
+		j.set(phase, uint64(2*round+1))
+	}
+	return nil
+}
+
+// races has n processes open rings that are not there, all at the same time.
+func (l *lab) races(n, rounds int) {
+	n = min(n, shmring.DefaultMaxProducers)
+	gun, err := openJournal(filepath.Join(l.files, "gun"))
+	if !l.must(err) {
+		return
+	}
+	defer gun.close()
+	var racers []*child
+	defer func() {
+		for _, c := range racers {
+			if c.j.get(phase) != uint64(2*rounds+1) || !c.ended(patience, func() {}) {
+				c.kill()
+			}
+			if !c.asKilled() {
+				c.accuse()
+			}
+			c.forget()
+		}
+	}()
+	for i := range n {
+		c, err := l.spawn(args{Role: "race", Lane: uint32(i + 1), Text: gun.path, Count: uint64(rounds)}, nil)
+		if !l.must(err) {
+			return
+		}
+		racers = append(racers, c)
+	}
+	for round := range rounds + 1 { // round 0: everybody is at the start
+		gun.set(command, uint64(round))
+		for _, c := range racers {
+			if !l.ready(c, max(running, uint64(2*round))) {
+				return
+			}
+		}
+		if round == 0 {
+			continue
+		}
+		l.oneWinner(round, racers)
+		gun.set(extra, uint64(round))
+		for _, c := range racers {
+			if !l.ready(c, uint64(2*round+1)) {
+				return
+			}
+			c.j.all()
+		}
+		ring, o := gunRing(round, l.rings)
+		l.must(shmring.Remove(ring, &o))
+		if l.over() {
+			return
+		}
+	}
+	l.r.note("race: %d processes opened a new ring at the same time, %d times", n, rounds)
+}
+
+// oneWinner checks one race: all have the same ring, which one of them has created.
+func (l *lab) oneWinner(round int, racers []*child) {
+	var list []tenure
+	created := 0
+	for _, c := range racers {
+		for _, t := range tenures(c.pid(), c.j.all(), monotonic()) {
+			list = append(list, t)
+			if t.says&entryCreated != 0 {
+				created++
+			}
+		}
+	}
+	ring, _ := gunRing(round, "")
+	mine := holdings(list, func(t *tenure) bool { return t.name == uint32(round) })
+	if created != 1 || len(mine) != len(racers) {
+		l.fault(&l.r.Split, "%s: %d processes have opened it and %d say that they created it", ring, len(mine), created)
+	}
+	l.oneRing(ring, mine)
+}
+
+// createAndRemove makes a ring and removes it, over and over.
+func createAndRemove(ctx context.Context, a args, j *journal) error {
+	j.set(phase, running)
+	for j.get(command) == 0 {
+		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.CreateOnly, Linger: -1})
+		if err != nil {
+			return err
+		}
+		if err := p.Close(); err != nil {
+			return err
+		}
+		if err := shmring.Remove(a.Ring, &shmring.Options{Dir: a.Dir}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// halfCreated kills creators: afterwards the name does not exist, or means a complete
+// ring, and there is nothing else.
+func (l *lab) halfCreated(kills int) {
+	const ring = "made"
+	complete := 0
+	for range kills {
+		if l.over() {
+			return
+		}
+		c, err := l.spawn(args{Role: "create", Ring: ring}, nil)
+		if !l.must(err) {
+			return
+		}
+		ok := l.ready(c, running)
+		time.Sleep(randomDelay(l.rng))
+		c.kill()
+		if !c.asKilled() {
+			c.accuse()
+		}
+		c.forget()
+		if !ok {
+			return
+		}
+		complete += l.notHalf(ring)
+		l.empty("a creator was killed")
+	}
+	l.r.note("create: %d creators killed, %d left a ring, which was complete, the others nothing", kills, complete)
+}
+
+// notHalf returns how many complete rings of that name there are.
+func (l *lab) notHalf(ring string) int {
+	if _, err := os.Lstat(filepath.Join(l.rings, ring+shm.Suffix)); errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	defer cancel()
+	o := shmring.Options{Dir: l.rings, Mode: shmring.OpenOnly}
+	if err := useOnce(ctx, ring, o); err != nil {
+		l.fault(&l.r.Torn, "a creator was killed, and %s is not complete: %v", ring, err)
+	}
+	if err := shmring.Remove(ring, &o); err != nil {
+		l.fault(&l.r.Leaked, "a creator was killed: %v", err)
+	}
+	return 1
+}

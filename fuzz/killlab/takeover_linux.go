@@ -1,0 +1,333 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+// takeover plays n duels on each kind of ring: the holders of roles die or leave, and
+// several successors compete for what becomes free.
+func takeover(l *lab, n int) {
+	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		begin, kills := time.Now(), l.r.Kills
+		var sum duelSum
+		for i := range n {
+			if l.over() {
+				return
+			}
+			d := &duel{l: l, kind: kind, plot: plots[i%len(plots)], sum: &sum, name: fmt.Sprintf("duel%d", l.names.Add(1))}
+			d.play()
+			d.bury()
+		}
+		l.r.note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of batches in which a consumer left, in %.1f s",
+			kind, n, l.r.Kills-kills, sum.handovers, sum.refusals, sum.tookOver, sum.recovered, sum.halfBatch, time.Since(begin).Seconds())
+	}
+}
+
+// duelSum is what happened in all rounds, so that nobody takes an experiment in which
+// nothing did for a good sign.
+type duelSum struct{ handovers, refusals, tookOver, recovered, halfBatch int }
+
+// plot is who goes first, and how.
+type plot struct {
+	consumer, producer bool // whose successors compete
+	leave              bool // they leave, and are not killed
+	everybody          bool // all producers, and the consumer
+}
+
+var plots = []plot{
+	{consumer: true},
+	{producer: true},
+	{consumer: true, producer: true},
+	{consumer: true, producer: true, everybody: true},
+	{consumer: true, leave: true},
+	{producer: true, leave: true},
+}
+
+// duelProducers is how many producers the ring of a duel has room for.
+func duelProducers(kind shmring.Kind) int {
+	if kind == shmring.MPSC {
+		return 2
+	}
+	return 1
+}
+
+func duelOptions(kind shmring.Kind) *shmring.Options {
+	return &shmring.Options{Kind: kind, Slots: 64, SlotSize: 128, MaxMessage: 2000, MaxProducers: duelProducers(kind)}
+}
+
+// duel is one round, on a ring of its own.
+type duel struct {
+	l    *lab
+	kind shmring.Kind
+	plot plot
+	sum  *duelSum
+	name string
+	all  []*duelist
+	dead int64 // when the last of the first holders was dead
+}
+
+// duelist is a child that has, had, or wants a role.
+type duelist struct {
+	*child
+	consumer bool
+	waits    bool
+	solo     bool  // opened when everybody was dead, and nobody else did
+	gone     bool  // told to leave, refused, or killed
+	end      int64 // when the kill was sent; 0: it was not killed
+}
+
+// enter starts a child that waits for the word to open.
+func (d *duel) enter(number int) *duelist {
+	a := args{Role: "hold", Ring: d.name, Kind: d.kind, Lane: uint32(len(d.all) + 1), Life: 1, Seed: d.l.rng.Uint64(), Number: number}
+	c, err := d.l.spawn(a, nil)
+	if !d.l.must(err) {
+		return nil
+	}
+	m := &duelist{child: c, consumer: number&holdConsumer != 0, waits: number&holdWaits != 0}
+	d.all = append(d.all, m)
+	return m
+}
+
+// holds starts a child and waits until it has its role.
+func (d *duel) holds(number int) *duelist {
+	m := d.enter(number)
+	if m == nil {
+		return nil
+	}
+	m.j.set(command, holdGo)
+	if !d.l.ready(m.child, attached) {
+		return nil
+	}
+	return m
+}
+
+func (d *duel) play() {
+	l := d.l
+	var first []*duelist // those to go
+	for i := range duelProducers(d.kind) {
+		m := d.holds(holdCreates)
+		if m == nil {
+			return
+		}
+		if d.plot.producer && (i == 0 || d.plot.everybody) {
+			first = append(first, m)
+		}
+	}
+	c := d.holds(holdConsumer)
+	if c == nil {
+		return
+	}
+	if d.plot.consumer {
+		first = append(first, c)
+	}
+	// Somebody without patience, while all roles are taken.
+	for _, number := range d.wanted(0) {
+		if m := d.holdsNot(number); !m {
+			return
+		}
+	}
+	var next []*duelist
+	for _, number := range d.wanted(holdWaits) {
+		next = append(next, d.enter(number), d.enter(number), d.enter(number&^holdWaits))
+	}
+	for _, m := range next {
+		if m == nil || !l.ready(m.child, running) {
+			return
+		}
+	}
+	l.rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
+	early := d.plot.leave || l.rng.IntN(2) == 0
+	for _, m := range next {
+		if early && m.waits {
+			m.j.set(command, holdGo)
+		}
+	}
+	for _, m := range d.all {
+		if m.args.Number&holdCreates != 0 {
+			m.j.set(command, holdWork)
+		}
+	}
+	time.Sleep(randomDelay(l.rng))
+	// A consumer that is stopped is alive, and does not spare the successor of a producer
+	// what was on its way.
+	frozen := !d.plot.consumer && l.rng.IntN(4) > 0
+	if frozen {
+		c.signal(unix.SIGSTOP)
+		if d.kind == shmring.SPSC {
+			time.Sleep(time.Duration(l.rng.IntN(100)) * time.Microsecond) // something is to be on its way
+		} // of an MPSC ring the producer is to die inside a claim, not while it waits for room
+	}
+	if !d.depart(first) {
+		return
+	}
+	if d.plot.everybody && !early && !d.alone(next) {
+		return
+	}
+	for _, m := range next {
+		if m.j.get(command) == 0 {
+			m.j.set(command, holdGo)
+		}
+	}
+	if frozen {
+		d.thaw(c)
+	}
+	d.roll()
+}
+
+// thaw wakes the consumer when the successors of the producer have tried to attach; of
+// an MPSC ring they may have to wait for it.
+func (d *duel) thaw(c *duelist) {
+	end := time.Now().Add(thawAfter)
+	for m, _, _ := d.holder(false); (m == nil || d.kind == shmring.MPSC) && time.Now().Before(end); m, _, _ = d.holder(false) {
+		time.Sleep(time.Millisecond)
+	}
+	c.signal(unix.SIGCONT)
+}
+
+// thawAfter is longer than the pauses of WaitForRole.
+const thawAfter = 40 * time.Millisecond
+
+// wanted are the roles that successors compete for.
+func (d *duel) wanted(flags int) []int {
+	var list []int
+	if d.plot.consumer {
+		list = append(list, holdConsumer|flags)
+	}
+	if d.plot.producer {
+		list = append(list, flags)
+	}
+	return list
+}
+
+// holdsNot starts a child that is to be refused.
+func (d *duel) holdsNot(number int) bool {
+	m := d.enter(number)
+	if m == nil {
+		return false
+	}
+	m.j.set(command, holdGo)
+	m.gone = true
+	if !m.ended(patience, func() {}) {
+		d.l.fault(&d.l.r.Stuck, "nobody refuses or admits one who wants a role that is taken")
+		return false
+	}
+	return true
+}
+
+// depart ends the first holders: all signals are sent before any of them is dead.
+func (d *duel) depart(first []*duelist) bool {
+	if d.plot.leave {
+		for _, m := range first {
+			if !d.leave(m, holdLeave) {
+				return false
+			}
+		}
+		return true
+	}
+	d.l.rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
+	for _, m := range first {
+		m.end, m.gone = monotonic(), true
+		m.signal(unix.SIGKILL)
+	}
+	for _, m := range first {
+		m.kill()
+	}
+	d.dead = monotonic()
+	return true
+}
+
+// alone lets one open while nobody else does: a consumer, because a producer of an MPSC
+// ring may have to wait for one.
+func (d *duel) alone(next []*duelist) bool {
+	for _, m := range next {
+		if m.consumer {
+			m.solo = true
+			m.j.set(command, holdGo)
+			return d.l.ready(m.child, attached)
+		}
+	}
+	return true
+}
+
+func (d *duel) leave(m *duelist, how uint64) bool {
+	m.gone = true
+	return m.dismiss(how, func() {})
+}
+
+// holder returns somebody who has a role now, and how many others wait for it. Those
+// without patience count as nobody, but must have their answer.
+func (d *duel) holder(consumer bool) (m *duelist, waiting int, answered bool) {
+	answered = true
+	for _, o := range d.all {
+		if o.consumer != consumer || o.gone {
+			continue
+		}
+		switch o.j.get(phase) {
+		case attached:
+			m = o
+		case running:
+			if o.waits {
+				waiting++
+			} else {
+				answered = false
+			}
+		}
+	}
+	return m, waiting, answered
+}
+
+// heard reports whether any consumer has had a message of a producer's.
+func (d *duel) heard(m *duelist) bool {
+	for _, o := range d.all {
+		if o.consumer && o.j.heard(m.args.Lane) {
+			return true
+		}
+	}
+	return false
+}
+
+// roll has every successor hold its role once: the holder leaves or is killed, until
+// nobody waits any more. In the end producers leave, and the consumer when the ring is
+// empty.
+func (d *duel) roll() {
+	l := d.l
+	for _, consumer := range []bool{true, false} {
+		for {
+			var m *duelist
+			waiting := 0
+			if !l.until(fmt.Sprintf("%s: somebody takes the free role (consumer: %v; %+v)", d.kind, consumer, d.plot), func() bool {
+				var answered bool
+				m, waiting, answered = d.holder(consumer)
+				return m != nil && (waiting > 0 || answered)
+			}) {
+				return
+			}
+			// What the dead have left must not keep the consumer from it while it lives.
+			if !consumer && !l.until(d.kind.String()+": the consumer hears a producer", func() bool { return d.heard(m) }) {
+				return
+			}
+			if waiting == 0 {
+				break
+			}
+			time.Sleep(randomDelay(l.rng) / 4)
+			if !d.plot.leave && l.rng.IntN(3) == 0 {
+				m.end, m.gone = monotonic(), true
+				m.kill()
+			} else if !d.leave(m, holdLeave) {
+				return
+			}
+		}
+	}
+	for _, how := range []uint64{holdLeave, holdEmpty} {
+		for _, m := range d.all {
+			if !m.gone && m.consumer == (how == holdEmpty) && !d.leave(m, how) {
+				return
+			}
+		}
+	}
+}
