@@ -405,6 +405,26 @@ func TestAtMostOnce(t *testing.T) {
 	})
 }
 
+// Also a whole ringful that was handed out is marked.
+func TestEverythingWasSeen(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, c := r.producer(), r.consumer()
+		for i := range 8 {
+			require.NoError(t, p.TrySend([]byte{byte(i)}))
+			_, err := c.TryNext()
+			require.NoError(t, err)
+		}
+		c.die()
+		c = r.consumer()
+		for range 8 {
+			m, err := c.TryNext()
+			require.NoError(t, err)
+			require.True(t, m.Redelivered())
+		}
+	})
+}
+
 // Who changes from one promise to the other: nothing that may have been handled comes
 // again unmarked, or at all.
 func TestDeliveryChanges(t *testing.T) {

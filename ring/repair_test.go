@@ -147,6 +147,35 @@ func TestFenceOutlivesTheConsumer(t *testing.T) {
 	})
 }
 
+// Of a fenced owner only the claim that was revoked is held back, and its other
+// goroutines do not lift the fence by what they do meanwhile.
+func TestFenceIsExact(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		stalled, c := r.producer(), r.consumer()
+		first, err := stalled.TryClaim(4)
+		require.NoError(t, err)
+		_, err = stalled.TryClaim(4)
+		require.NoError(t, err)
+		_, err = r.forceSkip(1)
+		require.NoError(t, err)
+		first.Abort()
+		require.NoError(t, stalled.CloseSend(soon(t)))
+		_, err = c.TryNext()
+		require.Equal(t, io.EOF, err)
+		idle := func() {
+			_, err = c.TryNext()
+			require.ErrorIs(t, err, ring.ErrEmpty)
+			require.NoError(t, c.Check())
+		}
+		idle()
+		require.Equal(t, 2, c.Used(), "the revoked claim and the end of the stream behind it")
+		stalled.leave()
+		idle()
+		require.Zero(t, c.Used())
+	})
+}
+
 // ForceSkip touches nothing but an unfinished claim.
 func TestForceSkipRefuses(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {

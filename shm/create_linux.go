@@ -95,7 +95,6 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 	if err := d.publish(ctx, o.mode); err != nil { // 6, 7, 8
 		return nil, err
 	}
-	killpoint.At(killpoint.Published)
 	published = true
 	return f.attach(how), nil
 }

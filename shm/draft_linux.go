@@ -68,10 +68,13 @@ func (d *draft) publish(ctx context.Context, mode uint32) error {
 		return err
 	}
 	killpoint.At(killpoint.DraftLocked)
-	if d.hidden == "" {
-		return d.linkUnnamed()
+	name := d.linkUnnamed
+	if d.hidden != "" {
+		name = d.renameHidden
 	}
-	return d.renameHidden()
+	err := name()
+	killpoint.At(killpoint.Published)
+	return err
 }
 
 func (d *draft) linkUnnamed() error {

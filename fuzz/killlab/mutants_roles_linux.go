@@ -75,7 +75,10 @@ var mutantsOfRoles = []mutant{
 	}, in("storm")},
 	{"published-unlocked", "a new ring has its name before its creator is attached to it", []edit{
 		{"shm/draft_linux.go",
-			"\tif err := shareAdmin(ctx, d.fd, d.path); err != nil {\n\t\treturn err\n\t}\n\tkillpoint.At(killpoint.DraftLocked)\n\tif d.hidden == \"\" {\n\t\treturn d.linkUnnamed()\n\t}\n\treturn d.renameHidden()",
-			"\terr := d.linkUnnamed()\n\tif err != nil {\n\t\treturn err\n\t}\n\tkillpoint.At(killpoint.DraftLocked)\n\treturn shareAdmin(ctx, d.fd, d.path)"},
+			"\tif err := shareAdmin(ctx, d.fd, d.path); err != nil {\n\t\treturn err\n\t}\n\tkillpoint.At(killpoint.DraftLocked)\n",
+			""},
+		{"shm/draft_linux.go",
+			"\tkillpoint.At(killpoint.Published)\n\treturn err\n",
+			"\tkillpoint.At(killpoint.Published)\n\tif err != nil {\n\t\treturn err\n\t}\n\treturn shareAdmin(ctx, d.fd, d.path)\n"},
 	}, in("storm")},
 }
