@@ -408,16 +408,16 @@ func TestAtMostOnce(t *testing.T) {
 // Also a whole ringful that was handed out is marked.
 func TestEverythingWasSeen(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
-		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		r := newRig(layout.Config{Slots: 64, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
-		for i := range 8 {
+		for i := range 64 {
 			require.NoError(t, p.TrySend([]byte{byte(i)}))
 			_, err := c.TryNext()
 			require.NoError(t, err)
 		}
 		c.die()
 		c = r.consumer()
-		for range 8 {
+		for range 64 {
 			m, err := c.TryNext()
 			require.NoError(t, err)
 			require.True(t, m.Redelivered())
