@@ -464,3 +464,21 @@ func TestDeathIsNoticedWhileSpinning(t *testing.T) {
 		}
 	})
 }
+
+// A refusal names the holder of the role, if there can be one only.
+func TestBusyNamesTheHolder(t *testing.T) {
+	refused := func(r *rig, most, pid int) {
+		for range most {
+			r.producer()
+		}
+		_, v, cfg := r.process()
+		_, err := ring.NewProducer(v, cfg)
+		require.Equal(r.t, &ring.BusyError{Role: layout.RoleProducer, PID: pid, Slots: most}, err)
+	}
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		refused(newRig(layout.Config{Slots: 8, Participants: 2}), 1, 4711)
+	})
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		refused(newRig(layout.Config{Slots: 8, Participants: 3}), 2, 0)
+	})
+}

@@ -123,7 +123,7 @@ func (t *site) namesake() (reused, ok bool) {
 		return false, false
 	}
 	if t.kind == shmring.SPSC {
-		ok = t.l.reach(c, entered)
+		ok = t.l.reach(c, entered) && t.verdict(pid, k)
 	} else {
 		ok = t.l.reach(c, running) && t.refused() && t.verdict(pid, k)
 	}
