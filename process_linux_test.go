@@ -336,3 +336,32 @@ func TestRecoveredMeansAlone(t *testing.T) {
 		require.False(t, c.Info().Recovered)
 	})
 }
+
+// Who waits for a role learns what happened while it waited.
+func TestRecoveredWhileWaiting(t *testing.T) {
+	o := shmring.Options{Dir: t.TempDir(), Linger: -1}
+	p := openProducer(t, &o)
+	require.NoError(t, p.Send(soon(t), numbered(0)))
+	require.NoError(t, p.Close())
+	cmd, told := spawn(t, o.Dir, 0, 0, "consume")
+	require.True(t, told.Scan())
+	opened := make(chan *shmring.Consumer)
+	go func() {
+		c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: o.Dir, WaitForRole: true})
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- c
+	}()
+	require.Eventually(t, func() bool {
+		maps, err := os.ReadFile("/proc/self/maps")
+		return err == nil && strings.Contains(string(maps), o.Dir)
+	}, 10*time.Second, time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // by now it has been refused; if not, this test shows less
+	require.NoError(t, cmd.Process.Kill())
+	c := <-opened
+	require.NotNil(t, c)
+	defer c.Close()
+	require.True(t, c.Info().TookOver)
+	require.True(t, c.Info().Recovered)
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
 )
 
 // claim is a child that holds a claim until a line comes on stdin, and tells what
@@ -125,6 +126,12 @@ func TestRecover(t *testing.T) {
 		require.ErrorIs(t, err, shmring.ErrBusy)
 		require.NoError(t, cmd.Process.Kill())
 		cmd.Wait()
+
+		looking, err := shm.Open(soon(t), "r", 1, &shm.Options{Dir: o.Dir})
+		require.NoError(t, err)
+		_, err = shmring.Recover(soon(t), "r", &o)
+		require.ErrorIs(t, err, shmring.ErrBusy, "somebody is about to attach")
+		require.NoError(t, looking.Close())
 
 		got, err := shmring.Recover(soon(t), "r", &o)
 		require.NoError(t, err)
