@@ -79,8 +79,9 @@ func (c *Consumer) meetSkip(h uint64, v layout.Ctl) {
 	if f.owner == layout.ConsumerIndex || f.owner >= len(c.members) || !c.holds(f) {
 		return
 	}
-	for _, known := range c.fences {
-		if known == f {
+	for i, known := range c.fences {
+		if known.owner == f.owner {
+			c.fences[i] = f // an owner has one at a time
 			return
 		}
 	}

@@ -39,7 +39,7 @@ func points(l *lab, percent int) {
 			}
 		}
 	}
-	l.r.note("%d operations in a kind and a state of the ring, %d points passed, %d died at", trials, passed, l.r.Kills)
+	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed, l.r.Kills)
 	var never []string
 	for p, n := range seen {
 		if n == 0 {
@@ -62,25 +62,29 @@ func points(l *lab, percent int) {
 	}
 }
 
-// everyPoint returns how many points the operation has.
+// everyPoint returns how many points the operation has. It ends with a victim that was
+// to die at one more, and did not.
 func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
-	fresh := t
-	hits, _, _, ok := fresh.run(0, exe)
-	if !ok {
-		return 0
+	hits := 0
+	if percent < 100 {
+		look := t
+		var ok bool
+		if hits, _, _, ok = look.run(0, exe); !ok {
+			return 0
+		}
 	}
 	for at := 1; !l.over(); at++ {
-		if percent < 100 && at <= hits && l.rng.IntN(100) >= percent {
+		if at <= hits && l.rng.IntN(100) >= percent {
 			continue
 		}
 		fresh := t
 		_, last, died, ok := fresh.run(at, exe)
 		if !died || !ok {
-			return max(hits, at-1) // contention may add some
+			return at - 1
 		}
 		seen[last]++
 	}
-	return hits
+	return 0
 }
 
 // sleeps tells whether the point is the one after which a victim sleeps.

@@ -36,6 +36,17 @@ func (h *holes) noticed(killed moment, heard int64) {
 	}
 }
 
+// over waits for what is behind a dead producer's claim, which must have been passed.
+func (h *holes) over(killed moment, c *child, k shmring.Skip) bool {
+	first, ok := h.rest()
+	c.bury()
+	if !ok {
+		return false
+	}
+	h.noticed(killed, first)
+	return h.passed(k)
+}
+
 // behind: others have messages behind the claim. The successor comes early, or late,
 // or tries before the consumer has looked.
 func (h *holes) behind(i int) bool {
@@ -131,13 +142,7 @@ func (h *holes) lapEnd(i int) bool {
 		return false
 	}
 	killed := h.kill(c)
-	first, ok := h.rest()
-	c.bury()
-	if !ok {
-		return false
-	}
-	h.noticed(killed, first)
-	return h.passed(k)
+	return h.over(killed, c, k)
 }
 
 // row: two or three producers die together whose claims are neighbours. Every other
@@ -265,11 +270,5 @@ func (h *holes) asleep(int) bool {
 		return false
 	}
 	killed := h.kill(c)
-	first, ok := h.rest()
-	c.bury()
-	if !ok {
-		return false
-	}
-	h.noticed(killed, first)
-	return h.passed(k)
+	return h.over(killed, c, k)
 }
