@@ -60,8 +60,8 @@ const (
 	// AtLeastOnce delivers them again, with Message.Redelivered set.
 	AtLeastOnce Delivery = iota
 	// AtMostOnce passes over them. A message that was on its way to the user's code when
-	// the process died is lost, and with it the rest of its batch; Stats.Dropped counts
-	// such records. After a consumer that promised AtLeastOnce, up to 64 messages more
+	// the process died is lost, and with it the rest of its batch, which is also lost when
+	// the consumer is closed in the middle of it; Stats.Dropped counts such records. After a consumer that promised AtLeastOnce, up to 64 messages more
 	// are passed over than that one had seen.
 	AtMostOnce
 )

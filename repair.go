@@ -53,8 +53,8 @@ const stallTime = time.Second
 // holds everybody up. Position comes from [Stats].Stalled or Options.Logger. It first
 // watches the claim for a second, and leaves alone what is finished in that time.
 //
-// The producer is fenced before its claim is given up: its Commit, and whatever else it
-// does with that handle, returns [ErrRevoked], and since it may still be writing, the
+// The producer is fenced before its claim is given up: its Commit, and from then on
+// whatever else it does with that handle, returns [ErrRevoked], and since it may still be writing, the
 // claim's slots and those behind them are not used again until it has closed the
 // handle or died. Messages behind the claim are delivered at once, but at most as many
 // as the ring has room for until then, and they come again (marked as redelivered) to

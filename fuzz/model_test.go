@@ -333,6 +333,11 @@ func (w *world) sendBatch(p *producer) {
 	n, err := p.TrySendBatch(batch)
 	w.note("producer %d sends a batch of %d: %d, %v", p.index, len(batch), n, err)
 	before := w.tail
+	if w.pending != 0 {
+		if _, ok := w.found(p); ok && !w.mourn(p.index) {
+			w.fail("a death was put on record where there is no room")
+		}
+	}
 	for sent := 0; sent < n; {
 		r, ok := w.found(p)
 		if !ok || sent+len(r.msgs) > n {
@@ -771,7 +776,7 @@ func (w *world) verify() {
 	if w.consumer != nil {
 		ahead := uint64(64)
 		for _, r := range w.recs[w.cursor:] {
-			if r.state == layout.Commit && !r.end {
+			if r.state == layout.Commit && len(r.msgs) > 0 {
 				ahead += uint64(max(0, int64(r.next()-w.shown))) // looked at, and left there for want of room
 				break
 			}

@@ -26,8 +26,8 @@ type twin struct {
 	ending  bool            // it saw an end and has not said io.EOF since
 	look    bool            // and has not asked yet whether it was the last
 	lost    uint32          // epoch of an SPSC producer whose death is to be told; 0: none
-	heard   uint32          // epoch of the SPSC producer whose messages the consumer takes
 	mourned uint32          // epoch of the newest one whose death was told
+	pending uint32          // epoch of a dead SPSC producer whose death its successor has yet to put on record; 0: none
 	out     []*delivery     // in the order they were handed to this consumer
 	done    map[*record]int // how many messages of a record are handled
 
@@ -42,6 +42,7 @@ type record struct {
 	state        layout.State // Busy: claimed; Commit; Skip
 	orphan       bool         // its owner is gone and will not finish it
 	end          bool         // of a stream
+	death        uint32       // epoch of the SPSC producer that died here; 0: no such record
 	batch        bool
 	msgs         []message
 }
@@ -94,6 +95,9 @@ func (w *twin) need(n int) uint64 {
 // room says whether a record of k slots can be claimed now. It adds the padding that
 // an attempt leaves behind, whether or not it succeeds.
 func (w *twin) room(k uint64, owner int) (padded, ok bool) {
+	if w.pending != 0 && !w.mourn(owner) {
+		return false, false
+	}
 	if left := w.ring() - w.tail%w.ring(); k > left {
 		if w.tail+left-w.read > w.ring() {
 			return false, false
@@ -102,6 +106,16 @@ func (w *twin) room(k uint64, owner int) (padded, ok bool) {
 		padded = true
 	}
 	return padded, w.tail+k-w.read <= w.ring()
+}
+
+// mourn puts the death of an SPSC producer on record, if there is room.
+func (w *twin) mourn(owner int) bool {
+	if w.tail+1-w.read > w.ring() {
+		return false
+	}
+	w.add(&record{slots: 1, owner: owner, epoch: w.pending + 1, state: layout.Commit, death: w.pending})
+	w.pending = 0
+	return true
 }
 
 func (w *twin) add(r *record) *record {
@@ -127,13 +141,12 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 			draining++
 			continue
 		}
-		if !w.shared() {
-			if s.drain = w.read - 1; died || s.state == layout.Draining {
-				s.drain = w.tail // where the stream of a dead one ends
-			}
-		}
 		died = died || before == layout.Draining
 		s.state, s.live, s.epoch = layout.Used, true, s.epoch+1
+		if died && !w.shared() {
+			w.pending = s.epoch - 1
+			w.mourn(i)
+		}
 		return i, 0, died
 	}
 	return 0, draining, false
@@ -158,6 +171,7 @@ func (w *twin) gone(i int, clean bool) {
 		}
 	}
 	w.slots[i].live = false
+	w.pending = 0
 	if clean {
 		w.bury(i)
 		unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Busy }
@@ -192,12 +206,6 @@ func (w *twin) restart() {
 	}
 	w.shown = w.again
 	w.mourned = 0
-	if !w.shared() {
-		w.heard = w.slots[1].epoch
-		if ahead := w.slots[1].drain - w.read; ahead != 0 && ahead <= w.ring() {
-			w.heard--
-		}
-	}
 	w.kept = -1
 	w.ended, w.done = map[int]uint32{}, map[*record]int{}
 	w.ending, w.look, w.lost, w.out = false, false, 0, nil
@@ -207,13 +215,19 @@ func (w *twin) restart() {
 func (w *twin) next() (*delivery, outcome) {
 	for ; w.cursor < len(w.recs); w.cursor++ {
 		r := w.recs[w.cursor]
-		if r.state != layout.Busy && !w.inside && w.succession() {
-			return nil, gotDeath
-		}
 		switch {
 		case r.state == layout.Busy:
 			return nil, w.nothing()
 		case r.state == layout.Skip:
+			continue
+		case r.death != 0:
+			if w.kept < 0 {
+				w.kept = w.cursor
+			}
+			if w.news(r.death) {
+				w.cursor++
+				return nil, gotDeath
+			}
 			continue
 		case !r.end:
 			w.inside = r.batch
@@ -235,13 +249,10 @@ func (w *twin) next() (*delivery, outcome) {
 // nothing is what a consumer says that has no message.
 func (w *twin) nothing() outcome {
 	if lost := w.lost; lost != 0 {
-		w.lost, w.mourned = 0, lost
-		if w.ended[1] != lost {
+		w.lost = 0
+		if w.news(lost) {
 			return gotDeath
 		}
-	}
-	if w.succession() {
-		return gotDeath
 	}
 	if w.look {
 		w.look = false
@@ -250,22 +261,13 @@ func (w *twin) nothing() outcome {
 	return gotEmpty
 }
 
-// succession says whether a death is to be told because somebody else came quickly.
-func (w *twin) succession() bool {
-	s := &w.slots[1]
-	if w.shared() || s.epoch == w.heard {
+// news says whether the death of that producer is to be told.
+func (w *twin) news(epoch uint32) bool {
+	if epoch == w.ended[1] || epoch <= w.mourned {
 		return false
 	}
-	pos := w.tail
-	if w.cursor < len(w.recs) {
-		pos = w.recs[w.cursor].start
-	}
-	if s.drain != pos && s.drain-pos <= w.ring() {
-		return false
-	}
-	former := w.heard
-	w.heard = s.epoch
-	return s.drain == pos && former != 0 && former != w.mourned && former != w.ended[1]
+	w.mourned = epoch
+	return true
 }
 
 func (w *twin) streaming(i int) bool {
@@ -352,7 +354,7 @@ func (w *twin) releasable() (least, most uint64) {
 		upTo = w.kept // with it goes what was passed over behind it
 	}
 	for _, r := range w.recs[min(w.first, upTo):upTo] {
-		if r.state == layout.Commit && !r.end {
+		if r.state == layout.Commit && len(r.msgs) > 0 {
 			if w.done[r] < len(r.msgs) {
 				break
 			}

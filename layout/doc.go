@@ -59,8 +59,6 @@
 //	24     8  BootID         its owner, at attach  people
 //	32     8  PIDNamespace   its owner, at attach  people
 //	40     8  DrainPos       a recoverer           producers that attach
-//	                         (of an SPSC ring: where the stream of its former producer ends,
-//	                         if that one died; its successor)
 //	                         (of a fenced producer: its revoked claim; whoever revokes)
 //	                         (of the consumer: everything before it may have been seen; the consumer)
 //	48    80  Counters       see [Counter]         anyone

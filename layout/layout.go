@@ -87,6 +87,7 @@ const InlineSize = 48
 const (
 	FlagEnd   uint16 = 1 << 0 // end of one producer's stream; payload: its epoch, 4 bytes
 	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
+	FlagDeath uint16 = 1 << 2 // SPSC: here the stream of a producer ends that died; payload: its epoch and pid, 4 bytes each
 )
 
 // EntryHeader is the size of the word before each message of a batch: length:32 |

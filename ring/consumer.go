@@ -47,7 +47,6 @@ type Consumer struct {
 	stall     atomic.Pointer[stall]
 	fences    []fence        // revoked claims that were passed and may not be released
 	lost      *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)
-	heard     PeerDeadError  // the producer of an SPSC ring, as it would be reported; Epoch 0: none yet
 	mourned   uint32         // epoch of the newest one whose death was told
 
 	att Attachment
@@ -88,15 +87,6 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.mark(c.pos)
 	}
 	c.marked, c.hand = c.seenTo, c.seenTo
-	if !c.shared {
-		m := &c.members[1]
-		c.heard.Epoch = m.Epoch.Load() // E2
-		if at := m.DrainPos.Load(); at != c.pos && at-c.pos <= c.slots {
-			c.heard.Epoch-- // the former producer's messages are still to come, and then its death
-		} else {
-			c.heard.PID = int(m.PID.Load())
-		}
-	}
 	if !cfg.AtMostOnce {
 		c.ahead = c.lazy
 	}

@@ -154,7 +154,7 @@ func TestSlowClaimIsWaitedFor(t *testing.T) {
 	})
 }
 
-func receiveAny(t *testing.T, c *consumer) []byte {
+func receiveAny(t testing.TB, c *consumer) []byte {
 	buf := make([]byte, c.MaxMessage())
 	n, err := c.Receive(soon(t), buf)
 	require.NoError(t, err)
@@ -241,31 +241,123 @@ func TestProducerDeathAndTakeover(t *testing.T) {
 	})
 }
 
-// A consumer that takes over is told of a producer that died when it gets to the end
-// of that one's messages, whoever has come since, and not of one that left.
-func TestDeathIsToldToTheNextConsumer(t *testing.T) {
-	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-		for _, dies := range []bool{true, false} {
-			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
-			p := r.producer()
-			require.NoError(t, p.TrySend([]byte("first")))
-			if dies {
-				p.die()
-			} else {
-				p.leave()
-			}
-			p = r.producer()
-			require.NoError(t, p.TrySend([]byte("second")))
-			c := r.consumer()
-			require.Equal(t, "first", string(receiveAny(t, c)))
-			if dies {
-				_, err := c.Receive(soon(t), nil)
-				require.ErrorIs(t, err, ring.ErrPeerDead)
-			}
-			require.Equal(t, "second", string(receiveAny(t, c)))
-			_, err := c.TryReceive(nil)
-			require.Equal(t, ring.ErrEmpty, err)
+// Each death of an SPSC producer is told once, where its stream ends, however soon
+// others came and whoever listened then; that somebody left is not.
+func TestEveryDeathIsTold(t *testing.T) {
+	type story struct {
+		*rig
+		c *consumer
+	}
+	// life is a producer that sends something and dies, or leaves, or stays.
+	life := func(s *story, says, end string) {
+		p := s.producer()
+		if says != "" {
+			require.NoError(s.t, p.TrySend([]byte(says)))
 		}
+		switch end {
+		case "dies":
+			p.die()
+		case "leaves":
+			p.leave()
+		}
+	}
+	for _, test := range []struct {
+		name string
+		tell func(s *story)
+		want []string
+	}{
+		{"found before its messages were read", func(s *story) {
+			life(s, "one", "dies")
+			require.NoError(s.t, s.c.Check())
+			life(s, "two", "")
+		}, []string{"one", "dead 1", "two"}},
+		{"each successor dies too", func(s *story) {
+			life(s, "one", "dies")
+			life(s, "two", "dies")
+			life(s, "", "dies")
+			life(s, "four", "")
+		}, []string{"one", "dead 1", "two", "dead 2", "dead 3", "four"}},
+		{"the first one left", func(s *story) {
+			life(s, "one", "leaves")
+			life(s, "two", "dies")
+			life(s, "three", "")
+		}, []string{"one", "two", "dead 2", "three"}},
+		{"the second one left", func(s *story) {
+			life(s, "one", "dies")
+			life(s, "two", "leaves")
+			life(s, "three", "")
+		}, []string{"one", "dead 1", "two", "three"}},
+		{"the consumer changes in between", func(s *story) {
+			life(s, "one", "dies")
+			s.c.leave()
+			life(s, "two", "")
+			s.c = s.consumer()
+		}, []string{"one", "dead 1", "two"}},
+		{"the consumer changes when all is read", func(s *story) {
+			life(s, "one", "dies")
+			require.Equal(s.t, "one", string(receiveAny(s.t, s.c)))
+			s.c.leave()
+			life(s, "two", "")
+			s.c = s.consumer()
+		}, []string{"dead 1", "two"}},
+		{"no room to say so at first", func(s *story) {
+			p := s.producer()
+			for range 8 {
+				require.NoError(s.t, p.TrySend([]byte("x")))
+			}
+			p.die()
+			p = s.producer()
+			require.Equal(s.t, ring.ErrFull, p.TrySend(nil))
+			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+			_, err := p.TryClaim(8 * 64)
+			require.Equal(s.t, ring.ErrFull, err)
+			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+			require.NoError(s.t, p.TrySend([]byte("y")))
+		}, []string{"x", "x", "x", "x", "x", "dead 1", "y"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+				s := &story{rig: newRig(layout.Config{Slots: 8, SlotSize: 64})}
+				s.c = s.consumer()
+				test.tell(s)
+				var heard []string
+				buf := make([]byte, 64)
+				for {
+					n, err := s.c.TryReceive(buf)
+					if err == ring.ErrEmpty {
+						break
+					}
+					if dead, ok := err.(*ring.PeerDeadError); ok {
+						require.Equal(t, 4711, dead.PID)
+						heard = append(heard, fmt.Sprint("dead ", dead.Epoch))
+						continue
+					}
+					require.NoError(t, err)
+					heard = append(heard, string(buf[:n]))
+				}
+				require.Equal(t, test.want, heard)
+				require.NoError(t, s.c.Check(), "the last one lives")
+			})
+		})
+	}
+}
+
+// A consumer that sleeps is woken by a successor's coming.
+func TestSuccessorWakesTheConsumer(t *testing.T) {
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		r.cap = time.Hour
+		p, c := r.producer(), r.consumer()
+		told := make(chan error)
+		go func() {
+			_, err := c.Receive(soon(t), nil)
+			told <- err
+		}()
+		require.Eventually(t, func() bool { return c.view.Hot.DataBell.Load()&1 != 0 }, 10*time.Second, time.Millisecond)
+		p.die()
+		r.producer()
+		require.ErrorIs(t, <-told, ring.ErrPeerDead)
 	})
 }
 

@@ -25,7 +25,6 @@
 //	S1 → S2  consumer stores ReadPos → producer loads ReadPos       the consumer has done with those slots
 //	H1 → H2  Ctl names the previous claim, then Tail moves → Tail seen moved, Ctl loaded again    no claim is ever anonymous
 //	B1 → B2  record published, then bell loaded ‖ bell announced, then ring looked at again       one of the two sees the other
-//	E1 → E2  where a dead producer's stream ends, then the successor's epoch → epoch, then that    a death is told though somebody came quickly (SPSC)
 //	F1 → F2  owner marked as fenced, then its claim SKIP → SKIP loaded, then the owner's mark    a revoked claim is passed but not released
 //	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock       a dead owner writes no more
 //

@@ -63,6 +63,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 		busy.Draining = 1
 		return Attachment{}, busy
 	}
+	c.former = PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
 	m.Role.Store(uint32(role))
 	killpoint.At(killpoint.RoleStored)
 	m.PID.Store(c.cfg.Who.PID)
@@ -70,12 +71,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	m.BootID.Store(c.cfg.Who.BootID)
 	m.PIDNamespace.Store(c.cfg.Who.PIDNamespace)
 	killpoint.At(killpoint.WhoStored)
-	if role == layout.RoleProducer && !c.shared {
-		if err := c.markSuccession(m, state); err != nil {
-			return Attachment{}, err
-		}
-	}
-	epoch := m.Epoch.Add(1) // E1
+	epoch := m.Epoch.Add(1)
 	killpoint.At(killpoint.EpochStored)
 	m.State.Store(uint32(layout.Used))
 	killpoint.At(killpoint.StateUsed)
@@ -86,24 +82,6 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 		c.count(layout.Deaths, 1)
 	}
 	return Attachment{Index: i, Epoch: epoch, TookOver: died || state == layout.Draining}, nil
-}
-
-// markSuccession writes down where the stream of an SPSC ring's former producer ends,
-// if that one died, for the consumer to notice when it gets there. state is what the
-// slot was in before; Draining is that of a death that somebody has found, but perhaps
-// not the consumer.
-func (c *core) markSuccession(m *layout.Participant, state layout.ParticipantState) error {
-	read := c.hot.ReadPos.Load()
-	at := read - 1 // nowhere
-	if state == layout.Used || state == layout.Draining {
-		var err error
-		if at, err = c.walk(read); err != nil {
-			return err
-		}
-	}
-	m.DrainPos.Store(at)
-	killpoint.At(killpoint.DrainPosStored)
-	return nil
 }
 
 // quarantined tells whether records claimed by the slot's former owner may still be
@@ -120,13 +98,20 @@ func (c *core) quarantined(role layout.Role, m *layout.Participant) bool {
 // participant and can make no more claims.
 func (c *core) bury(i int) {
 	m := &c.members[i]
-	if i != layout.ConsumerIndex && c.shared {
-		read := c.hot.ReadPos.Load()
-		m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))
-		killpoint.At(killpoint.DrainPosStored)
+	if i == layout.ConsumerIndex || !c.shared {
+		m.State.Store(uint32(layout.Draining))
+		killpoint.At(killpoint.StateDraining)
+		return
 	}
+	read := c.hot.ReadPos.Load()
+	drain := layout.Tail(c.hot.Tail.Load()).Pos(read)
+	m.DrainPos.Store(drain)
+	killpoint.At(killpoint.DrainPosStored)
 	m.State.Store(uint32(layout.Draining))
 	killpoint.At(killpoint.StateDraining)
+	if m.DrainPos.Load() != drain { // somebody was about to fence a claim of this one, and is too late now
+		m.DrainPos.Store(drain)
+	}
 }
 
 // dead tells whether a participant can never again write to the ring, and makes sure

@@ -32,11 +32,6 @@ func (c *Consumer) peek(m *Message) error {
 		if !v.Done(layout.LapOf(h, c.shift)) {
 			return c.nothing()
 		}
-		if !c.shared && c.members[1].Epoch.Load() != c.heard.Epoch { // behind D2, so no later than the record
-			if err := c.succession(); err != nil {
-				return err
-			}
-		}
 		k := v.Slots()
 		if k == 0 || i+k > c.slots {
 			return c.corrupt("record length in slots", h, k)
@@ -58,11 +53,11 @@ func (c *Consumer) peek(m *Message) error {
 			return c.corrupt("record owner", h, uint64(from))
 		}
 		again := c.seenBefore(h)
-		if again && c.cfg.AtMostOnce && flags != layout.FlagEnd {
+		if again && c.cfg.AtMostOnce && forUser(flags) {
 			c.giveUp(k)
 			continue
 		}
-		if end := h + k; int64(end-c.marked) > 0 && flags != layout.FlagEnd {
+		if end := h + k; int64(end-c.marked) > 0 && forUser(flags) {
 			c.mark(min(end+c.ahead-c.released, c.slots) + c.released) // before anybody sees it
 		}
 		data := c.bytes(h, int(n))
@@ -81,6 +76,10 @@ func (c *Consumer) peek(m *Message) error {
 			return c.peekEntry(m)
 		case layout.FlagEnd:
 			if err := c.end(k, from, data); err != nil {
+				return err
+			}
+		case layout.FlagDeath:
+			if err := c.death(k, data); err != nil {
 				return err
 			}
 		default:
@@ -155,11 +154,7 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 		return c.corrupt("end of stream: length", c.pos, uint64(len(data)))
 	}
 	c.finished[from] = binary.NativeEndian.Uint32(data)
-	// Not pass: whoever is killed before it has seen io.EOF leaves it to its successor.
-	if c.auto == c.pos {
-		c.auto += k
-	}
-	c.pos += k
+	c.passKept(k)
 	if c.ends++; c.ends < c.cfg.Streams {
 		return nil
 	}
@@ -171,17 +166,46 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 	return nil
 }
 
+// passKept is pass for a record that is news for the user: whoever is killed before it
+// has told leaves it to its successor.
+func (c *Consumer) passKept(k uint64) {
+	if c.auto == c.pos {
+		c.auto += k
+	}
+	c.pos += k
+}
+
+// forUser tells whether a record holds messages.
+func forUser(flags uint16) bool { return flags == 0 || flags == layout.FlagBatch }
+
+// death passes over the place at which the stream of a dead SPSC producer ends.
+func (c *Consumer) death(k uint64, data []byte) error {
+	if c.shared || len(data) != 8 {
+		return c.corrupt("death of a producer: length", c.pos, uint64(len(data)))
+	}
+	dead := PeerDeadError{Epoch: binary.NativeEndian.Uint32(data), PID: int(binary.NativeEndian.Uint32(data[4:]))}
+	c.passKept(k)
+	if !c.news(dead.Epoch) {
+		return nil
+	}
+	return &dead
+}
+
+// news tells whether the death of that SPSC producer is to be told, once. It is not if
+// that one had ended its stream.
+func (c *Consumer) news(epoch uint32) bool {
+	if epoch == c.finished[1] || c.mourned != 0 && int32(epoch-c.mourned) <= 0 {
+		return false
+	}
+	c.mourned = epoch
+	return true
+}
+
 // nothing is what peek returns when no finished record is next.
 func (c *Consumer) nothing() error {
 	if err := c.lost; err != nil {
 		c.lost = nil
-		c.mourned = err.Epoch
-		if c.finished[1] != err.Epoch { // else it had ended its stream before it died
-			return err
-		}
-	}
-	if !c.shared {
-		if err := c.succession(); err != nil {
+		if c.news(err.Epoch) {
 			return err
 		}
 	}
@@ -190,26 +214,6 @@ func (c *Consumer) nothing() error {
 		return c.judgeEnd()
 	}
 	return ErrEmpty
-}
-
-// succession notices that an SPSC ring has another producer. If the former one died
-// and its death was not told yet, it is told where its stream ends.
-func (c *Consumer) succession() error {
-	m := &c.members[1]
-	epoch := m.Epoch.Load() // E2
-	if epoch == c.heard.Epoch {
-		return nil
-	}
-	at := m.DrainPos.Load()
-	if at != c.pos && at-c.pos <= c.slots {
-		return nil // the former one's messages go first
-	}
-	former := c.heard
-	c.heard = PeerDeadError{PID: int(m.PID.Load()), Epoch: epoch}
-	if at != c.pos || former.Epoch == 0 || former.Epoch == c.mourned || former.Epoch == c.finished[1] {
-		return nil
-	}
-	return &former
 }
 
 // judgeEnd returns io.EOF when every producer has ended its stream, left or died, and

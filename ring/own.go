@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"encoding/binary"
+
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
@@ -41,7 +43,7 @@ func (p *Producer) setQuick() {
 		return // its goroutines do not share plain words, and have no use for this one
 	}
 	p.quick = min(p.oneSlot, p.maxMsg)
-	if p.open || p.ended.Load() {
+	if p.open || p.mourn || p.ended.Load() {
 		p.quick = -1
 	}
 }
@@ -51,6 +53,11 @@ func (p *Producer) setQuick() {
 func (p *Producer) roomOwn(n int) (uint64, error) {
 	if p.open {
 		p.misuse("send or claim")
+	}
+	if p.mourn {
+		if err := p.obituary(); err != nil {
+			return 0, err
+		}
 	}
 	k := p.slotsFor(n)
 	for {
@@ -73,6 +80,23 @@ func (p *Producer) roomOwn(n int) (uint64, error) {
 		p.store(need, layout.Skip)
 		p.ring() // there may be no room for the rest before the consumer has passed this
 	}
+}
+
+// obituary puts on record, where the stream of a dead predecessor ends, that it died.
+func (p *Producer) obituary() error {
+	var note [8]byte
+	binary.NativeEndian.PutUint32(note[:], p.former.Epoch)
+	binary.NativeEndian.PutUint32(note[4:], uint32(p.former.PID))
+	p.mourn = false // or roomOwn would come here again
+	k, err := p.roomOwn(len(note))
+	if err != nil {
+		p.mourn = true
+		return err
+	}
+	p.fill(p.pos, note[:], 0, layout.FlagDeath)
+	p.publishOwn(k)
+	p.setQuick()
+	return nil
 }
 
 // publishOwn hands the record at p.pos to the consumer.

@@ -25,6 +25,7 @@ type Producer struct {
 	pos   uint64 // next position
 	quick int    // longest message that sendOwn may send without asking; -1: none, see setQuick
 	open  bool   // a Claim is neither committed nor aborted
+	mourn bool   // the death of our predecessor is not on record yet
 
 	// A true ReadPos of some time ago. Reloaded only when the ring looks full, so that
 	// the consumer's line stays where it is.
@@ -57,6 +58,9 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 		if p.pos, err = p.walk(read); err != nil {
 			return nil, err
 		}
+	}
+	if p.mourn = !p.shared && att.TookOver; p.mourn {
+		_ = p.obituary() // if there is no room, before the first message
 	}
 	p.setQuick()
 	return p, nil
@@ -233,19 +237,24 @@ func (p *Producer) Ended() bool { return p.ended.Load() }
 func (p *Producer) Halt() bool { return p.shut(p.stop) }
 
 // HaltAndEnd is Halt, and then CloseSend if that has not been done. It may be called
-// by any goroutine, also while others are using the handle.
+// by any goroutine, also while others are using the handle. A producer that has lost a
+// claim to ForceSkip, or found corruption, sends no end.
 func (p *Producer) HaltAndEnd(ctx context.Context) error {
-	if !p.Halt() || p.Ended() {
+	why := p.why()
+	if !p.Halt() || p.Ended() || why == ErrRevoked {
 		return nil
+	}
+	if why != nil {
+		return why // corrupt
 	}
 	if p.open {
 		return errors.New("shmring: a Claim is open") // its owner may be writing where the end would go
 	}
 	// The handle is closed to everybody, us included. An heir with a gate of its own has
 	// the last word: it goes on in the same participant slot at the same position.
-	heir := &Producer{pos: p.pos, att: p.att}
+	heir := &Producer{pos: p.pos, att: p.att, mourn: p.mourn}
 	heir.init(p.view, p.cfg)
-	heir.me, heir.epoch, heir.single, heir.sleeper = p.me, p.epoch, p.single, p.sleeper
+	heir.me, heir.epoch, heir.former, heir.single, heir.sleeper = p.me, p.epoch, p.former, p.single, p.sleeper
 	heir.readSeen.Store(p.readSeen.Load())
 	err := heir.CloseSend(ctx)
 	p.ended.Store(err == nil)

@@ -35,18 +35,18 @@ func (c *core) unfinishedClaim(pos uint64) (layout.Ctl, StalledClaim, error) {
 	if !c.shared {
 		return not("an SPSC ring has no claims that others could see")
 	}
-	read := c.hot.ReadPos.Load()
-	claimed := layout.Tail(c.hot.Tail.Load()).Pos(read) - read
-	if pos-read >= min(claimed, c.slots) {
-		return not(fmt.Sprintf("the ring holds %d to %d", read, read+claimed))
-	}
-	for at := read; at != pos; {
-		v := layout.Ctl(c.desc[at&c.mask].Ctl.Load())
-		k := v.Slots()
-		if !v.On(layout.LapOf(at, c.shift)) || k == 0 || k > pos-at {
+	for tries := 0; ; tries++ {
+		read := c.hot.ReadPos.Load()
+		claimed := layout.Tail(c.hot.Tail.Load()).Pos(read) - read
+		if pos-read >= min(claimed, c.slots) {
+			return not(fmt.Sprintf("the ring holds %d to %d", read, read+claimed))
+		}
+		if c.recordBegins(read, pos) {
+			break
+		}
+		if c.hot.ReadPos.Load() == read || tries == 100 {
 			return not("no claim begins there")
 		}
-		at += k
 	}
 	v, found, err := c.claimAt(pos)
 	if err != nil {
@@ -59,9 +59,23 @@ func (c *core) unfinishedClaim(pos uint64) (layout.Ctl, StalledClaim, error) {
 	return v, StalledClaim{Position: pos, Slots: int(v.Slots()), Producer: owner, PID: int(c.members[owner].PID.Load())}, nil
 }
 
+// recordBegins tells whether a record begins at pos, seen from one at an earlier
+// position.
+func (c *core) recordBegins(at, pos uint64) bool {
+	for at != pos {
+		v := layout.Ctl(c.desc[at&c.mask].Ctl.Load())
+		k := v.Slots()
+		if !v.On(layout.LapOf(at, c.shift)) || k == 0 || k > pos-at {
+			return false
+		}
+		at += k
+	}
+	return true
+}
+
 // ForceSkip makes the consumer pass over an unfinished claim of an MPSC ring though
-// its owner lives. It fences the owner first: the owner's Commit returns ErrRevoked,
-// as does all else it does with that handle, and neither the claim's slots nor any
+// its owner lives. It fences the owner first: the owner's Commit of that claim returns
+// ErrRevoked, and so does all it does with that handle from then on, and neither the claim's slots nor any
 // behind them are given to other producers before the owner has closed the handle or
 // died. Until then a ring of n slots takes at most n slots more; a process that
 // cannot be woken to close its handle has to be killed in the end. If the owner is
@@ -89,37 +103,55 @@ func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err err
 	if err != nil {
 		return claim, err
 	}
-	m := &c.members[claim.Producer]
-	drain := m.DrainPos.Load()
-	state := m.State.Load()
+	state := c.members[claim.Producer].State.Load()
 	gone, err := c.dead(claim.Producer)
 	if err != nil {
 		return claim, err
 	}
-	if !gone {
-		// F1. By CAS: if the owner dies now, its recoverer's DrainPos must stay.
-		if s := layout.ParticipantState(state); s == layout.Fenced || !s.Attached() || !c.fence(m, drain, pos, state) {
-			return claim, fmt.Errorf("%w: the owner (pid %d) is fenced already, or on its way out", ErrBusy, claim.PID)
-		}
+	if !gone && !c.fence(claim.Producer, pos) { // F1
+		return claim, fmt.Errorf("%w: another claim of the owner (pid %d) is revoked already, or the owner is on its way out", ErrBusy, claim.PID)
 	}
 	if !c.skip(pos, ctl) {
 		if !gone {
-			m.State.CompareAndSwap(uint32(layout.Fenced), state)
+			c.members[claim.Producer].State.CompareAndSwap(uint32(layout.Fenced), state)
 		}
 		return claim, fmt.Errorf("%w: position %d: finished at the last moment", ErrNotStalled, pos)
 	}
 	return claim, nil
 }
 
-// fence marks an owner as fenced at pos unless anything about it has changed.
-func (c *core) fence(m *layout.Participant, drain, pos uint64, state uint32) bool {
+// fence marks an owner as fenced at pos. It does not if a claim of its is revoked
+// already, or if the owner leaves or dies meanwhile. A mark that somebody left who was
+// killed before the claim was revoked is taken over.
+func (c *core) fence(owner int, pos uint64) bool {
+	m := &c.members[owner]
+	epoch, drain, state := m.Epoch.Load(), m.DrainPos.Load(), m.State.Load()
+	switch s := layout.ParticipantState(state); {
+	case !s.Attached(), s == layout.Fenced && c.revoked(owner, drain):
+		return false
+	}
+	// By CAS: if the owner dies now, its recoverer's DrainPos must stay.
 	if !m.DrainPos.CompareAndSwap(drain, pos) {
 		return false
 	}
 	killpoint.At(killpoint.FencePosStored)
 	fenced := m.State.CompareAndSwap(state, uint32(layout.Fenced))
 	killpoint.At(killpoint.StateFenced)
+	switch {
+	case !fenced:
+		m.DrainPos.CompareAndSwap(pos, drain)
+	case m.Epoch.Load() != epoch: // another one has the place by now
+		m.State.CompareAndSwap(uint32(layout.Fenced), uint32(layout.Used))
+		fenced = false
+	}
 	return fenced
+}
+
+// revoked tells whether the claim at pos, of an owner that is fenced there, is one to
+// be passed over and was not released.
+func (c *core) revoked(owner int, pos uint64) bool {
+	v := layout.Ctl(c.desc[pos&c.mask].Ctl.Load())
+	return pos-c.hot.ReadPos.Load() < c.slots && v.Done(layout.LapOf(pos, c.shift)) && v.State() == layout.Skip && int(v.Owner()) == owner
 }
 
 // Repaired tells what Repair found and did.
@@ -184,7 +216,9 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 			if k := ctl.Slots(); !found || k == 0 || k > tail-end || end&c.mask+k > c.slots {
 				return r, &CorruptError{"control word of a claim", end, uint64(ctl)}
 			}
-			c.skip(end, ctl)
+			if !c.skip(end, ctl) {
+				return r, &CorruptError{"control word of a claim", end, c.desc[end&c.mask].Ctl.Load()}
+			}
 			r.Skipped++
 			if end, err = c.walk(end); err != nil {
 				return r, err

@@ -176,6 +176,92 @@ func TestFenceIsExact(t *testing.T) {
 	})
 }
 
+// An administrator who was killed between the mark and the claim has done no harm:
+// another one finishes the work, and an owner that finishes the claim itself, in either
+// way, is free again.
+func TestForceSkipKilledHalfway(t *testing.T) {
+	for _, then := range []string{"again", "abort", "commit, and another stalls"} {
+		t.Run(then, func(t *testing.T) {
+			eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+				r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+				p, c := r.producer(), r.consumer()
+				claim, err := p.TryClaim(4)
+				require.NoError(t, err)
+				m := &p.view.Members[p.Attachment().Index]
+				m.DrainPos.Store(0)
+				m.State.Store(uint32(layout.Fenced))
+				switch then {
+				case "again":
+					_, err := r.forceSkip(0)
+					require.NoError(t, err)
+					require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+					p.leave()
+					p = r.producer()
+				case "abort":
+					claim.Abort()
+				default:
+					require.NoError(t, claim.Commit())
+					receiveAny(t, c)
+					late, err := p.TryClaim(4)
+					require.NoError(t, err)
+					_, err = r.forceSkip(1)
+					require.NoError(t, err)
+					require.ErrorIs(t, late.Commit(), ring.ErrRevoked)
+					p.leave()
+					p = r.producer()
+				}
+				for i := range byte(30) {
+					require.NoError(t, p.TrySend([]byte{i}))
+					require.Equal(t, []byte{i}, receiveAny(t, c))
+					require.NoError(t, c.Check())
+				}
+			})
+		})
+	}
+}
+
+// A producer that has lost a claim can be closed at once: it does not try to say
+// goodbye on a ring that is full because of it.
+func TestRevokedProducerLeavesQuietly(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, other, c := r.producer(), r.producer(), r.consumer()
+		claim, err := p.TryClaim(4)
+		require.NoError(t, err)
+		for other.TrySend([]byte{1}) == nil {
+		}
+		_, err = r.forceSkip(0)
+		require.NoError(t, err)
+		for range 7 {
+			receiveAny(t, c)
+		}
+		require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+		require.NoError(t, p.HaltAndEnd(soon(t)))
+		require.ErrorIs(t, other.TrySend(nil), ring.ErrFull)
+	})
+}
+
+// OnStall and OnSkip may close the handle.
+func TestCallbacksMayClose(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		var c *consumer
+		r.skip = func(ring.Skip) { c.Halt() }
+		r.stall = func(ring.StalledClaim) { c.Halt() }
+		p := r.producer()
+		_, err := p.TryClaim(4)
+		require.NoError(t, err)
+		c = r.consumer()
+		_, err = c.Receive(soon(t), nil)
+		require.ErrorIs(t, err, ring.ErrClosed)
+		c.leave()
+		p.die()
+		c = r.consumer()
+		_, err = c.Receive(soon(t), nil)
+		require.ErrorIs(t, err, ring.ErrClosed)
+	})
+}
+
 // ForceSkip touches nothing but an unfinished claim.
 func TestForceSkipRefuses(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {

@@ -10,7 +10,7 @@ import (
 
 // Locks tells who lives. Each participant holds the lock of its index from attach to
 // detach; the kernel drops it when the process dies, whatever it died of. The index
-// is below layout.MaxParticipants. Two handles never share a lock, also not in one
+// is below layout.MaxParticipants; ForceSkip takes that one too. Two handles never share a lock, also not in one
 // process. shm.Segment is one.
 type Locks interface {
 	// TryLock takes the lock of a participant that is not this one; false when
@@ -100,9 +100,10 @@ type core struct {
 	me       uint8
 	shared   bool // MPSC
 	sleeper
-	cfg   Config
-	epoch uint32
-	base  Stats // counters of this participant slot before we had it
+	cfg    Config
+	epoch  uint32
+	base   Stats         // counters of this participant slot before we had it
+	former PeerDeadError // who had it
 }
 
 func (c *core) init(v *layout.View, cfg Config) {

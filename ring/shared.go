@@ -123,6 +123,9 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 		}
 		if ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, p.me, s))) { // D1
 			killpoint.At(killpoint.ClaimFinished)
+			if s == layout.Skip {
+				p.unfence(pos)
+			}
 			p.ring()
 			if p.halt.Load() != 0 {
 				return p.why() // perhaps into memory that is not shared any more
@@ -134,4 +137,14 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 		return p.why()
 	}
 	return p.corrupt("control word of our own claim", pos, ctl.Load())
+}
+
+// unfence takes back the mark of somebody who was going to revoke a claim that we gave
+// up ourselves. Else it would look revoked. Not inlined: see saw.
+//
+//go:noinline
+func (p *Producer) unfence(pos uint64) {
+	if m := &p.members[p.me]; m.DrainPos.Load() == pos {
+		m.State.CompareAndSwap(uint32(layout.Fenced), uint32(layout.Used))
+	}
 }

@@ -30,7 +30,7 @@ type stall struct {
 const stallNotice = time.Second
 
 // meetStall notes that the claim at h is unfinished and its owner alive.
-func (c *Consumer) meetStall(h uint64, v layout.Ctl) {
+func (c *Consumer) meetStall(h uint64, v layout.Ctl) error {
 	s := c.stall.Load()
 	if s == nil || s.Position != h {
 		owner := int(v.Owner())
@@ -42,8 +42,19 @@ func (c *Consumer) meetStall(h uint64, v layout.Ctl) {
 		s.told = true
 		told := s.StalledClaim
 		told.Age = age
-		c.cfg.OnStall(told)
+		return c.callOut(func() { c.cfg.OnStall(told) })
 	}
+	return nil
+}
+
+// callOut calls the user's code, which may close the handle, or panic.
+func (c *Consumer) callOut(f func()) error {
+	c.leave()
+	f()
+	if !c.enter() {
+		return c.why()
+	}
+	return nil
 }
 
 // stalledClaim is the claim that holds the ring up at present, or nil. Any goroutine

@@ -85,19 +85,15 @@ func (c *Consumer) unblock() error {
 	}
 	if !gone {
 		c.stalled = true
-		c.meetStall(h, v)
-		return nil
+		return c.meetStall(h, v)
 	}
 	if !c.skip(h, v) {
 		return nil // it had committed before it died
 	}
 	c.count(layout.Skipped, 1)
 	if c.cfg.OnSkip != nil {
-		c.leave() // the user's code may close the handle, or panic
-		c.cfg.OnSkip(Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())})
-		if !c.enter() {
-			return c.why()
-		}
+		k := Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())}
+		return c.callOut(func() { c.cfg.OnSkip(k) })
 	}
 	return nil
 }

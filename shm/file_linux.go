@@ -35,7 +35,7 @@ func (f *file) attach(how Applied) *Segment {
 		back:    f,
 		owned:   make(map[int]struct{}),
 	}
-	f.dir, _ = identify(filepath.Dir(f.path)) // else check cannot tell, and says nothing
+	f.dir, _ = identify(directory(f.path)) // else check cannot tell, and says nothing
 	// On the handle: the runtime panics at a cleanup on mapped memory.
 	f.cleanup = runtime.AddCleanup(s, (*file).abandon, f)
 	return s
@@ -73,7 +73,7 @@ func (f *file) check() error {
 		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
 	}
 	named, err := identify(f.path)
-	switch dir, dirErr := identify(filepath.Dir(f.path)); {
+	switch dir, dirErr := identify(directory(f.path)); {
 	case err != nil && err != unix.ENOENT, dirErr != nil, dir != f.dir:
 		return nil // the path means something else to us than when we opened it
 	case err == unix.ENOENT:
@@ -83,6 +83,9 @@ func (f *file) check() error {
 	}
 	return nil
 }
+
+// directory leads to the directory of a path through symbolic links.
+func directory(path string) string { return filepath.Dir(path) + "/." }
 
 // fileID tells files apart.
 type fileID struct{ dev, ino uint64 }
