@@ -153,7 +153,7 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 	}
 	return ring.Config{
 		Locks: s.seg, Data: data, Space: space, Spin: s.info.Spin, Who: who(), Check: s.seg.Check,
-		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(),
+		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 	}, nil
 }
 
@@ -170,13 +170,16 @@ func (s *segment) onSkip(o *Options) func(ring.Skip) {
 	}
 }
 
-func (s *segment) onStall() func(ring.StalledClaim) {
+func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
 	if s.log == nil {
-		return nil
+		return o.OnStall
 	}
 	return func(c ring.StalledClaim) {
 		s.log.Warn("shmring: waiting for the claim of a live producer",
 			"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID, "age", c.Age)
+		if o.OnStall != nil {
+			o.OnStall(c)
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	o.OnSkip = func(s shmring.Skip) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
+	o.OnStall = func(s shmring.StalledClaim) {
+		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; \"shmring force-skip %s %d\" gives it up", s.PID, c.ring.Name, s.Position)
+	}
 	path, err := shm.Path(c.ring.Name, &shm.Options{Dir: o.Dir})
 	if err != nil {
 		return nil, err

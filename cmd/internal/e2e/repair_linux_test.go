@@ -71,6 +71,8 @@ func TestForceSkip(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.TrySend([]byte("behind")))
 	c := consumer(t, dir, "-ring r")
+	notice := fmt.Sprintf(`its producer (pid %d) has begun and not finished; "shmring force-skip r 0" gives it up`, unix.Getpid())
+	eventually(t, "notice", func() bool { return strings.Contains(c.stderr.String(), notice) })
 	skip := command(t, dir, "force-skip r 0")
 	skip.ends(0)
 	require.Contains(t, skip.stdout.String(), fmt.Sprintf("gave up the claim of 1 slots at 0 by producer 1 (pid %d)", unix.Getpid()))

@@ -29,8 +29,8 @@ Removes the ring and all that is in it, if no process has it open (else code 7).
 const forceSkipHelp = `Usage: shmring force-skip [flags] NAME POSITION
 
 Makes the consumer of an mpsc ring pass over the claim at POSITION, which a live but
-stopped or hung producer has not committed. The consumer's statistics name it. First it
-watches for a second whether the claim is really stuck. The producer is fenced: it gets
+stopped or hung producer has not committed. The consumer says which one that is. First
+it watches for a second whether the claim is really stuck. The producer is fenced: it gets
 an error when it comes back, and what lies behind its claim is delivered but not reused
 until it has closed the ring or died. Killing the producer is the simpler remedy: the
 consumer then goes on by itself.
