@@ -1,5 +1,5 @@
 // Package fuzz attacks shmring from outside. It holds tests only: nothing here is
-// for import.
+// for import. Its folder killlab is a program that kills real processes.
 //
 //	who attacks          what                           and expects
 //	-------------------  -----------------------------  --------------------------------------------

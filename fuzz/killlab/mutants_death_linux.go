@@ -56,8 +56,8 @@ var mutantsOfDeath = []mutant{
 	}, in("hole pidreuse step takeover+")},
 	{"short-quarantine", "the quarantine ends at the consumer's position", []edit{
 		{"ring/member.go",
-			"m.DrainPos.Store(layout.Tail(c.hot.Tail.Load()).Pos(read))",
-			"m.DrainPos.Store(read)"},
+			"drain := layout.Tail(c.hot.Tail.Load()).Pos(read)",
+			"drain := read"},
 	}, in("hole pidreuse")},
 	{"newest-not-recorded", "the consumer does not put the newest claim on record", []edit{
 		{"ring/upkeep.go",

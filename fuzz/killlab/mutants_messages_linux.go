@@ -16,7 +16,7 @@ var mutantsOfMessages = []mutant{
 		{"ring/shared.go",
 			"p.saw(p.record(w))\n\t\t\t\tcontinue",
 			"_ = prev"},
-	}, in("random+ takeover hole step points")},
+	}, in("takeover hole step points")},
 	{"padding-not-skipped", "MPSC padding is claimed and not finished", []edit{
 		{"ring/shared.go",
 			"p.renew(pos, need)\n\t\tif !pad {",
@@ -52,7 +52,7 @@ var mutantsOfMessages = []mutant{
 	}, in("random takeover step points")},
 	{"marked-late", "what may have been seen is written down by Halt only", []edit{
 		{"ring/next.go",
-			"int64(end-c.marked) > 0 && flags",
-			"int64(end-c.marked) > 1<<40 && flags"},
+			"int64(end-c.marked) > 0 && forUser",
+			"int64(end-c.marked) > 1<<40 && forUser"},
 	}, in("random takeover step")},
 }

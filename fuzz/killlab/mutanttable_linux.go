@@ -10,7 +10,6 @@ import (
 // what takes luck to hit.
 var exams = map[string]exam{
 	"random":    {"random", 60, 0},
-	"random+":   {"random", 1000, 0},
 	"takeover":  {"takeover", 20, 0},
 	"takeover+": {"takeover", 60, 0},
 	"storm":     {"storm", 12, 6 * time.Second},

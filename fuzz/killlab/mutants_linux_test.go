@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The table of mutants fits the source: each text is there once, where edits of one
+// file do not disturb each other, and each mode has three or more to notice.
+func TestMutantTable(t *testing.T) {
+	by := map[string]int{}
+	names := map[string]bool{}
+	for _, m := range mutants() {
+		require.False(t, names[m.name], m.name)
+		names[m.name] = true
+		require.NotEmpty(t, m.modes, m.name)
+		for _, e := range m.modes {
+			by[e.mode]++
+		}
+		files := map[string]string{}
+		for _, e := range m.edits {
+			if files[e.file] == "" {
+				text, err := os.ReadFile(filepath.Join("../..", e.file))
+				require.NoError(t, err)
+				files[e.file] = string(text)
+			}
+			require.Equal(t, 1, strings.Count(files[e.file], e.old), "%s: %s: %q", m.name, e.file, e.old)
+			files[e.file] = strings.Replace(files[e.file], e.old, e.new, 1)
+		}
+	}
+	for _, m := range modes() {
+		require.GreaterOrEqual(t, by[m.name], 3, m.name)
+	}
+}
+
+// The checker of what consumers handled notices each kind of fault.
+func TestChecker(t *testing.T) {
+	at := func(record uint64, life uint32, seq uint64, flags uint32) entry {
+		return entry{source: source{1, life}, seq: seq, record: record, flags: flags}
+	}
+	for name, test := range map[string]struct {
+		handled     []entry
+		tried, sent uint64
+		want        func(r *result) uint64
+	}{
+		"lost at the end":   {[]entry{at(0, 0, 0, 0)}, 2, 2, func(r *result) uint64 { return r.Lost }},
+		"lost in between":   {[]entry{at(0, 0, 0, 0), at(1, 0, 2, 0)}, 3, 3, func(r *result) uint64 { return r.Disordered }},
+		"never sent":        {[]entry{at(0, 0, 0, 0), at(1, 0, 1, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"again, unmarked":   {[]entry{at(0, 0, 0, 0), at(0, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"again, too often":  {[]entry{at(0, 0, 0, 0), at(0, 0, 0, entryAgain), at(0, 0, 0, entryAgain)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"twice":             {[]entry{at(0, 0, 0, 0), at(1, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"torn":              {[]entry{at(0, 0, 0, entryTorn)}, 1, 0, func(r *result) uint64 { return r.Torn }},
+		"after a successor": {[]entry{at(0, 1, 0, 0), at(1, 0, 0, 0)}, 1, 0, func(r *result) uint64 { return r.Disordered }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &result{}
+			c := newChecker(r, 1)
+			for _, e := range test.handled {
+				c.handled(e)
+			}
+			c.life(source{1, 0}, test.tried, test.sent)
+			require.EqualValues(t, 1, test.want(r))
+			r.conclude()
+			require.False(t, r.OK)
+		})
+	}
+	r := &result{}
+	c := newChecker(r, 1)
+	c.handled(at(0, 0, 0, 0))
+	c.consumerDied()
+	c.handled(at(0, 0, 0, entryAgain))
+	c.handled(at(1, 0, 1, 0))
+	c.life(source{1, 0}, 3, 2)
+	r.conclude()
+	require.True(t, r.OK)
+	require.EqualValues(t, 1, r.Repeated)
+}
+
+func TestUsage(t *testing.T) {
+	for _, arguments := range []string{"", "-mode dance", "-mode random extra", "-mode random -n -1", "-sise 3"} {
+		require.Equal(t, 2, run(t.Context(), strings.Fields(arguments), os.Stdout, new(strings.Builder)), arguments)
+	}
+	require.Equal(t, 0, run(t.Context(), []string{"-help"}, os.Stdout, new(strings.Builder)))
+}
