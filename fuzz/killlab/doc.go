@@ -3,7 +3,7 @@
 // order and once, nobody is stuck, and nothing is left behind.
 //
 //	go run ./fuzz/killlab -mode random        one mode; -help lists them
-//	go run ./fuzz/killlab -mode all           all of them, in full: a quarter of an hour
+//	go run ./fuzz/killlab -mode all           all of them, in full: ten minutes
 //	go run ./fuzz/killlab -mode all -short    all of them, in one minute
 //	go run ./fuzz/killlab -mutants            shows that each mode can fail: half an hour
 //
