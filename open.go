@@ -100,11 +100,9 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if err != nil {
 		return nil, err
 	}
-	view, err := layout.Parse(seg.Bytes())
+	view, err := parse(seg)
 	if err == nil {
 		err = o.agree(seg.Path(), view.Config)
-	} else {
-		err = fmt.Errorf("shmring: %s: %w", seg.Path(), err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, seg.Close())
@@ -116,6 +114,15 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
 		Applied: seg.Applied(),
 	}}, nil
+}
+
+// parse checks a segment's header. Its error names the file.
+func parse(seg *shm.Segment) (*layout.View, error) {
+	view, err := layout.Parse(seg.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("shmring: %s: %w", seg.Path(), err)
+	}
+	return view, nil
 }
 
 func create(ctx context.Context, name string, o *Options, file *shm.Options) (*shm.Segment, error) {

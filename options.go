@@ -61,8 +61,9 @@ const (
 	AtLeastOnce Delivery = iota
 	// AtMostOnce passes over them. A message that was on its way to the user's code when
 	// the process died is lost, and with it the rest of its batch, which is also lost when
-	// the consumer is closed in the middle of it; Stats.Dropped counts such records. After a consumer that promised AtLeastOnce, up to 64 messages more
-	// are passed over than that one had seen.
+	// the consumer is closed in the middle of it; Stats.Dropped counts such records. After
+	// a consumer that promised AtLeastOnce, up to 64 messages more are passed over than
+	// that one had seen.
 	AtMostOnce
 )
 

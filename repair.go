@@ -50,13 +50,14 @@ const stallTime = time.Second
 
 // ForceSkip makes the consumer of an MPSC ring pass over the claim at position, which
 // a live producer has not finished: one that is stopped, debugged or hung while it
-// holds everybody up. Position comes from [Stats].Stalled or Options.Logger. It first
-// watches the claim for a second, and leaves alone what is finished in that time.
+// holds everybody up. Position comes from [Stats].Stalled, Options.OnStall or
+// Options.Logger. It first watches the claim for a second, and leaves alone what is
+// finished in that time.
 //
 // The producer is fenced before its claim is given up: its Commit, and from then on
-// whatever else it does with that handle, returns [ErrRevoked], and since it may still be writing, the
-// claim's slots and those behind them are not used again until it has closed the
-// handle or died. Messages behind the claim are delivered at once, but at most as many
+// whatever else it does with that handle, returns [ErrRevoked], and since it may still
+// be writing, the claim's slots and those behind them are not used again until it has
+// closed the handle or died. Messages behind the claim are delivered at once, but at most as many
 // as the ring has room for until then, and they come again (marked as redelivered) to
 // a consumer that takes over before. If the process never comes back, kill it: that
 // alone makes the consumer go on by itself, without ForceSkip.
@@ -92,9 +93,9 @@ func (o *Options) bare(ctx context.Context, name string) (*shm.Segment, *layout.
 	if err != nil {
 		return nil, nil, err
 	}
-	view, err := layout.Parse(seg.Bytes())
+	view, err := parse(seg)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("shmring: %s: %w", seg.Path(), err), seg.Close())
+		return nil, nil, errors.Join(err, seg.Close())
 	}
 	return seg, view, nil
 }

@@ -232,7 +232,8 @@ func (c *core) Stats() Stats {
 }
 
 // Stats returns what this handle has counted so far, and the claim that holds it up.
-// Any goroutine may ask while the handle is open.
+// Any goroutine may ask while the handle is open. Messages and Bytes may be behind: they
+// are written before it sleeps, when it closes, and every few thousand messages.
 func (c *Consumer) Stats() Stats {
 	s := c.core.Stats()
 	s.Stalled = c.stalledClaim()

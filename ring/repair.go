@@ -75,9 +75,9 @@ func (c *core) recordBegins(at, pos uint64) bool {
 
 // ForceSkip makes the consumer pass over an unfinished claim of an MPSC ring though
 // its owner lives. It fences the owner first: the owner's Commit of that claim returns
-// ErrRevoked, and so does all it does with that handle from then on, and neither the claim's slots nor any
-// behind them are given to other producers before the owner has closed the handle or
-// died. Until then a ring of n slots takes at most n slots more; a process that
+// ErrRevoked, and so does all it does with that handle from then on, and neither the
+// claim's slots nor any behind them are given to other producers before the owner has
+// closed the handle or died. Until then a ring of n slots takes at most n slots more; a process that
 // cannot be woken to close its handle has to be killed in the end. If the owner is
 // dead, it does what the consumer would do by itself. locks are those of a handle
 // that is no participant.

@@ -129,16 +129,6 @@ const (
 	entryFailed                                   // an error that ends the consumer
 )
 
-// hear makes an entry of a message.
-func hear(b []byte) entry {
-	e := entry{at: monotonic()}
-	whole := false
-	if e.source, e.seq, whole = read(b); !whole {
-		e.flags = entryTorn
-	}
-	return e
-}
-
 func skipEntry(k shmring.Skip) entry {
 	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position, index: uint32(k.PID), flags: entrySkipped}
 }

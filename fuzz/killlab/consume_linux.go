@@ -19,17 +19,35 @@ const holdMost = 8
 // the documentation, those held, and the batch that the last of them belongs to.
 const unreleased = 64 + holdMost + batchMost
 
-// keep is the effect of a message: a line in the journal.
-func keep(j *journal, m shmring.Message) {
-	who, seq, whole := read(m.Bytes())
-	e := entry{at: monotonic(), source: who, seq: seq, record: m.Position().Record, index: m.Position().Index}
+// hear makes an entry of a message, without its position.
+func hear(b []byte) entry {
+	e := entry{at: monotonic()}
+	whole := false
+	if e.source, e.seq, whole = read(b); !whole {
+		e.flags = entryTorn
+	}
+	return e
+}
+
+// noted makes an entry of a message in place.
+func noted(m shmring.Message) entry {
+	e := hear(m.Bytes())
+	e.record, e.index = m.Position().Record, m.Position().Index
 	if m.Redelivered() {
 		e.flags |= entryAgain
 	}
-	if !whole {
-		e.flags |= entryTorn
+	return e
+}
+
+// keep is the effect of a message: a line in the journal.
+func keep(j *journal, m shmring.Message) { j.add(noted(m)) }
+
+// expected makes nil of what a consumer may be told instead of getting a message.
+func expected(err error) error {
+	if err == io.EOF || errors.Is(err, shmring.ErrPeerDead) || errors.Is(err, shmring.ErrEmpty) {
+		return nil
 	}
-	j.add(e)
+	return err
 }
 
 // consume receives by every way there is, until it is told to stop and the ring is
@@ -49,7 +67,7 @@ func consume(ctx context.Context, a args, j *journal) error {
 			if j.get(command) != 0 && c.Used() == 0 {
 				return c.Close()
 			}
-		case err != nil && err != io.EOF && !errors.Is(err, shmring.ErrPeerDead):
+		case expected(err) != nil:
 			return err
 		}
 	}

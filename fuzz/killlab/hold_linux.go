@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"time"
 
@@ -134,7 +133,7 @@ func holdAsConsumer(ctx context.Context, a args, o *shmring.Options, j *journal,
 				j.closing()
 				return c.Close()
 			}
-		case err != nil && err != io.EOF && !errors.Is(err, shmring.ErrPeerDead):
+		case expected(err) != nil:
 			return err
 		}
 		if rng.IntN(100) == 0 {

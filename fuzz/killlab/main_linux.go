@@ -114,7 +114,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	}
 	status := 0
 	for _, m := range chosen {
-		r := experiment(ctx, m, opt, stderr)
+		r := experiment(ctx, m, opt)
 		if opt.json {
 			_ = json.NewEncoder(stdout).Encode(r)
 			r.print(stderr)
@@ -140,7 +140,7 @@ func names() []string {
 }
 
 // experiment runs one mode and looks at what it leaves behind.
-func experiment(ctx context.Context, m mode, opt options, progress io.Writer) *result {
+func experiment(ctx context.Context, m mode, opt options) *result {
 	if opt.seed == 0 {
 		opt.seed = rand.Uint64()>>1 | 1
 	}

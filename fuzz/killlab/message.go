@@ -43,6 +43,13 @@ func sum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:20], castagnoli), castagnoli, b[messageHeader:])
 }
 
+// made is a new message of that number and size.
+func (who source) made(seq uint64, size int) []byte {
+	b := make([]byte, size)
+	fill(b, who, seq)
+	return b
+}
+
 // read is the inverse of fill; whole is false when anything is wrong with the bytes.
 func read(b []byte) (who source, seq uint64, whole bool) {
 	if len(b) < messageHeader {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -103,17 +101,10 @@ func (v *victim) listen(ctx context.Context) (err error) {
 	return err
 }
 
-// made is a message of that size.
-func (v *victim) made(seq uint64, size int) []byte {
-	b := make([]byte, size)
-	fill(b, v.a.source(), seq)
-	return b
-}
-
 // send sends one message, and waits for room if there is none.
 func (v *victim) send(ctx context.Context, size int) error {
 	v.j.put(tried, v.seq+1)
-	err := v.s.p.Send(ctx, v.made(v.seq, size))
+	err := v.s.p.Send(ctx, v.a.source().made(v.seq, size))
 	if err == nil {
 		v.seq++
 		v.j.put(sent, v.seq)
@@ -123,7 +114,7 @@ func (v *victim) send(ctx context.Context, size int) error {
 
 func (v *victim) batch(ctx context.Context) error {
 	v.j.put(tried, v.seq+3)
-	n, err := v.s.p.SendBatch(ctx, [][]byte{v.made(v.seq, 24), v.made(v.seq+1, inlineSize), v.made(v.seq+2, 24)})
+	n, err := v.s.p.SendBatch(ctx, [][]byte{v.a.source().made(v.seq, 24), v.a.source().made(v.seq+1, inlineSize), v.a.source().made(v.seq+2, 24)})
 	v.j.put(sent, v.seq+uint64(n))
 	return err
 }
@@ -134,12 +125,12 @@ func (v *victim) claimed(ctx context.Context, n, some int) error {
 	if err != nil {
 		return err
 	}
-	copy(c.Bytes(), v.made(v.seq, n))
+	copy(c.Bytes(), v.a.source().made(v.seq, n))
 	if some < 0 {
 		c.Abort()
 		return nil
 	}
-	copy(c.Bytes(), v.made(v.seq, some))
+	copy(c.Bytes(), v.a.source().made(v.seq, some))
 	if some < n {
 		c.Shorten(some)
 	}
@@ -155,32 +146,16 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, 2*time.Second)
 }
 
-// expected makes nil of what a consumer may be told instead of getting a message.
-func expected(err error) error {
-	if err == io.EOF || errors.Is(err, shmring.ErrPeerDead) || errors.Is(err, shmring.ErrEmpty) {
-		return nil
-	}
-	return err
-}
-
 func (v *victim) receive(ctx context.Context) error {
 	ctx, cancel := brief(ctx)
 	defer cancel()
 	buf := make([]byte, v.c.MaxMessage())
 	n, err := v.c.Receive(ctx, buf)
 	for ; err == nil; n, err = v.c.TryReceive(buf) {
-		who, seq, whole := read(buf[:n])
-		e := entry{source: who, seq: seq, record: unknownPosition}
-		if !whole {
-			e.flags = entryTorn
-		}
-		v.j.add(e)
+		v.j.add(hear(buf[:n]))
 	}
 	return expected(err)
 }
-
-// unknownPosition: Receive does not tell where a message was.
-const unknownPosition = ^uint64(0)
 
 func (v *victim) next(ctx context.Context) error {
 	ctx, cancel := brief(ctx)

@@ -31,9 +31,8 @@ type sender struct {
 }
 
 func (s *sender) message(seq uint64) []byte {
-	b := make([]byte, messageSize(s.a.source(), seq, s.most))
-	fill(b, s.a.source(), seq)
-	return b
+	who := s.a.source()
+	return who.made(seq, messageSize(who, seq, s.most))
 }
 
 func (a args) source() source { return source{a.Lane, a.Life} }

@@ -100,11 +100,9 @@ func (t *site) place(bytes int) uint64 {
 // send sends a message of the lab's own. There must be room for it, as soon as the
 // consumer has given back what it handled.
 func (t *site) send(bytes int) bool {
-	msg := make([]byte, bytes)
-	fill(msg, nearby, t.seq)
 	ctx, cancel := context.WithTimeout(t.l.ctx, patience)
 	defer cancel()
-	if err := t.near.Send(ctx, msg); err != nil {
+	if err := t.near.Send(ctx, nearby.made(t.seq, bytes)); err != nil {
 		return t.fault(&t.l.r.Other, "send: %v", err)
 	}
 	t.place(bytes)

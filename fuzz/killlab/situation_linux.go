@@ -97,8 +97,7 @@ func (h *holes) full(int) bool {
 		}
 	}
 	slept := h.near.Stats().Sleeps
-	msg := make([]byte, smallest)
-	fill(msg, nearby, h.seq)
+	msg := nearby.made(h.seq, smallest)
 	blocked := make(chan error, 1)
 	go func() { blocked <- h.near.Send(h.l.ctx, msg) }()
 	if !h.l.until("a producer that waits for room", func() bool { return h.near.Stats().Sleeps > slept }) {

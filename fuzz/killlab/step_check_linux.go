@@ -155,9 +155,7 @@ func (s *stage) fillUp() {
 		s.newcomers++
 		who := source{laneSuccessor, s.newcomers}
 		for seq, size := range []int{smallMessage, largeMessage} {
-			b := make([]byte, size)
-			fill(b, who, uint64(seq))
-			if err := p.Send(ctx, b); err != nil {
+			if err := p.Send(ctx, who.made(uint64(seq), size)); err != nil {
 				s.r.fault(&s.r.Stuck, "a producer that follows: %v", err)
 			}
 		}

@@ -254,9 +254,7 @@ func (s *stage) closeConsumer() error {
 
 // tell sends the lab's next message.
 func (s *stage) tell(size int) error {
-	b := make([]byte, size)
-	fill(b, source{lane: laneLab}, s.written)
-	if err := s.live.TrySend(b); err != nil {
+	if err := s.live.TrySend(source{lane: laneLab}.made(s.written, size)); err != nil {
 		return fmt.Errorf("the live producer: %w", err)
 	}
 	s.written++
@@ -292,15 +290,9 @@ func (s *stage) handles() {
 
 // take is one message as the lab's consumer sees it.
 func (s *stage) take(m shmring.Message) {
-	who, seq, whole := read(m.Bytes())
-	e := entry{source: who, seq: seq, record: m.Position().Record, index: m.Position().Index}
-	if m.Redelivered() {
-		e.flags |= entryAgain
-	} else if whole && who.lane == laneLab && seq < s.marked {
-		s.r.fault(&s.r.Duplicated, "message %d, which a dead consumer had handled, comes without a mark", seq)
-	}
-	if !whole {
-		e.flags |= entryTorn
+	e := noted(m)
+	if e.flags == 0 && e.source.lane == laneLab && e.seq < s.marked {
+		s.r.fault(&s.r.Duplicated, "message %d, which a dead consumer had handled, comes without a mark", e.seq)
 	}
 	s.check.handled(e)
 }

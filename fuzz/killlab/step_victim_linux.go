@@ -116,9 +116,7 @@ func stepOnce(ctx context.Context, a args, j *journal) error {
 		v.o.Linger = -1 // or Close would wait for room
 	}
 	for i := range max(1, v.op.sends) {
-		b := make([]byte, v.messageSize())
-		fill(b, a.source(), uint64(i))
-		v.msgs = append(v.msgs, b)
+		v.msgs = append(v.msgs, a.source().made(uint64(i), v.messageSize()))
 	}
 	if err := v.warmUp(a); err != nil {
 		return fmt.Errorf("warm up: %w", err)

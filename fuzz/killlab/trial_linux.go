@@ -130,16 +130,15 @@ func (t *trial) account(lane uint32) *account {
 // made is the next message of one of the lab's own senders.
 func (t *trial) made(lane uint32, size int) []byte {
 	a := t.account(lane)
-	b := make([]byte, size)
-	fill(b, source{lane: lane}, a.tried)
+	b := source{lane: lane}.made(a.tried, size)
 	a.tried++
 	return b
 }
 
-// try sends without waiting; false: the ring is full.
-func (t *trial) try(p *shmring.Producer, lane uint32, size int) bool {
-	a := t.account(lane)
-	err := p.TrySend(t.made(lane, size))
+// try lets the peer send without waiting; false: the ring is full.
+func (t *trial) try(size int) bool {
+	a := t.account(peerLane)
+	err := t.p.TrySend(t.made(peerLane, size))
 	if err == shmring.ErrFull {
 		a.tried--
 		return false

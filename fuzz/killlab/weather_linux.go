@@ -222,10 +222,10 @@ func (s *stormer) consume(ctx context.Context, name int) error {
 				m.Release()
 				continue
 			}
-			if !errors.Is(err, shmring.ErrEmpty) && err != io.EOF && !errors.Is(err, shmring.ErrPeerDead) {
+			if expected(err) != nil {
 				return s.blame(blameOther, "receive: %w", err)
 			}
-			if err := c.Check(); err != nil && err != io.EOF && !errors.Is(err, shmring.ErrPeerDead) {
+			if err := c.Check(); expected(err) != nil {
 				return s.blame(blameOther, "check: %w", err)
 			}
 		}
