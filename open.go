@@ -150,11 +150,11 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (*s
 
 // config is what a half of the ring needs of the outside.
 func (s *segment) config(o *Options) (ring.Config, error) {
-	data, err := doorbell.New(s.view.Config.Doorbell, &s.view.Hot.DataBell)
+	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.DataBell})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
-	space, err := doorbell.New(s.view.Config.Doorbell, &s.view.Hot.SpaceBell)
+	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.SpaceBell})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}

@@ -37,19 +37,54 @@ const (
 	OpenWait
 )
 
-// Wait tells how a handle waits.
+// Wait tells by which doorbell the users of a ring sleep and wake each other. A ring
+// is created with one; opening one that has another than the options insist on is
+// refused.
 type Wait int
 
 const (
-	// WaitAuto spins for SpinFor, then sleeps the way the ring's creator chose; a
-	// creator chooses the best that works on this system.
+	// WaitAuto takes what the ring has. A ring that is created gets what the environment
+	// variable SHMRING_WAIT says (futex, sysv, flock or spin; it also insists, like the
+	// constants below), else the first of futex, SysV semaphore and flock that works on
+	// this system.
 	WaitAuto Wait = iota
-	// WaitFutex insists on sleeping on a futex: a ring created so says so, and opening
-	// one that says otherwise is refused.
+	// WaitFutex is a futex: the fastest.
 	WaitFutex
-	// WaitSpin never sleeps: the lowest latency, for one processor core. A ring created
-	// so tells everybody who opens it to do likewise.
+	// WaitSpin never sleeps, whatever Policy says: the lowest latency, for one processor
+	// core on each side. A handle with it also opens rings with another doorbell.
 	WaitSpin
+	// WaitSysV is a SysV semaphore, for systems that refuse futexes.
+	WaitSysV
+	// WaitFlock is naps of up to some milliseconds, for systems that refuse both.
+	WaitFlock
+)
+
+// Policy tells how much processor time a handle spends on waking early. It is each
+// handle's own affair.
+type Policy int
+
+const (
+	// Balanced busy-waits for up to SpinFor, as long as that has mostly paid lately, then
+	// sleeps. Where only one processor is usable it sleeps at once: the processors that
+	// the process may run on, GOMAXPROCS and the quota of its control groups count.
+	Balanced Policy = iota
+	// Sleep sleeps at once.
+	Sleep
+	// Spin never sleeps.
+	Spin
+)
+
+// Full tells what Send and SendBatch do when the ring is full.
+type Full int
+
+const (
+	// FullBlock waits for room, until the context ends or for Options.SendTimeout.
+	FullBlock Full = iota
+	// FullFail returns ErrFull.
+	FullFail
+	// FullDrop drops the message, counts it in Stats.Dropped and returns nil. The end of
+	// a stream is never dropped.
+	FullDrop
 )
 
 // Delivery is what a consumer promises about messages that a former consumer may have
@@ -105,11 +140,24 @@ type Options struct {
 	// everybody may write.
 	AnyOwner bool
 
-	// Wait tells how blocking calls wait.
-	Wait Wait
-	// SpinFor is how long they spin before they sleep. Zero: DefaultSpin, and not at all
-	// where only one processor is usable. Negative: not at all.
+	// Wait tells how the ring's users sleep, Policy how eager this handle is.
+	Wait   Wait
+	Policy Policy
+	// SpinFor is how long Balanced busy-waits at most before it sleeps; zero:
+	// DefaultSpin.
 	SpinFor time.Duration
+	// MaxSleep bounds each single sleep, after which a handle looks around: it bounds how
+	// late a message is noticed whose sender was killed just before it could ring, and how
+	// late the death of an SPSC ring's producer. Zero: 10 ms, growing to an eighth of the
+	// time waited so far, at most 250 ms; sleeps of 10 ms take 0.7 % of a processor, those of
+	// 250 ms 0.05 %. Otherwise at least 1 ms, and it does not grow.
+	MaxSleep time.Duration
+
+	// Full tells what a producer's Send does when the ring is full.
+	Full Full
+	// SendTimeout bounds how long Send and its kin wait for room, without the cost of a
+	// context for each: os.ErrDeadlineExceeded. Zero: as long as the context lasts.
+	SendTimeout time.Duration
 
 	// WaitForRole makes opening wait, until the context ends, while the role is taken,
 	// instead of returning ErrBusy: for a successor that starts before its predecessor

@@ -406,12 +406,12 @@ func TestNotARing(t *testing.T) {
 
 	_, err = shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
 	require.ErrorIs(t, err, shmring.ErrFormat, "OpenOrCreate does not touch it either")
-	golden, err := os.ReadFile("layout/testdata/segment-v1.0.bin")
+	golden, err := os.ReadFile("layout/testdata/segment-v2.0.bin")
 	require.NoError(t, err)
-	golden[12] = 2
+	golden[12] = 1
 	require.NoError(t, os.WriteFile(path, golden, 0o600))
 	_, err = shmring.OpenProducer(soon(t), "r", o)
 	require.ErrorIs(t, err, shmring.ErrVersion)
-	require.ErrorContains(t, err, "2.0")
-	require.ErrorContains(t, err, "1.x")
+	require.ErrorContains(t, err, "1.0")
+	require.ErrorContains(t, err, "2.x")
 }

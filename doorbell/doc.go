@@ -31,8 +31,8 @@ type Bell interface {
 	// means that sleeping does not work at all.
 	Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool, err error)
 	// Wake ends every Sleep in progress, in all processes. The caller has changed the
-	// word before. It never blocks.
-	Wake()
+	// word before, and was is what it was then. It never blocks.
+	Wake(was uint32)
 	// Stop sets a stop word and ends every Sleep of this process that was given it.
 	Stop(stop *atomic.Uint32)
 	// Kind is what the segment's header says.
@@ -42,17 +42,21 @@ type Bell interface {
 // ErrUnavailable: the kind of bell that a segment asks for does not work here.
 var ErrUnavailable = errors.New("doorbell not available")
 
-// New makes the bell of a word that lies in shared memory. The error wraps
-// [ErrUnavailable] and the reason.
-func New(kind layout.Doorbell, word *atomic.Uint32) (Bell, error) {
+// Site is where a bell hangs.
+type Site struct {
+	Word *atomic.Uint32 // in shared memory
+}
+
+// New makes the bell of a site. The error wraps [ErrUnavailable] and the reason.
+func New(kind layout.Doorbell, at Site) (Bell, error) {
 	switch kind {
 	case layout.Futex:
 		if err := futex.Refused(); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, kind, err)
 		}
-		return &futexBell{word}, nil
+		return &futexBell{at.Word}, nil
 	case layout.Spin:
-		return &spinBell{word}, nil
+		return &spinBell{at.Word}, nil
 	}
 	return nil, fmt.Errorf("%w: %s is not built into this version", ErrUnavailable, kind)
 }
@@ -80,7 +84,7 @@ func (b *futexBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint3
 // Wake wakes all: a stranger that waits on the word without need must not be able
 // to swallow the one wake that was meant for the sleeper. An error would mean that
 // the memory is gone, which the next access to it reports better.
-func (b *futexBell) Wake() { _ = futex.WakeAll(b.word) }
+func (b *futexBell) Wake(uint32) { _ = futex.WakeAll(b.word) }
 
 func (b *futexBell) Stop(stop *atomic.Uint32) { futex.Stop(stop) }
 
@@ -105,6 +109,6 @@ func (b *spinBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32
 	return false, nil
 }
 
-func (b *spinBell) Wake() {}
+func (b *spinBell) Wake(uint32) {}
 
 func (b *spinBell) Stop(stop *atomic.Uint32) { stop.Store(1) }

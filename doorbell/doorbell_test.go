@@ -37,9 +37,9 @@ func conformance(t *testing.T, f func(t *testing.T, mine, theirs doorbell.Bell, 
 			require.NoError(t, err)
 			w, err := layout.Parse(again.Bytes())
 			require.NoError(t, err)
-			mine, err := doorbell.New(kind, &v.Hot.DataBell)
+			mine, err := doorbell.New(kind, doorbell.Site{Word: &v.Hot.DataBell})
 			require.NoError(t, err)
-			theirs, err := doorbell.New(kind, &w.Hot.DataBell)
+			theirs, err := doorbell.New(kind, doorbell.Site{Word: &w.Hot.DataBell})
 			require.NoError(t, err)
 			require.Equal(t, kind, mine.Kind())
 			f(t, mine, theirs, &v.Hot.DataBell, &w.Hot.DataBell)
@@ -87,7 +87,7 @@ func TestWakeWakesAll(t *testing.T) {
 				runtime.Gosched()
 			}
 			other.Store(round + 1)
-			theirs.Wake()
+			theirs.Wake(round)
 			wg.Wait()
 		}
 	})
@@ -112,7 +112,7 @@ func TestStopEndsSleep(t *testing.T) {
 
 func TestUnknownKinds(t *testing.T) {
 	for _, kind := range []layout.Doorbell{0, layout.SysV, layout.Flock, 99} {
-		_, err := doorbell.New(kind, new(atomic.Uint32))
+		_, err := doorbell.New(kind, doorbell.Site{Word: new(atomic.Uint32)})
 		require.ErrorIs(t, err, doorbell.ErrUnavailable)
 	}
 	kind, err := doorbell.Probe()

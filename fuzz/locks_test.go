@@ -46,7 +46,7 @@ func (l *locks) kill() {
 // bell only counts: nobody sleeps here.
 type bell struct{ wakes int }
 
-func (b *bell) Wake()                    { b.wakes++ }
+func (b *bell) Wake(uint32)              { b.wakes++ }
 func (b *bell) Stop(word *atomic.Uint32) { word.Store(1) }
 
 // Sleep fails the script: no call made here may want to sleep.

@@ -25,6 +25,7 @@ type Config struct {
 	MaxMessage   int      // longest message in bytes, 0 … Capacity
 	Participants int      // the consumer and all producers, 2 … 255
 	Doorbell     Doorbell // how sleepers are woken
+	Incompat     uint64   // features: FlockLocks
 	UUID         [16]byte // identity of this segment, from a random source
 	Created      int64    // unix nanoseconds, for people
 	Start        uint64   // first position; not recorded, 0 outside tests
@@ -66,6 +67,9 @@ func (c Config) check() error {
 		return bad("participants", c.Participants, "2 for an SPSC ring")
 	case c.Doorbell < Futex || c.Doorbell > Spin:
 		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (flock) or 4 (spin)")
+	}
+	if c.Incompat&^KnownIncompat != 0 {
+		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", KnownIncompat))
 	}
 	if _, _, size := c.offsets(); size > min(MaxSize, math.MaxInt) {
 		return bad("size", size, fmt.Sprintf("at most %d bytes", uint64(min(MaxSize, math.MaxInt))))

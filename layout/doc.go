@@ -2,7 +2,7 @@
 // behaviour beyond [Format], which writes those bytes, and [Parse], which
 // believes nothing it reads until it has checked it.
 //
-// # The segment, version 1.0
+// # The segment, version 2.0
 //
 // All numbers are in the byte order of the machine that made the segment (the
 // endian mark says which); every multi-byte word is naturally aligned. Distances
@@ -39,9 +39,13 @@
 //	   256     8  ReadPos        the consumer          producers that look full
 //	   384     4  DataBell       both                  producers, after a publish
 //	   512     4  SpaceBell      both                  the consumer, after a release
-//	   640   128  zero           reserved for doorbells that need an identity
+//	   640     8  Set            who makes it          both, where Doorbell is SysV, or zero
+//	   648     4  Key            who makes it          both, likewise
+//	   652     4  zero
+//	   656     8  Namespace      who makes it          both, likewise
+//	   664   104  zero
 //	                             participants: index 0 is the consumer
-//	   768  128·N Participant    see below             see below
+//	   768  256·N Participant    see below             see below
 //	     D   64·C Descriptor     see below             see below
 //	     P    S·C payload        the claim's owner     the consumer, once committed
 //
@@ -49,7 +53,7 @@
 // and so is the whole. P equals D + 64·C rounded up; there is no payload area
 // when SlotSize is 0.
 //
-// # A participant, 128 bytes
+// # A participant, 256 bytes
 //
 //	 0     4  State          its owner; a recoverer that holds its lock; whoever revokes a claim of its
 //	 4     4  Epoch          its owner, at attach
@@ -61,7 +65,7 @@
 //	40     8  DrainPos       a recoverer           producers that attach
 //	                         (of a fenced producer: its revoked claim; whoever revokes)
 //	                         (of the consumer: everything before it may have been seen; the consumer)
-//	48    80  Counters       see [Counter]         anyone
+//	48   208  Counters       see [Counter]         anyone
 //
 // Whether a participant lives is said by a byte-range lock that the kernel drops
 // when it dies, never by these bytes.

@@ -9,13 +9,19 @@ import (
 const (
 	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
 	EndianOK  uint32 = 0x01020304
-	Major     uint16 = 1
+	Major     uint16 = 2
 	Minor     uint16 = 0
 	PageAlign        = 4096
 )
 
-// KnownIncompat are the features that this package understands: version 1.0 has none.
-const KnownIncompat uint64 = 0
+// Features of a segment that whoever attaches has to understand.
+const (
+	// FlockLocks: who lives is told by flock on files beside this one instead of OFD locks
+	// on its bytes.
+	FlockLocks uint64 = 1 << 0
+
+	KnownIncompat = FlockLocks
+)
 
 // Kind tells how many producers a ring admits.
 type Kind uint32
@@ -32,7 +38,7 @@ type Doorbell uint32
 const (
 	Futex Doorbell = 1 // futex on the bell word
 	SysV  Doorbell = 2 // SysV semaphore set
-	Flock Doorbell = 3 // bounded naps
+	Flock Doorbell = 3 // bounded naps: for where nothing else is permitted
 	Spin  Doorbell = 4 // nobody ever sleeps
 )
 
@@ -67,18 +73,25 @@ const ConsumerIndex = 0
 type Counter int
 
 const (
-	Messages Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
-	Bytes                   // likewise, payload bytes. Written by the consumer
-	Full                    // sends that met a full ring. Written by the owner, like all below
-	Dropped                 // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
-	Sleeps                  // times it announced that it sleeps
-	Wakes                   // times it rang a sleeping peer
-	Spurious                // sleeps that ended with nothing to do
-	Rescues                 // sleeps ended by the cap though there was something to do
-	Skipped                 // claims of dead producers it passed over
-	Deaths                  // dead peers it found
-	Counters                // how many there are
+	Messages     Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
+	Bytes                       // likewise, payload bytes. Written by the consumer
+	Full                        // sends that met a full ring. Written by the owner, like all below
+	Dropped                     // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
+	Sleeps                      // times it announced that it sleeps
+	Wakes                       // times it rang a sleeping peer
+	Spurious                    // sleeps that ended with nothing to do
+	Rescues                     // sleeps ended by the cap though there was something to do
+	Skipped                     // claims of dead producers it passed over
+	Deaths                      // dead peers it found
+	Spins                       // waits in which it busy-waited
+	Asleep                      // nanoseconds it slept
+	countersUsed                // the rest is zero
 )
+
+// Counters is how many a participant has room for.
+const Counters Counter = 26
+
+var _ [Counters - countersUsed]struct{} // or there is no room
 
 // InlineSize is the number of payload bytes that fit into a descriptor.
 const InlineSize = 48
@@ -130,16 +143,39 @@ type Geometry struct {
 
 // Hot holds the words that move while messages flow.
 type Hot struct {
-	_         structs.HostLayout
-	Tail      atomic.Uint64
-	_         [120]byte
-	ReadPos   atomic.Uint64
-	_         [120]byte
-	DataBell  atomic.Uint32
-	_         [124]byte
-	SpaceBell atomic.Uint32
-	_         [124]byte
-	_         [128]byte
+	_          structs.HostLayout
+	Tail       atomic.Uint64
+	_          [120]byte
+	ReadPos    atomic.Uint64
+	_          [120]byte
+	DataBell   atomic.Uint32
+	_          [124]byte
+	SpaceBell  atomic.Uint32
+	_          [124]byte
+	Semaphores Semaphores
+}
+
+// The lower bits of a bell word tell how those sleep who do; the rest counts rings.
+const (
+	BellSleeper  uint32 = 1 << 0 // on the doorbell
+	BellParked   uint32 = 1 << 1 // waiting for the file to be read: rung by reading a byte of it
+	BellCount    uint32 = 1 << 2
+	BellSleeping        = BellSleeper | BellParked
+)
+
+// Semaphores says which SysV semaphore set the doorbells of a segment are, where
+// Config.Doorbell is SysV.
+type Semaphores struct {
+	_ structs.HostLayout
+	// Set is generation:32 | id:31 | present:1, so that both change in one store.
+	Set atomic.Uint64
+	// Key is what the set of that generation was, or is about to be, made with. It is
+	// written before the set is made: who dies in between leaves one that can be found.
+	Key atomic.Uint32
+	_   uint32
+	// Namespace is the inode of the IPC namespace in which the id means anything.
+	Namespace atomic.Uint64
+	_         [104]byte
 }
 
 // Participant is one process's entry.

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
 
-const golden = "testdata/segment-v1.0.bin"
+const golden = "testdata/segment-v2.0.bin"
 
 // goldenConfig is as small as a segment gets, with every field set.
 var goldenConfig = layout.Config{
@@ -36,7 +36,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 	return mem
 }
 
-// The bytes of version 1.0 are frozen.
+// The bytes of version 2.0 are frozen.
 func TestGolden(t *testing.T) {
 	mem := format(t, goldenConfig)
 	if *update {
@@ -97,8 +97,8 @@ func TestOffsets(t *testing.T) {
 	v.Payload[8*64-1] = 13
 	require.EqualValues(t, 0xD, u32(384))
 	require.EqualValues(t, 0x5, u32(512))
-	require.EqualValues(t, 7, u32(768+2*128))
-	require.EqualValues(t, 9, u64(768+3*128-8))
+	require.EqualValues(t, 7, u32(768+2*256))
+	require.EqualValues(t, 9, u64(768+3*256-8))
 	require.EqualValues(t, 11, u64(4096+7*64))
 	require.EqualValues(t, 12, mem[4096+8*64-1])
 	require.EqualValues(t, 13, mem[8192+8*64-1])
@@ -164,8 +164,8 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"magic", layout.ErrFormat, false, put(0, layout.Magic+1)},
 		{"endian mark", layout.ErrVersion, false, put(8, uint32(0x04030201))},
-		{"version", layout.ErrVersion, false, put(12, uint16(2))},
-		{"feature bits", layout.ErrVersion, true, put(88, uint64(1))},
+		{"version", layout.ErrVersion, false, put(12, uint16(1))},
+		{"feature bits", layout.ErrVersion, true, put(88, uint64(1<<63))},
 		{"checksum", layout.ErrCorrupt, false, put(64, uint64(16))},
 		{"checksum", layout.ErrCorrupt, false, put(24, byte(1))},
 		{"kind", layout.ErrCorrupt, true, put(20, uint32(3))},

@@ -13,7 +13,7 @@ const (
 	geometryOffset     = 64
 	hotOffset          = 128
 	participantsOffset = MinSize
-	participantSize    = 128
+	participantSize    = 256
 	descriptorSize     = 64
 	checksummed        = 56 // bytes of the identity before the checksum
 )
@@ -46,6 +46,11 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Semaphores)-(640-hotOffset)]
+	_ = same[unsafe.Offsetof(Semaphores{}.Set)-0]
+	_ = same[unsafe.Offsetof(Semaphores{}.Key)-8]
+	_ = same[unsafe.Offsetof(Semaphores{}.Namespace)-16]
+	_ = same[unsafe.Sizeof(Semaphores{})-128]
 	_ = same[unsafe.Sizeof(Hot{})-(participantsOffset-hotOffset)]
 	_ = same[unsafe.Offsetof(Participant{}.State)-0]
 	_ = same[unsafe.Offsetof(Participant{}.Epoch)-4]
@@ -108,7 +113,7 @@ func Format(mem []byte, cfg Config) (*View, error) {
 	}
 	h.Geometry = Geometry{
 		Slots: uint64(cfg.Slots), SlotSize: uint32(cfg.SlotSize), Participants: uint32(cfg.Participants),
-		MaxMessage: uint64(cfg.MaxMessage), Doorbell: cfg.Doorbell,
+		MaxMessage: uint64(cfg.MaxMessage), Incompat: cfg.Incompat, Doorbell: cfg.Doorbell,
 		Descriptors: uint64(d), Payload: uint64(p),
 	}
 	h.Checksum = h.sum()
@@ -160,7 +165,7 @@ func parse(mem []byte) (Config, error) {
 	}
 	cfg := Config{
 		Kind: h.Kind, Slots: int(h.Slots), SlotSize: int(h.SlotSize), MaxMessage: int(h.MaxMessage),
-		Participants: int(h.Participants), Doorbell: h.Doorbell, UUID: h.UUID, Created: h.Created,
+		Participants: int(h.Participants), Incompat: h.Incompat, Doorbell: h.Doorbell, UUID: h.UUID, Created: h.Created,
 	}
 	if err := cfg.check(); err != nil {
 		fe := err.(*FieldError)

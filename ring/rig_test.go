@@ -102,9 +102,9 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	h, bytes := r.mem.another(r.t, r.seg)
 	v, err := layout.Parse(bytes)
 	require.NoError(r.t, err)
-	data, err := doorbell.New(v.Config.Doorbell, &v.Hot.DataBell)
+	data, err := doorbell.New(v.Config.Doorbell, doorbell.Site{Word: &v.Hot.DataBell})
 	require.NoError(r.t, err)
-	space, err := doorbell.New(v.Config.Doorbell, &v.Hot.SpaceBell)
+	space, err := doorbell.New(v.Config.Doorbell, doorbell.Site{Word: &v.Hot.SpaceBell})
 	require.NoError(r.t, err)
 	return h, v, ring.Config{Locks: h, Data: data, Space: space, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Who: ring.Who{PID: 4711}}
 }

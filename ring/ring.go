@@ -24,7 +24,7 @@ type Locks interface {
 // contract.
 type Bell interface {
 	Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool, err error)
-	Wake()
+	Wake(was uint32)
 	Stop(stop *atomic.Uint32)
 }
 

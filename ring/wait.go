@@ -42,19 +42,19 @@ type sleeper struct {
 
 // ring follows every publish and every release (B1).
 func (c *core) ring() {
-	if c.ringWord.Load()&1 != 0 {
+	if c.ringWord.Load()&layout.BellSleeping != 0 {
 		c.wake()
 	}
 }
 
 func (c *core) wake() {
 	w := c.ringWord.Load()
-	if w&1 == 0 || !c.ringWord.CompareAndSwap(w, (w+2)&^1) {
+	if w&layout.BellSleeping == 0 || !c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping) {
 		return // somebody else rings, or the sleeper got up by itself
 	}
 	killpoint.At(killpoint.BellCleared)
-	if c.ringBell != nil {
-		c.ringBell.Wake()
+	if w&layout.BellSleeper != 0 && c.ringBell != nil {
+		c.ringBell.Wake(w)
 	}
 	killpoint.At(killpoint.Woken)
 	c.count(layout.Wakes, 1)
@@ -196,7 +196,7 @@ func (w *wait) once(ready func() bool) error {
 	// runtime notices that this one blocks, which takes it up to 10 ms.
 	runtime.Gosched()
 	c.count(layout.Sleeps, 1)
-	key := c.sleepWord.Or(1) | 1
+	key := c.sleepWord.Or(layout.BellSleeper) | layout.BellSleeper
 	killpoint.At(killpoint.Announced)
 	if ready() { // B2
 		c.unannounce(key)
@@ -222,7 +222,7 @@ func (w *wait) once(ready func() bool) error {
 // share theirs: one that got up must not silence the bell for those still asleep.
 func (c *core) unannounce(key uint32) {
 	if c.alone {
-		c.sleepWord.CompareAndSwap(key, key&^1)
+		c.sleepWord.CompareAndSwap(key, key&^layout.BellSleeping)
 		killpoint.At(killpoint.Unannounced)
 	}
 }

@@ -5,12 +5,12 @@ var mutantsOfDeath = []mutant{
 	{"pid-instead-of-lock", "whoever's pid exists is alive", []edit{
 		{"shm/file_linux.go",
 			"return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))",
-			"m := f.mem.bytes()[768+128*i:]\n\tif pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16; m[0] == 1 && unix.Kill(pid, 0) == nil {\n\t\treturn false, nil\n\t}\n\treturn setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))"},
+			"m := f.mem.bytes()[768+256*i:]\n\tif pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16; m[0] == 1 && unix.Kill(pid, 0) == nil {\n\t\treturn false, nil\n\t}\n\treturn setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))"},
 	}, in("pidreuse pidns zombie")},
 	{"stopped-is-dead", "a stopped process counts as dead", []edit{
 		{"shm/file_linux.go",
 			"return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))",
-			`m := f.mem.bytes()[768+128*i:]
+			`m := f.mem.bytes()[768+256*i:]
 	pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16
 	if fd, err := unix.Open(fmt.Sprintf("/proc/%d/stat", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		var name, state string

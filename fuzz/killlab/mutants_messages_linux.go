@@ -29,7 +29,7 @@ var mutantsOfMessages = []mutant{
 	}, in("random points")},
 	{"never-rings", "a publisher does not look at the bell", []edit{
 		{"ring/wait.go",
-			"\tif c.ringWord.Load()&1 != 0 {\n",
+			"\tif c.ringWord.Load()&layout.BellSleeping != 0 {\n",
 			"\tif c.ringWord.Load() == 0xfffffffe {\n"},
 	}, in("step")},
 	{"passes-open-claims", "the consumer takes a claim for a message", []edit{
