@@ -42,6 +42,7 @@ type Info struct {
 // segment is a ring that was opened and not yet attached to.
 type segment struct {
 	seg  *shm.Segment
+	lot  *doorbell.Lot
 	view *layout.View
 	info Info
 	log  *slog.Logger
@@ -108,7 +109,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		return nil, errors.Join(err, seg.Close())
 	}
 	cfg := view.Config
-	return &segment{seg: seg, view: view, log: o.Logger, info: Info{
+	return &segment{seg: seg, lot: doorbell.NewLot(seg), view: view, log: o.Logger, info: Info{
 		Name: name, Path: seg.Path(), Size: int64(len(seg.Bytes())), Created: created,
 		Kind: cfg.Kind, Slots: cfg.Slots, SlotSize: cfg.SlotSize, MaxMessage: cfg.MaxMessage,
 		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
@@ -159,7 +160,8 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
 	return ring.Config{
-		Locks: s.seg, Data: data, Space: space, Spin: s.info.Spin, Who: who(), Check: s.seg.Check,
+		Locks: s.seg, Data: data, Space: space, Lot: s.lot, Spin: s.info.Spin, Cap: o.firstSleep(), CapMost: o.longestSleep(),
+		Full: ring.Full(o.Full), SendTimeout: o.SendTimeout, Who: who(), Check: s.seg.Check,
 		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 	}, nil
 }
@@ -213,6 +215,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode, take func(*l
 // Goroutines may still be inside calls that do not wait. They keep the old pages, which
 // are private by now; the slot is given back through new ones.
 func (s *segment) detach(att ring.Attachment) error {
+	s.lot.Close()
 	return s.seg.CloseWith(func(mem []byte) {
 		view, err := layout.Parse(mem)
 		if err != nil || view.Config != s.view.Config {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -109,6 +108,7 @@ const (
 	DefaultMaxMessage   = 64 << 10
 	DefaultMaxProducers = layout.MaxParticipants - 1 // of an MPSC ring
 	DefaultSpin         = 20 * time.Microsecond
+	DefaultMaxSleep     = 250 * time.Millisecond
 	DefaultLinger       = time.Second
 )
 
@@ -150,7 +150,7 @@ type Options struct {
 	// late a message is noticed whose sender was killed just before it could ring, and how
 	// late the death of an SPSC ring's producer. Zero: 10 ms, growing to an eighth of the
 	// time waited so far, at most 250 ms; sleeps of 10 ms take 0.7 % of a processor, those of
-	// 250 ms 0.05 %. Otherwise at least 1 ms, and it does not grow.
+	// 250 ms 0.05 %. Otherwise at least 1 ms; above 10 ms it grows likewise.
 	MaxSleep time.Duration
 
 	// Full tells what a producer's Send does when the ring is full.
@@ -275,13 +275,28 @@ func (o *Options) agree(path string, has layout.Config) error {
 // spin is the spin budget of a handle on a ring with a doorbell.
 func (o *Options) spin(bell layout.Doorbell) time.Duration {
 	switch {
-	case o.Wait == WaitSpin || bell == layout.Spin:
+	case o.Wait == WaitSpin || o.Policy == Spin || bell == layout.Spin:
 		return ring.SpinForever
+	case o.Policy == Sleep || o.SpinFor < 0 || usable() < 2:
+		return 0
 	case o.SpinFor > 0:
 		return o.SpinFor
-	case o.SpinFor < 0, runtime.GOMAXPROCS(0) == 1, runtime.NumCPU() == 1:
-		// With one processor the peer cannot run while we spin.
-		return 0
 	}
 	return DefaultSpin
+}
+
+// firstSleep and longestSleep bound a single sleep at the beginning of a wait and in the
+// course of it.
+func (o *Options) firstSleep() time.Duration {
+	if o.MaxSleep == 0 {
+		return ring.DefaultCap
+	}
+	return min(max(o.MaxSleep, time.Millisecond), ring.DefaultCap)
+}
+
+func (o *Options) longestSleep() time.Duration {
+	if o.MaxSleep == 0 {
+		return DefaultMaxSleep
+	}
+	return max(o.MaxSleep, o.firstSleep())
 }

@@ -34,16 +34,21 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 }
 
 // SendBatch sends copies of all msgs in order and waits for room when the ring is
-// full. n is how many were sent, all of them unless err is not nil. Errors: those of
-// Send.
+// full. n is how many were sent, all of them unless err is not nil or Config.Full says
+// to drop the rest. Errors: those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
+	var a attempt
 	for {
 		m, err := p.TrySendBatch(msgs[n:])
 		n += m
 		if err == nil {
 			return n, nil
 		}
-		if err = p.again(ctx, err, "send", len(msgs[n])); err != nil {
+		if err = p.again(ctx, err, "send", len(msgs[n]), &a); err != nil {
+			if err == errDropped {
+				p.Drop(len(msgs) - n)
+				err = nil
+			}
 			return n, err
 		}
 	}

@@ -65,12 +65,16 @@ func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
 // Claim is TryClaim that waits for room while the ring is full. Errors: those of
 // Send.
 func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
+	var a attempt
 	for {
 		pos, k, err := p.tryClaim(n)
 		if err == nil {
 			return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
 		}
-		if err = p.again(ctx, err, "claim", n); err != nil {
+		if err = p.again(ctx, err, "claim", n, &a); err != nil {
+			if err == errDropped {
+				err = ErrFull // nothing to drop yet
+			}
 			return Claim{}, err
 		}
 	}

@@ -65,11 +65,9 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	c := &Consumer{}
 	c.init(v, cfg)
 	c.single = true
-	c.sleeper = sleeper{
-		sleepWord: &v.Hot.DataBell, sleepBell: cfg.Data,
-		ringWord: &v.Hot.SpaceBell, ringBell: cfg.Space,
-		alone: true,
-	}
+	c.sleepWord, c.sleepBell = &v.Hot.DataBell, cfg.Data
+	c.ringWord, c.ringBell = &v.Hot.SpaceBell, cfg.Space
+	c.alone = true
 	att, err := c.attach(layout.RoleConsumer)
 	if err != nil {
 		return nil, err

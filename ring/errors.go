@@ -94,8 +94,12 @@ func (e *PeerDeadError) Error() string {
 // Is makes the error match ErrPeerDead.
 func (e *PeerDeadError) Is(target error) bool { return target == ErrPeerDead }
 
-// ContextError is how a blocking call ends with its context. It matches the
-// context's error and its cause, and os.ErrDeadlineExceeded when it was a deadline.
+// errTimeout is the cause of a ContextError that no context caused.
+var errTimeout = errors.New("send timeout")
+
+// ContextError is how a blocking call ends with its context, or with
+// Config.SendTimeout. It matches the context's error and its cause, and
+// os.ErrDeadlineExceeded when it was a deadline.
 type ContextError struct {
 	Op    string
 	Err   error // context.Canceled or context.DeadlineExceeded

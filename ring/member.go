@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -202,8 +203,12 @@ type Stats struct {
 	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
 	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
 	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended though there was something to do
+	Spins    uint64 `json:"spins"`    // waits in which it busy-waited for longer than a moment
 	Skipped  uint64 `json:"skipped"`  // claims of dead producers passed over
 	Deaths   uint64 `json:"deaths"`   // dead producers found
+
+	// Asleep is how long it slept, for all its goroutines together.
+	Asleep time.Duration `json:"asleep_ns"`
 
 	// Stalled is the claim of a live producer that an MPSC ring's consumer waits for at
 	// present, or nil.
@@ -215,7 +220,7 @@ func (c *core) counters(i int) Stats {
 	return Stats{
 		Messages: n(layout.Messages), Bytes: n(layout.Bytes), Full: n(layout.Full), Dropped: n(layout.Dropped),
 		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), Spurious: n(layout.Spurious), Rescues: n(layout.Rescues),
-		Skipped: n(layout.Skipped), Deaths: n(layout.Deaths),
+		Spins: n(layout.Spins), Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
 	}
 }
 
@@ -225,9 +230,9 @@ func (c *core) counters(i int) Stats {
 func (c *core) Stats() Stats {
 	s, b := c.counters(int(c.me)), c.base
 	return Stats{
-		s.Messages - b.Messages, s.Bytes - b.Bytes, s.Full - b.Full, s.Dropped - b.Dropped,
-		s.Sleeps - b.Sleeps, s.Wakes - b.Wakes, s.Spurious - b.Spurious, s.Rescues - b.Rescues,
-		s.Skipped - b.Skipped, s.Deaths - b.Deaths, nil,
+		Messages: s.Messages - b.Messages, Bytes: s.Bytes - b.Bytes, Full: s.Full - b.Full, Dropped: s.Dropped - b.Dropped,
+		Sleeps: s.Sleeps - b.Sleeps, Wakes: s.Wakes - b.Wakes, Spurious: s.Spurious - b.Spurious, Rescues: s.Rescues - b.Rescues,
+		Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep,
 	}
 }
 

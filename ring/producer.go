@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -42,11 +43,9 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 	p := &Producer{}
 	p.init(v, cfg)
 	p.single = !p.shared
-	p.sleeper = sleeper{
-		sleepWord: &v.Hot.SpaceBell, sleepBell: cfg.Space,
-		ringWord: &v.Hot.DataBell, ringBell: cfg.Data,
-		alone: !p.shared,
-	}
+	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.Space
+	p.ringWord, p.ringBell = &v.Hot.DataBell, cfg.Data
+	p.alone = !p.shared
 	att, err := p.attach(layout.RoleProducer)
 	if err != nil {
 		return nil, err
@@ -111,9 +110,10 @@ func (p *Producer) fill(pos uint64, msg []byte, kind, flags uint16) {
 	killpoint.At(killpoint.MetaWritten)
 }
 
-// Send sends a copy of msg and waits for room while the ring is full, until ctx ends
-// the wait. Errors: those of TrySend other than ErrFull, a *ContextError, and
-// whatever Config.Check returns. After ErrClosed from a Close during the call, and
+// Send sends a copy of msg and waits for room while the ring is full, until ctx or
+// Config.SendTimeout ends the wait, unless Config.Full says otherwise. Errors: those of
+// TrySend, ErrFull only with FullFail; a *ContextError, and whatever Config.Check
+// returns. After ErrClosed from a Close during the call, and
 // only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0, 0) }
 
@@ -123,32 +123,55 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 }
 
 func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) error {
+	a := attempt{last: flags&layout.FlagEnd != 0}
 	for {
 		err := p.trySend(msg, kind, flags)
 		if err == nil {
 			return nil
 		}
-		if err = p.again(ctx, err, "send", len(msg)); err != nil {
+		if err = p.again(ctx, err, "send", len(msg), &a); err != nil {
+			if err == errDropped {
+				p.Drop(1)
+				return nil
+			}
 			return err
 		}
 	}
 }
 
+// attempt is one call of Send or its kin that was refused.
+type attempt struct {
+	until time.Time // when Config.SendTimeout is over
+	last  bool      // the end of a stream waits whatever Config.Full says
+}
+
+// errDropped: the caller is to give up the message and count it.
+var errDropped = errors.New("dropped")
+
 // again turns a refusal into nil once it makes sense to try again: when there is
 // room for a record of n bytes, or at once after lost races.
-func (p *Producer) again(ctx context.Context, refusal error, op string, n int) error {
+func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a *attempt) error {
 	switch refusal {
 	case ErrFull:
-		return p.awaitRoom(ctx, op, n)
+		p.count(layout.Full, 1)
+		switch {
+		case a.last:
+		case p.cfg.Full == FullFail:
+			return ErrFull
+		case p.cfg.Full == FullDrop:
+			return errDropped
+		case p.cfg.SendTimeout > 0 && a.until.IsZero():
+			a.until = time.Now().Add(p.cfg.SendTimeout)
+		}
+		return p.awaitRoom(ctx, op, n, a.until)
 	case ErrContended:
-		return p.interrupted(ctx, op)
+		return p.interrupted(ctx, op, a.until)
 	}
 	return refusal
 }
 
 // awaitRoom waits until a record of n bytes, or the padding before it, would fit.
-func (p *Producer) awaitRoom(ctx context.Context, op string, n int) error {
-	p.count(layout.Full, 1)
+func (p *Producer) awaitRoom(ctx context.Context, op string, n int, until time.Time) error {
 	if p.single {
 		if !p.enter() {
 			return p.why()
@@ -156,7 +179,7 @@ func (p *Producer) awaitRoom(ctx context.Context, op string, n int) error {
 		defer p.leave()
 	}
 	k := p.slotsFor(n)
-	return p.await(ctx, op, func() bool { return p.fits(k) }, func() {}, p.checkRoom)
+	return p.await(ctx, op, until, func() bool { return p.fits(k) }, func() {}, p.checkRoom)
 }
 
 // checkRoom is the upkeep of a producer that waits: it finds a ReadPos or a Tail that
@@ -254,7 +277,8 @@ func (p *Producer) HaltAndEnd(ctx context.Context) error {
 	// the last word: it goes on in the same participant slot at the same position.
 	heir := &Producer{pos: p.pos, att: p.att, mourn: p.mourn}
 	heir.init(p.view, p.cfg)
-	heir.me, heir.epoch, heir.former, heir.single, heir.sleeper = p.me, p.epoch, p.former, p.single, p.sleeper
+	heir.me, heir.epoch, heir.former, heir.single = p.me, p.epoch, p.former, p.single
+	heir.sleepWord, heir.sleepBell, heir.ringWord, heir.ringBell, heir.alone = p.sleepWord, p.sleepBell, p.ringWord, p.ringBell, p.alone
 	heir.readSeen.Store(p.readSeen.Load())
 	err := heir.CloseSend(ctx)
 	p.ended.Store(err == nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"time"
 )
 
 // TryReceive copies the next message into buf and returns its length. Where buf is
@@ -114,11 +115,11 @@ func (c *Consumer) again(ctx context.Context, refusal error, turn int) error {
 	}
 	if turn > patience {
 		c.settle()
-		if err := c.interrupted(ctx, "receive"); err != nil {
+		if err := c.interrupted(ctx, "receive", time.Time{}); err != nil {
 			return err
 		}
 	}
-	return c.await(ctx, "receive", c.ready, c.settle, c.upkeep)
+	return c.await(ctx, "receive", time.Time{}, c.ready, c.settle, c.upkeep)
 }
 
 func (c *Consumer) lease(m *Message) error {

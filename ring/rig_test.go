@@ -106,7 +106,9 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	require.NoError(r.t, err)
 	space, err := doorbell.New(v.Config.Doorbell, doorbell.Site{Word: &v.Hot.SpaceBell})
 	require.NoError(r.t, err)
-	return h, v, ring.Config{Locks: h, Data: data, Space: space, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Who: ring.Who{PID: 4711}}
+	lot := doorbell.NewLot(h)
+	r.t.Cleanup(lot.Close)
+	return h, v, ring.Config{Locks: h, Data: data, Space: space, Lot: lot, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Who: ring.Who{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {

@@ -28,6 +28,14 @@ type Bell interface {
 	Stop(stop *atomic.Uint32)
 }
 
+// Lot is what this package needs to park sleepers; see doorbell.Lot.
+type Lot interface {
+	Open() error
+	Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool)
+	Wake()
+	Stop(stop *atomic.Uint32)
+}
+
 // SpinForever as Config.Spin never sleeps in the kernel.
 const SpinForever time.Duration = -1
 
@@ -36,14 +44,22 @@ type Config struct {
 	Locks Locks
 	Data  Bell // on View.Hot.DataBell
 	Space Bell // on View.Hot.SpaceBell
+	// Lot, if not nil, is where goroutines are parked that had better not block in a
+	// system call. Every handle needs one to wake those of others.
+	Lot Lot
 
-	// Spin is how long a blocking call busy-waits before it sleeps; 0: not at all;
-	// SpinForever.
+	// Spin is how long a blocking call busy-waits at most before it sleeps; it does less
+	// while that does not pay. 0: not at all; SpinForever.
 	Spin time.Duration
 	// Cap bounds every single sleep; 0 means DefaultCap. It is part of correctness: it
 	// bounds the stall when a waker was killed between clearing the bell and waking,
-	// and it is how often a sleeper looks after the dead.
-	Cap time.Duration
+	// and it is how often a sleeper looks after the dead. In the course of a wait it grows
+	// to an eighth of the time waited so far, up to CapMost, 0: Cap.
+	Cap, CapMost time.Duration
+	// Full is what Send and its kin do when there is no room, SendTimeout how long they
+	// wait for it; 0: as long as the context lasts.
+	Full        Full
+	SendTimeout time.Duration
 	// Who is written down for people to read.
 	Who Who
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
@@ -63,8 +79,17 @@ type Config struct {
 	OnStall func(StalledClaim)
 }
 
-// DefaultCap is the longest single sleep.
+// DefaultCap is the longest single sleep at the beginning of a wait.
 const DefaultCap = 10 * time.Millisecond
+
+// Full tells what Send does when there is no room.
+type Full uint8
+
+const (
+	FullBlock Full = iota // wait
+	FullFail              // return ErrFull
+	FullDrop              // count it in Stats.Dropped and return nil
+)
 
 // Who identifies a process to people. Nothing is ever decided by it.
 type Who struct {
@@ -100,6 +125,7 @@ type core struct {
 	me       uint8
 	shared   bool // MPSC
 	sleeper
+	eager  eagerness
 	cfg    Config
 	epoch  uint32
 	base   Stats         // counters of this participant slot before we had it
@@ -111,6 +137,8 @@ func (c *core) init(v *layout.View, cfg Config) {
 	if cfg.Cap == 0 {
 		cfg.Cap = DefaultCap
 	}
+	cfg.CapMost = max(cfg.CapMost, cfg.Cap)
+	c.eager.score.Store(eagerMost)
 	c.view = v
 	c.hot, c.desc, c.payload, c.members = v.Hot, v.Descriptors, v.Payload, v.Members
 	c.slots = uint64(g.Slots)

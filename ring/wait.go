@@ -2,80 +2,12 @@ package ring
 
 import (
 	"context"
-	"runtime"
 	"sync/atomic"
 	"time"
 
-	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
-
-// The bell word: bit 0 says that somebody sleeps, the rest counts rings.
-//
-//	sleeper                                     waker, right after it published
-//	  announce: word |= 1, remember word          (publish is a full barrier)
-//	  look at the ring again        (B2)          load word             (B1)
-//	  nothing: sleep while word is that           bit 0 clear: done, one load in all
-//	                                              CAS word to bit clear, count+1; won: wake
-//
-// The announcement and the publish are each followed by a load of what the other
-// side stored. All four are sequentially consistent, so at least one of the loads
-// sees the other's store: either the sleeper finds the data or the waker finds the
-// sleeper. A C reader looks for a fence here: Go's atomic Or, Store and
-// CompareAndSwap are one. Between looking and sleeping the kernel compares the word
-// once more, so a ring in between ends the sleep at once.
-//
-// The waker clears the bit before it wakes. If it is killed in between, nobody wakes
-// the sleeper and no later waker sees the bit: that is what the cap on every sleep is
-// for.
-
-// sleeper is one side's end of its two bells.
-type sleeper struct {
-	sleepWord *atomic.Uint32
-	sleepBell Bell
-	ringWord  *atomic.Uint32
-	ringBell  Bell
-	alone     bool // nobody else sleeps on sleepWord, so its bit may be taken back
-	stalled   bool // an unfinished claim is next: sleep in short pieces
-}
-
-// ring follows every publish and every release (B1).
-func (c *core) ring() {
-	if c.ringWord.Load()&layout.BellSleeping != 0 {
-		c.wake()
-	}
-}
-
-func (c *core) wake() {
-	w := c.ringWord.Load()
-	if w&layout.BellSleeping == 0 || !c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping) {
-		return // somebody else rings, or the sleeper got up by itself
-	}
-	killpoint.At(killpoint.BellCleared)
-	if w&layout.BellSleeper != 0 && c.ringBell != nil {
-		c.ringBell.Wake(w)
-	}
-	killpoint.At(killpoint.Woken)
-	c.count(layout.Wakes, 1)
-}
-
-// stop is how a blocked call of this handle is ended.
-func (c *core) stop(word *atomic.Uint32) {
-	if c.sleepBell != nil {
-		c.sleepBell.Stop(word)
-		return
-	}
-	word.Store(1)
-}
-
-// wait is one blocking call's waiting: it spins for the handle's budget, then sleeps.
-type wait struct {
-	c      *core
-	ctx    context.Context
-	unhook func() bool
-	stops  []*atomic.Uint32
-}
 
 // await returns nil when ready says so. Before each sleep it calls upkeep, which may
 // make something ready or find a reason to give up.
@@ -83,45 +15,31 @@ type wait struct {
 // Data comes before errors: whatever ended a sleep, ready is asked first.
 //
 // idle is called once, when it looks as if the wait may take longer than a peer's
-// next step.
-func (c *core) await(ctx context.Context, op string, ready func() bool, idle func(), upkeep func() error) error {
-	left := c.cfg.Spin
-	if left < 0 {
-		left = spinPiece // and goes on in poll
-	}
-	for ; left > 0; left -= spinPiece {
-		if c.spinUntil(ctx, min(left, spinPiece), ready, idle) {
-			return nil
-		}
-		if c.interrupted(ctx, op) != nil {
-			break
-		}
-		if left > spinPiece {
-			if err := upkeep(); err != nil {
-				return err
-			}
-		}
+// next step. until, if not zero, ends the wait like the context's deadline.
+func (c *core) await(ctx context.Context, op string, until time.Time, ready func() bool, idle func(), upkeep func() error) error {
+	found, err := c.spin(ctx, op, until, ready, idle, upkeep)
+	if found || err != nil {
+		return err
 	}
 	if err := c.enterBlocking(); err != nil {
 		return err
 	}
 	defer c.leaveBlocking()
-	w := wait{c: c, ctx: ctx, stops: []*atomic.Uint32{&c.halt}}
+	w := wait{c: c, ctx: ctx, until: until, stops: []*atomic.Uint32{&c.halt}, begun: time.Now()}
+	w.checked = w.begun
 	defer w.close()
-	for round := 1; ; round++ {
+	for {
 		if err := upkeep(); err != nil {
 			return err
 		}
 		if ready() {
+			if c.cfg.Spin > 0 && time.Since(w.begun) <= 2*c.cfg.Spin {
+				c.eager.learn(true) // it would nearly have paid
+			}
 			return nil
 		}
-		if err := c.interrupted(ctx, op); err != nil {
+		if err := c.interrupted(ctx, op, until); err != nil {
 			return err
-		}
-		if round%checkEvery == 0 {
-			if err := c.checkOutside(); err != nil {
-				return err
-			}
 		}
 		if err := w.once(ready); err != nil {
 			return err
@@ -137,34 +55,69 @@ func (c *core) checkOutside() error {
 }
 
 // interrupted tells why a blocking call should not go on.
-func (c *core) interrupted(ctx context.Context, op string) error {
-	if c.halt.Load() != 0 {
+func (c *core) interrupted(ctx context.Context, op string, until time.Time) error {
+	switch {
+	case c.halt.Load() != 0:
 		return c.why()
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return contextError(op, ctx)
+	case !until.IsZero() && !time.Now().Before(until):
+		return &ContextError{op, context.DeadlineExceeded, errTimeout}
 	}
 	return nil
 }
 
-// checkEvery is how many sleeps of one call pass between two calls of Config.Check.
-const checkEvery = 16
+// polls is how often one looks at the ring between two looks at the clock.
+const polls = 64
 
 // spinPiece is how long one spins between two looks after the dead.
 const spinPiece = stalledCap
 
-// spinUntil polls for a while, or until something needs attention.
-func (c *core) spinUntil(ctx context.Context, budget time.Duration, ready func() bool, idle func()) bool {
-	const polls = 64 // between two looks at the clock
-	for i := 0; i < polls; i++ {
+// spin busy-waits for as long as the handle's policy says.
+func (c *core) spin(ctx context.Context, op string, until time.Time, ready func() bool, idle func(), upkeep func() error) (found bool, err error) {
+	most := c.cfg.Spin
+	if most == 0 {
+		return false, nil
+	}
+	for range polls {
 		if ready() {
-			return true
+			if most > 0 {
+				c.eager.learn(true)
+			}
+			return true, nil
 		}
 		spin.Pause()
 	}
 	idle()
+	left := spinPiece // of those who spin for ever; the rest in poll
+	if most > 0 {
+		left = c.eager.budget(most)
+	}
+	if left == 0 {
+		return false, nil
+	}
+	c.count(layout.Spins, 1)
+	for ; left > 0 && !found; left -= spinPiece {
+		found = c.spinPiece(ctx, min(left, spinPiece), ready)
+		if found || c.interrupted(ctx, op, until) != nil {
+			break
+		}
+		if left > spinPiece {
+			if err := upkeep(); err != nil {
+				return false, err
+			}
+		}
+	}
+	if most > 0 {
+		c.eager.learn(found)
+	}
+	return found, nil
+}
+
+// spinPiece polls for a while, or until something needs attention.
+func (c *core) spinPiece(ctx context.Context, budget time.Duration, ready func() bool) bool {
 	for begin := time.Now(); time.Since(begin) < budget; {
-		for i := 0; i < polls; i++ {
+		for range polls {
 			if ready() {
 				return true
 			}
@@ -177,71 +130,59 @@ func (c *core) spinUntil(ctx context.Context, budget time.Duration, ready func()
 	return false
 }
 
-// once waits a single time, for at most the cap.
+// wait is the sleeping part of one blocking call.
+type wait struct {
+	c       *core
+	ctx     context.Context
+	until   time.Time // or zero
+	begun   time.Time
+	checked time.Time // when Config.Check was called last
+	unhook  func() bool
+	stops   []*atomic.Uint32
+}
+
+// checkEvery is how often a blocking call asks Config.Check, if it does not sleep
+// longer.
+const checkEvery = 150 * time.Millisecond
+
+// A sleep may last an eighth of the time waited so far: what a sleeper notices only by
+// itself, because a waker was killed or a peer died, it notices so much later at most,
+// and who waits for long wakes seldom.
+const sleepShare = 8
+
+// once waits a single time.
 func (w *wait) once(ready func() bool) error {
 	c := w.c
-	limit := c.cfg.Cap
+	now := time.Now()
+	limit := min(max(c.cfg.Cap, now.Sub(w.begun)/sleepShare), c.cfg.CapMost)
 	if c.stalled {
 		limit = min(limit, stalledCap)
 	}
+	if !w.until.IsZero() {
+		limit = min(limit, max(w.until.Sub(now), 0))
+	}
 	if d, ok := w.ctx.Deadline(); ok {
-		limit = min(limit, max(time.Until(d), 0))
+		// The context ends the sleep by itself; this is for where that takes time.
+		limit = min(limit, max(d.Sub(now), time.Millisecond))
+	}
+	if now.Sub(w.checked) >= checkEvery {
+		w.checked = now
+		if err := c.checkOutside(); err != nil {
+			return err
+		}
 	}
 	if c.cfg.Spin < 0 || c.sleepBell == nil {
-		w.poll(ready, limit)
+		w.poll(ready, min(limit, c.cfg.Cap))
 		return nil
 	}
 	w.hook()
-	// With GOMAXPROCS=1 the goroutines that could run now would otherwise wait until the
-	// runtime notices that this one blocks, which takes it up to 10 ms.
-	runtime.Gosched()
-	c.count(layout.Sleeps, 1)
-	key := c.sleepWord.Or(layout.BellSleeper) | layout.BellSleeper
-	killpoint.At(killpoint.Announced)
-	if ready() { // B2
-		c.unannounce(key)
-		return nil
-	}
-	timedOut, err := c.sleepBell.Sleep(key, limit, w.stops)
-	if err != nil {
-		return err
-	}
-	switch {
-	case ready():
-		if timedOut && c.nobodyRang(key) {
-			c.count(layout.Rescues, 1)
-		}
-	case !timedOut:
-		c.count(layout.Spurious, 1)
-	}
-	c.unannounce(key)
-	return nil
-}
-
-// unannounce takes the sleeping bit back where nobody else can have set it. Producers
-// share theirs: one that got up must not silence the bell for those still asleep.
-func (c *core) unannounce(key uint32) {
-	if c.alone {
-		c.sleepWord.CompareAndSwap(key, key&^layout.BellSleeping)
-		killpoint.At(killpoint.Unannounced)
-	}
-}
-
-// nobodyRang tells a wake-up that was lost from one that is only late: a waker that
-// has published may be between that and the bell. It gives it a millisecond.
-func (c *core) nobodyRang(key uint32) bool {
-	for begin := time.Now(); time.Since(begin) < time.Millisecond; spin.Yield() {
-		if c.sleepWord.Load() != key {
-			return false
-		}
-	}
-	return true
+	return c.sleep(limit, ready, w.stops)
 }
 
 // poll is once for those who never sleep.
 func (w *wait) poll(ready func() bool, limit time.Duration) {
 	for begin := time.Now(); ; spin.Yield() {
-		for i := 0; i < 256; i++ {
+		for range 4 * polls {
 			if ready() {
 				return
 			}
@@ -259,9 +200,9 @@ func (w *wait) hook() {
 	if w.unhook != nil || w.ctx.Done() == nil {
 		return
 	}
-	bell, word := w.c.sleepBell, new(atomic.Uint32)
+	c, word := w.c, new(atomic.Uint32)
 	w.stops = append(w.stops, word)
-	w.unhook = context.AfterFunc(w.ctx, func() { bell.Stop(word) })
+	w.unhook = context.AfterFunc(w.ctx, func() { c.stop(word) })
 }
 
 func (w *wait) close() {

@@ -16,10 +16,19 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
+// eachWay runs a test with sleepers on the doorbell and with sleepers in the lot.
+func eachWay(t *testing.T, f func(t *testing.T, r func(layout.Config) *rig)) {
+	t.Run("bell", func(t *testing.T) { each(t, f) })
+	t.Run("lot", func(t *testing.T) {
+		t.Cleanup(ring.ParkEverybody())
+		each(t, f)
+	})
+}
+
 // Ping-pong with both sides asleep for every message: no wake-up is lost, and none
 // had to be rescued by the cap.
 func TestSleepAndWake(t *testing.T) {
-	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+	eachWay(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		there, back := newRig(layout.Config{Slots: 8, SlotSize: 64}), newRig(layout.Config{Slots: 8, SlotSize: 64})
 		rounds := 3000
 		if testing.Short() || raceEnabled {
@@ -59,7 +68,7 @@ func TestSleepAndWake(t *testing.T) {
 
 // Producers that sleep for room on one bell all get up when there is some.
 func TestSleepForRoom(t *testing.T) {
-	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+	eachWay(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		senders, each := 1, 2000
 		if r.cfg.Kind == layout.MPSC {
@@ -108,7 +117,7 @@ func receiveAny2(t *testing.T, c *consumer, ctx context.Context) []byte {
 }
 
 func TestContextEndsWaits(t *testing.T) {
-	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+	eachWay(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		for _, spin := range []time.Duration{0, time.Millisecond, ring.SpinForever} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 			r.spin = spin
@@ -150,7 +159,7 @@ func TestContextEndsWaits(t *testing.T) {
 
 // Halting wakes whoever is blocked, and every later call says ErrClosed.
 func TestHaltEndsWaits(t *testing.T) {
-	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+	eachWay(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		for _, spin := range []time.Duration{0, ring.SpinForever} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 			r.spin, r.cap = spin, time.Hour

@@ -14,7 +14,7 @@ func Heap(size int) *Segment {
 	if size <= 0 {
 		panic(fmt.Sprintf("shm: Heap(%d): size must be positive", size))
 	}
-	return newHeapSegment(&heapRegion{mem: alignedBytes(size), holder: make(map[int]*heap)})
+	return newHeapSegment(&heapRegion{mem: alignedBytes(size), holder: make(map[int]*heap), pokes: make(map[*func()]struct{})})
 }
 
 // heapRegion stands for the file: it is what several handles have in common.
@@ -23,6 +23,7 @@ type heapRegion struct {
 
 	mu     sync.Mutex
 	holder map[int]*heap
+	pokes  map[*func()]struct{}
 }
 
 // heap stands for one open file description of the region.
@@ -70,6 +71,25 @@ func (h *heap) alone() (bool, error) {
 }
 
 func (h *heap) check() error { return nil }
+
+func (h *heap) poke() {
+	h.region.mu.Lock()
+	defer h.region.mu.Unlock()
+	for f := range h.region.pokes {
+		(*f)()
+	}
+}
+
+func (h *heap) onPoke(f func()) (stop func(), err error) {
+	h.region.mu.Lock()
+	defer h.region.mu.Unlock()
+	h.region.pokes[&f] = struct{}{}
+	return func() {
+		h.region.mu.Lock()
+		defer h.region.mu.Unlock()
+		delete(h.region.pokes, &f)
+	}, nil
+}
 
 func (h *heap) reopen() (*Segment, error) { return newHeapSegment(h.region), nil }
 

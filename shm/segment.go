@@ -34,6 +34,8 @@ type backing interface {
 	held(i int) (bool, error)
 	alone() (bool, error)
 	check() error
+	poke()
+	onPoke(f func()) (stop func(), err error)
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
 	// may be nil.

@@ -28,7 +28,7 @@ var mutantsOfMessages = []mutant{
 			"if p.pos+need-read > p.slots+1 {\n\t\t\t\treturn 0, ErrFull"},
 	}, in("random points")},
 	{"never-rings", "a publisher does not look at the bell", []edit{
-		{"ring/wait.go",
+		{"ring/bell.go",
 			"\tif c.ringWord.Load()&layout.BellSleeping != 0 {\n",
 			"\tif c.ringWord.Load() == 0xfffffffe {\n"},
 	}, in("step")},

@@ -1,0 +1,134 @@
+package doorbell
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Poker is what parking needs of a segment; shm.Segment is one.
+type Poker interface {
+	// Poke makes every function run that was given to OnPoke, on any handle of the same
+	// segment in any process.
+	Poke()
+	// OnPoke has f called after every Poke from now on, until stop.
+	OnPoke(f func()) (stop func(), err error)
+}
+
+// Lot is a second way to sleep, beside the bell of the ring's kind: goroutines are
+// parked by the Go scheduler and woken by poking the segment's file, so that a sleeper
+// keeps neither a thread nor, for the moment until the scheduler notices, a processor.
+// Waking takes some microseconds more than a futex does. A ring's users may sleep
+// either way at the same time; the bell word says which ways there are sleepers.
+//
+// All methods may be called by any number of goroutines.
+type Lot struct {
+	file Poker
+
+	opening sync.Mutex // not mu: the first poke, on another goroutine, is part of opening
+	opened  atomic.Bool
+	stop    func()
+	err     error // why nobody can be parked
+
+	mu     sync.Mutex
+	parked map[*place]struct{}
+}
+
+// place is where one goroutine is parked.
+type place struct {
+	up    chan struct{} // a token: look at the word again
+	timer *time.Timer
+}
+
+var places = sync.Pool{New: func() any {
+	p := &place{up: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	p.timer.Stop()
+	return p
+}}
+
+// NewLot makes the lot of one handle.
+func NewLot(file Poker) *Lot {
+	return &Lot{file: file, parked: make(map[*place]struct{})}
+}
+
+// Open has to have returned nil once, on this handle, before a sleeper of this handle
+// tells others that they have to poke. The error tells why nobody can be parked; it is
+// found once.
+func (l *Lot) Open() error {
+	if l.opened.Load() {
+		return nil
+	}
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if l.stop == nil && l.err == nil {
+		l.stop, l.err = l.file.OnPoke(l.everyoneUp)
+		l.opened.Store(l.err == nil)
+	}
+	return l.err
+}
+
+// Close gives back what Open took. Nobody may be parked, or will be.
+func (l *Lot) Close() {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if l.stop != nil {
+		l.stop()
+	}
+	l.stop, l.err = func() {}, nil
+}
+
+// Sleep is [Bell].Sleep for a word of the segment.
+func (l *Lot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool) {
+	p := places.Get().(*place)
+	select {
+	case <-p.up: // meant for another sleep
+	default:
+	}
+	p.timer.Reset(limit)
+	l.mu.Lock()
+	l.parked[p] = struct{}{}
+	l.mu.Unlock()
+	// From here on every poke leaves a token, so it does not matter when it comes.
+	for !timedOut && word.Load() == old && !anySet(stops) {
+		select {
+		case <-p.up: // perhaps the poke was for the other word of this segment
+		case <-p.timer.C:
+			timedOut = true
+		}
+	}
+	l.mu.Lock()
+	delete(l.parked, p)
+	l.mu.Unlock()
+	p.timer.Stop()
+	places.Put(p)
+	return timedOut
+}
+
+// Wake is [Bell].Wake.
+func (l *Lot) Wake() { l.file.Poke() }
+
+// Stop is [Bell].Stop.
+func (l *Lot) Stop(stop *atomic.Uint32) {
+	stop.Store(1)
+	l.everyoneUp()
+}
+
+func (l *Lot) everyoneUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.parked {
+		select {
+		case p.up <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func anySet(stops []*atomic.Uint32) bool {
+	for _, s := range stops {
+		if s.Load() != 0 {
+			return true
+		}
+	}
+	return false
+}

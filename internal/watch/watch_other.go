@@ -1,0 +1,12 @@
+//go:build !linux
+
+package watch
+
+// Watch is a watch that nobody has.
+type Watch struct{}
+
+// Add reports ErrUnsupported.
+func Add(string, func()) (*Watch, error) { return nil, ErrUnsupported }
+
+// Close does nothing.
+func (*Watch) Close() {}

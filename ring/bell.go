@@ -1,0 +1,164 @@
+package ring
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/internal/spin"
+	"github.com/shmring/shmring/layout"
+)
+
+// The bell word: bit 0 says that somebody sleeps on the doorbell, bit 1 that somebody
+// is parked, the rest counts rings.
+//
+//	sleeper                                     waker, right after it published
+//	  announce: word |= its bit, remember word    (publish is a full barrier)
+//	  look at the ring again        (B2)          load word             (B1)
+//	  nothing: sleep while word is that           both bits clear: done, one load in all
+//	                                              CAS word to bits clear, count+1; won: wake
+//	                                              those whose bits were set
+//
+// The announcement and the publish are each followed by a load of what the other
+// side stored. All four are sequentially consistent, so at least one of the loads
+// sees the other's store: either the sleeper finds the data or the waker finds the
+// sleeper. A C reader looks for a fence here: Go's atomic Or, Store and
+// CompareAndSwap are one. Between looking and sleeping the kernel (of a lot: the
+// sleeper, after it has got its place) compares the word once more, so a ring in
+// between ends the sleep at once.
+//
+// The waker clears the bits before it wakes. If it is killed in between, nobody wakes
+// the sleeper and no later waker sees the bit: that is what the cap on every sleep is
+// for.
+
+// sleeper is one side's end of its two bells.
+type sleeper struct {
+	sleepWord *atomic.Uint32
+	sleepBell Bell
+	ringWord  *atomic.Uint32
+	ringBell  Bell
+	alone     bool // nobody else sleeps on sleepWord, so its bits may be taken back
+	stalled   bool // an unfinished claim is next: sleep in short pieces
+	lotFailed atomic.Pointer[error]
+}
+
+// ring follows every publish and every release (B1).
+func (c *core) ring() {
+	if c.ringWord.Load()&layout.BellSleeping != 0 {
+		c.wake()
+	}
+}
+
+func (c *core) wake() {
+	w := c.ringWord.Load()
+	if w&layout.BellSleeping == 0 || !c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping) {
+		return // somebody else rings, or the sleeper got up by itself
+	}
+	killpoint.At(killpoint.BellCleared)
+	if w&layout.BellSleeper != 0 && c.ringBell != nil {
+		c.ringBell.Wake(w)
+	}
+	if w&layout.BellParked != 0 && c.cfg.Lot != nil {
+		c.cfg.Lot.Wake()
+	}
+	killpoint.At(killpoint.Woken)
+	c.count(layout.Wakes, 1)
+}
+
+// stop is how a blocked call of this handle is ended, however it sleeps.
+func (c *core) stop(word *atomic.Uint32) {
+	word.Store(1)
+	if c.sleepBell != nil {
+		c.sleepBell.Stop(word)
+	}
+	if c.cfg.Lot != nil {
+		c.cfg.Lot.Stop(word)
+	}
+}
+
+// threads is how many goroutines of this process sleep on doorbells, each of which
+// takes a thread.
+var threads atomic.Int32
+
+// maxThreads is how many of them there may be before others are parked. A process with
+// 10 000 threads is ended by the Go runtime. Tests change it.
+var maxThreads int32 = 64
+
+// parks tells whether the next sleep is better spent in the lot. With GOMAXPROCS=1 a
+// goroutine that blocks in a system call takes the only processor with it until the
+// runtime notices, up to 20 ms later.
+func (c *core) parks() bool {
+	if c.cfg.Lot == nil || runtime.GOMAXPROCS(0) > 1 && threads.Load() < maxThreads || c.lotFailed.Load() != nil {
+		return false
+	}
+	if err := c.cfg.Lot.Open(); err != nil {
+		c.lotFailed.Store(&err)
+		return false
+	}
+	return true
+}
+
+// sleep announces, looks again and sleeps, once and for at most limit.
+func (c *core) sleep(limit time.Duration, ready func() bool, stops []*atomic.Uint32) error {
+	bit := layout.BellSleeper
+	if c.parks() {
+		bit = layout.BellParked
+	} else {
+		// The goroutines that could run now would otherwise wait until the runtime notices
+		// that this one blocks.
+		runtime.Gosched()
+		threads.Add(1)
+		defer threads.Add(-1)
+	}
+	c.count(layout.Sleeps, 1)
+	key := c.sleepWord.Or(bit) | bit
+	killpoint.At(killpoint.Announced)
+	if ready() { // B2
+		c.unannounce(key)
+		return nil
+	}
+	var timedOut bool
+	var err error
+	begin := time.Now()
+	if bit == layout.BellParked {
+		timedOut = c.cfg.Lot.Sleep(c.sleepWord, key, limit, stops)
+	} else {
+		timedOut, err = c.sleepBell.Sleep(key, limit, stops)
+	}
+	c.count(layout.Asleep, uint64(time.Since(begin)))
+	if err != nil {
+		return err
+	}
+	switch {
+	case ready():
+		if timedOut && c.nobodyRang(key) {
+			c.count(layout.Rescues, 1)
+		}
+	case !timedOut:
+		c.count(layout.Spurious, 1)
+	}
+	c.unannounce(key)
+	return nil
+}
+
+// unannounce takes the sleeping bits back where nobody else can have set them.
+// Producers share theirs: one that got up must not silence the bell for those still
+// asleep.
+func (c *core) unannounce(key uint32) {
+	if c.alone {
+		c.sleepWord.CompareAndSwap(key, key&^layout.BellSleeping)
+		killpoint.At(killpoint.Unannounced)
+	}
+}
+
+// nobodyRang tells a wake-up that was lost from one that is only late: a waker that
+// has published may be between that and the bell. It gives it a millisecond.
+func (c *core) nobodyRang(key uint32) bool {
+	for begin := time.Now(); time.Since(begin) < time.Millisecond; spin.Yield() {
+		if c.sleepWord.Load() != key {
+			return false
+		}
+	}
+	return true
+}

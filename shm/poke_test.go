@@ -1,0 +1,58 @@
+package shm_test
+
+import (
+	"io/fs"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/shm"
+)
+
+// A poke through any handle reaches whoever asked for it on any other, and itself.
+func TestPoke(t *testing.T) {
+	file, err := shm.Create(t.Context(), "poke", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte) error { return nil })
+	require.NoError(t, err)
+	for _, s := range []*shm.Segment{shm.Heap(4096), file} {
+		other, err := s.Reopen()
+		require.NoError(t, err)
+		mine, theirs := make(chan struct{}, 1), make(chan struct{}, 1)
+		on := func(s *shm.Segment, c chan struct{}) (stop func()) {
+			stop, err := s.OnPoke(func() {
+				select {
+				case c <- struct{}{}:
+				default:
+				}
+			})
+			require.NoError(t, err)
+			return stop
+		}
+		stopMine, stopTheirs := on(s, mine), on(other, theirs)
+		for _, poker := range []*shm.Segment{s, other} {
+			for range 100 {
+				for _, c := range []chan struct{}{mine, theirs} {
+					select { // what an earlier round left
+					case <-c:
+					default:
+					}
+				}
+				poker.Poke()
+				for _, c := range []chan struct{}{mine, theirs} {
+					select {
+					case <-c:
+					case <-time.After(20 * time.Second):
+						t.Fatal("not told")
+					}
+				}
+			}
+		}
+		stopMine()
+		stopTheirs()
+		require.NoError(t, other.Close())
+		other.Poke()
+		_, err = other.OnPoke(func() {})
+		require.ErrorIs(t, err, fs.ErrClosed)
+		require.NoError(t, s.Close())
+	}
+}
