@@ -32,6 +32,7 @@ type Lot struct {
 
 	mu     sync.Mutex
 	parked map[*place]struct{}
+	subs   map[*func()]struct{}
 }
 
 // place is where one goroutine is parked.
@@ -48,7 +49,7 @@ var places = sync.Pool{New: func() any {
 
 // NewLot makes the lot of one handle.
 func NewLot(file Poker) *Lot {
-	return &Lot{file: file, parked: make(map[*place]struct{})}
+	return &Lot{file: file, parked: make(map[*place]struct{}), subs: make(map[*func()]struct{})}
 }
 
 // Open has to have returned nil once, on this handle, before a sleeper of this handle
@@ -65,6 +66,22 @@ func (l *Lot) Open() error {
 		l.opened.Store(l.err == nil)
 	}
 	return l.err
+}
+
+// Subscribe has f called whenever those who are parked are woken, for good reason or
+// not, until stop. f must not block, nor call l. The error is that of Open.
+func (l *Lot) Subscribe(f func()) (stop func(), err error) {
+	if err := l.Open(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subs[&f] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.subs, &f)
+	}, nil
 }
 
 // Close gives back what Open took. Nobody may be parked, or will be.
@@ -121,6 +138,9 @@ func (l *Lot) everyoneUp() {
 		case p.up <- struct{}{}:
 		default:
 		}
+	}
+	for f := range l.subs {
+		(*f)()
 	}
 }
 

@@ -75,6 +75,10 @@ func (g *gate) leaveBlocking() {
 	}
 }
 
+// Halted reports whether the handle is of no use any more: closed, or poisoned by what
+// a peer wrote. Any goroutine may ask.
+func (g *gate) Halted() bool { return g.halt.Load() != 0 }
+
 // why is the reason for halt.
 func (g *gate) why() error {
 	g.mu.Lock()

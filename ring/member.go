@@ -210,6 +210,9 @@ type Stats struct {
 	// Asleep is how long it slept, for all its goroutines together.
 	Asleep time.Duration `json:"asleep_ns"`
 
+	// Fallbacks are better ways of waiting that the handle does without, and why.
+	Fallbacks []string `json:"fallbacks,omitempty"`
+
 	// Stalled is the claim of a live producer that an MPSC ring's consumer waits for at
 	// present, or nil.
 	Stalled *StalledClaim `json:"stalled,omitempty"`
@@ -229,10 +232,14 @@ func (c *core) counters(i int) Stats {
 // before it sleeps, when it closes, and every few thousand messages.
 func (c *core) Stats() Stats {
 	s, b := c.counters(int(c.me)), c.base
+	fallbacks := c.cfg.Fallbacks
+	if err := c.lotFailed.Load(); err != nil {
+		fallbacks = append(fallbacks[:len(fallbacks):len(fallbacks)], "sleepers take a thread each: "+(*err).Error())
+	}
 	return Stats{
 		Messages: s.Messages - b.Messages, Bytes: s.Bytes - b.Bytes, Full: s.Full - b.Full, Dropped: s.Dropped - b.Dropped,
 		Sleeps: s.Sleeps - b.Sleeps, Wakes: s.Wakes - b.Wakes, Spurious: s.Spurious - b.Spurious, Rescues: s.Rescues - b.Rescues,
-		Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep,
+		Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep, Fallbacks: fallbacks,
 	}
 }
 

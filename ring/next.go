@@ -194,11 +194,15 @@ func (c *Consumer) death(k uint64, data []byte) error {
 // news tells whether the death of that SPSC producer is to be told, once. It is not if
 // that one had ended its stream.
 func (c *Consumer) news(epoch uint32) bool {
-	if epoch == c.finished[1] || c.mourned != 0 && int32(epoch-c.mourned) <= 0 {
+	if c.told(epoch) {
 		return false
 	}
 	c.mourned = epoch
 	return true
+}
+
+func (c *Consumer) told(epoch uint32) bool {
+	return epoch == c.finished[1] || c.mourned != 0 && int32(epoch-c.mourned) <= 0
 }
 
 // nothing is what peek returns when no finished record is next.
@@ -216,27 +220,32 @@ func (c *Consumer) nothing() error {
 	return ErrEmpty
 }
 
-// judgeEnd returns io.EOF when every producer has ended its stream, left or died, and
-// nothing is on its way; else ErrEmpty. The producers are looked at before Tail: one
-// that attached, sent and left in between has moved Tail.
+// judgeEnd returns io.EOF when the stream is over, once; else ErrEmpty.
 func (c *Consumer) judgeEnd() error {
-	for i := range c.members {
-		if i == layout.ConsumerIndex || !c.streaming(i) {
-			continue
-		}
-		gone, err := c.dead(i)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			return ErrEmpty
-		}
+	over, err := c.over()
+	if err != nil {
+		return err
 	}
-	if layout.Tail(c.hot.Tail.Load()).Pos(c.pos) != c.pos {
+	if !over {
 		return ErrEmpty
 	}
 	c.ending, c.ends = false, 0
 	return io.EOF
+}
+
+// over tells whether every producer has ended its stream, left or died, and nothing is
+// on its way. The producers are looked at before Tail: one that attached, sent and left
+// in between has moved Tail.
+func (c *Consumer) over() (bool, error) {
+	for i := range c.members {
+		if i == layout.ConsumerIndex || !c.streaming(i) {
+			continue
+		}
+		if gone, err := c.dead(i); !gone {
+			return false, err
+		}
+	}
+	return layout.Tail(c.hot.Tail.Load()).Pos(c.pos) == c.pos, nil
 }
 
 // streaming tells whether a participant has attached and not ended its stream.

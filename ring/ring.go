@@ -34,6 +34,7 @@ type Lot interface {
 	Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool)
 	Wake()
 	Stop(stop *atomic.Uint32)
+	Subscribe(f func()) (stop func(), err error)
 }
 
 // SpinForever as Config.Spin never sleeps in the kernel.
@@ -60,6 +61,9 @@ type Config struct {
 	// wait for it; 0: as long as the context lasts.
 	Full        Full
 	SendTimeout time.Duration
+	// Fallbacks are for people: better ways of waiting that this process does without, and
+	// why. Stats shows them.
+	Fallbacks []string
 	// Who is written down for people to read.
 	Who Who
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends

@@ -18,8 +18,23 @@ func (c *Consumer) ready() bool {
 }
 
 // upkeep is what the consumer does before it sleeps and whenever a sleep brought
-// nothing: it gives back what it owes, and looks after the dead.
+// nothing: it gives back what it owes, and looks after the dead. The error is what there
+// is to tell instead of a message.
 func (c *Consumer) upkeep() error {
+	if err := c.lookAround(); err != nil {
+		return err
+	}
+	if c.batch.rest == nil && !c.ready() && (c.lost != nil || c.lookEnd) {
+		if err := c.nothing(); err != ErrEmpty {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAround is upkeep without telling: that is left to the next call, due says whether
+// there is anything.
+func (c *Consumer) lookAround() error {
 	c.settle()
 	c.flush()
 	if c.batch.rest != nil {
@@ -29,23 +44,27 @@ func (c *Consumer) upkeep() error {
 		return err
 	}
 	if !c.shared {
-		return c.checkProducer()
+		return c.findLoss()
 	}
 	if err := c.unblock(); err != nil {
 		return err
 	}
-	if c.ending && !c.ready() {
-		if err := c.judgeEnd(); err != ErrEmpty {
-			return err
-		}
+	if c.ending && !c.lookEnd && !c.ready() {
+		over, err := c.over()
+		c.lookEnd = over
+		return err
 	}
 	return nil
 }
 
-// checkProducer finds the death of an SPSC ring's producer. The lock was taken (L2),
-// so everything that producer committed is visible now: if there is any, it goes
-// first.
-func (c *Consumer) checkProducer() error {
+// due tells whether the next call has something to say.
+func (c *Consumer) due() bool {
+	return c.batch.rest != nil || c.ready() || c.lookEnd || c.lost != nil || c.halt.Load() != 0
+}
+
+// findLoss finds the death of an SPSC ring's producer. The lock was taken (L2), so
+// everything that producer committed is visible now: if there is any, it goes first.
+func (c *Consumer) findLoss() error {
 	const i = 1
 	if !c.streaming(i) {
 		return nil
@@ -53,16 +72,10 @@ func (c *Consumer) checkProducer() error {
 	m := &c.members[i]
 	lost := &PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
 	gone, err := c.dead(i)
-	if err != nil {
-		return err
-	}
-	if gone {
+	if gone && err == nil && !c.told(lost.Epoch) {
 		c.lost = lost
-		if !c.ready() {
-			return c.nothing()
-		}
 	}
-	return nil
+	return err
 }
 
 // unblock deals with an unfinished claim at the head of an MPSC ring: it puts it on

@@ -1,0 +1,278 @@
+package ring_test
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+func newPoller(t *testing.T, spin time.Duration) *ring.Poller {
+	p := ring.NewPoller(ring.PollerConfig{Spin: spin})
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Many rings, one goroutine that receives: every message arrives once and in order, and
+// nobody had to be rescued.
+func TestPollerReceivesEverything(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, spin := range []time.Duration{0, 20 * time.Microsecond} {
+			rings, each := 20, 200
+			if raceEnabled {
+				each = 50
+			}
+			p := newPoller(t, spin)
+			ctx := soon(t)
+			var wg sync.WaitGroup
+			id := map[*ring.Consumer]uint64{}
+			for i := range rings {
+				r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+				c, s := r.consumer(), r.producer()
+				id[c.Consumer] = uint64(i)
+				require.NoError(t, p.Add(c.Consumer))
+				require.NoError(t, p.Add(c.Consumer))
+				wg.Go(func() {
+					for seq := range each {
+						if err := s.Send(ctx, stamped(uint64(i), uint64(seq), 60)); err != nil {
+							t.Error(err)
+							return
+						}
+						if seq%10 == i%10 {
+							time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+						}
+					}
+				})
+			}
+			require.Equal(t, rings, p.Len())
+			require.NoError(t, p.Blind())
+			next := make([]uint64, rings)
+			buf := make([]byte, 64)
+			for left := rings * each; left > 0; {
+				c, err := p.Wait(ctx)
+				require.NoError(t, err)
+				for {
+					n, err := c.TryReceive(buf)
+					if err == ring.ErrEmpty {
+						break
+					}
+					require.NoError(t, err)
+					from, seq := unstamp(t, buf[:n])
+					require.Equal(t, id[c], from)
+					require.Equal(t, next[from], seq)
+					next[from]++
+					left--
+				}
+			}
+			wg.Wait()
+			for c := range id {
+				require.Zero(t, c.Stats().Rescues)
+			}
+			p.Close()
+		}
+	})
+}
+
+// Ring after ring, each once before any of them again, however full some are.
+func TestPollerIsFair(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		p := newPoller(t, 0)
+		ctx := soon(t)
+		var senders []*producer
+		for range 5 {
+			r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+			require.NoError(t, p.Add(r.consumer().Consumer))
+			senders = append(senders, r.producer())
+		}
+		for _, s := range senders {
+			for range 10 {
+				require.NoError(t, s.TrySend(nil))
+			}
+		}
+		for range 10 {
+			seen := map[*ring.Consumer]bool{}
+			for range senders {
+				c, err := p.Wait(ctx)
+				require.NoError(t, err)
+				require.False(t, seen[c], "it had its turn")
+				seen[c] = true
+				_, err = c.TryReceive(nil)
+				require.NoError(t, err)
+			}
+		}
+		// One that never runs dry does not keep another from being heard.
+		require.NoError(t, senders[0].TrySend(nil))
+		flooded, err := p.Wait(ctx)
+		require.NoError(t, err)
+		require.NoError(t, senders[4].TrySend(nil))
+		others := 0
+		for range 10 {
+			require.NoError(t, senders[0].TrySend(nil))
+			c, err := p.Wait(ctx)
+			require.NoError(t, err)
+			_, err = c.TryReceive(nil)
+			require.NoError(t, err)
+			if c != flooded {
+				others++
+			}
+		}
+		require.Equal(t, 1, others)
+	})
+}
+
+// A Poller sleeps until somebody sends, and is woken by contexts and Close.
+func TestPollerSleeps(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		p := ring.NewPoller(ring.PollerConfig{Cap: time.Hour})
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		c, s := r.consumer(), r.producer()
+		require.NoError(t, p.Add(c.Consumer))
+		for range 200 {
+			slept := c.Stats().Sleeps
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				for c.Stats().Sleeps == slept {
+					runtime.Gosched()
+				}
+				if err := s.TrySend(nil); err != nil {
+					t.Error(err)
+				}
+			}()
+			got, err := p.Wait(soon(t))
+			require.NoError(t, err)
+			require.Same(t, c.Consumer, got)
+			_, err = c.TryReceive(nil)
+			require.NoError(t, err)
+			<-sent
+		}
+		require.LessOrEqual(t, s.Stats().Wakes, c.Stats().Sleeps)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := p.Wait(ctx)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, s.TrySend(nil))
+		_, err = p.Wait(ctx)
+		require.NoError(t, err, "data before the context's error")
+		_, err = c.TryReceive(nil)
+		require.NoError(t, err)
+
+		// A consumer that is closed says so, and leaves.
+		go c.Halt()
+		got, err := p.Wait(soon(t))
+		require.ErrorIs(t, err, ring.ErrClosed)
+		require.Same(t, c.Consumer, got)
+		require.Zero(t, p.Len())
+
+		ended := make(chan error)
+		go func() {
+			_, err := p.Wait(context.Background())
+			ended <- err
+		}()
+		p.Close()
+		require.ErrorIs(t, <-ended, ring.ErrClosed)
+		require.ErrorIs(t, p.Add(c.Consumer), ring.ErrClosed)
+		p.Close()
+	})
+}
+
+// What blocking calls find by themselves a Poller finds too: ends, deaths, dead claims.
+func TestPollerTellsNews(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		p := ring.NewPoller(ring.PollerConfig{Cap: time.Millisecond})
+		defer p.Close()
+		ctx := soon(t)
+		rigs := map[string]*rig{"end": nil, "death": nil, "claim": nil}
+		names := map[*ring.Consumer]string{}
+		for name := range rigs {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			rigs[name] = r
+			c := r.consumer()
+			names[c.Consumer] = name
+			require.NoError(t, p.Add(c.Consumer))
+		}
+		go func() {
+			for name, r := range rigs {
+				s := r.producer()
+				switch name {
+				case "end":
+					if err := s.CloseSend(ctx); err != nil {
+						t.Error(err)
+					}
+				case "death":
+					s.die()
+				case "claim":
+					if _, err := s.TryClaim(8); err != nil {
+						t.Error(err)
+					}
+					s.die()
+					if err := r.producer().TrySend([]byte("behind")); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}()
+		want := map[string]error{"end": nil, "claim": nil}
+		mpsc := rigs["end"].cfg.Kind == layout.MPSC
+		if !mpsc { // if all producers of an MPSC ring die, the consumer waits for others
+			want["death"] = ring.ErrPeerDead
+		}
+		for len(want) > 0 {
+			c, err := p.Wait(ctx)
+			require.NoError(t, err)
+			n, err := c.TryReceive(make([]byte, 8))
+			if err == ring.ErrEmpty {
+				continue // a claim that was passed over is no news
+			}
+			switch names[c] {
+			case "end":
+				require.Equal(t, "EOF", err.Error())
+			case "death":
+				require.ErrorIs(t, err, ring.ErrPeerDead)
+			case "claim":
+				if !mpsc && err != nil {
+					require.ErrorIs(t, err, ring.ErrPeerDead, "the first one's")
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, 6, n)
+			}
+			delete(want, names[c])
+		}
+	})
+}
+
+// Without a lot nobody can wake the Poller: it looks by itself.
+func TestBlindPoller(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		_, v, cfg := r.process()
+		cfg.Lot = nil
+		c, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		p := newPoller(t, 0)
+		require.NoError(t, p.Add(c))
+		require.Error(t, p.Blind())
+		s := r.producer()
+		for range 20 {
+			sent := make(chan error)
+			go func() { sent <- s.TrySend(nil) }()
+			_, err := p.Wait(soon(t))
+			require.NoError(t, err)
+			_, err = c.TryReceive(nil)
+			require.NoError(t, err)
+			require.NoError(t, <-sent)
+		}
+		require.True(t, p.Remove(c))
+		require.False(t, p.Remove(c))
+		require.NoError(t, p.Blind())
+	})
+}
