@@ -132,3 +132,51 @@ func ExampleConsumer_all() {
 	// one 0
 	// two 7
 }
+
+// One goroutine serves several rings. Each gets its turn, however busy the others are.
+func ExamplePoller() {
+	ctx := context.Background()
+	dir, _ := os.MkdirTemp("", "shmring")
+	defer os.RemoveAll(dir)
+	opt := &shmring.Options{Dir: dir}
+
+	poller := shmring.NewPoller(nil)
+	defer poller.Close()
+	for _, name := range []string{"a", "b", "c"} {
+		p, err := shmring.OpenProducer(ctx, name, opt)
+		if err != nil {
+			panic(err)
+		}
+		c, err := shmring.OpenConsumer(ctx, name, opt)
+		if err != nil {
+			panic(err)
+		}
+		poller.Add(c)
+		p.Send(ctx, []byte("from "+name))
+		p.Close()
+	}
+
+	for poller.Len() > 0 {
+		c, err := poller.Wait(ctx)
+		if err != nil {
+			panic(err)
+		}
+		// At most 16 messages, so that the others need not wait for long.
+		_, err = c.TryDrain(16, func(m shmring.Message) error {
+			fmt.Println(string(m.Bytes()))
+			return nil
+		})
+		switch err {
+		case nil, shmring.ErrEmpty:
+		case io.EOF:
+			poller.Remove(c)
+			c.Close()
+		default:
+			panic(err)
+		}
+	}
+	// Unordered output:
+	// from a
+	// from b
+	// from c
+}
