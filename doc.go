@@ -32,9 +32,12 @@
 //
 // # Who is alive
 //
-// Each participant holds a lock on one byte of the ring's file for life. The kernel
-// drops it when the process dies, whatever it died of, so nothing here depends on
-// process ids, heartbeats or timeouts: a dead producer's claim is skipped, a slow or
+// Each participant holds a lock on one byte of the ring's file for life; where the system
+// refuses such locks (OFD locks), on a file of its own beside the ring, by flock. The
+// environment variable SHMRING_LOCKS, ofd or flock, insists on a kind. A ring has the kind
+// that it was created with, [Info].Locks, and a process that cannot use it, or was told
+// another, gets [ErrUnsupported]. The kernel drops the lock when the process dies, whatever
+// it died of, so nothing here depends on process ids, heartbeats or timeouts: a dead producer's claim is skipped, a slow or
 // stopped one's never. It is shown, in [Stats].Stalled, and [ForceSkip] is for those who
 // know that it will not be finished. Processes that are started inherit nothing, except
 // that between fork and exec a child shares its parent's locks: for that moment a

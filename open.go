@@ -34,6 +34,8 @@ type Info struct {
 	Doorbell     layout.Doorbell // how sleepers are woken
 	Spin         time.Duration   // how long this handle spins before it sleeps; negative: for ever
 
+	Locks string // how who lives is told: "ofd" or "flock"; see package shm
+
 	Participant int    // our slot in the table of participants
 	Epoch       uint32 // how often that slot has been taken
 	Applied     shm.Applied
@@ -113,15 +115,23 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		Name: name, Path: seg.Path(), Size: int64(len(seg.Bytes())), Created: created,
 		Kind: cfg.Kind, Slots: cfg.Slots, SlotSize: cfg.SlotSize, MaxMessage: cfg.MaxMessage,
 		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
-		Applied: seg.Applied(),
+		Locks: seg.Applied().Locks.String(), Applied: seg.Applied(),
 	}}, nil
 }
 
-// parse checks a segment's header. Its error names the file.
+// parse checks a segment's header and makes the handle's life locks of the kind that it
+// says. Its error names the file.
 func parse(seg *shm.Segment) (*layout.View, error) {
 	view, err := layout.Parse(seg.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("shmring: %s: %w", seg.Path(), err)
+	}
+	kind := shm.OFD
+	if view.Config.Incompat&layout.FlockLocks != 0 {
+		kind = shm.Flock
+	}
+	if err := seg.UseLocks(kind); err != nil {
+		return nil, fmt.Errorf("shmring: %w", err)
 	}
 	return view, nil
 }
@@ -143,7 +153,10 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (*s
 	if err != nil {
 		return nil, fmt.Errorf("shmring: %w", err)
 	}
-	return shm.Create(ctx, name, size, file, func(mem []byte) error {
+	return shm.Create(ctx, name, size, file, func(mem []byte, locks shm.Locks) error {
+		if locks == shm.Flock {
+			cfg.Incompat |= layout.FlockLocks
+		}
 		_, err := layout.Format(mem, cfg)
 		return err
 	})

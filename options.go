@@ -117,6 +117,10 @@ const NoPayload = -1
 
 // Options of OpenProducer and OpenConsumer. The zero value is a good default and so
 // is nil. The same Options may be used for many calls.
+//
+// By which kind of locks a ring's users tell who lives is no option: a ring that is
+// created gets what the environment variable SHMRING_LOCKS says (ofd or flock; it also
+// insists when a ring is opened), else OFD locks if the system has them, else flock.
 type Options struct {
 	// Dir is where the ring's file lives: any directory of a memory file system. Empty:
 	// the environment variable SHMRING_DIR, else /dev/shm.

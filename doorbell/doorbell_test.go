@@ -24,7 +24,7 @@ func conformance(t *testing.T, f func(t *testing.T, mine, theirs doorbell.Bell, 
 			cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: kind}
 			size, err := cfg.Size()
 			require.NoError(t, err)
-			seg, err := shm.Create(t.Context(), "bell", size, &shm.Options{Dir: t.TempDir()}, func(mem []byte) error {
+			seg, err := shm.Create(t.Context(), "bell", size, &shm.Options{Dir: t.TempDir()}, func(mem []byte, _ shm.Locks) error {
 				_, err := layout.Format(mem, cfg)
 				return err
 			})

@@ -47,7 +47,7 @@ func newHeap(t testing.TB, size int64, format func([]byte) error) *shm.Segment {
 }
 
 func newFile(t testing.TB, size int64, format func([]byte) error) *shm.Segment {
-	s, err := shm.Create(t.Context(), "ring", size, &shm.Options{Dir: t.TempDir()}, format)
+	s, err := shm.Create(t.Context(), "ring", size, &shm.Options{Dir: t.TempDir()}, func(mem []byte, _ shm.Locks) error { return format(mem) })
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s

@@ -11,7 +11,8 @@ import (
 
 // Create makes a new segment of size bytes, 1 to [MaxSize], under a name that does
 // not exist, and attaches to it. format gets the zeroed bytes of the whole file and
-// fills them in; only when it has returned nil does the name appear. The slice is
+// fills them in, and learns which kind of life locks the segment has, for those who
+// write that down; only when it has returned nil does the name appear. The slice is
 // valid during the call. Where the first way to publish the file is refused, format
 // is called again on fresh zeros. A nil format leaves zeros. If format panics,
 // nothing is left behind.
@@ -23,7 +24,7 @@ import (
 // [*SpaceError], [*LimitError], fs.ErrInvalid (size or Options.Mode),
 // fs.ErrNotExist (the directory does not), the error of format, of ctx, and
 // otherwise an [*Error] with the cause.
-func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte) error) (*Segment, error) {
+func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte, locks Locks) error) (*Segment, error) {
 	opt = opt.orDefault()
 	path, err := Path(name, opt)
 	if err != nil {
@@ -55,7 +56,7 @@ type order struct {
 	size   int64
 	mode   uint32
 	opt    *Options
-	format func(mem []byte) error
+	format func(mem []byte, locks Locks) error
 }
 
 // make goes through the steps of the package comment, in that order.
@@ -75,6 +76,9 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 			}
 		}
 	}()
+	if err := f.chooseLocks(); err != nil {
+		return nil, err
+	}
 	how := Applied{TmpFile: d.hidden == ""}
 	if err := preflight(d.fd, o.path, o.size); err != nil { // 2
 		return nil, err
@@ -87,7 +91,7 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 	}
 	how.Prefault, how.Lock = settle(o.path, f.mem.bytes(), o.opt)
 	if o.format != nil {
-		if err := o.format(f.mem.bytes()); err != nil { // 5
+		if err := o.format(f.mem.bytes(), f.locks); err != nil { // 5
 			return nil, fail("format", o.path, err, "")
 		}
 	}

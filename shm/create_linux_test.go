@@ -39,7 +39,7 @@ func TestCreateOpenReopenSeeTheSameBytes(t *testing.T) {
 	require.True(t, created.Applied().TmpFile)
 	require.Equal(t, "fallocate", created.Applied().Allocated)
 	require.Equal(t, "not asked", created.Applied().Prefault.String())
-	require.Zero(t, opened.Applied())
+	require.Equal(t, shm.Applied{Locks: created.Applied().Locks}, opened.Applied())
 }
 
 func TestCreateAllocatesEveryPage(t *testing.T) {
@@ -59,7 +59,7 @@ func TestCreateAllocatesEveryPage(t *testing.T) {
 func TestCreateRefusesAnExistingName(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	opt := &shm.Options{Dir: dir}
-	never := func([]byte) error { panic("formatted although the name exists") }
+	never := func([]byte, shm.Locks) error { panic("formatted although the name exists") }
 
 	mustCreate(t, dir, patternSize)
 	_, err := shm.Create(t.Context(), "a", 1, opt, never)
@@ -73,7 +73,7 @@ func TestCreateRefusesAnExistingName(t *testing.T) {
 // The name appears between the first look and the link: the link decides.
 func TestCreateLosesTheRaceAtTheLink(t *testing.T) {
 	dir := shm.ScratchDir(t)
-	_, err := shm.Create(t.Context(), "a", patternSize, &shm.Options{Dir: dir}, func(mem []byte) error {
+	_, err := shm.Create(t.Context(), "a", patternSize, &shm.Options{Dir: dir}, func(mem []byte, _ shm.Locks) error {
 		mustCreate(t, dir, patternSize)
 		return nil
 	})
@@ -84,7 +84,7 @@ func TestCreateLosesTheRaceAtTheLink(t *testing.T) {
 
 func TestCreateIsInvisibleUntilFormatted(t *testing.T) {
 	dir := shm.ScratchDir(t)
-	_, err := shm.Create(t.Context(), "a", patternSize, &shm.Options{Dir: dir}, func(mem []byte) error {
+	_, err := shm.Create(t.Context(), "a", patternSize, &shm.Options{Dir: dir}, func(mem []byte, _ shm.Locks) error {
 		_, err := shm.Open(t.Context(), "a", 1, &shm.Options{Dir: dir})
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		require.Empty(t, shm.Names(t, dir))
@@ -97,7 +97,7 @@ func TestCreateIsInvisibleUntilFormatted(t *testing.T) {
 func TestCreateLeavesNothingWhenFormatPanics(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	require.PanicsWithValue(t, "oops", func() {
-		_, _ = shm.Create(t.Context(), "a", 4096, &shm.Options{Dir: dir}, func([]byte) error { panic("oops") })
+		_, _ = shm.Create(t.Context(), "a", 4096, &shm.Options{Dir: dir}, func([]byte, shm.Locks) error { panic("oops") })
 	})
 	require.Empty(t, shm.Names(t, dir))
 	require.Empty(t, shm.OpenUnder(dir))

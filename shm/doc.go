@@ -44,22 +44,51 @@
 // segment and may be deleted whenever no process has it open. Any failure short
 // of a crash removes it.
 //
-// Opening leaves nothing behind at any step. Removing is one unlink: it happened
-// or it did not.
+// Opening leaves nothing behind at any step, taking a life lock at most a lock file.
+// Removing unlinks the lock files first and the name last: who is killed in between
+// leaves a segment that can be used, or removed.
 //
 // # Lock map
 //
-// All locks are open file description locks (F_OFD_SETLK) on bytes of the segment
-// file far behind its data. The kernel drops them when the description is closed,
-// so with the death of the process, and not because some other descriptor of the
-// same file was closed, which is how POSIX locks get lost.
+//	lock            on                                 shared               exclusive
+//	admin           the segment file, flock            attached, for life   Remove, and Alone until Close
+//	life lock i     OFD: byte 1<<40 + i of the file    -                    participant i is alive, for life
+//	                flock: ".shmring-INODE.i.lock"     who asks, briefly    the same
+//	gate            the life lock of index -1          -                    Alone, while it converts the admin lock
 //
-//	byte            shared                      exclusive
-//	1<<40 - 1       admin: attached, for life   Remove, for the length of an unlink
-//	1<<40 + i       -                           participant i is alive, for life
+// Open file description locks (OFD, F_OFD_SETLK) and flock both belong to the open file
+// description. The kernel drops them when that is closed, so with the death of the
+// process, and not because some other descriptor of the same file was closed, which is
+// how POSIX locks get lost. Descriptors are O_CLOEXEC and are plain integers, not
+// *os.File, whose cleanup would drop a life lock behind our back.
 //
-// Descriptors are O_CLOEXEC and are plain integers, not *os.File, whose cleanup
-// would drop a life lock behind our back.
+// The admin lock is flock for everybody, because it is needed before the bytes can be
+// read and by Remove, which cannot read them: processes that have OFD locks and such that
+// do not must see each other there. Which kind the life locks are is up to those who know
+// what the bytes mean ([Segment.UseLocks]). flock shuts out less: who may only read the
+// segment can take the admin lock and keep others from opening it.
+//
+// # Lock files
+//
+// Life locks that are flocks need files. These rules keep one name from standing for two
+// files that are both held, which would let somebody live be taken for dead:
+//
+//  1. A lock file is unlinked only by who holds it exclusively.
+//  2. Who has locked one looks whether it still has its name, and if not starts again.
+//  3. One is made only while the segment has its name. Somebody who removed that by other
+//     means may have removed lock files that are held.
+//  4. They are found through a descriptor of the directory, which was opened while the
+//     segment had its name there.
+//
+// Two files that exist at one time have different inode numbers, so users of a segment
+// that lost its name do not meet those of its successor, and a renamed segment keeps its
+// locks. A lock file left over from an inode that is no more is held by nobody, and as
+// good as a new one. Remove unlinks those of its segment (it is busy while one is held),
+// and those that no segment in the directory belongs to, unless held. In a sticky
+// directory those of other users may stay.
+//
+// It follows that a segment with such locks must not be reached by hard links in several
+// directories, and that nobody should unlink lock files that are in use.
 //
 // # Lifetime of the bytes
 //

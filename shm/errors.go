@@ -64,6 +64,33 @@ func (e *BusyError) Error() string {
 // Unwrap returns ErrBusy.
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
+// LocksError tells that a handle cannot use the kind of life locks that the others on
+// the segment use. errors.Is(err, ErrUnsupported) holds.
+type LocksError struct {
+	Path string
+	Want Locks // the kind that the others use
+	Have Locks // the kind of this handle
+	Told bool  // Have comes from Options.Locks or EnvLocks
+	Err  error // otherwise, why the system refuses Want
+}
+
+// Error names both kinds and the remedy.
+func (e *LocksError) Error() string {
+	text := fmt.Sprintf("shm: %s: its users lock by %v, and this process ", e.Path, e.Want)
+	if e.Told {
+		return text + fmt.Sprintf("was told %v: leave Options.Locks and %s unset", e.Have, EnvLocks)
+	}
+	return text + fmt.Sprintf("has only %v (%v): remove the segment, and create it from here or with %s=%v", e.Have, e.Err, EnvLocks, e.Have)
+}
+
+// Unwrap returns ErrUnsupported, and Err if there is one.
+func (e *LocksError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrUnsupported}
+	}
+	return []error{ErrUnsupported, e.Err}
+}
+
 // SpaceError tells that a directory has no room for a segment.
 // errors.Is(err, syscall.ENOSPC) holds.
 type SpaceError struct {

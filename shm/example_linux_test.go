@@ -18,7 +18,7 @@ func Example() {
 	opt := &shm.Options{Dir: dir}
 	ctx := context.Background()
 
-	writer, err := shm.Create(ctx, "greetings", 4096, opt, func(mem []byte) error {
+	writer, err := shm.Create(ctx, "greetings", 4096, opt, func(mem []byte, _ shm.Locks) error {
 		copy(mem, "hello")
 		return nil
 	})

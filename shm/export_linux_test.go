@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,8 +79,34 @@ func Names(t testing.TB, dir string) []string {
 	return names
 }
 
+// Rings lists the segments in the directory.
+func Rings(t testing.TB, dir string) []string {
+	t.Helper()
+	return slices.DeleteFunc(Names(t, dir), func(name string) bool { return !strings.HasSuffix(name, Suffix) })
+}
+
 // Descriptor returns the descriptor of a segment in a file.
 func (s *Segment) Descriptor() int { return s.back.(*file).fd }
+
+// LockDescriptors returns the descriptors of the lock files that s holds, if its kind of
+// life locks has any, and of their directory.
+func (s *Segment) LockDescriptors() []int {
+	l, is := s.back.(*file).life.(*flockLocks)
+	if !is {
+		return nil
+	}
+	fds := []int{l.dir}
+	for _, fd := range l.mine {
+		fds = append(fds, fd)
+	}
+	return fds
+}
+
+// BeforeUnlink makes the rest of this process call f before it unlinks a file.
+func BeforeUnlink(f func()) {
+	sys.unlink = func(path string) error { f(); return unix.Unlink(path) }
+	sys.unlinkat = func(dir int, name string, flags int) error { f(); return unix.Unlinkat(dir, name, flags) }
+}
 
 // RefuseTmpFile makes the rest of this process live without O_TMPFILE.
 func RefuseTmpFile() { refuseTmpFile(unix.EOPNOTSUPP)(&sys) }

@@ -18,7 +18,7 @@ const testSize = 3*4096 + 5
 
 func create(t *testing.T, dir string) (*Segment, error) {
 	t.Helper()
-	return Create(t.Context(), "a", testSize, &Options{Dir: dir, Mode: 0o640}, func(mem []byte) error {
+	return Create(t.Context(), "a", testSize, &Options{Dir: dir, Mode: 0o640}, func(mem []byte, _ Locks) error {
 		for i := range mem {
 			if mem[i] != 0 {
 				return errors.New("format did not get zeros")
@@ -118,7 +118,7 @@ func TestHiddenNameIsHiddenPrivateAndTemporary(t *testing.T) {
 	dir := ScratchDir(t)
 	opt := &Options{Dir: dir, Mode: 0o660}
 	change(t, refuseTmpFile(unix.EOPNOTSUPP))
-	look := func(mem []byte) error {
+	look := func([]byte, Locks) error {
 		names := Names(t, dir)
 		require.Len(t, names, 1)
 		require.Regexp(t, `^\.a\.[0-9a-f]{16}\.tmp$`, names[0])
@@ -134,7 +134,7 @@ func TestHiddenNameIsHiddenPrivateAndTemporary(t *testing.T) {
 	require.ErrorContains(t, err, "changed my mind")
 	require.Empty(t, Names(t, dir))
 
-	require.Panics(t, func() { _, _ = Create(t.Context(), "a", 1, opt, func([]byte) error { panic("oops") }) })
+	require.Panics(t, func() { _, _ = Create(t.Context(), "a", 1, opt, func([]byte, Locks) error { panic("oops") }) })
 	require.Empty(t, Names(t, dir))
 }
 
@@ -148,7 +148,7 @@ func TestHiddenNameLosesTheRace(t *testing.T) {
 			change(t, refuseTmpFile(unix.EOPNOTSUPP))
 			change(t, func(k *kernel) { k.renameat2 = rename })
 			winner := []byte("somebody else's")
-			_, err := Create(t.Context(), "a", 4096, &Options{Dir: dir}, func([]byte) error {
+			_, err := Create(t.Context(), "a", 4096, &Options{Dir: dir}, func([]byte, Locks) error {
 				return os.WriteFile(dir+"/a.shmring", winner, 0o600)
 			})
 			require.ErrorIs(t, err, fs.ErrExist)
@@ -208,18 +208,17 @@ func TestHiddenNameCannotBeMade(t *testing.T) {
 	require.ErrorContains(t, err, dir+"/gone must be an existing directory")
 }
 
-// Somebody found the hidden file and sits on its admin byte: ctx ends the wait.
+// Somebody found the hidden file and sits on its admin lock: ctx ends the wait.
 func TestHiddenFileLockedByAStranger(t *testing.T) {
 	dir := ScratchDir(t)
 	change(t, refuseTmpFile(unix.EOPNOTSUPP))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, err := Create(ctx, "a", 1, &Options{Dir: dir}, func([]byte) error {
+	_, err := Create(ctx, "a", 1, &Options{Dir: dir}, func([]byte, Locks) error {
 		fd, err := unix.Open(dir+"/"+Names(t, dir)[0], unix.O_RDWR|unix.O_CLOEXEC, 0)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, unix.Close(fd)) })
-		lk := unix.Flock_t{Type: unix.F_WRLCK, Start: adminByte, Len: 1}
-		return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lk)
+		return unix.Flock(fd, unix.LOCK_EX)
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, ErrBusy)

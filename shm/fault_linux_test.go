@@ -188,39 +188,6 @@ func TestLockedPagesRefused(t *testing.T) {
 	}
 }
 
-func TestKernelWithoutDescriptionLocks(t *testing.T) {
-	dir := ScratchDir(t)
-	s, err := create(t, dir)
-	require.NoError(t, err)
-	ok, err := s.TryLock(0)
-	require.NoError(t, err)
-	require.True(t, ok)
-	defer func() { require.NoError(t, s.Close()) }()
-	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP, unix.ENOLCK, unix.EIO} {
-		change(t, func(k *kernel) { k.fcntl = func(uintptr, int, *unix.Flock_t) error { return errno } })
-		want := ErrUnsupported
-		if errno == unix.EIO {
-			want = errno
-		}
-		_, err := Create(t.Context(), "b", 1, &Options{Dir: dir}, nil)
-		require.ErrorIs(t, err, want)
-		_, err = Open(t.Context(), "a", 1, &Options{Dir: dir})
-		require.ErrorIs(t, err, want)
-		_, err = s.Reopen()
-		require.ErrorIs(t, err, want)
-		_, err = s.TryLock(1)
-		require.ErrorIs(t, err, want)
-		require.ErrorContains(t, err, "lock byte 1 of "+s.Path())
-		_, err = s.Held(1)
-		require.ErrorIs(t, err, want)
-		require.ErrorIs(t, s.Unlock(0), want)
-		require.ErrorIs(t, Remove("a", &Options{Dir: dir}), want)
-		require.ErrorIs(t, err, errno)
-	}
-	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
-	require.Len(t, OpenUnder(dir), 1)
-}
-
 func TestOpenErrors(t *testing.T) {
 	dir := ScratchDir(t)
 	s, err := create(t, dir)

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,18 @@ type file struct {
 	opt  *Options
 	dir  fileID // of the directory of path, when it was opened
 
+	locks Locks // the kind of life
+	told  bool  // locks was not our choice
+	noOFD error // why it could not be OFD
+	life  lifeLocks
+	gated bool // we hold the gate; see alone
+
 	cleanup runtime.Cleanup // what the collection of the Segment sets off
 }
 
 // attach makes a Segment of an open, locked and mapped file.
 func (f *file) attach(how Applied) *Segment {
+	how.Locks, how.NoOFD = f.locks, f.noOFD
 	s := &Segment{
 		name:    f.name,
 		path:    f.path,
@@ -45,21 +53,15 @@ func (f *file) attach(how Applied) *Segment {
 // the same reason as in close.
 func (f *file) abandon() {
 	_ = f.mem.unmap()
+	_ = f.life.close()
 	_ = unix.Close(f.fd)
 }
 
-func (f *file) tryLock(i int) (bool, error) {
-	return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))
-}
+func (f *file) tryLock(i int) (bool, error) { return f.life.tryLock(i) }
 
-func (f *file) unlock(i int) error {
-	_, err := setLock(f.fd, unix.F_UNLCK, lifeBase+int64(i))
-	return err
-}
+func (f *file) unlock(i int) error { return f.life.unlock(i) }
 
-func (f *file) held(i int) (bool, error) {
-	return lockedByOther(f.fd, lifeBase+int64(i))
-}
+func (f *file) held(i int) (bool, error) { return f.life.held(i) }
 
 func (f *file) check() error {
 	var st unix.Stat_t
@@ -96,8 +98,6 @@ func identify(path string) (fileID, error) {
 	return fileID{st.Dev, st.Ino}, err
 }
 
-func (f *file) alone() (bool, error) { return setLock(f.fd, unix.F_WRLCK, adminByte) }
-
 func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	// Were the descriptor closed first, another process could take over our byte
 	// while a store of ours is still on its way into the file.
@@ -108,7 +108,9 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	f.cleanup.Stop()
 	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
 	lastErr := f.withBytes(last)
-	if err := sys.close(f.fd); err != nil && err != unix.EINTR { // closed even if interrupted
+	// The admin lock goes last: whoever removes the segment finds no lock file held.
+	lifeErr := f.life.close()
+	if err := cmp.Or(closeFile(f.fd), lifeErr); err != nil {
 		return true, fail("close", f.path, err, "")
 	}
 	killpoint.At(killpoint.FileClosed)
@@ -146,7 +148,15 @@ func (f *file) reopen() (_ *Segment, err error) {
 	if err := shareAdmin(context.Background(), fd, f.path); err != nil { // no wait: we hold it shared ourselves
 		return nil, err
 	}
-	again := &file{name: f.name, path: f.path, fd: fd, opt: f.opt}
+	again := &file{name: f.name, path: f.path, fd: fd, opt: f.opt, locks: f.locks, told: f.told, noOFD: f.noOFD}
+	if again.life, err = f.life.again(again); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = again.life.close()
+		}
+	}()
 	return again.mapAndAttach(int64(f.mem.size), Applied{})
 }
 

@@ -48,18 +48,23 @@ func openError(op, path string, err error) error {
 
 // stillNamed returns errReplaced unless path means the file behind fd.
 func stillNamed(op, path string, fd int) error {
-	var ours, named unix.Stat_t
+	return named(op, path, fd, func(st *unix.Stat_t) error { return sys.lstat(path, st) })
+}
+
+// named compares the file behind fd with what look finds.
+func named(op, path string, fd int, look func(*unix.Stat_t) error) error {
+	var ours, found unix.Stat_t
 	if err := sys.fstat(fd, &ours); err != nil {
 		return fail("stat", path, err, "")
 	}
-	err := sys.lstat(path, &named)
+	err := look(&found)
 	if err == unix.ENOENT {
 		return errReplaced
 	}
 	if err != nil {
 		return openError(op, path, err)
 	}
-	if ours.Dev != named.Dev || ours.Ino != named.Ino {
+	if ours.Dev != found.Dev || ours.Ino != found.Ino {
 		return errReplaced
 	}
 	return nil

@@ -2,6 +2,7 @@ package shm_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -88,6 +89,74 @@ func TestKilledProcessIsNotAttached(t *testing.T) {
 	})
 }
 
+func TestOneHolderAtATime(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	var all []*process
+	for range 4 {
+		all = append(all, start(t, "contend", dir))
+	}
+	for _, p := range all {
+		require.NoError(t, p.stdin.Close())
+	}
+	for _, p := range all {
+		require.Equal(t, "one at a time", p.line())
+		require.NoError(t, p.cmd.Wait())
+	}
+	if err := shm.Remove("a", &shm.Options{Dir: dir}); err != nil {
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+	require.Empty(t, shm.Names(t, dir))
+}
+
+// Those who still use a file without a name, and those of the new file that has it now,
+// have nothing in common.
+func TestOrphansHaveLocksOfTheirOwn(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	opt := &shm.Options{Dir: dir}
+	old := mustCreate(t, dir, patternSize)
+	p := start(t, "hold", dir)
+	require.Equal(t, "locked true", p.line())
+	require.True(t, isLocked(t, old, 7))
+	require.NoError(t, os.Remove(old.Path()))
+	require.True(t, isLocked(t, old, 7))
+
+	young := mustCreate(t, dir, patternSize)
+	require.False(t, isLocked(t, young, 7))
+	q := start(t, "hold", dir)
+	require.Equal(t, "locked true", q.line())
+	q.kill()
+	_ = q.cmd.Wait()
+	require.NoError(t, young.Close())
+	require.NoError(t, shm.Remove("a", opt))
+	require.True(t, isLocked(t, old, 7), "removing the new file takes nothing from users of the old one")
+
+	p.kill()
+	_ = p.cmd.Wait()
+	require.False(t, isLocked(t, old, 7))
+	ok, err := old.TryLock(7)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, old.Close())
+	require.ErrorIs(t, shm.Remove("a", opt), fs.ErrNotExist)
+	require.Empty(t, shm.Names(t, dir))
+}
+
+// Not even between fork and exec.
+func TestUnlockIsNotHeldUpByACopyOfTheDescriptor(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	a, b := mustCreate(t, dir, patternSize), mustOpen(t, dir)
+	ok, err := a.TryLock(1)
+	require.NoError(t, err)
+	require.True(t, ok)
+	for _, fd := range append(a.LockDescriptors(), a.Descriptor()) {
+		again, err := unix.Dup(fd)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, unix.Close(again)) }()
+	}
+	require.NoError(t, a.Unlock(1))
+	require.False(t, isLocked(t, b, 1))
+}
+
 func TestDescriptorsDoNotReachChildren(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	a := mustCreate(t, dir, patternSize)
@@ -96,8 +165,15 @@ func TestDescriptorsDoNotReachChildren(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 
-	for _, s := range []*shm.Segment{a, b, c} {
-		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", s.Descriptor()))
+	var all []int
+	for i, s := range []*shm.Segment{a, b, c} {
+		ok, err := s.TryLock(i)
+		require.NoError(t, err)
+		require.True(t, ok)
+		all = append(append(all, s.Descriptor()), s.LockDescriptors()...)
+	}
+	for _, fd := range all {
+		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
 		require.NoError(t, err)
 		flags := int64(0)
 		for line := range strings.Lines(string(info)) {

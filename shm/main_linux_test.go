@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +33,9 @@ const (
 
 var children = map[string]func(dir string) error{
 	"hold":         childHold,
+	"contend":      childContend,
+	"remove":       func(dir string) error { return childRemove(dir, 0) },
+	"removehalf":   func(dir string) error { return childRemove(dir, 1) },
 	"openorcreate": childOpenOrCreate,
 	"fsize":        childFileSize,
 	"stuck":        childStuckInFormat,
@@ -46,11 +52,33 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
+	if os.Getenv(shm.EnvLocks) == "" {
+		code = max(code, runWithFlock())
+	}
 	if left, _ := filepath.Glob(filepath.Join(shm.DefaultDir, shm.ScratchPrefix+"*")); len(left) > 0 {
 		fmt.Println("left behind:", left)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// runWithFlock runs the same tests again with the other kind of life locks, in another
+// process of this program.
+func runWithFlock() int {
+	if flag.Lookup("test.list").Value.String() != "" {
+		return 0
+	}
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { // files that we write ourselves
+		return strings.HasPrefix(arg, "-test.coverprofile") || strings.HasPrefix(arg, "-test.testlogfile")
+	})
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), shm.EnvLocks+"="+shm.Flock.String())
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		fmt.Println("with flock:", err)
+		return 1
+	}
+	return 0
 }
 
 // process is a child that talks in lines and ends when its input does.
@@ -138,12 +166,61 @@ func childFileSize(dir string) error {
 }
 
 func childStuckInFormat(dir string) error {
-	_, err := shm.Create(context.Background(), "a", 1<<20, &shm.Options{Dir: dir}, func([]byte) error {
+	_, err := shm.Create(context.Background(), "a", 1<<20, &shm.Options{Dir: dir}, func([]byte, shm.Locks) error {
 		fmt.Println("formatting")
 		untilInputEnds()
 		return nil
 	})
 	return err
+}
+
+// childContend takes and leaves a lock many times, in files that come and go, and makes
+// sure that it is the only holder.
+func childContend(dir string) error {
+	untilInputEnds()
+	for n := range 300 {
+		s, _, err := openOrCreate(context.Background(), dir)
+		if err != nil {
+			return err
+		}
+		ok, err := s.TryLock(n % 2)
+		if err != nil {
+			return err
+		}
+		inside := &s.Bytes()[n%2]
+		if ok && *inside == 0xFF {
+			return errors.New("two holders")
+		}
+		if before := *inside; ok {
+			*inside = 0xFF
+			runtime.Gosched()
+			*inside = before
+		}
+		if ok && n%3 == 0 {
+			if err := s.Unlock(n % 2); err != nil {
+				return err
+			}
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+		if err := shm.Remove("a", &shm.Options{Dir: dir}); err != nil && !errors.Is(err, shm.ErrBusy) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	fmt.Println("one at a time")
+	return nil
+}
+
+// childRemove removes, and stops before it unlinks one more than done files.
+func childRemove(dir string, done int) error {
+	shm.BeforeUnlink(func() {
+		if done--; done < 0 {
+			fmt.Println("removing")
+			untilInputEnds()
+		}
+	})
+	return shm.Remove("a", &shm.Options{Dir: dir})
 }
 
 func childDescriptors(dir string) error {
@@ -154,7 +231,7 @@ func childDescriptors(dir string) error {
 const patternSize = 3 * 4096
 
 // pattern formats memory so that intact can tell a complete segment from a started one.
-func pattern(mem []byte) error {
+func pattern(mem []byte, _ shm.Locks) error {
 	for i := range mem {
 		if mem[i] != 0 {
 			return fmt.Errorf("byte %d is %d before formatting", i, mem[i])

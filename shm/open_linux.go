@@ -15,7 +15,8 @@ import (
 // bytes, or empty), ErrRefused (not a regular file, or, unless Options.AnyOwner, a
 // file of somebody other than us and root, or one that everybody can write),
 // ErrBusy together with the error of ctx (waited in vain), [*LimitError] (too large
-// for the address space), [*NameError], and otherwise an [*Error] with the cause.
+// for the address space), ErrUnsupported (Options.Locks insists on a kind that the
+// system refuses), [*NameError], and otherwise an [*Error] with the cause.
 func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segment, error) {
 	opt = opt.orDefault()
 	path, err := Path(name, opt)
@@ -72,5 +73,8 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 		return nil, fail("open", path, ErrTruncated, "%d bytes; a segment has at least %d", st.Size, max(minSize, 1))
 	}
 	f := &file{name: name, path: path, fd: fd, opt: opt}
+	if err := f.chooseLocks(); err != nil {
+		return nil, err
+	}
 	return f.mapAndAttach(st.Size, Applied{})
 }

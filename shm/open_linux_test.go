@@ -144,14 +144,13 @@ func TestOpenRefusesAFileThatReachesTheLocks(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrInvalid)
 }
 
-// exclude takes the admin byte of the file exclusively, as Remove does, and returns
+// exclude takes the admin lock of the file exclusively, as Remove does, and returns
 // the end of it.
 func exclude(t *testing.T, path string) (release func()) {
 	t.Helper()
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
-	lk := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<40 - 1, Len: 1}
-	require.NoError(t, unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lk))
+	require.NoError(t, unix.Flock(fd, unix.LOCK_EX))
 	return func() { require.NoError(t, unix.Close(fd)) }
 }
 

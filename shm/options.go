@@ -25,6 +25,9 @@ type Options struct {
 	// also shorten it, and then touching it raises SIGBUS.
 	AnyOwner bool
 
+	// Locks insists on a kind of life locks; AutoLocks does not. See [Segment.UseLocks].
+	Locks Locks
+
 	// Prefault asks for every page to be mapped now rather than at the first touch.
 	// Each process has its own page tables, so openers gain from it too. A refusal
 	// is no error: see Applied.
@@ -52,6 +55,10 @@ type Applied struct {
 	TmpFile bool
 	// Allocated names the call that made the pages exist: "fallocate" or "pwrite".
 	Allocated string
+	// Locks is the kind of life locks that is used, OFD or Flock.
+	Locks Locks
+	// NoOFD is why AutoLocks did not choose OFD: the error of the kernel, or nil.
+	NoOFD error
 	// Prefault is the outcome of Options.Prefault.
 	Prefault Outcome
 	// Lock is the outcome of Options.Lock.

@@ -11,15 +11,13 @@ import (
 
 // These tests step into the gap between two system calls of a protocol.
 
-// beforeAdminLock runs interfere just before each attempt to lock the admin byte.
+// beforeAdminLock runs interfere just before each attempt to take the admin lock.
 func beforeAdminLock(t *testing.T, interfere func()) {
 	t.Helper()
 	change(t, func(k *kernel) {
-		k.fcntl = func(fd uintptr, cmd int, lk *unix.Flock_t) error {
-			if cmd == unix.F_OFD_SETLK && lk.Start == adminByte {
-				interfere()
-			}
-			return unix.FcntlFlock(fd, cmd, lk)
+		k.flock = func(fd, how int) error {
+			interfere()
+			return unix.Flock(fd, how)
 		}
 	})
 }
@@ -99,8 +97,7 @@ func TestNobodyAttachesDuringRemoval(t *testing.T) {
 		}
 		require.NoError(t, err)
 		defer func() { require.NoError(t, unix.Close(fd)) }()
-		lk := unix.Flock_t{Type: unix.F_RDLCK, Start: adminByte, Len: 1}
-		return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lk) == nil
+		return unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == nil
 	}
 	require.True(t, free())
 	change(t, func(k *kernel) {
@@ -186,10 +183,13 @@ func TestClosePutsPagesBeforeLocks(t *testing.T) {
 			held, err := other.Held(0)
 			require.NoError(t, err)
 			require.True(t, held, "the lock is dropped while the pages are still there")
-			steps += "blank "
+			steps = "blank "
 			return m.blank()
 		}
 		k.close = func(fd int) error {
+			if steps == "" {
+				return unix.Close(fd) // of who asked above
+			}
 			s.mem[0] = 0xEE
 			require.Equal(t, byte(1), other.mem[0], "a store reached the file when the locks went")
 			steps += "close "
@@ -198,7 +198,10 @@ func TestClosePutsPagesBeforeLocks(t *testing.T) {
 	})
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
-	require.Equal(t, "blank close ", steps)
+	require.Equal(t, map[Locks]string{
+		OFD:   "blank close ",
+		Flock: "blank close close close ", // lock file, directory, segment
+	}[s.Applied().Locks], steps)
 	ok, err = other.TryLock(0)
 	require.NoError(t, err)
 	require.True(t, ok)

@@ -1,6 +1,9 @@
 package shm
 
 import (
+	"errors"
+	"io/fs"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/internal/killpoint"
@@ -8,7 +11,8 @@ import (
 
 // Remove unlinks a name that nobody uses. It does not wait: while any process is
 // attached, this one included, it returns a [*BusyError] and changes nothing. It
-// removes regular files only and follows no symbolic link (ErrRefused).
+// removes regular files only and follows no symbolic link (ErrRefused). With the segment
+// go its lock files, and those in the directory of segments that are no more.
 //
 // Of the options only Dir matters. Errors: fs.ErrNotExist (no such segment),
 // ErrBusy, ErrRefused, [*NameError], and otherwise an [*Error] with the cause.
@@ -18,7 +22,11 @@ func Remove(name string, opt *Options) error {
 		return err
 	}
 	for range maxReplaced {
-		if err := removeOnce(path); err != errReplaced {
+		err := removeOnce(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			_, _ = sweep(path, nil) // somebody else may have unlinked it, with rm for example
+		}
+		if err != errReplaced {
 			return err
 		}
 	}
@@ -26,12 +34,12 @@ func Remove(name string, opt *Options) error {
 }
 
 func removeOnce(path string) error {
-	fd, _, err := openRegular("remove", path)
+	fd, st, err := openRegular("remove", path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sys.close(fd) }() // and the lock with it, after the unlink
-	alone, err := setLock(fd, unix.F_WRLCK, adminByte)
+	alone, err := flock(fd, unix.LOCK_EX)
 	if err != nil {
 		return fail("remove", path, err, "")
 	}
@@ -42,6 +50,19 @@ func removeOnce(path string) error {
 	// The name may mean a newer file by now, which others are attached to.
 	if err := stillNamed("remove", path, fd); err != nil {
 		return err
+	}
+	// The lock files first: who is killed in between leaves a segment, and the next
+	// Remove does the rest.
+	busy, err := sweep(path, st)
+	if err != nil {
+		return err
+	}
+	gated, err := lockedByOther(fd, lifeBase+gate)
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		return fail("remove", path, err, "")
+	}
+	if busy || gated {
+		return &BusyError{Path: path}
 	}
 	if err := sys.unlink(path); err != nil {
 		return openError("remove", path, err)

@@ -19,6 +19,11 @@ func TestRemoveRefusesWhileAttached(t *testing.T) {
 	reopened, err := opened.Reopen()
 	require.NoError(t, err)
 
+	for i, s := range []*shm.Segment{created, opened, reopened} {
+		ok, err := s.TryLock(i)
+		require.NoError(t, err)
+		require.True(t, ok)
+	}
 	for _, s := range []*shm.Segment{created, opened, reopened} {
 		err := shm.Remove("a", opt)
 		require.ErrorIs(t, err, shm.ErrBusy)
@@ -28,7 +33,7 @@ func TestRemoveRefusesWhileAttached(t *testing.T) {
 		require.NoError(t, s.Check())
 		require.NoError(t, s.Close())
 	}
-	require.Equal(t, []string{"a.shmring"}, shm.Names(t, dir), "Close never unlinks")
+	require.Equal(t, []string{"a.shmring"}, shm.Rings(t, dir), "Close never unlinks")
 	require.NoError(t, shm.Remove("a", opt))
 	require.Empty(t, shm.Names(t, dir))
 	require.ErrorIs(t, shm.Remove("a", opt), fs.ErrNotExist)
@@ -50,6 +55,43 @@ func TestRemoveIsBusyWhileAnotherRemoves(t *testing.T) {
 	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
 	release()
 	require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+}
+
+// A remover that is killed leaves a segment that can be used or removed.
+func TestKilledRemover(t *testing.T) {
+	for _, mode := range []string{"remove", "removehalf"} {
+		for _, next := range []string{"remove", "use"} {
+			t.Run(mode+" "+next, func(t *testing.T) {
+				dir := shm.ScratchDir(t)
+				opt := &shm.Options{Dir: dir}
+				s := mustCreate(t, dir, patternSize)
+				for i := range 3 {
+					ok, err := s.TryLock(i)
+					require.NoError(t, err)
+					require.True(t, ok)
+				}
+				require.NoError(t, s.Close())
+				if s.Applied().Locks == shm.OFD && mode == "removehalf" {
+					t.Skip("there is only one file")
+				}
+				p := start(t, mode, dir)
+				require.Equal(t, "removing", p.line())
+				require.Equal(t, []string{"a.shmring"}, shm.Rings(t, dir), "the name goes last")
+				require.ErrorIs(t, shm.Remove("a", opt), shm.ErrBusy)
+				p.kill()
+				_ = p.cmd.Wait()
+				if next == "use" {
+					s := mustOpen(t, dir)
+					ok, err := s.TryLock(0)
+					require.NoError(t, err)
+					require.True(t, ok)
+					require.NoError(t, s.Close())
+				}
+				require.NoError(t, shm.Remove("a", opt))
+				require.Empty(t, shm.Names(t, dir))
+			})
+		}
+	}
 }
 
 func TestCheckNoticesOrphans(t *testing.T) {
@@ -106,6 +148,7 @@ func TestAlone(t *testing.T) {
 	require.NoError(t, err, "a refusal changes nothing")
 	require.NoError(t, again.Close())
 	require.NoError(t, other.Close())
+	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy, "s is still attached")
 
 	alone, err = s.Alone()
 	require.NoError(t, err)

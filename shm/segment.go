@@ -33,6 +33,7 @@ type backing interface {
 	unlock(i int) error
 	held(i int) (bool, error)
 	alone() (bool, error)
+	use(kind Locks) error
 	check() error
 	poke()
 	onPoke(f func()) (stop func(), err error)
@@ -54,7 +55,11 @@ func (s *Segment) Name() string { return s.name }
 func (s *Segment) Path() string { return s.path }
 
 // Applied returns how the segment was made and which requests were granted.
-func (s *Segment) Applied() Applied { return s.applied }
+func (s *Segment) Applied() Applied {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.applied
+}
 
 // Reopen returns another handle on the same bytes, as another process would have
 // it: its own open file description, its own mapping at another address, its own
@@ -75,7 +80,8 @@ func (s *Segment) Reopen() (*Segment, error) {
 // is held until Unlock, Close, or the death of the process, even while that process
 // is a zombie. Since a handle cannot be in its own way, locking a byte it already
 // holds is an error, ErrHeld. Other errors: fs.ErrInvalid for an index out of
-// range, fs.ErrClosed, ErrUnsupported.
+// range, fs.ErrClosed, ErrUnsupported, and with flock those of making a file: ErrOrphaned
+// where the segment has lost its name, ErrRefused where a stranger has put a file there.
 func (s *Segment) TryLock(i int) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,10 +135,34 @@ func (s *Segment) Held(i int) (bool, error) {
 	return held, nil
 }
 
+// UseLocks makes the life locks of this handle be of the kind that the other handles on
+// the segment use. Locks of two kinds do not exclude each other, and only those who know
+// what the bytes mean can know the kind: Create tells it to format, and whoever opens
+// calls UseLocks before the first TryLock, Held or Alone. Errors: [*LocksError] where
+// another kind was told or the system lacks this one, after which the handle is good for
+// nothing but Close; ErrHeld while a life lock is held; fs.ErrInvalid, fs.ErrClosed. For
+// a heap segment it does nothing.
+func (s *Segment) UseLocks(kind Locks) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.fail("lock", fs.ErrClosed)
+	}
+	if len(s.owned) > 0 && kind != s.applied.Locks {
+		return s.fail("change the kind of life locks of", ErrHeld)
+	}
+	if err := s.back.use(kind); err != nil {
+		return err
+	}
+	s.applied.Locks = kind
+	return nil
+}
+
 // Alone reports whether no other handle is attached. If so, none can attach from now
 // on until s is closed: Open waits, Remove gives ErrBusy. For a heap segment only
-// handles that hold a lock count, and nobody is kept out. Errors: fs.ErrClosed,
-// ErrUnsupported.
+// handles that hold a lock count, and nobody is kept out. It waits, for a second at most,
+// for a Remove that is under way. Errors: fs.ErrClosed, ErrUnsupported, ErrBusy (waited
+// in vain), those of TryLock.
 func (s *Segment) Alone() (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

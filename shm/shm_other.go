@@ -5,7 +5,7 @@ package shm
 import "context"
 
 // Create returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
-func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte) error) (*Segment, error) {
+func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte, locks Locks) error) (*Segment, error) {
 	return nil, unsupported("create", name, opt)
 }
 

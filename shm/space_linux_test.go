@@ -22,7 +22,7 @@ func TestFullFileSystem(t *testing.T) {
 	require.Equal(t, shm.SpaceError{Dir: dir, Need: 1 << 20, Free: 64 << 10, Err: syscall.ENOSPC}, *space)
 	require.Empty(t, shm.Names(t, dir))
 
-	s, err := shm.Create(t.Context(), "a", 64<<10, opt, func(mem []byte) error {
+	s, err := shm.Create(t.Context(), "a", 64<<10, opt, func(mem []byte, _ shm.Locks) error {
 		for i := range mem {
 			mem[i] = 1
 		}

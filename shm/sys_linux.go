@@ -6,9 +6,11 @@ import "golang.org/x/sys/unix"
 // replace single entries; nothing else does.
 type kernel struct {
 	open      func(path string, flags int, perm uint32) (int, error)
+	openat    func(dir int, name string, flags int, perm uint32) (int, error)
 	close     func(fd int) error
 	fstat     func(fd int, st *unix.Stat_t) error
 	lstat     func(path string, st *unix.Stat_t) error
+	fstatat   func(dir int, name string, st *unix.Stat_t, flags int) error
 	fstatfs   func(fd int, st *unix.Statfs_t) error
 	fchmod    func(fd int, mode uint32) error
 	fallocate func(fd int, mode uint32, off, n int64) error
@@ -16,7 +18,9 @@ type kernel struct {
 	linkat    func(olddir int, oldpath string, newdir int, newpath string, flags int) error
 	renameat2 func(olddir int, oldpath string, newdir int, newpath string, flags uint) error
 	unlink    func(path string) error
+	unlinkat  func(dir int, name string, flags int) error
 	fcntl     func(fd uintptr, cmd int, lk *unix.Flock_t) error
+	flock     func(fd, how int) error
 	mmap      func(fd int, size int) (mapping, error)
 	blank     func(m mapping) error
 	madvise   func(p []byte, advice int) error
@@ -25,9 +29,11 @@ type kernel struct {
 
 var sys = kernel{
 	open:      unix.Open,
+	openat:    unix.Openat,
 	close:     unix.Close,
 	fstat:     unix.Fstat,
 	lstat:     unix.Lstat,
+	fstatat:   unix.Fstatat,
 	fstatfs:   unix.Fstatfs,
 	fchmod:    unix.Fchmod,
 	fallocate: unix.Fallocate,
@@ -35,7 +41,9 @@ var sys = kernel{
 	linkat:    unix.Linkat,
 	renameat2: unix.Renameat2,
 	unlink:    unix.Unlink,
+	unlinkat:  unix.Unlinkat,
 	fcntl:     unix.FcntlFlock,
+	flock:     unix.Flock,
 	mmap:      mapFile,
 	blank:     mapping.blank,
 	madvise:   unix.Madvise,
@@ -61,4 +69,20 @@ func openFile(path string, flags int, perm uint32) (fd int, err error) {
 		return err
 	})
 	return fd, err
+}
+
+func openFileAt(dir int, name string, flags int, perm uint32) (fd int, err error) {
+	err = uninterrupted(func() error {
+		fd, err = sys.openat(dir, name, flags|unix.O_CLOEXEC, perm)
+		return err
+	})
+	return fd, err
+}
+
+// closeFile closes fd, which Linux does also where it returns EINTR.
+func closeFile(fd int) error {
+	if err := sys.close(fd); err != unix.EINTR {
+		return err
+	}
+	return nil
 }

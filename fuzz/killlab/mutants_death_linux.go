@@ -3,14 +3,14 @@ package main
 // mutantsOfDeath are defects of what happens when somebody dies.
 var mutantsOfDeath = []mutant{
 	{"pid-instead-of-lock", "whoever's pid exists is alive", []edit{
-		{"shm/file_linux.go",
-			"return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))",
-			"m := f.mem.bytes()[768+256*i:]\n\tif pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16; m[0] == 1 && unix.Kill(pid, 0) == nil {\n\t\treturn false, nil\n\t}\n\treturn setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))"},
+		{"shm/ofd_linux.go",
+			"return setLock(o.f.fd, unix.F_WRLCK, lifeBase+int64(i))",
+			"m := o.f.mem.bytes()[768+256*i:]\n\tif pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16; m[0] == 1 && unix.Kill(pid, 0) == nil {\n\t\treturn false, nil\n\t}\n\treturn setLock(o.f.fd, unix.F_WRLCK, lifeBase+int64(i))"},
 	}, in("pidreuse pidns zombie")},
 	{"stopped-is-dead", "a stopped process counts as dead", []edit{
-		{"shm/file_linux.go",
-			"return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))",
-			`m := f.mem.bytes()[768+256*i:]
+		{"shm/ofd_linux.go",
+			"return setLock(o.f.fd, unix.F_WRLCK, lifeBase+int64(i))",
+			`m := o.f.mem.bytes()[768+256*i:]
 	pid := int(m[12]) | int(m[13])<<8 | int(m[14])<<16
 	if fd, err := unix.Open(fmt.Sprintf("/proc/%d/stat", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		var name, state string
@@ -22,7 +22,7 @@ var mutantsOfDeath = []mutant{
 			return true, nil
 		}
 	}
-	return setLock(f.fd, unix.F_WRLCK, lifeBase+int64(i))`},
+	return setLock(o.f.fd, unix.F_WRLCK, lifeBase+int64(i))`},
 	}, in("stop")},
 	{"dead-without-lock", "a claim is skipped though its owner's lock is held", []edit{
 		{"ring/member.go",
@@ -30,7 +30,7 @@ var mutantsOfDeath = []mutant{
 			"if !ok {\n\t\treturn true, nil\n\t}"},
 	}, in("stop pidns step")},
 	{"any-lock", "a lock that is held is reported as taken", []edit{
-		{"shm/lock_linux.go",
+		{"shm/ofd_linux.go",
 			"case unix.EAGAIN, unix.EACCES:\n\t\treturn false, nil",
 			"case unix.EAGAIN, unix.EACCES:\n\t\treturn at >= lifeBase+1, nil"},
 	}, in("stop pidns")},
@@ -91,7 +91,10 @@ var mutantsOfDeath = []mutant{
 	}, in("hole")},
 	{"no-cloexec", "children inherit descriptors, and with them locks", []edit{
 		{"shm/sys_linux.go",
-			"flags|unix.O_CLOEXEC",
-			"flags"},
+			"sys.open(path, flags|unix.O_CLOEXEC, perm)",
+			"sys.open(path, flags, perm)"},
+		{"shm/sys_linux.go",
+			"sys.openat(dir, name, flags|unix.O_CLOEXEC, perm)",
+			"sys.openat(dir, name, flags, perm)"},
 	}, in("zombie")},
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/shm"
 )
 
 // points kills at every kill point of every operation in every state of the ring, for
@@ -42,7 +44,7 @@ func points(l *lab, percent int) {
 	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed, l.r.Kills)
 	var never []string
 	for p, n := range seen {
-		if n == 0 {
+		if n == 0 && !(lockFile(killpoint.Point(p)) && os.Getenv(shm.EnvLocks) != shm.Flock.String()) {
 			never = append(never, killpoint.Point(p).String())
 		}
 	}
@@ -85,6 +87,11 @@ func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
 		seen[last]++
 	}
 	return 0
+}
+
+// lockFile tells whether the point is only reached where who lives is told by flock.
+func lockFile(p killpoint.Point) bool {
+	return p == killpoint.LockFileMade || p == killpoint.LockFileUnlinked
 }
 
 // sleeps tells whether the point is the one after which a victim sleeps.

@@ -98,7 +98,10 @@ func (t *trial) begin() bool {
 	if !t.must("size", err) {
 		return false
 	}
-	t.seg, err = shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.rings}, func(mem []byte) error {
+	t.seg, err = shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.rings}, func(mem []byte, locks shm.Locks) error {
+		if locks == shm.Flock {
+			cfg.Incompat |= layout.FlockLocks
+		}
 		_, err := layout.Format(mem, cfg)
 		return err
 	})

@@ -21,6 +21,8 @@ const (
 	Unlinked
 	PagesBlanked // closing: our own pages are gone, the locks are not
 	FileClosed
+	LockFileMade // where who lives is told by flock; it is not locked yet
+	LockFileUnlinked
 
 	LifeLocked // attaching
 	LifeUnlocked
@@ -65,6 +67,7 @@ func (p Point) String() string { return names[p] }
 var names = [Points]string{
 	"DraftOpened", "DraftFormatted", "DraftLocked", "Published", "FileOpened", "AdminShared", "FileMapped",
 	"AdminAlone", "Unlinked", "PagesBlanked", "FileClosed",
+	"LockFileMade", "LockFileUnlinked",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "BusyRecorded", "ClaimFinished",

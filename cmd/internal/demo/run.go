@@ -138,7 +138,10 @@ func removeRings(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		name, _ := strings.CutSuffix(e.Name(), shm.Suffix)
+		name, is := strings.CutSuffix(e.Name(), shm.Suffix)
+		if !is {
+			continue // lock files, which go with their ring
+		}
 		if err := shmring.Remove(name, &shmring.Options{Dir: dir}); err != nil {
 			return err
 		}
