@@ -12,7 +12,7 @@ import (
 
 // A poke through any handle reaches whoever asked for it on any other, and itself.
 func TestPoke(t *testing.T) {
-	file, err := shm.Create(t.Context(), "poke", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte) error { return nil })
+	file, err := shm.Create(t.Context(), "poke", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte, shm.Locks) error { return nil })
 	require.NoError(t, err)
 	for _, s := range []*shm.Segment{shm.Heap(4096), file} {
 		other, err := s.Reopen()
