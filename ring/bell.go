@@ -18,7 +18,7 @@ import (
 //	  look at the ring again        (B2)          load word             (B1)
 //	  nothing: sleep while word is that           both bits clear: done, one load in all
 //	                                              CAS word to bits clear, count+1; won: wake
-//	                                              those whose bits were set
+//	                                              those whose bits were set; lost: once more
 //
 // The announcement and the publish are each followed by a load of what the other
 // side stored. All four are sequentially consistent, so at least one of the loads
@@ -27,6 +27,11 @@ import (
 // CompareAndSwap are one. Between looking and sleeping the kernel (of a lot: the
 // sleeper, after it has got its place) compares the word once more, so a ring in
 // between ends the sleep at once.
+//
+// A waker that loses its CAS to another waker is done. One that loses it to a sleeper
+// whose bit came on top is not: that one may find what it waited for at its last look,
+// and ring nobody. With the count unchanged this happens once at most, a word with one
+// bit set can gain only one, so two tries are enough.
 //
 // The waker clears the bits before it wakes. If it is killed in between, nobody wakes
 // the sleeper and no later waker sees the bit: that is what the cap on every sleep is
@@ -51,9 +56,15 @@ func (c *core) ring() {
 }
 
 func (c *core) wake() {
-	w := c.ringWord.Load()
-	if w&layout.BellSleeping == 0 || !c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping) {
-		return // somebody else rings, or the sleeper got up by itself
+	w, won := uint32(0), false
+	for try := 0; try < 2 && !won; try++ {
+		if w = c.ringWord.Load(); w&layout.BellSleeping == 0 {
+			return // somebody else rings, or the sleeper got up by itself
+		}
+		won = c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping)
+	}
+	if !won {
+		return
 	}
 	killpoint.At(killpoint.BellCleared)
 	if w&layout.BellSleeper != 0 && c.ringBell != nil {

@@ -29,6 +29,8 @@ func (c *core) await(ctx context.Context, op string, until time.Time, ready func
 	w.checked = w.begun
 	defer w.close()
 	for {
+		// Asked before looking: what was published before the end came is not overlooked.
+		end := c.interrupted(ctx, op, until)
 		if err := upkeep(); err != nil {
 			return err
 		}
@@ -38,8 +40,8 @@ func (c *core) await(ctx context.Context, op string, until time.Time, ready func
 			}
 			return nil
 		}
-		if err := c.interrupted(ctx, op, until); err != nil {
-			return err
+		if end != nil {
+			return end
 		}
 		if err := w.once(ready); err != nil {
 			return err

@@ -1,5 +1,5 @@
 // The bell word: how sleepers announce themselves and how wakers ring. See doc.go for how
-// to read this and ring/wait.go for the code; B1 and B2 are the labels used there.
+// to read this and ring/bell.go for the code; B1 and B2 are the labels used there.
 //
 // THERE counts what sleepers wait for.
 //	data bell (default)  messages in the ring. 2 producers ring, each publishes 2 messages.
@@ -10,7 +10,7 @@
 //
 // Switches that are no mistakes: CAP (sleeps end by themselves), KILL (a waker is killed
 // once, anywhere between its publish and the last thing it does for it), ONE_KIND (all
-// producers sleep on the doorbell), CAS_TWICE (a waker tries the CAS no more than twice).
+// producers sleep on the doorbell).
 
 #define BELL_SLEEPER 1 // bit 0: somebody sleeps on the doorbell
 #define BELL_PARKED 2  // bit 1: somebody waits for an event of the file
@@ -236,10 +236,8 @@ look:		atomic { w = word; won = false } // B1
 				:: else
 				fi };
 			if // lost: somebody rang or got up, or another sleeper came
-#ifdef CAS_TWICE
+#ifndef CAS_ONCE
 			:: atomic { !won && !again -> again = true }; goto look
-#elif !defined(CAS_ONCE)
-			:: !won -> goto look
 #endif
 			:: else
 			fi;

@@ -10,8 +10,6 @@
 //	         slices the stop words are looked at
 //
 // Switches that are no mistakes: NO_CLOSE and NO_CANCEL leave one of the two out.
-// PUBLISHED_BEFORE asks for more than is promised: that what was published before the
-// context ended is returned instead of the error.
 
 #define BELL_SLEEPER 1
 #define BELL_COUNT 4
@@ -23,6 +21,7 @@ byte word;
 byte there, taken, published; // messages
 bool ended;          // ctx.Err() is not nil
 byte before;         // messages that were published then
+byte promised;       // of those the ones that the receiver knows it has to look for
 bool stop, halt;     // the stop words: of this call's context, of the handle
 bool onWord, onStop, onHalt; // where the sleeper is enqueued
 bool busy;           // a call is in progress (gate.busy)
@@ -107,13 +106,14 @@ proctype Consumer() {
 	do
 	:: true -> // Receive(ctx)
 		busy = true; // gate.enter
+		promised = 0;
 		if
 		:: halt -> goto fail
 		:: else
 		fi;
 loop:		MAPPED;
-#if defined(ERROR_BEFORE_DATA) || defined(STOP_THEN_LOOK)
-		err = (halt || ended);
+#ifndef LOOK_THEN_STOP
+		atomic { err = (halt || ended); promised = (ended -> before : 0) };
 #endif
 #ifdef ERROR_BEFORE_DATA
 		if
@@ -125,8 +125,8 @@ loop:		MAPPED;
 		:: there > 0 -> goto take
 		:: else
 		fi;
-#if !defined(ERROR_BEFORE_DATA) && !defined(STOP_THEN_LOOK)
-		err = (halt || ended);
+#ifdef LOOK_THEN_STOP
+		atomic { err = (halt || ended); promised = (ended -> before : 0) };
 #endif
 		if
 		:: err -> goto fail
@@ -151,9 +151,7 @@ take:		MAPPED;
 		busy = false
 	od;
 fail:	assert(!found); // data comes before errors: it was there when the sleep ended
-#ifdef PUBLISHED_BEFORE
-	assert(taken >= before);
-#endif
+	assert(taken >= promised); // and so is what was published before the context ended
 	busy = false;
 	gone; // and the next call finds the rest
 	assert(taken + there == published)
