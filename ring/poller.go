@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
@@ -267,6 +268,7 @@ func (p *Poller) arm(m *member) bool {
 	if m.stop != nil {
 		c.count(layout.Sleeps, 1)
 		m.key = c.sleepWord.Or(layout.BellParked) | layout.BellParked
+		killpoint.At(killpoint.Announced)
 		if c.due() {
 			c.unannounce(m.key)
 			return false
