@@ -33,6 +33,9 @@ type Info struct {
 	UUID         [16]byte
 	Doorbell     layout.Doorbell // how sleepers are woken
 	Spin         time.Duration   // how long this handle spins before it sleeps; negative: for ever
+	// Refused are the doorbells that would have been better and do not work here, if this
+	// call made the ring and had the choice.
+	Refused []doorbell.Refusal
 
 	Locks string // how who lives is told: "ofd" or "flock"; see package shm
 
@@ -81,6 +84,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	file := &shm.Options{Dir: o.Dir, Mode: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Lock: o.Lock}
 	var seg *shm.Segment
 	var created bool
+	var refused []doorbell.Refusal
 	err := retry(ctx, "open", func() (bool, error) {
 		var err error
 		if mode != CreateOnly {
@@ -95,7 +99,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		case OpenWait:
 			return false, err
 		}
-		seg, err = create(ctx, name, o, file)
+		seg, refused, err = create(ctx, name, o, file)
 		created = err == nil
 		// Somebody else won the race to create: open theirs.
 		return mode == CreateOnly || !errors.Is(err, fs.ErrExist), err
@@ -111,11 +115,14 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		return nil, errors.Join(err, seg.Close())
 	}
 	cfg := view.Config
+	if !created {
+		refused = nil
+	}
 	return &segment{seg: seg, lot: doorbell.NewLot(seg), view: view, log: o.Logger, info: Info{
 		Name: name, Path: seg.Path(), Size: int64(len(seg.Bytes())), Created: created,
 		Kind: cfg.Kind, Slots: cfg.Slots, SlotSize: cfg.SlotSize, MaxMessage: cfg.MaxMessage,
 		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
-		Locks: seg.Applied().Locks.String(), Applied: seg.Applied(),
+		Refused: refused, Locks: seg.Applied().Locks.String(), Applied: seg.Applied(),
 	}}, nil
 }
 
@@ -136,39 +143,39 @@ func parse(seg *shm.Segment) (*layout.View, error) {
 	return view, nil
 }
 
-func create(ctx context.Context, name string, o *Options, file *shm.Options) (*shm.Segment, error) {
+// probe is doorbell.Probe. Only tests replace it.
+var probe = doorbell.Probe
+
+func create(ctx context.Context, name string, o *Options, file *shm.Options) (_ *shm.Segment, refused []doorbell.Refusal, err error) {
 	cfg := o.layout()
 	cfg.Created = time.Now().UnixNano()
 	rand.Read(cfg.UUID[:]) // never fails
-	if o.Wait == WaitSpin {
-		cfg.Doorbell = layout.Spin
-	} else {
-		bell, err := doorbell.Probe()
-		if err != nil {
-			return nil, fmt.Errorf("shmring: %w: WaitSpin works without one", err)
-		}
-		cfg.Doorbell = bell
+	if cfg.Doorbell = o.Wait.doorbell(); cfg.Doorbell == 0 {
+		cfg.Doorbell, refused = probe()
+	} else if err := doorbell.Refused(cfg.Doorbell); err != nil {
+		return nil, nil, fmt.Errorf("shmring: %w", err)
 	}
 	size, err := cfg.Size()
 	if err != nil {
-		return nil, fmt.Errorf("shmring: %w", err)
+		return nil, nil, fmt.Errorf("shmring: %w", err)
 	}
-	return shm.Create(ctx, name, size, file, func(mem []byte, locks shm.Locks) error {
+	seg, err := shm.Create(ctx, name, size, file, func(mem []byte, locks shm.Locks) error {
 		if locks == shm.Flock {
 			cfg.Incompat |= layout.FlockLocks
 		}
 		_, err := layout.Format(mem, cfg)
 		return err
 	})
+	return seg, refused, err
 }
 
 // config is what a half of the ring needs of the outside.
 func (s *segment) config(o *Options) (ring.Config, error) {
-	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.DataBell})
+	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.DataBell, View: s.view, Segment: s.seg})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
-	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.SpaceBell})
+	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &s.view.Hot.SpaceBell, View: s.view, Segment: s.seg})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
@@ -208,7 +215,10 @@ func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
 // join opens a ring, in the usual mode unless the options say otherwise, and takes a
 // role in it by calling take.
 func join(ctx context.Context, name string, o *Options, usual Mode, take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
-	o = o.orDefault()
+	o, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
 	mode := o.Mode
 	if mode == ModeDefault {
 		mode = usual
@@ -219,7 +229,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode, take func(*l
 	}
 	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
 	if err != nil {
-		return nil, errors.Join(err, s.seg.Close())
+		return nil, errors.Join(err, s.close(nil))
 	}
 	return s, nil
 }
@@ -229,13 +239,43 @@ func join(ctx context.Context, name string, o *Options, usual Mode, take func(*l
 // are private by now; the slot is given back through new ones.
 func (s *segment) detach(att ring.Attachment) error {
 	s.lot.Close()
-	return s.seg.CloseWith(func(mem []byte) {
+	return s.close(func(mem []byte) {
 		view, err := layout.Parse(mem)
 		if err != nil || view.Config != s.view.Config {
 			return // somebody has destroyed the header: there is nothing to give back
 		}
 		ring.Leave(view, att)
 	})
+}
+
+// close lets go of the ring. Where nobody can open it any more, because its file was
+// removed by hand, the last to do so removes what of it is not in the file.
+func (s *segment) close(last func([]byte)) error {
+	var err error
+	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
+		// One after the other, until the lock goes with the file: of two who look at the
+		// same time, each would see the other. Who has just been making the set, or was
+		// stopped while at it, is not waited for: it closes too.
+		_ = retry(context.Background(), "close", s.turn())
+		var uid int
+		var alone bool
+		if alone, err = s.seg.Alone(); alone && err == nil {
+			if uid, _, _, err = s.seg.Owner(); err == nil {
+				err = doorbell.Remove(s.view.Config, &s.view.Hot.Semaphores, uid)
+			}
+		}
+	}
+	return errors.Join(err, s.seg.CloseWith(last))
+}
+
+// turn tries, some times, to take the lock of the semaphore set.
+func (s *segment) turn() func() (bool, error) {
+	tries := 10
+	return func() (bool, error) {
+		tries--
+		ok, err := s.seg.TryLock(layout.SemaphoreLock)
+		return ok || err != nil || tries == 0, err
+	}
 }
 
 // attach takes a role by calling take, which returns what it found.
@@ -285,9 +325,16 @@ func (s *segment) others() (dead, alive bool) {
 
 // Remove removes a ring that nobody uses: its name, and with it its memory. Of the
 // options only Dir matters. It refuses with ErrBusy while any process has the ring
-// open. fs.ErrNotExist if there is none.
+// open. fs.ErrNotExist if there is none. A *doorbell.SetError means that the ring is gone
+// and its semaphore set is not, for want of permission.
 func Remove(name string, o *Options) error {
-	err := shm.Remove(name, &shm.Options{Dir: o.orDefault().Dir})
+	err := shm.RemoveWith(name, &shm.Options{Dir: o.orDefault().Dir}, layout.MinSize, func(head []byte, uid int) error {
+		cfg, hot, err := layout.ParseHead(head)
+		if err != nil {
+			return nil // whatever it is, it may go
+		}
+		return doorbell.Remove(cfg, &hot.Semaphores, uid)
+	})
 	if errors.Is(err, shm.ErrBusy) {
 		return inUse{err}
 	}

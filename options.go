@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -57,6 +58,26 @@ const (
 	// WaitFlock is naps of up to some milliseconds, for systems that refuse both.
 	WaitFlock
 )
+
+// EnvWait is the environment variable that says what WaitAuto is.
+const EnvWait = "SHMRING_WAIT"
+
+var waits = map[string]Wait{"futex": WaitFutex, "sysv": WaitSysV, "flock": WaitFlock, "spin": WaitSpin}
+
+// doorbell is what a ring has to have; 0: it is free.
+func (w Wait) doorbell() layout.Doorbell {
+	switch w {
+	case WaitFutex:
+		return layout.Futex
+	case WaitSpin:
+		return layout.Spin
+	case WaitSysV:
+		return layout.SysV
+	case WaitFlock:
+		return layout.Flock
+	}
+	return 0
+}
 
 // Policy tells how much processor time a handle spends on waking early. It is each
 // handle's own affair.
@@ -197,6 +218,8 @@ type Options struct {
 	// producer's claim is passed over, and when a live producer's claim has held up the
 	// consumer for a second. Nothing is ever logged per message.
 	Logger *slog.Logger
+
+	waitEnv bool // Wait comes from the environment
 }
 
 // Size is how many bytes of memory a ring with these options takes. The error is a
@@ -211,6 +234,20 @@ func (o *Options) orDefault() *Options {
 	}
 	private := *o
 	return &private
+}
+
+// resolve is orDefault for somebody who attaches: Wait takes the environment into account.
+func (o *Options) resolve() (*Options, error) {
+	o = o.orDefault()
+	text := os.Getenv(EnvWait)
+	if o.Wait != WaitAuto || text == "" {
+		return o, nil
+	}
+	o.Wait, o.waitEnv = waits[text], true
+	if o.Wait == WaitAuto {
+		return nil, fmt.Errorf("shmring: environment variable %s=%q: want futex, sysv, flock or spin", EnvWait, text)
+	}
+	return o, nil
 }
 
 // layout is what would be created.
@@ -248,9 +285,14 @@ type GeometryError struct {
 	Field string
 	Got   any // what the ring has
 	Want  any // what the options ask for
+	env   bool
 }
 
 func (e *GeometryError) Error() string {
+	if e.env {
+		return fmt.Sprintf("shmring: %s: ring has %s %v, the environment variable %s asks for %v: unset it to take the ring as it is, or remove the ring",
+			e.Path, e.Field, e.Got, EnvWait, e.Want)
+	}
 	return fmt.Sprintf("shmring: %s: ring has %s %v, options ask for %v: leave the option at zero to take the ring as it is, or remove the ring",
 		e.Path, e.Field, e.Got, e.Want)
 }
@@ -258,7 +300,9 @@ func (e *GeometryError) Error() string {
 // agree compares wishes with a ring that exists.
 func (o *Options) agree(path string, has layout.Config) error {
 	want := o.layout()
-	mismatch := func(field string, got, want any) error { return &GeometryError{path, field, got, want} }
+	mismatch := func(field string, got, want any) error {
+		return &GeometryError{Path: path, Field: field, Got: got, Want: want}
+	}
 	switch {
 	case o.Kind != 0 && o.Kind != has.Kind:
 		return mismatch("kind", has.Kind, o.Kind)
@@ -270,8 +314,9 @@ func (o *Options) agree(path string, has layout.Config) error {
 		return mismatch("max message", has.MaxMessage, o.MaxMessage)
 	case has.Kind == MPSC && o.MaxProducers > has.Participants-1:
 		return mismatch("max producers", has.Participants-1, o.MaxProducers)
-	case o.Wait == WaitFutex && has.Doorbell != layout.Futex:
-		return mismatch("doorbell", has.Doorbell, layout.Futex)
+	}
+	if bell := o.Wait.doorbell(); bell != 0 && bell != layout.Spin && bell != has.Doorbell {
+		return &GeometryError{Path: path, Field: "doorbell", Got: has.Doorbell, Want: bell, env: o.waitEnv}
 	}
 	return nil
 }

@@ -27,7 +27,9 @@ func soon(t testing.TB) context.Context {
 func kinds(t *testing.T, f func(t *testing.T, o shmring.Options)) {
 	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
 		t.Run(kind.String(), func(t *testing.T) {
-			f(t, shmring.Options{Dir: t.TempDir(), Kind: kind})
+			o := shmring.Options{Dir: t.TempDir(), Kind: kind}
+			removeLast(t, o.Dir)
+			f(t, o)
 		})
 	}
 }
@@ -35,13 +37,21 @@ func kinds(t *testing.T, f func(t *testing.T, o shmring.Options)) {
 func openProducer(t testing.TB, o *shmring.Options) *shmring.Producer {
 	p, err := shmring.OpenProducer(soon(t), "r", o)
 	require.NoError(t, err)
+	removeLast(t, o.Dir)
 	t.Cleanup(func() { p.Close() })
 	return p
+}
+
+// removeLast removes the ring when the test is over and all is closed: semaphores, with
+// SHMRING_WAIT=sysv, outlive the directory.
+func removeLast(t testing.TB, dir string) {
+	t.Cleanup(func() { shmring.Remove("r", &shmring.Options{Dir: dir}) })
 }
 
 func openConsumer(t testing.TB, o *shmring.Options) *shmring.Consumer {
 	c, err := shmring.OpenConsumer(soon(t), "r", o)
 	require.NoError(t, err)
+	removeLast(t, o.Dir)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -108,6 +118,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
+	t.Setenv(shmring.EnvWait, "")
 	size, err := (*shmring.Options)(nil).Size()
 	require.NoError(t, err)
 	require.Less(t, size, int64(64<<20)/20, "a 64 MB /dev/shm holds many")
@@ -143,6 +154,7 @@ func TestDefaults(t *testing.T) {
 
 // A ring that exists is taken as it is, unless the options ask for something else.
 func TestGeometryDisagrees(t *testing.T) {
+	t.Setenv(shmring.EnvWait, "")
 	dir := t.TempDir()
 	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Wait: shmring.WaitSpin})
 	for field, o := range map[string]shmring.Options{

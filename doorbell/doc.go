@@ -8,16 +8,80 @@
 //
 // The creator of a segment chooses the kind and writes it into the header. Whoever
 // attaches obeys or is refused: two sides on different bells would never meet.
+//
+//	kind   sleeps by                      woken within        costs
+//	futex  futex_waitv on the word        some microseconds   one system call each for sleep and wake
+//	sysv   semtimedop on a semaphore set  some microseconds   two for a sleep, one for a wake; a set that outlives processes
+//	flock  naps: no system call that      5 ms                1.5 % of a processor for each sleeper
+//	       could be forbidden
+//	spin   nothing                        at once             a processor for each sleeper
+//
+// # SysV
+//
+// A segment has one set of semaphores. A semaphore is a door: a sleeper closes it (1),
+// looks at the word again, and waits for it to be open (0).
+//
+//	sleeper with the word old                    waker
+//	  1 word ≠ old, or a stop is set: done          change the word
+//	  2 door(old) = closed                          door(old) = open
+//	  3 word ≠ old, or a stop is set:
+//	    door(old) = open, done
+//	  4 wait for door(old) = open
+//
+// The kernel orders the two stores to a door. If the waker's is the later one, it opens
+// what the sleeper has closed, before or during 4. If it is the earlier one, then its
+// change of the word is seen in 3. Whoever closes a door whose round is over finds that
+// out in 3 and opens it again, for somebody of that round may be on the way to 4. Each of
+// the last [doors] rounds of a word has a door of its own, so that the sleepers of the
+// next round do not shut in those of this one who have passed 3 and have not come to 4.
+// One who is held up there for that many rounds, all of them with sleepers, sleeps with
+// those of the round that has its door, and gets up with them, or at its limit.
+//
+// Nobody's kill leaves a door shut on others for longer than their limits: a door is
+// closed by sleepers only for themselves, and opened for all.
+//
+// The set is known by layout.Semaphores. Whoever needs it and finds none makes it, under
+// a lock of the segment, in this order:
+//
+//	step                                   killed behind it: the next one
+//	1 note the IPC namespace               goes on
+//	2 note a random key                    goes on
+//	3 semget(key, IPC_EXCL)                finds the key, and adopts the set, all of whose values are 0
+//	4 give it to the owner of the file     likewise
+//	5 write the nonce, in one step         finds the key, and adopts the set by the nonce
+//	6 note its id                          uses it
+//
+// So there is at no time a set that cannot be found through the segment. A set is used
+// only if it is recognised: it has the right number of semaphores, and two of them hold a
+// nonce made from the segment's UUID; or else all are 0 and it was made by us or by the
+// owner of the file. The rest of the world's sets are never touched, whatever a peer
+// writes into the segment. (The kernel gives an id a second time after some millions of
+// sets. One that was removed by hand and is used again at once could be mistaken.)
+//
+// Who removes a set (ipcrm; logind does it for users who log out) ends all sleeps on it
+// at once. The next sleeper makes another. A set belongs to an IPC namespace, and so a
+// ring on SysV does: others are refused.
+//
+// [Remove] removes the set; package shmring calls it with the removal of a ring, and when
+// the last process closes a ring whose file was removed by hand. If the file was removed
+// by hand and then all processes were killed, the set stays: ipcs -s shows it as one of 18
+// semaphores that nobody uses, ipcrm -s removes it. The same goes for one whose maker was
+// killed between steps 3 and 4 where the next one is another user, who may not touch it.
+//
+// # Flock
+//
+// A sleeper naps, in pieces of an eighth of the time since the word last changed, at least
+// 50 µs and at most 5 ms, and looks at the word after each: a message that comes after
+// a pause of t is noticed t/8 later, or 5 ms; Go's timers add up to 1 ms in a process
+// that does nothing else. It is named after the lock that replaces the others on such
+// systems.
 package doorbell
 
 import (
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
-	"github.com/shmring/shmring/futex"
-	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -30,10 +94,11 @@ type Bell interface {
 	// the actual sleep is never missed. It may also return for no reason. An error
 	// means that sleeping does not work at all.
 	Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool, err error)
-	// Wake ends every Sleep in progress, in all processes. The caller has changed the
-	// word before, and was is what it was then. It never blocks.
+	// Wake ends every Sleep in progress, in all processes, on the value that the word had
+	// before the caller changed it, which is was. It never blocks.
 	Wake(was uint32)
-	// Stop sets a stop word and ends every Sleep of this process that was given it.
+	// Stop sets a stop word and ends every Sleep of this process that was given it. It
+	// may wait for them to return.
 	Stop(stop *atomic.Uint32)
 	// Kind is what the segment's header says.
 	Kind() layout.Doorbell
@@ -41,74 +106,3 @@ type Bell interface {
 
 // ErrUnavailable: the kind of bell that a segment asks for does not work here.
 var ErrUnavailable = errors.New("doorbell not available")
-
-// Site is where a bell hangs.
-type Site struct {
-	Word *atomic.Uint32 // in shared memory
-}
-
-// New makes the bell of a site. The error wraps [ErrUnavailable] and the reason.
-func New(kind layout.Doorbell, at Site) (Bell, error) {
-	switch kind {
-	case layout.Futex:
-		if err := futex.Refused(); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, kind, err)
-		}
-		return &futexBell{at.Word}, nil
-	case layout.Spin:
-		return &spinBell{at.Word}, nil
-	}
-	return nil, fmt.Errorf("%w: %s is not built into this version", ErrUnavailable, kind)
-}
-
-// Probe returns the best kind that works on this system. Where none can sleep, the
-// error says why, kind by kind.
-func Probe() (layout.Doorbell, error) {
-	if err := futex.Refused(); err != nil {
-		return 0, fmt.Errorf("%w: %s: %w", ErrUnavailable, layout.Futex, err)
-	}
-	return layout.Futex, nil
-}
-
-type futexBell struct{ word *atomic.Uint32 }
-
-var _ Bell = (*futexBell)(nil)
-
-func (b *futexBell) Kind() layout.Doorbell { return layout.Futex }
-
-func (b *futexBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
-	r, err := futex.Wait(b.word, old, limit, stops...)
-	return r == futex.TimedOut, err
-}
-
-// Wake wakes all: a stranger that waits on the word without need must not be able
-// to swallow the one wake that was meant for the sleeper. An error would mean that
-// the memory is gone, which the next access to it reports better.
-func (b *futexBell) Wake(uint32) { _ = futex.WakeAll(b.word) }
-
-func (b *futexBell) Stop(stop *atomic.Uint32) { futex.Stop(stop) }
-
-// spinBell keeps the contract without the operating system, and without rest.
-type spinBell struct{ word *atomic.Uint32 }
-
-var _ Bell = (*spinBell)(nil)
-
-func (b *spinBell) Kind() layout.Doorbell { return layout.Spin }
-
-func (b *spinBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
-	for begin := time.Now(); b.word.Load() == old; spin.Yield() {
-		for _, s := range stops {
-			if s.Load() != 0 {
-				return false, nil
-			}
-		}
-		if time.Since(begin) >= limit {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func (b *spinBell) Wake(uint32) {}
-
-func (b *spinBell) Stop(stop *atomic.Uint32) { stop.Store(1) }

@@ -147,6 +147,33 @@ func parse(mem []byte) (Config, error) {
 	}
 	checkAligned(mem)
 	h := *(*header)(unsafe.Pointer(unsafe.SliceData(mem)))
+	return h.config(int64(len(mem)))
+}
+
+// ParseHead is Parse for somebody who has only the first MinSize bytes, copied: it
+// returns the Config, and a private copy of the hot words. Whether the segment is as
+// long as its header says is not known.
+func ParseHead(head []byte) (Config, *Hot, error) {
+	if len(head) < participantsOffset {
+		return Config{}, nil, &FieldError{"file size", fmt.Sprint(len(head)), fmt.Sprintf("at least %d", participantsOffset), ErrFormat}
+	}
+	var private struct {
+		header
+		Hot
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&private)), unsafe.Sizeof(private)), head)
+	cfg, err := private.config(int64(private.Size))
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return cfg, &private.Hot, nil
+}
+
+// config checks the private copy of a header, in a segment of that many bytes.
+func (h *header) config(length int64) (Config, error) {
+	bad := func(err error, field string, got, want any) (Config, error) {
+		return Config{}, &FieldError{field, fmt.Sprint(got), fmt.Sprint(want), err}
+	}
 	switch {
 	case h.Magic != Magic:
 		return bad(ErrFormat, "magic", fmt.Sprintf("%#x", h.Magic), fmt.Sprintf("%#x", Magic))
@@ -181,8 +208,8 @@ func parse(mem []byte) (Config, error) {
 		return bad(ErrCorrupt, "payload offset", h.Geometry.Payload, p)
 	case h.Size != uint64(size):
 		return bad(ErrCorrupt, "size", h.Size, size)
-	case int64(len(mem)) != size:
-		return bad(ErrCorrupt, "file size", len(mem), size)
+	case length != size:
+		return bad(ErrCorrupt, "file size", length, size)
 	}
 	return cfg, nil
 }

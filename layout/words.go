@@ -27,6 +27,9 @@ const (
 	// MaxParticipants counts the consumer and every producer: an owner is 8 bits and
 	// index 255 stays unused.
 	MaxParticipants = ownerMask
+	// SemaphoreLock is the lock of a segment, behind those of all participants, under which
+	// its semaphore set is made and recorded. MaxParticipants itself is ForceSkip's.
+	SemaphoreLock = MaxParticipants + 1
 )
 
 // State is the last field of a control word.
@@ -103,3 +106,23 @@ func PackMeta(length uint32, kind, flags uint16) uint64 {
 func UnpackMeta(m uint64) (length uint32, kind, flags uint16) {
 	return uint32(m), uint16(m >> 32), uint16(m >> 48)
 }
+
+// SemaphoreSet is the word Semaphores.Set.
+type SemaphoreSet uint64
+
+// PackSemaphoreSet makes the word of a set that is there; id has 31 bits.
+func PackSemaphoreSet(generation uint32, id int) SemaphoreSet {
+	return SemaphoreSet(uint64(generation)<<32 | uint64(uint32(id)<<1) | 1)
+}
+
+// Generation counts the sets that a segment has had.
+func (s SemaphoreSet) Generation() uint32 { return uint32(s >> 32) }
+
+// ID is the kernel's name of the set.
+func (s SemaphoreSet) ID() int { return int(uint32(s) >> 1) }
+
+// Present reports whether there is a set.
+func (s SemaphoreSet) Present() bool { return s&1 != 0 }
+
+// Gone is the word when the set is not there any more.
+func (s SemaphoreSet) Gone() SemaphoreSet { return s &^ (1<<32 - 1) }

@@ -98,6 +98,14 @@ func identify(path string) (fileID, error) {
 	return fileID{st.Dev, st.Ino}, err
 }
 
+func (f *file) owner() (uid, gid int, mode fs.FileMode, err error) {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err != nil {
+		return 0, 0, 0, fail("stat", f.path, err, "")
+	}
+	return int(st.Uid), int(st.Gid), fs.FileMode(st.Mode & 0o777), nil
+}
+
 func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	// Were the descriptor closed first, another process could take over our byte
 	// while a store of ours is still on its way into the file.

@@ -16,13 +16,19 @@ import (
 //
 // Of the options only Dir matters. Errors: fs.ErrNotExist (no such segment),
 // ErrBusy, ErrRefused, [*NameError], and otherwise an [*Error] with the cause.
-func Remove(name string, opt *Options) error {
+func Remove(name string, opt *Options) error { return RemoveWith(name, opt, 0, nil) }
+
+// RemoveWith is Remove with a last word: when it is sure that nobody uses the segment
+// and before the name goes, it calls last with a copy of the first n bytes (fewer if the
+// file is shorter) and the file's owner. The name goes whatever last returns; its error
+// is returned then.
+func RemoveWith(name string, opt *Options, n int, last func(head []byte, uid int) error) error {
 	path, err := Path(name, opt)
 	if err != nil {
 		return err
 	}
 	for range maxReplaced {
-		err := removeOnce(path)
+		err := removeOnce(path, n, last)
 		if errors.Is(err, fs.ErrNotExist) {
 			_, _ = sweep(path, nil) // somebody else may have unlinked it, with rm for example
 		}
@@ -33,7 +39,7 @@ func Remove(name string, opt *Options) error {
 	return fail("remove", path, ErrOrphaned, "replaced %d times in a row while we removed it", maxReplaced)
 }
 
-func removeOnce(path string) error {
+func removeOnce(path string, n int, last func(head []byte, uid int) error) error {
 	fd, st, err := openRegular("remove", path)
 	if err != nil {
 		return err
@@ -64,9 +70,19 @@ func removeOnce(path string) error {
 	if busy || gated {
 		return &BusyError{Path: path}
 	}
+	var lastErr error
+	if last != nil {
+		// Read, not mapped: whoever does not keep to this package could shorten the file.
+		head := make([]byte, n)
+		got, err := unix.Pread(fd, head, 0)
+		if err != nil {
+			return fail("remove", path, err, "reading its first %d bytes", n)
+		}
+		lastErr = last(head[:got], int(st.Uid))
+	}
 	if err := sys.unlink(path); err != nil {
-		return openError("remove", path, err)
+		return errors.Join(openError("remove", path, err), lastErr)
 	}
 	killpoint.At(killpoint.Unlinked)
-	return nil
+	return lastErr
 }

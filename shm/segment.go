@@ -37,6 +37,7 @@ type backing interface {
 	check() error
 	poke()
 	onPoke(f func()) (stop func(), err error)
+	owner() (uid, gid int, mode fs.FileMode, err error)
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
 	// may be nil.
@@ -189,6 +190,17 @@ func (s *Segment) Check() error {
 		return s.fail("check", fs.ErrClosed)
 	}
 	return s.back.check()
+}
+
+// Owner tells to whom the file belongs and what its permission bits are; of a heap
+// segment, to this process. Errors: fs.ErrClosed, and what fstat said.
+func (s *Segment) Owner() (uid, gid int, mode fs.FileMode, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, 0, 0, s.fail("stat", fs.ErrClosed)
+	}
+	return s.back.owner()
 }
 
 // Close detaches. A goroutine still at work on Bytes comes to no harm: first the

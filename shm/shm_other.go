@@ -19,6 +19,11 @@ func Remove(name string, opt *Options) error {
 	return unsupported("remove", name, opt)
 }
 
+// RemoveWith returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func RemoveWith(name string, opt *Options, n int, last func(head []byte, uid int) error) error {
+	return unsupported("remove", name, opt)
+}
+
 func unsupported(op, name string, opt *Options) error {
 	path, err := Path(name, opt)
 	if err != nil {

@@ -106,6 +106,7 @@ type args struct {
 	Seed    uint64
 	Count   uint64 // of messages, or whatever the role counts; 0: until told to stop
 	Kind    shmring.Kind
+	Wait    shmring.Wait
 	Number  int    // for the role's own use
 	Text    string // likewise
 }

@@ -40,6 +40,8 @@ type operation struct {
 //	renewal    the lap is one in which inner descriptors are renewed
 //	wrecked    everybody is dead, with claims open
 //	stalled    a live producer's claim is next
+//	sysv       empty, or for remove wrecked, with SysV semaphores for a doorbell
+//	sysv-lost  likewise, and the semaphores are not there
 const (
 	forSender   = "empty full wrapping contended renewal"
 	forReceiver = "empty full wrapping contended"
@@ -54,7 +56,7 @@ const (
 
 var operations = []operation{
 	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.CreateOnly) }},
-	{"attach", "producer", "both", "empty wrapping contended wrecked", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.OpenOnly) }},
+	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.OpenOnly) }},
 	{"send", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, inlineSize) }},
 	{"send-slot", "producer", "both", "empty wrapping", false, func(v *victim, ctx context.Context) error { return v.send(ctx, slotSized) }},
 	{"send-long", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, twoSlots) }},
@@ -64,8 +66,8 @@ var operations = []operation{
 	{"abort", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.claimed(ctx, twoSlots, -1) }},
 	{"close-send", "producer", "both", "empty wrapping contended", false, func(v *victim, ctx context.Context) error { return v.s.p.CloseSend(ctx) }},
 	{"close", "producer", "both", "empty wrapping contended", false, func(v *victim, ctx context.Context) error { return v.s.p.Close() }},
-	{"attach", "consumer", "both", "empty full wrapping contended wrecked", true, func(v *victim, ctx context.Context) error { return v.listen(ctx) }},
-	{"receive", "consumer", "both", forReceiver, false, (*victim).receive},
+	{"attach", "consumer", "both", "empty full wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.listen(ctx) }},
+	{"receive", "consumer", "both", forReceiver + " sysv sysv-lost", false, (*victim).receive},
 	{"next", "consumer", "both", forReceiver, false, (*victim).next},
 	{"drain", "consumer", "both", forReceiver, false, (*victim).drain},
 	{"check", "consumer", "both", forReceiver, false, func(v *victim, ctx context.Context) error { return v.c.Check() }},
@@ -74,7 +76,7 @@ var operations = []operation{
 		_, err := shmring.Recover(ctx, v.a.Ring, &shmring.Options{Dir: v.a.Dir})
 		return err
 	}},
-	{"remove", "admin", "both", "wrecked", true, func(v *victim, ctx context.Context) error {
+	{"remove", "admin", "both", "wrecked sysv", true, func(v *victim, ctx context.Context) error {
 		return shmring.Remove(v.a.Ring, &shmring.Options{Dir: v.a.Dir})
 	}},
 	{"force-skip", "admin", "mpsc", "stalled", true, func(v *victim, ctx context.Context) error {

@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -36,15 +38,22 @@ func points(l *lab, percent int) {
 				if l.over() {
 					return
 				}
+				if onSemaphores(state) && doorbell.Refused(layout.SysV) != nil {
+					continue
+				}
 				trials++
 				passed += everyPoint(l, trial{l: l, op: op, kind: kind, state: state}, exe, percent, seen)
 			}
 		}
 	}
 	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed, l.r.Kills)
+	if err := doorbell.Refused(layout.SysV); err != nil {
+		l.r.note("without the states on semaphores: %v", err)
+	}
 	var never []string
 	for p, n := range seen {
-		if n == 0 && !(lockFile(killpoint.Point(p)) && os.Getenv(shm.EnvLocks) != shm.Flock.String()) {
+		if n == 0 && !(lockFile(killpoint.Point(p)) && os.Getenv(shm.EnvLocks) != shm.Flock.String()) &&
+			(p < int(killpoint.NamespaceStored) || doorbell.Refused(layout.SysV) == nil) {
 			never = append(never, killpoint.Point(p).String())
 		}
 	}
@@ -95,7 +104,9 @@ func lockFile(p killpoint.Point) bool {
 }
 
 // sleeps tells whether the point is the one after which a victim sleeps.
-func sleeps(p uint64) bool { return killpoint.Point(p) == killpoint.Announced }
+func sleeps(p uint64) bool {
+	return killpoint.Point(p) == killpoint.Announced || killpoint.Point(p) == killpoint.DoorClosed
+}
 
 // runs makes a child of another build of this program.
 func runs(exe string) func(*exec.Cmd) {

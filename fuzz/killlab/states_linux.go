@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"syscall"
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/doorbell"
 )
 
 // before brings the ring into its state, as far as that can be done before the victim
@@ -94,6 +96,11 @@ func (t *trial) stall() bool {
 // meanwhile does what has to be done when the victim is attached.
 func (t *trial) meanwhile() bool {
 	switch {
+	case t.state == "sysv-lost":
+		sems := &t.view.Hot.Semaphores
+		err := doorbell.Remove(t.view.Config, sems, os.Geteuid())
+		sems.Key.Store(0)
+		return t.must("remove the semaphores", err)
 	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.MPSC && !t.op.attaches:
 		return t.stall()
 	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.SPSC:
@@ -155,7 +162,7 @@ func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
 	if !t.begin() || !t.before() {
 		return 0, 0, false, false
 	}
-	a := args{Role: "point", Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at,
+	a := args{Role: "point", Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at, Wait: wish(t.state),
 		Count: t.start, Text: t.op.victim + " " + t.op.name + "/" + t.state}
 	var err error
 	if t.victim, err = t.l.spawn(a, runs(exe)); !t.must("spawn", err) {

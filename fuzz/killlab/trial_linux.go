@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"strings"
@@ -72,7 +73,7 @@ func (t *trial) must(what string, err error) bool {
 }
 
 func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.rings, Mode: shmring.OpenOnly, Linger: -1, SpinFor: -1}
+	return &shmring.Options{Dir: t.l.rings, Mode: shmring.OpenOnly, Linger: -1, SpinFor: -1, Wait: wish(t.state)}
 }
 
 // begin makes the ring, so that the state's position comes next.
@@ -90,7 +91,11 @@ func (t *trial) begin() bool {
 		return true
 	}
 	cfg := layout.Config{Kind: t.kind, Slots: trialSlots, SlotSize: 64, MaxMessage: trialSlots * 64,
-		Participants: 2, Doorbell: layout.Futex, Start: t.start}
+		Participants: 2, Doorbell: usualDoorbell(), Start: t.start}
+	if onSemaphores(t.state) {
+		cfg.Doorbell = layout.SysV
+	}
+	rand.Read(cfg.UUID[:])
 	if t.kind == shmring.MPSC {
 		cfg.Participants = 3
 	}
@@ -111,6 +116,27 @@ func (t *trial) begin() bool {
 	t.view, err = layout.Parse(t.seg.Bytes())
 	return t.must("parse", err)
 }
+
+// usualDoorbell is the one that rings get here if nobody has a wish.
+func usualDoorbell() layout.Doorbell {
+	for _, bell := range []layout.Doorbell{layout.SysV, layout.Flock, layout.Spin} {
+		if os.Getenv(shmring.EnvWait) == bell.String() {
+			return bell
+		}
+	}
+	return layout.Futex
+}
+
+// wish is the option for a ring on the doorbell that a state needs.
+func wish(state string) shmring.Wait {
+	if onSemaphores(state) {
+		return shmring.WaitSysV
+	}
+	return shmring.WaitAuto
+}
+
+// onSemaphores tells a state in which the ring has SysV semaphores for a doorbell.
+func onSemaphores(state string) bool { return strings.HasPrefix(state, "sysv") }
 
 // letGo closes the handle that only looks, so that the ring can be unused.
 func (t *trial) letGo() {
@@ -169,7 +195,7 @@ func (t *trial) openConsumer() bool {
 
 // corpse leaves a participant that died in the middle of something.
 func (t *trial) corpse(what string) bool {
-	c, err := t.l.spawn(args{Role: "corpse", Ring: t.ring, Text: what, Lane: corpseLane}, nil)
+	c, err := t.l.spawn(args{Role: "corpse", Ring: t.ring, Text: what, Lane: corpseLane, Wait: wish(t.state)}, nil)
 	if !t.must("spawn", err) {
 		return false
 	}

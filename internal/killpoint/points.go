@@ -58,6 +58,15 @@ const (
 	StateFenced
 	BellsReset
 
+	NamespaceStored // SysV: making a semaphore set, sleeping on it, removing it
+	KeyStored
+	SemaphoresMade
+	SemaphoresGiven
+	SemaphoresFilled
+	SetStored
+	DoorClosed
+	SemaphoresRemoved
+
 	Points // how many there are
 )
 
@@ -74,4 +83,5 @@ var names = [Points]string{
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
 	"MarkStored", "ReadPosStored", "ClaimSkipped",
 	"FencePosStored", "StateFenced", "BellsReset",
+	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed", "SemaphoresRemoved",
 }

@@ -25,8 +25,10 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
-  -wait auto          spin for 20 us, then sleep
+  -wait auto          spin for 20 us, then sleep, as the ring says or $SHMRING_WAIT
   -wait futex         the same, and insist on a ring that sleeps on futexes
+  -wait sysv          likewise on a SysV semaphore
+  -wait flock         likewise in naps, which works everywhere and is slow
   -wait spin          never sleep: the lowest latency, for one processor each
 `
 
@@ -63,10 +65,14 @@ func (r *Ring) Register(f *Flags) {
 			o.Wait = shmring.WaitAuto
 		case "futex":
 			o.Wait = shmring.WaitFutex
+		case "sysv":
+			o.Wait = shmring.WaitSysV
+		case "flock":
+			o.Wait = shmring.WaitFlock
 		case "spin":
 			o.Wait = shmring.WaitSpin
 		default:
-			return errors.New("want auto, futex or spin")
+			return errors.New("want auto, futex, sysv, flock or spin")
 		}
 		return nil
 	})

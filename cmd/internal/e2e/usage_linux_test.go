@@ -24,7 +24,7 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -frame chunk=4194304", "max message is 4194304, want 0 to 1048320"},
 		{"producer", "-ring r -kind many", "want spsc or mpsc"},
 		{"producer", "-ring r -full maybe", "want block or fail or drop"},
-		{"producer", "-ring r -wait long", "want auto, futex or spin"},
+		{"producer", "-ring r -wait long", "want auto, futex, sysv, flock or spin"},
 		{"producer", "-ring r -timeout 5", "-timeout"},
 		{"producer", "-ring r -timeout -5s", "want a positive duration"},
 		{"producer", "-ring r -count 0", "want 1 or more"},

@@ -1,0 +1,116 @@
+package doorbell
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const SetSize = setSize
+
+// made has the ids of all sets that this process has made, because tests of other
+// packages run at the same time.
+var made sync.Map
+
+func init() {
+	real := sys.get
+	sys.get = func(key int32, n, flags int) (int, unix.Errno) {
+		id, e := real(key, n, flags)
+		if e == 0 && flags != 0 {
+			made.Store(id, nil)
+		}
+		return id, e
+	}
+}
+
+// MadeHere tells a set of this process's.
+func MadeHere(id int) bool { _, ok := made.Load(id); return ok }
+
+// BeforeCall lets a test see, or fail, every system call on semaphores by its name
+// before it is made. 0 goes on.
+func BeforeCall(t testing.TB, f func(name string) unix.Errno) {
+	real := sys
+	t.Cleanup(func() { sys = real })
+	sys = kernel{
+		get: func(key int32, n, flags int) (int, unix.Errno) {
+			name := "semget"
+			if flags == 0 {
+				name = "find"
+			}
+			if e := f(name); e != 0 {
+				return -1, e
+			}
+			return real.get(key, n, flags)
+		},
+		ctl: func(id, num, cmd, val int) (int, unix.Errno) {
+			name := map[int]string{cmdGetVal: "GETVAL", cmdSetVal: "SETVAL", unix.IPC_RMID: "IPC_RMID"}[cmd]
+			if e := f(name); e != 0 {
+				return -1, e
+			}
+			return real.ctl(id, num, cmd, val)
+		},
+		fill: func(id int, values *[setSize]uint16) unix.Errno {
+			if e := f("SETALL"); e != 0 {
+				return e
+			}
+			return real.fill(id, values)
+		},
+		stat: func(id int) (unix.SysvIpcPerm, unix.Errno) {
+			if e := f("IPC_STAT"); e != 0 {
+				return unix.SysvIpcPerm{}, e
+			}
+			return real.stat(id)
+		},
+		give: func(id, uid, gid int, mode uint32) unix.Errno {
+			if e := f("IPC_SET"); e != 0 {
+				return e
+			}
+			return real.give(id, uid, gid, mode)
+		},
+		wait: func(id, num int, limit time.Duration) unix.Errno {
+			if e := f("semtimedop"); e != 0 {
+				return e
+			}
+			return real.wait(id, num, limit)
+		},
+	}
+}
+
+// InNamespace makes this process believe that it is in another IPC namespace.
+func InNamespace(t testing.TB, inode uint64) {
+	real := namespace
+	t.Cleanup(func() { namespace = real })
+	namespace = func() uint64 { return inode }
+}
+
+// MakeSet makes a set as a stranger would.
+func MakeSet(key uint32, n int) (int, error) {
+	id, e := sys.get(int32(key), n, unix.IPC_CREAT|unix.IPC_EXCL|0o600)
+	if e != 0 {
+		return 0, e
+	}
+	return id, nil
+}
+
+// SetValue, Value and RemoveSet are what anybody with permission can do.
+func SetValue(id, num, to int) error { _, e := semctl(id, num, cmdSetVal, to); return orNil(e) }
+
+func Value(id, num int) int { v, _ := semctl(id, num, cmdGetVal, 0); return v }
+
+func RemoveSet(id int) error { _, e := semctl(id, 0, unix.IPC_RMID, 0); return orNil(e) }
+
+func Permissions(id int) (perm unix.SysvIpcPerm, err error) {
+	perm, e := semstat(id)
+	return perm, orNil(e)
+}
+
+func orNil(e unix.Errno) error {
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+var TrySysV = trySysV

@@ -1,0 +1,182 @@
+package doorbell
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/internal/spin"
+	"github.com/shmring/shmring/layout"
+)
+
+// sysvBell sleeps behind doors; the package comment has the protocol.
+type sysvBell struct {
+	word  *atomic.Uint32
+	first int // of the doors of this word
+	set   semset
+	seg   Segment
+
+	mu    sync.Mutex
+	stops map[*atomic.Uint32]int // how many goroutines sleep that were given the stop word
+}
+
+var _ Bell = (*sysvBell)(nil)
+
+// patience of New while another process makes the set. It is not needed: the first who
+// sleeps would find or make one.
+const patience = 100 * time.Millisecond
+
+// busyNap is how long a sleeper without a set naps while another process makes it.
+const busyNap = time.Millisecond
+
+func newSysV(at Site) (Bell, error) {
+	if at.View == nil || at.Segment == nil {
+		return nil, fmt.Errorf("%w: sysv: Site without View and Segment", ErrUnavailable)
+	}
+	b := &sysvBell{word: at.Word, seg: at.Segment, stops: map[*atomic.Uint32]int{}}
+	if at.Word == &at.View.Hot.SpaceBell {
+		b.first = spaceDoors
+	}
+	b.set.init(at.View.Config, &at.View.Hot.Semaphores)
+	for begin := time.Now(); ; time.Sleep(busyNap) {
+		done, err := b.set.establish(b.seg)
+		if err != nil {
+			return nil, err
+		}
+		if done || time.Since(begin) > patience {
+			return b, nil
+		}
+	}
+}
+
+func (b *sysvBell) Kind() layout.Doorbell { return layout.SysV }
+
+// door is that of the round in which the word had a value.
+func (b *sysvBell) door(word uint32) int { return b.first + int(word/layout.BellCount%doors) }
+
+func (b *sysvBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
+	begin := time.Now()
+	b.enter(stops)
+	defer b.leave(stops)
+	due := func() bool { return b.word.Load() != old || stopped(stops) }
+	if due() { // 1
+		return false, nil
+	}
+	if limit <= 0 {
+		return true, nil
+	}
+	id, set, ok := b.set.current()
+	if !ok {
+		return b.without(begin, limit)
+	}
+	door := b.door(old)
+	if e := b.move(id, door, 1); e != 0 { // 2
+		return b.lost(e, set, begin, limit)
+	}
+	killpoint.At(killpoint.DoorClosed)
+	for {
+		// A waker looks for the set after it has changed the word, and so uses this one, or
+		// a later one, of which we see here.
+		if due() || b.set.at.Set.Load() != set { // 3
+			b.move(id, door, 0)
+			return false, nil
+		}
+		left := limit - time.Since(begin)
+		if left <= 0 {
+			return true, nil
+		}
+		switch e := sys.wait(id, door, left); e { // 4
+		case 0:
+			return false, nil
+		case unix.EAGAIN:
+			return true, nil
+		case unix.EINTR:
+		default:
+			return b.lost(e, set, begin, limit)
+		}
+	}
+}
+
+// move opens (0) or closes (1) a door.
+func (b *sysvBell) move(id, door, to int) unix.Errno {
+	_, e := sys.ctl(id, door, cmdSetVal, to)
+	return e
+}
+
+// lost is what a sleeper does whose set fails.
+func (b *sysvBell) lost(e unix.Errno, set uint64, begin time.Time, limit time.Duration) (bool, error) {
+	b.set.forget(set)
+	switch e {
+	case unix.EIDRM, unix.EINVAL: // somebody has removed it
+		return b.without(begin, limit)
+	}
+	return false, &SetError{"use", b.set.at.Key.Load(), e}
+}
+
+// without is for a sleeper that finds no set: it makes one, or waits a moment for who is
+// at it. It does not sleep then: the caller looks at the ring again, and comes back.
+func (b *sysvBell) without(begin time.Time, limit time.Duration) (bool, error) {
+	done, err := b.set.establish(b.seg)
+	if err != nil {
+		return false, err
+	}
+	if !done {
+		time.Sleep(min(busyNap, limit-time.Since(begin)))
+	}
+	return time.Since(begin) >= limit, nil
+}
+
+func (b *sysvBell) Wake(was uint32) {
+	if id, set, ok := b.set.current(); ok && b.move(id, b.door(was), 0) != 0 {
+		b.set.forget(set) // its sleepers are awake
+	}
+}
+
+// Stop opens all doors, since it does not know who sleeps behind which, until those it is
+// meant for are up: between their look at the stop word and their sleep, others, who are
+// not meant, may close a door again.
+func (b *sysvBell) Stop(stop *atomic.Uint32) {
+	stop.Store(1)
+	for tries := 0; b.asleep(stop); tries++ {
+		id, set, ok := b.set.current()
+		for i := 0; ok && i < doors; i++ {
+			if b.move(id, b.first+i, 0) != 0 {
+				b.set.forget(set)
+				break
+			}
+		}
+		if tries < 10 {
+			spin.Yield()
+		} else {
+			time.Sleep(busyNap)
+		}
+	}
+}
+
+func (b *sysvBell) enter(stops []*atomic.Uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range stops {
+		b.stops[s]++
+	}
+}
+
+func (b *sysvBell) leave(stops []*atomic.Uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range stops {
+		if b.stops[s]--; b.stops[s] == 0 {
+			delete(b.stops, s)
+		}
+	}
+}
+
+func (b *sysvBell) asleep(stop *atomic.Uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stops[stop] > 0
+}

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package doorbell
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/shmring/shmring/layout"
+)
+
+func newSysV(Site) (Bell, error) {
+	return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, layout.SysV, sysvRefused())
+}
+
+func sysvRefused() error { return fmt.Errorf("%w: it needs Linux", errors.ErrUnsupported) }
+
+// Remove has nothing to do where there is no SysV bell.
+func Remove(layout.Config, *layout.Semaphores, int) error { return nil }
