@@ -64,7 +64,7 @@
 //
 // [Remove] removes the set; package shmring calls it with the removal of a ring, and when
 // the last process closes a ring whose file was removed by hand. If the file was removed
-// by hand and then all processes were killed, the set stays: ipcs -s shows it as one of 18
+// by hand and then all processes were killed, the set stays: ipcs -s shows it as one of 130
 // semaphores that nobody uses, ipcrm -s removes it. The same goes for one whose maker was
 // killed between steps 3 and 4 where the next one is another user, who may not touch it.
 //

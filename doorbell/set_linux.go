@@ -16,7 +16,7 @@ import (
 )
 
 // doors is how many rounds of a bell word have a semaphore of their own.
-const doors = 8
+const doors = 64
 
 // What the semaphores of a set are.
 const (
