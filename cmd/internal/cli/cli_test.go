@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/layout"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -61,6 +62,67 @@ func TestBytesFlag(t *testing.T) {
 		require.ErrorContains(t, err, "want a number of bytes like 4096, 64K or 1M", text)
 		require.Equal(t, Usage, Code(err))
 	}
+}
+
+func TestFlagsOfWaiting(t *testing.T) {
+	ms := time.Millisecond
+	for args, want := range map[string]shmring.Options{
+		"":                                {},
+		"-wait auto":                      {},
+		"-wait futex":                     {Wait: shmring.WaitFutex},
+		"-wait sysv -policy sleep":        {Wait: shmring.WaitSysV, Policy: shmring.Sleep},
+		"-wait flock -max-sleep 1ms":      {Wait: shmring.WaitFlock, MaxSleep: ms},
+		"-wait spin":                      {Wait: shmring.WaitSpin},
+		"-wait spin -policy spin":         {Wait: shmring.WaitSpin, Policy: shmring.Spin},
+		"-policy balanced -spin-for 50us": {SpinFor: 50 * time.Microsecond},
+		"-policy spin -max-sleep 20ms":    {Policy: shmring.Spin, MaxSleep: 20 * ms},
+	} {
+		got, err := parseRing(args)
+		require.NoError(t, err, args)
+		require.Equal(t, want, got, args)
+	}
+	for args, want := range map[string]string{
+		"-wait long":                     "want auto, futex, sysv, flock or spin",
+		"-wait":                          "flag needs an argument",
+		"-policy eager":                  "want balanced, sleep or spin",
+		"-wait spin -policy balanced":    "-wait spin never sleeps",
+		"-policy sleep -spin-for 5us":    "-spin-for is for -policy balanced",
+		"-wait spin -spin-for 5us":       "-spin-for is for -policy balanced",
+		"-spin-for 0s":                   "-spin-for 0s: want a positive duration like 50us; -policy sleep does not spin",
+		"-spin-for 50":                   "-spin-for",
+		"-max-sleep 999us":               "-max-sleep 999µs: want 1ms or more",
+		"-max-sleep -5s -wait futex":     "-max-sleep -5s: want 1ms or more",
+		"-wait futex -wait nothing":      "want auto, futex, sysv, flock or spin",
+		"-policy sleep -wait spin":       "name another doorbell",
+		"-policy balanced -spin-for -1s": "-spin-for -1s: want a positive duration",
+	} {
+		_, err := parseRing(args)
+		require.ErrorContains(t, err, want, args)
+		require.Equal(t, Usage, Code(err), args)
+	}
+}
+
+func parseRing(args string) (shmring.Options, error) {
+	var r Ring
+	f := NewFlags("x", "")
+	r.Register(f)
+	_, err := f.Parse(append([]string{"-ring", "r"}, strings.Fields(args)...), nil)
+	if err == nil {
+		err = r.Check(f)
+	}
+	return r.Options, err
+}
+
+// What is asked for on the command line is what a ring's header then says.
+func TestWordsForDoorbellsAreThoseOfTheLayout(t *testing.T) {
+	words := map[string]bool{}
+	for _, w := range Waits {
+		words[w.Word] = true
+	}
+	for bell := layout.Futex; words[bell.String()]; bell++ {
+		delete(words, bell.String())
+	}
+	require.Empty(t, words)
 }
 
 func TestPatienceEndsOneWaitAndNotTheNext(t *testing.T) {
@@ -144,6 +206,20 @@ func TestShort(t *testing.T) {
 	}
 	require.Equal(t, "17 B", Size(17))
 	require.Equal(t, "1.5 MB", Size(1.5e6))
+}
+
+func TestNanos(t *testing.T) {
+	for n, want := range map[int64]string{221: "221ns", 1943: "1.943µs", 30123: "30.1µs", 1292345: "1.292ms", 47912345: "47.9ms"} {
+		require.Equal(t, want, Nanos(n))
+	}
+}
+
+func TestTotalsTellOfWaiting(t *testing.T) {
+	var totals Totals
+	totals.Counted(shmring.Stats{Sleeps: 3, Wakes: 4, Spins: 5, Asleep: 1500 * time.Millisecond})
+	b, err := json.Marshal(totals)
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"sleeps":3,"wakes":4,"spins":5,"asleep_seconds":1.5,`)
 }
 
 func TestVersionNamesTheProgramAndTheCompiler(t *testing.T) {

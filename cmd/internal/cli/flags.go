@@ -50,18 +50,36 @@ func (f *Flags) IsSet(name string) bool {
 	return found
 }
 
-// OneOf adds a flag that takes one of a few words.
-func (f *Flags) OneOf(p *string, name string, words ...string) {
-	*p = words[0]
+// Choice is a word on the command line and what it stands for.
+type Choice[T any] struct {
+	Word  string
+	Value T
+}
+
+// Choose adds a flag that takes one of a few words.
+func Choose[T any](f *Flags, p *T, name string, among []Choice[T]) {
 	f.Func(name, "", func(s string) error {
-		for _, w := range words {
-			if s == w {
-				*p = s
+		var words []string
+		for _, c := range among {
+			if s == c.Word {
+				*p = c.Value
 				return nil
 			}
+			words = append(words, c.Word)
 		}
-		return errors.New("want " + strings.Join(words, " or "))
+		last := len(words) - 1
+		return errors.New("want " + strings.Join(words[:last], ", ") + " or " + words[last])
 	})
+}
+
+// OneOf adds a flag that takes one of a few words, the first if it is not given.
+func (f *Flags) OneOf(p *string, name string, words ...string) {
+	*p = words[0]
+	var among []Choice[string]
+	for _, w := range words {
+		among = append(among, Choice[string]{w, w})
+	}
+	Choose(f, p, name, among)
 }
 
 // Bytes adds a flag that takes a number of bytes, as 4096, 64K, 1M or 2G.

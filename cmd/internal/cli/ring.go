@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/layout"
@@ -25,11 +26,19 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
-  -wait auto          spin for 20 us, then sleep, as the ring says or $SHMRING_WAIT
-  -wait futex         the same, and insist on a ring that sleeps on futexes
-  -wait sysv          likewise on a SysV semaphore
-  -wait flock         likewise in naps, which works everywhere and is slow
-  -wait spin          never sleep: the lowest latency, for one processor each
+  -wait auto          sleep on the doorbell that the ring has. A new ring gets the
+                      one that $SHMRING_WAIT names, else the best that works here
+  -wait futex         insist on a futex: the fastest
+  -wait sysv          insist on a SysV semaphore, where futexes are refused
+  -wait flock         insist on naps and file locks, where both are refused
+  -wait spin          never sleep, on a ring with any doorbell: the lowest latency,
+                      for one processor each
+  -policy balanced    spin as long as that pays, then sleep (default)
+  -policy sleep       sleep at once: the least processor time
+  -policy spin        never sleep, but wake those who do
+  -spin-for DURATION  how long -policy balanced spins at most (default 20us)
+  -max-sleep DURATION look after the dead so often at least while asleep, from 1ms on
+                      (default 10ms, growing to 250ms in a long wait)
 `
 
 const RingNote = `
@@ -39,43 +48,38 @@ when both sides have gone: remove its file to be rid of it. BYTES may end in K, 
 or G.
 `
 
+// Waits are the doorbells that a ring may be asked for.
+var Waits = []Choice[shmring.Wait]{
+	{"futex", shmring.WaitFutex},
+	{"sysv", shmring.WaitSysV},
+	{"flock", shmring.WaitFlock},
+	{"spin", shmring.WaitSpin},
+}
+
+// Policies are what a handle may be asked to do before it sleeps.
+var Policies = []Choice[shmring.Policy]{
+	{"balanced", shmring.Balanced},
+	{"sleep", shmring.Sleep},
+	{"spin", shmring.Spin},
+}
+
+// minSleep is the shortest Options.MaxSleep that is not rounded up.
+const minSleep = time.Millisecond
+
 // Register adds the flags.
 func (r *Ring) Register(f *Flags) {
 	o := &r.Options
 	f.StringVar(&r.Name, "ring", "", "")
 	f.StringVar(&o.Dir, "dir", "", "")
-	f.Func("kind", "", func(s string) error {
-		switch s {
-		case "spsc":
-			o.Kind = shmring.SPSC
-		case "mpsc":
-			o.Kind = shmring.MPSC
-		default:
-			return errors.New("want spsc or mpsc")
-		}
-		return nil
-	})
+	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.SPSC}, {"mpsc", shmring.MPSC}})
 	f.IntVar(&o.Slots, "slots", 0, "")
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
 	f.IntVar(&o.MaxProducers, "max-producers", 0, "")
-	f.Func("wait", "", func(s string) error {
-		switch s {
-		case "auto":
-			o.Wait = shmring.WaitAuto
-		case "futex":
-			o.Wait = shmring.WaitFutex
-		case "sysv":
-			o.Wait = shmring.WaitSysV
-		case "flock":
-			o.Wait = shmring.WaitFlock
-		case "spin":
-			o.Wait = shmring.WaitSpin
-		default:
-			return errors.New("want auto, futex, sysv, flock or spin")
-		}
-		return nil
-	})
+	Choose(f, &o.Wait, "wait", append([]Choice[shmring.Wait]{{"auto", shmring.WaitAuto}}, Waits...))
+	Choose(f, &o.Policy, "policy", Policies)
+	f.DurationVar(&o.SpinFor, "spin-for", 0, "")
+	f.DurationVar(&o.MaxSleep, "max-sleep", 0, "")
 }
 
 // Check finds what cannot be before anything is touched. Its error is a *UsageError.
@@ -91,6 +95,21 @@ func (r *Ring) Check(f *Flags) error {
 	}
 	if _, err := r.Options.Size(); err != nil {
 		return geometryError(err)
+	}
+	return r.checkWaiting(f)
+}
+
+func (r *Ring) checkWaiting(f *Flags) error {
+	o := &r.Options
+	switch {
+	case o.Wait == shmring.WaitSpin && f.IsSet("policy") && o.Policy != shmring.Spin:
+		return Usagef("-wait spin never sleeps: leave -policy out, or name another doorbell with -wait")
+	case f.IsSet("spin-for") && (o.Wait == shmring.WaitSpin || o.Policy != shmring.Balanced):
+		return Usagef("-spin-for is for -policy balanced: the others spin for ever, or not at all")
+	case f.IsSet("spin-for") && o.SpinFor <= 0:
+		return Usagef("-spin-for %v: want a positive duration like 50us; -policy sleep does not spin", o.SpinFor)
+	case f.IsSet("max-sleep") && o.MaxSleep < minSleep:
+		return Usagef("-max-sleep %v: want %v or more", o.MaxSleep, minSleep)
 	}
 	return nil
 }

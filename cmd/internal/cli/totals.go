@@ -20,6 +20,8 @@ type Totals struct {
 	Dropped     uint64  `json:"dropped"`
 	Sleeps      uint64  `json:"sleeps"`
 	Wakes       uint64  `json:"wakes"`
+	Spins       uint64  `json:"spins"`
+	Asleep      float64 `json:"asleep_seconds"`
 	Rescues     uint64  `json:"rescues"`
 	Skipped     uint64  `json:"skipped"`
 	Deaths      uint64  `json:"deaths"`
@@ -42,7 +44,7 @@ func (t *Totals) Opened(i shmring.Info) {
 // Counted notes the counters of a handle that is still open. Messages and bytes are
 // the program's own: the ring's may be behind.
 func (t *Totals) Counted(s shmring.Stats) {
-	t.Sleeps, t.Wakes, t.Rescues = s.Sleeps, s.Wakes, s.Rescues
+	t.Sleeps, t.Wakes, t.Spins, t.Asleep, t.Rescues = s.Sleeps, s.Wakes, s.Spins, s.Asleep.Seconds(), s.Rescues
 	t.Skipped, t.Deaths, t.Dropped = s.Skipped, s.Deaths, s.Dropped
 }
 
@@ -98,4 +100,18 @@ func Size(n float64) string {
 		s += " "
 	}
 	return s + "B"
+}
+
+// Nanos writes nanoseconds with a unit and three digits or so.
+func Nanos(n int64) string {
+	d := time.Duration(n)
+	switch {
+	case d >= 10*time.Millisecond:
+		d = d.Round(100 * time.Microsecond)
+	case d >= 100*time.Microsecond:
+		d = d.Round(time.Microsecond)
+	case d >= 10*time.Microsecond:
+		d = d.Round(100 * time.Nanosecond)
+	}
+	return d.String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/crew"
 )
 
 func TestMain(m *testing.M) {
@@ -22,20 +23,20 @@ func TestMain(m *testing.M) {
 // deadline bounds every test here; none should come near it.
 const deadline = 30 * time.Second
 
-func newCrew(t *testing.T) (context.Context, crew, job) {
+func newCrew(t *testing.T) (context.Context, *crew.Crew, job) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	t.Cleanup(cancel)
-	dir := t.TempDir()
-	return ctx, crew{os.Args[0]}, job{
-		Dir: dir, Ring: "r", Back: "back", Kind: shmring.SPSC, Size: 64, Producers: 1,
-		For: 10 * time.Millisecond, CPU: -1, Timeout: deadline,
+	c := &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir()}
+	return ctx, c, job{
+		Job: crew.Job{Timeout: deadline}, Dir: c.Dir, Ring: "r", Back: "back", Kind: shmring.SPSC, Size: 64,
+		Producers: 1, For: 10 * time.Millisecond,
 	}
 }
 
 func TestVerifiedStream(t *testing.T) {
 	ctx, c, j := newCrew(t)
-	results, err := c.run(ctx, j.as("verify", -1), j.as("stream-load", -1))
+	results, err := crew.Run[result](ctx, c, j.as("verify", -1), j.as("stream-load", -1))
 	require.NoError(t, err)
 	require.Equal(t, results[1].Messages, results[0].Messages)
 	require.Positive(t, results[0].Messages)
@@ -47,7 +48,7 @@ func TestDamageMakesTheCrewFail(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.TrySend(make([]byte, 64)))
 	require.NoError(t, p.Close())
-	_, err = c.run(ctx, j.as("verify", -1), j.as("stream-load", -1))
+	_, err = crew.Run[result](ctx, c, j.as("verify", -1), j.as("stream-load", -1))
 	require.ErrorIs(t, err, cli.ErrVerify)
 	require.ErrorContains(t, err, "message of 64 bytes")
 	require.Equal(t, cli.Corrupt, cli.Code(err))
@@ -57,21 +58,21 @@ func TestMessageOfWrongSizeMakesAMeasurementFail(t *testing.T) {
 	ctx, c, j := newCrew(t)
 	small := j
 	small.Size = 63
-	_, err := c.run(ctx, j.as("count", -1), small.as("stream", -1))
+	_, err := crew.Run[result](ctx, c, j.as("count", -1), small.as("stream", -1))
 	require.ErrorIs(t, err, cli.ErrVerify)
 }
 
 func TestOneThatHangsIsNamed(t *testing.T) {
 	ctx, c, j := newCrew(t)
 	j.Timeout = 50 * time.Millisecond
-	_, err := c.run(ctx, j.as("verify", -1)) // and nobody sends
+	_, err := crew.Run[result](ctx, c, j.as("verify", -1)) // and nobody sends
 	require.ErrorContains(t, err, `process "verify"`)
 	require.ErrorContains(t, err, "deadline exceeded after 0 messages of 0 streams")
 }
 
 func TestOneThatFailsTakesTheOthersAlong(t *testing.T) {
 	ctx, c, j := newCrew(t)
-	_, err := c.run(ctx, j.as("echo", -1), j.as("no such role", -1)) // echo would wait for ever
+	_, err := crew.Run[result](ctx, c, j.as("echo", -1), j.as("no such role", -1)) // echo would wait for ever
 	require.ErrorContains(t, err, `unknown role "no such role"`)
 	require.NoError(t, ctx.Err())
 }
@@ -80,18 +81,12 @@ func TestRoundTrips(t *testing.T) {
 	for _, asleep := range []bool{false, true} {
 		ctx, c, j := newCrew(t)
 		j.Asleep = asleep
-		results, err := c.run(ctx, j.as("echo", -1), j.as("ping", -1))
+		results, err := crew.Run[result](ctx, c, j.as("echo", -1), j.as("ping", -1))
 		require.NoError(t, err)
 		trips := results[1].Trips
 		require.Positive(t, trips.Count)
 		require.LessOrEqual(t, trips.P50, trips.P90)
 		require.LessOrEqual(t, trips.P99, trips.P999)
 		require.LessOrEqual(t, trips.P999, trips.Max)
-	}
-}
-
-func TestDurationsOfATable(t *testing.T) {
-	for n, want := range map[int64]string{221: "221ns", 1943: "1.943µs", 30123: "30.1µs", 1292345: "1.292ms", 47912345: "47.9ms"} {
-		require.Equal(t, want, ns(n))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/trip"
 )
 
 // sizes of messages in bytes: inline in a descriptor, just so (48), in a slot, in a
@@ -20,20 +22,20 @@ type plan struct {
 	cpus                  [2]int // of producer and consumer; -1: any
 }
 
-// timeout is how much longer than planned a process may take. Then it hangs.
-const timeout = 15 * time.Second
+func newPlan(c *crew.Crew) plan {
+	p := plan{verify: 150 * time.Millisecond, stream: 400 * time.Millisecond, trips: 1200 * time.Millisecond, cpus: c.CPUs}
+	if c.Quick {
+		p.verify, p.stream, p.trips = 20*time.Millisecond, 40*time.Millisecond, 100*time.Millisecond
+	}
+	return p
+}
 
 // report is all the demo has found.
 type report struct {
-	OK       bool      `json:"ok"`
-	Error    string    `json:"error,omitempty"`
-	Version  string    `json:"version"`
-	CPUs     int       `json:"cpus"`
-	Pinned   []int     `json:"pinned,omitempty"` // producer and consumer
-	Seconds  float64   `json:"seconds"`
+	crew.Outcome
 	Verified []checked `json:"verified"`
 	Streams  []rate    `json:"streams"`
-	Trips    []trip    `json:"round_trips"`
+	Trips    []trips   `json:"round_trips"`
 }
 
 type checked struct {
@@ -53,40 +55,34 @@ type rate struct {
 	Messages  uint64  `json:"messages"` // that were measured
 }
 
-type trip struct {
+type trips struct {
 	Waiting string `json:"waiting"`
 	Size    int    `json:"size"`
-	*trips
+	*trip.Times
 }
 
-// step is one part of the demo.
-type step struct {
-	name string
-	run  func(ctx context.Context, c crew, dir string, r *report) error
-}
-
-func (p plan) steps() []step {
-	var steps []step
+func (p plan) steps(r *report) []crew.Step {
+	var steps []crew.Step
 	for _, size := range sizes {
-		steps = append(steps, p.verifyStep(shmring.SPSC, size, 1), p.verifyStep(shmring.MPSC, size, 3))
+		steps = append(steps, p.verifyStep(r, shmring.SPSC, size, 1), p.verifyStep(r, shmring.MPSC, size, 3))
 	}
 	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
 		for _, size := range sizes {
-			steps = append(steps, p.streamStep(kind, size))
+			steps = append(steps, p.streamStep(r, kind, size))
 		}
 	}
-	return append(steps, p.tripStep(false), p.tripStep(true))
+	return append(steps, p.tripStep(r, false), p.tripStep(r, true))
 }
 
-func (p plan) verifyStep(kind shmring.Kind, size, producers int) step {
+func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) crew.Step {
 	name := fmt.Sprintf("verify-%v-%d", kind, size)
-	return step{name, func(ctx context.Context, c crew, dir string, r *report) error {
-		base := job{Dir: dir, Ring: name, Kind: kind, Size: size, Producers: producers, For: p.verify, CPU: -1, Timeout: p.verify + timeout}
+	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
+		base := job{Job: crew.Job{Timeout: p.verify + crew.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, Producers: producers, For: p.verify}
 		jobs := []*job{base.as("verify", -1)}
 		for range producers {
 			jobs = append(jobs, base.as("stream-load", -1))
 		}
-		results, err := c.run(ctx, jobs...)
+		results, err := crew.Run[result](ctx, c, jobs...)
 		if err != nil {
 			return err
 		}
@@ -103,11 +99,11 @@ func (p plan) verifyStep(kind shmring.Kind, size, producers int) step {
 	}}
 }
 
-func (p plan) streamStep(kind shmring.Kind, size int) step {
+func (p plan) streamStep(r *report, kind shmring.Kind, size int) crew.Step {
 	name := fmt.Sprintf("stream-%v-%d", kind, size)
-	return step{name, func(ctx context.Context, c crew, dir string, r *report) error {
-		base := job{Dir: dir, Ring: name, Kind: kind, Size: size, For: p.stream, Timeout: p.stream + timeout}
-		results, err := c.run(ctx, base.as("count", p.cpus[1]), base.as("stream", p.cpus[0]))
+	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
+		base := job{Job: crew.Job{Timeout: p.stream + crew.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, For: p.stream}
+		results, err := crew.Run[result](ctx, c, base.as("count", p.cpus[1]), base.as("stream", p.cpus[0]))
 		if err != nil {
 			return err
 		}
@@ -120,21 +116,21 @@ func (p plan) streamStep(kind shmring.Kind, size int) step {
 	}}
 }
 
-func (p plan) tripStep(asleep bool) step {
+func (p plan) tripStep(r *report, asleep bool) crew.Step {
 	name, waiting := "round-trips-spinning", "spins, then sleeps"
 	if asleep {
 		name, waiting = "round-trips-sleeping", "sleeps at once"
 	}
-	return step{name, func(ctx context.Context, c crew, dir string, r *report) error {
+	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
 		base := job{
-			Dir: dir, Ring: name, Back: name + "-back", Kind: shmring.SPSC, Size: tripSize, For: p.trips,
-			Asleep: asleep, Timeout: p.trips + timeout,
+			Job: crew.Job{Timeout: p.trips + crew.Slack}, Dir: c.Dir, Ring: name, Back: name + "-back",
+			Kind: shmring.SPSC, Size: tripSize, For: p.trips, Asleep: asleep,
 		}
-		results, err := c.run(ctx, base.as("echo", p.cpus[1]), base.as("ping", p.cpus[0]))
+		results, err := crew.Run[result](ctx, c, base.as("echo", p.cpus[1]), base.as("ping", p.cpus[0]))
 		if err != nil {
 			return err
 		}
-		r.Trips = append(r.Trips, trip{waiting, tripSize, results[1].Trips})
+		r.Trips = append(r.Trips, trips{waiting, tripSize, results[1].Trips})
 		return nil
 	}}
 }

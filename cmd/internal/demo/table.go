@@ -4,18 +4,15 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
+
+	"github.com/shmring/shmring/cmd/internal/cli"
 )
 
-// print writes the report for people. The columns are aligned to the right and
+// Print writes the report for people. The columns are aligned to the right and
 // separated by blanks, so that two runs can be compared by eye and by diff.
-func (r *report) print(w io.Writer) error {
+func (r *report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	where := "not pinned"
-	if r.Pinned != nil {
-		where = fmt.Sprintf("producer on %d, consumer on %d", r.Pinned[0], r.Pinned[1])
-	}
-	fmt.Fprintf(t, "%s, %d processors, %s\n\n", r.Version, r.CPUs, where)
+	fmt.Fprintf(t, "%s\n\n", r.Where())
 
 	fmt.Fprint(t, "Verified: every byte, the order, nothing lost\n")
 	fmt.Fprint(t, "ring\tsize\tproducers\tmessages\t\n")
@@ -32,22 +29,8 @@ func (r *report) print(w io.Writer) error {
 	fmt.Fprintf(t, "\nRound trips of %d bytes over two spsc rings\n", tripSize)
 	fmt.Fprint(t, "waiting\tp50\tp90\tp99\tp99.9\tmax\ttrips\t\n")
 	for _, s := range r.Trips {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", s.Waiting, ns(s.P50), ns(s.P90), ns(s.P99), ns(s.P999), ns(s.Max), s.Count)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", s.Waiting, cli.Nanos(s.P50), cli.Nanos(s.P90), cli.Nanos(s.P99), cli.Nanos(s.P999), cli.Nanos(s.Max), s.Count)
 	}
 	fmt.Fprintf(t, "\n%.1f s\nOK\n", r.Seconds)
 	return t.Flush()
-}
-
-// ns writes nanoseconds with a unit and three digits or so.
-func ns(n int64) string {
-	d := time.Duration(n)
-	switch {
-	case d >= 10*time.Millisecond:
-		d = d.Round(100 * time.Microsecond)
-	case d >= 100*time.Microsecond:
-		d = d.Round(time.Microsecond)
-	case d >= 10*time.Microsecond:
-		d = d.Round(100 * time.Nanosecond)
-	}
-	return d.String()
 }

@@ -23,8 +23,11 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -max-message 4M", "producer: -max-message: max message is 4194304, want 0 to 1048320, what 4095 slots of 256 bytes can carry\n"},
 		{"producer", "-ring r -frame chunk=4194304", "max message is 4194304, want 0 to 1048320"},
 		{"producer", "-ring r -kind many", "want spsc or mpsc"},
-		{"producer", "-ring r -full maybe", "want block or fail or drop"},
+		{"producer", "-ring r -full maybe", "want block, fail or drop"},
 		{"producer", "-ring r -wait long", "want auto, futex, sysv, flock or spin"},
+		{"consumer", "-ring r -policy lazy", "want balanced, sleep or spin"},
+		{"consumer", "-ring r -wait spin -policy sleep", "-wait spin never sleeps"},
+		{"producer", "-ring r -max-sleep 100us", "-max-sleep 100µs: want 1ms or more"},
 		{"producer", "-ring r -timeout 5", "-timeout"},
 		{"producer", "-ring r -timeout -5s", "want a positive duration"},
 		{"producer", "-ring r -count 0", "want 1 or more"},
@@ -48,6 +51,9 @@ func TestUsageErrors(t *testing.T) {
 		{"shmring", "force-skip r here", `position "here": want a number of slots`},
 		{"shmring", "remove r -now", "2 arguments, want 1"},
 		{"shmring", "demo -slow", "not defined: -slow: shmring demo -help lists the flags"},
+		{"shmring", "wait now", `unexpected argument "now"`},
+		{"shmring", "wait -for 0s", "want a positive duration"},
+		{"shmring", "wait -quick -for 1m", "give one of them"},
 	} {
 		t.Run(c.program+" "+c.args, func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +77,8 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		{"shmring", "--help", "demo"},
 		{"shmring", "help demo", "-no-pin"},
 		{"shmring", "demo -help", "-no-pin"},
+		{"shmring", "help wait", "-for DURATION"},
+		{"producer", "-help", "$SHMRING_WAIT"},
 		{"shmring", "recover -help", "Usage: shmring recover"},
 		{"shmring", "help remove", "Usage: shmring remove"},
 		{"shmring", "force-skip -h", "POSITION"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/demo"
+	"github.com/shmring/shmring/cmd/internal/wait"
 )
 
 type command struct {
@@ -19,10 +20,12 @@ type command struct {
 
 var commands = []command{
 	{"demo", "show that it works here, and how fast", demo.Run},
+	{"wait", "measure what each way of waiting costs here", wait.Run},
 	{"recover", "free what the dead hold of a ring that nobody uses", repair{"recover", recoverHelp, 1, recoverRing}.run},
 	{"remove", "remove a ring that nobody uses", repair{"remove", removeHelp, 1, removeRing}.run},
 	{"force-skip", "pass over the claim of a producer that is stuck", repair{"force-skip", forceSkipHelp, 2, forceSkip}.run},
 	{demo.ChildCommand, "", demo.RunChild},
+	{wait.ChildCommand, "", wait.RunChild},
 }
 
 func find(name string) *command {

@@ -1,4 +1,5 @@
-package demo
+// Package trip measures how long a message takes to another process and back.
+package trip
 
 import (
 	"context"
@@ -14,8 +15,8 @@ import (
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
 
-// trips are round-trip times in nanoseconds.
-type trips struct {
+// Times are round-trip times in nanoseconds.
+type Times struct {
 	Count int64 `json:"count"`
 	P50   int64 `json:"p50_ns"`
 	P90   int64 `json:"p90_ns"`
@@ -24,28 +25,35 @@ type trips struct {
 	Max   int64 `json:"max_ns"`
 }
 
-// fewest is how many trips are measured even if that takes longer than planned.
-const fewest = 100
+// Route is two rings, one for each direction, and what goes over them.
+type Route struct {
+	Out, Back string // as Ping sees it
+	Options   *shmring.Options
+	Size      int           // of messages, at least 8 bytes
+	For       time.Duration // how long
+	Fewest    int64         // trips to be measured even if that takes longer
+}
 
 // pair opens both directions: a producer on one ring, a consumer on the other.
-func pair(ctx context.Context, j *job, out, in string) (p *shmring.Producer, c *shmring.Consumer, done func() error, err error) {
-	if p, err = shmring.OpenProducer(ctx, out, j.options()); err != nil {
+func (r *Route) pair(ctx context.Context, out, in string) (p *shmring.Producer, c *shmring.Consumer, done func() error, err error) {
+	if p, err = shmring.OpenProducer(ctx, out, r.Options); err != nil {
 		return nil, nil, nil, err
 	}
-	if c, err = shmring.OpenConsumer(ctx, in, j.options()); err != nil {
+	if c, err = shmring.OpenConsumer(ctx, in, r.Options); err != nil {
 		return nil, nil, nil, errors.Join(err, p.Close())
 	}
 	return p, c, func() error { return errors.Join(p.Close(), c.Close()) }, nil
 }
 
-// ping sends a message, waits for it to come back, and takes the time of that.
-func ping(ctx context.Context, j *job) (*result, error) {
-	p, c, done, err := pair(ctx, j, j.Ring, j.Back)
+// Ping sends a message, waits for it to come back, and takes the time of that, again
+// and again.
+func (r *Route) Ping(ctx context.Context) (*Times, error) {
+	p, c, done, err := r.pair(ctx, r.Out, r.Back)
 	if err != nil {
 		return nil, err
 	}
 	times := hdrhistogram.New(1, int64(10*time.Second), 3)
-	msg, back := make([]byte, j.Size), make([]byte, j.Size)
+	msg, back := make([]byte, r.Size), make([]byte, r.Size)
 	begin := time.Now()
 	for i := uint64(0); ; i++ {
 		binary.LittleEndian.PutUint64(msg, i)
@@ -61,10 +69,10 @@ func ping(ctx context.Context, j *job) (*result, error) {
 			err = fmt.Errorf("%w: message %d came back as %d", cli.ErrVerify, i, got)
 			break
 		}
-		if now.Sub(begin) > j.For && times.TotalCount() >= fewest {
+		if now.Sub(begin) > r.For && times.TotalCount() >= r.Fewest {
 			break
 		}
-		if now.Sub(begin) > j.For/5 { // before that, processors and caches warm up
+		if now.Sub(begin) > r.For/5 { // before that, processors and caches warm up
 			times.RecordValue(now.Sub(sent).Nanoseconds())
 		}
 	}
@@ -74,20 +82,19 @@ func ping(ctx context.Context, j *job) (*result, error) {
 	if err = errors.Join(err, done()); err != nil {
 		return nil, err
 	}
-	return &result{Trips: &trips{
+	return &Times{
 		Count: times.TotalCount(), P50: times.ValueAtQuantile(50), P90: times.ValueAtQuantile(90),
 		P99: times.ValueAtQuantile(99), P999: times.ValueAtQuantile(99.9), Max: times.Max(),
-	}}, nil
+	}, nil
 }
 
-// echo sends back what it receives.
-func echo(ctx context.Context, j *job) (*result, error) {
-	p, c, done, err := pair(ctx, j, j.Back, j.Ring)
+// Echo sends back what it receives, and returns how much that was.
+func (r *Route) Echo(ctx context.Context) (messages uint64, err error) {
+	p, c, done, err := r.pair(ctx, r.Back, r.Out)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	buf := make([]byte, j.Size)
-	r := &result{}
+	buf := make([]byte, r.Size)
 	for {
 		n, e := c.Receive(ctx, buf)
 		if e == io.EOF {
@@ -99,7 +106,7 @@ func echo(ctx context.Context, j *job) (*result, error) {
 		if err = e; err != nil {
 			break
 		}
-		r.Messages++
+		messages++
 	}
-	return r, errors.Join(err, done())
+	return messages, errors.Join(err, done())
 }

@@ -1,4 +1,4 @@
-package demo
+package crew
 
 import (
 	"bytes"
@@ -14,10 +14,28 @@ import (
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
 
-// crew runs jobs as processes.
-type crew struct {
-	executable string
+// Crew runs jobs as processes.
+type Crew struct {
+	Executable string
+	Child      string // the subcommand that runs one job
+	Dir        string // for rings
+	Quick      bool
+	CPUs       [2]int // to pin producer and consumer to; -1: any
 }
+
+// Job is the part that all jobs have; they embed it.
+type Job struct {
+	Role    string        `json:"role"`
+	CPU     int           `json:"cpu"`     // -1: any
+	Timeout time.Duration `json:"timeout"` // of all of it
+}
+
+// Slack is how much longer than planned a process may take. Then it hangs.
+const Slack = 15 * time.Second
+
+func (j *Job) base() *Job { return j }
+
+type worker interface{ base() *Job }
 
 // jobError tells which process failed, with what it said.
 type jobError struct {
@@ -42,24 +60,24 @@ func (e *jobError) Unwrap() error {
 	return e.err
 }
 
-// run runs jobs side by side and returns their results. If one fails, the others are
+// Run runs jobs side by side and returns their results. If one fails, the others are
 // killed; none is left when it returns.
-func (c crew) run(ctx context.Context, jobs ...*job) ([]*result, error) {
+func Run[R any, J worker](ctx context.Context, c *Crew, jobs ...J) ([]*R, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
 		i   int
-		r   *result
+		r   *R
 		err error
 	}
 	outcomes := make(chan outcome)
 	for i, j := range jobs {
 		go func() {
-			r, err := c.one(ctx, j)
-			outcomes <- outcome{i, r, err}
+			r := new(R)
+			outcomes <- outcome{i, r, c.one(ctx, j, r)}
 		}()
 	}
-	results := make([]*result, len(jobs))
+	results := make([]*R, len(jobs))
 	var failed error
 	for range jobs {
 		o := <-outcomes
@@ -72,19 +90,19 @@ func (c crew) run(ctx context.Context, jobs ...*job) ([]*result, error) {
 	return results, failed
 }
 
-func (c crew) one(ctx context.Context, j *job) (*result, error) {
+func (c *Crew) one(ctx context.Context, j worker, result any) error {
 	arg, err := json.Marshal(j)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	cmd := exec.CommandContext(ctx, c.executable, ChildCommand, string(arg))
+	cmd := exec.CommandContext(ctx, c.Executable, c.Child, string(arg))
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// The other end closes with this process, whatever it dies of.
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer w.Close()
 	cmd.Stdin = r
@@ -94,11 +112,10 @@ func (c crew) one(ctx context.Context, j *job) (*result, error) {
 		err = cmd.Wait()
 	}
 	if err != nil {
-		return nil, &jobError{j.Role, strings.TrimSpace(stderr.String()), err}
+		return &jobError{j.base().Role, strings.TrimSpace(stderr.String()), err}
 	}
-	var res result
-	if err := json.Unmarshal(stdout.Bytes(), &res); err != nil {
-		return nil, &jobError{j.Role, "", err}
+	if err := json.Unmarshal(stdout.Bytes(), result); err != nil {
+		return &jobError{j.base().Role, "", err}
 	}
-	return &res, nil
+	return nil
 }

@@ -1,0 +1,122 @@
+package wait
+
+import (
+	"context"
+	"time"
+
+	"github.com/shmring/shmring/cmd/internal/crew"
+)
+
+const (
+	silence = 20 * time.Millisecond // before a first message
+	lowRate = 1000                  // messages a second
+)
+
+// plan says how long each part takes, and how often.
+type plan struct {
+	rounds int
+	trip   time.Duration
+	firsts int // first messages in a round
+	lows   int // messages of the low rate in a round
+
+	settle, idle time.Duration // of those that sleep, all at the same time
+	busySettle   time.Duration // of those that do not, one after the other
+	busy         time.Duration
+}
+
+// starting is about what it takes to start the processes of a step and open the rings.
+const starting = 40 * time.Millisecond
+
+// newPlan fills about so much time.
+func newPlan(long time.Duration, all []way) plan {
+	p := plan{
+		trip: 60 * time.Millisecond, firsts: 30, lows: 300,
+		settle: 2 * time.Second, idle: 5 * time.Second, busySettle: 50 * time.Millisecond, busy: 300 * time.Millisecond,
+	}
+	if long < 30*time.Second {
+		p.trip, p.firsts, p.lows = 25*time.Millisecond, 8, 100
+		p.settle, p.idle, p.busy = long/20, long/8, 100*time.Millisecond
+	}
+	left := long - p.settle - p.idle - starting
+	for _, w := range all {
+		if !w.sleeps() {
+			left -= p.busySettle + p.busy + starting
+		}
+	}
+	firsts := time.Duration(p.firsts)*silence + starting
+	lows := time.Duration(p.lows)*time.Second/lowRate + starting
+	each := p.trip + starting + firsts + lows
+	p.rounds = max(1, int(left/(time.Duration(len(all))*each+firsts+lows)))
+	return p
+}
+
+// plan finds out what can be measured and makes the steps that do it.
+func (r *report) plan(ctx context.Context, c *crew.Crew, long time.Duration) ([]crew.Step, error) {
+	all, not, err := ways(ctx, c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &measurement{report: r, plan: newPlan(long, all), yardstick: newYardstick(ctx)}
+	for _, w := range all {
+		m.tallies = append(m.tallies, &tally{way: w})
+	}
+	r.Skipped, r.Rounds, r.Yardstick.By = not, m.rounds, m.yardstick.by
+	r.IdleAfter, r.IdleFor = m.settle.Seconds(), m.idle.Seconds()
+	return m.steps(), nil
+}
+
+// measurement is one run of the command.
+type measurement struct {
+	*report
+	plan
+	yardstick *yardstick
+	tallies   []*tally
+	bare      [][]int64 // the yardstick's samples, by round
+	pacing    []float64 // µs of processor time a message, by round
+}
+
+func (m *measurement) steps() []crew.Step {
+	var steps []crew.Step
+	for round := range m.rounds {
+		// Each round begins elsewhere, so that none always comes right behind the same.
+		shift := round % len(m.tallies)
+		ways := append(append([]*tally(nil), m.tallies[shift:]...), m.tallies[:shift]...)
+		for _, t := range ways {
+			steps = append(steps, m.step("round trips "+t.String(), t.measureTrips))
+		}
+		for i, t := range ways {
+			if i == len(ways)/2 {
+				steps = append(steps, m.step("yardstick", measureBare))
+			}
+			steps = append(steps, m.step("after silence "+t.String(), t.measureFirst))
+		}
+		steps = append(steps, m.step("pacing", measurePacing))
+		for _, t := range ways {
+			steps = append(steps, m.step("low rate "+t.String(), t.measureLow))
+		}
+	}
+	var sleeping []*tally
+	for _, t := range m.tallies {
+		if t.sleeps() {
+			sleeping = append(sleeping, t)
+			continue
+		}
+		steps = append(steps, m.step("idle "+t.String(), func(ctx context.Context, c *crew.Crew, m *measurement) error {
+			return m.measureIdle(ctx, c, m.busySettle, m.busy, t)
+		}))
+	}
+	return append(steps, m.step("idle", func(ctx context.Context, c *crew.Crew, m *measurement) error {
+		return m.measureIdle(ctx, c, m.settle, m.idle, sleeping...)
+	}))
+}
+
+// step keeps the report up to date.
+func (m *measurement) step(name string, f func(context.Context, *crew.Crew, *measurement) error) crew.Step {
+	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
+		if err := f(ctx, c, m); err != nil {
+			return err
+		}
+		m.sum()
+		return nil
+	}}
+}
