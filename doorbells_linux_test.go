@@ -67,7 +67,7 @@ func ipcrm(t *testing.T, id int) {
 
 func TestRemoveRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: t.TempDir(), Wait: shmring.WaitSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Linger: -1}
 	p, err := shmring.OpenProducer(soon(t), "r", &o)
 	require.NoError(t, err)
 	require.Equal(t, layout.SysV, p.Info().Doorbell)
@@ -85,7 +85,7 @@ func TestRemoveRemovesTheSemaphores(t *testing.T) {
 func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
 	for range 20 {
-		o := shmring.Options{Dir: t.TempDir(), Wait: shmring.WaitSysV, Kind: shmring.MPSC, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Kind: shmring.MPSC, Linger: -1}
 		var handles []*shmring.Producer
 		for range 4 {
 			p, err := shmring.OpenProducer(soon(t), "r", &o)
@@ -111,7 +111,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 // that is blocked: they go on with another.
 func TestSemaphoresAreRemovedByHand(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: t.TempDir(), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Slots: 16, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Slots: 16, SpinFor: -1}
 	c := openConsumer(t, &o)
 	path := c.Info().Path
 	key := setKey(t, path)
@@ -164,7 +164,7 @@ func TestSemaphoresAreRemovedByHand(t *testing.T) {
 // A process in another IPC namespace is refused, and makes nothing.
 func TestAnotherIPCNamespace(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: t.TempDir(), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Linger: -1}
 	p := openProducer(t, &o)
 	set, key := currentSet(t, p.Info().Path), setKey(t, p.Info().Path)
 	exe, err := os.Executable()
@@ -191,7 +191,7 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 			if err := doorbell.Refused(want); err != nil {
 				t.Skip(err)
 			}
-			o := shmring.Options{Dir: t.TempDir(), Linger: -1}
+			o := shmring.Options{Dir: ringDir(t), Linger: -1}
 			p := openProducer(t, &o)
 			require.Equal(t, want, p.Info().Doorbell)
 			require.Equal(t, want == layout.Spin, p.Info().Spin < 0)
@@ -219,7 +219,7 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 		})
 	}
 	t.Setenv(shmring.EnvWait, "sleepy")
-	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: t.TempDir()})
+	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: ringDir(t)})
 	require.ErrorContains(t, err, `SHMRING_WAIT="sleepy": want futex, sysv, flock or spin`)
 }
 
@@ -228,7 +228,7 @@ func TestRefusedDoorbells(t *testing.T) {
 	t.Setenv(shmring.EnvWait, "")
 	why := []doorbell.Refusal{{Kind: layout.Futex, Err: syscall.ENOSYS}, {Kind: layout.SysV, Err: syscall.EPERM}}
 	shmring.ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) { return layout.Flock, why })
-	o := shmring.Options{Dir: t.TempDir(), Linger: -1, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Linger: -1, SpinFor: -1}
 	p := openProducer(t, &o)
 	require.Equal(t, layout.Flock, p.Info().Doorbell)
 	require.Equal(t, why, p.Info().Refused)
@@ -247,7 +247,7 @@ func TestRefusedDoorbells(t *testing.T) {
 // An attempt that is refused leaves no set behind that nobody finds.
 func TestRefusedAttach(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: t.TempDir(), Wait: shmring.WaitSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Linger: -1}
 	p := openProducer(t, &o)
 	key := setKey(t, p.Info().Path)
 	_, err := shmring.OpenProducer(soon(t), "r", &o)

@@ -15,7 +15,7 @@ import (
 func TestLocksOfARing(t *testing.T) {
 	for text, other := range map[string]string{"flock": "ofd", "ofd": "flock"} {
 		t.Run(text, func(t *testing.T) {
-			o := &shmring.Options{Dir: t.TempDir()}
+			o := &shmring.Options{Dir: ringDir(t)}
 			t.Setenv(shm.EnvLocks, text)
 			p, err := shmring.OpenProducer(t.Context(), "r", o)
 			require.NoError(t, err)

@@ -27,7 +27,7 @@ func TestPollerOfThousand(t *testing.T) {
 	if testing.Short() {
 		rings = 100
 	}
-	dir := t.TempDir()
+	dir := ringDir(t)
 	poller := shmring.NewPoller(nil)
 	defer poller.Close()
 	producers := make([]*shmring.Producer, rings)
@@ -80,7 +80,7 @@ func TestPollerOfThousand(t *testing.T) {
 // them all.
 func TestManyBlocked(t *testing.T) {
 	const rings = 200
-	dir := t.TempDir()
+	dir := ringDir(t)
 	before, goroutines := threadsNow(t), runtime.NumGoroutine()
 	received := make(chan error, rings)
 	var consumers []*shmring.Consumer
@@ -129,7 +129,7 @@ func TestManyBlocked(t *testing.T) {
 
 // What a Poller tells of its consumers.
 func TestPollerNews(t *testing.T) {
-	dir := t.TempDir()
+	dir := ringDir(t)
 	poller := shmring.NewPoller(&shmring.Options{MaxSleep: time.Millisecond})
 	defer poller.Close()
 	ctx := soon(t)

@@ -51,7 +51,7 @@ func stopped(t *testing.T, o *shmring.Options) (*exec.Cmd, *bufio.Scanner, io.Wr
 // A stopped producer's claim holds up the consumer and is shown, until ForceSkip
 // gives it up; the producer is told when it comes back.
 func TestForceSkipOfAStoppedProducer(t *testing.T) {
-	o := &shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 16, MaxProducers: 2}
+	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 16, MaxProducers: 2}
 	p := openProducer(t, o)
 	cmd, told, in := stopped(t, o)
 	require.NoError(t, p.Send(soon(t), []byte("behind")))
@@ -98,7 +98,7 @@ func TestForceSkipOfAStoppedProducer(t *testing.T) {
 
 // What is finished while ForceSkip watches is left alone.
 func TestForceSkipSparesWhatMoves(t *testing.T) {
-	o := &shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 16}
+	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 16}
 	p, c := openProducer(t, o), openConsumer(t, o)
 	claim, err := p.TryClaim(4)
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestRecover(t *testing.T) {
 }
 
 func TestRecoverRefusesCorruption(t *testing.T) {
-	o := &shmring.Options{Dir: t.TempDir(), Slots: 16}
+	o := &shmring.Options{Dir: ringDir(t), Slots: 16}
 	p := openProducer(t, o)
 	path := p.Info().Path
 	require.NoError(t, p.Close())
@@ -172,7 +172,7 @@ func TestRecoverRefusesCorruption(t *testing.T) {
 
 // A ring of another version is told apart from a broken one, with both versions.
 func TestOtherVersion(t *testing.T) {
-	o := &shmring.Options{Dir: t.TempDir(), Slots: 16}
+	o := &shmring.Options{Dir: ringDir(t), Slots: 16, Wait: shmring.WaitFutex} // nobody could find a semaphore set
 	p := openProducer(t, o)
 	path := p.Info().Path
 	require.NoError(t, p.Close())
@@ -203,7 +203,7 @@ func TestRemoveIPC(t *testing.T) {
 		"replaced": func(dir, path string) error { return os.WriteFile(dir+"/x", nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &shmring.Options{Dir: t.TempDir(), Slots: 8, SlotSize: shmring.NoPayload, SpinFor: -1}
+			o := &shmring.Options{Dir: ringDir(t), Slots: 8, SlotSize: shmring.NoPayload, SpinFor: -1}
 			p, c := openProducer(t, o), openConsumer(t, o)
 			for p.TrySend(nil) == nil {
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestNoSpace(t *testing.T) {
-	dir := t.TempDir()
+	dir := ringDir(t)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skip("mounting a small tmpfs needs privileges: ", err)
 	}
@@ -27,7 +27,7 @@ func TestNoSpace(t *testing.T) {
 
 // Opening and closing leaves nothing behind.
 func TestNoLeaks(t *testing.T) {
-	dir := t.TempDir()
+	dir := ringDir(t)
 	count := func(path string) int {
 		entries, err := os.ReadDir(path)
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func soon(t testing.TB) context.Context {
 func kinds(t *testing.T, f func(t *testing.T, o shmring.Options)) {
 	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
 		t.Run(kind.String(), func(t *testing.T) {
-			o := shmring.Options{Dir: t.TempDir(), Kind: kind}
+			o := shmring.Options{Dir: ringDir(t), Kind: kind}
 			removeLast(t, o.Dir)
 			f(t, o)
 		})
@@ -60,7 +61,9 @@ func openConsumer(t testing.TB, o *shmring.Options) *shmring.Consumer {
 func TestEitherSideFirst(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		got := make(chan string, 1)
-		go func() {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
 			c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: o.Dir})
 			if err != nil {
 				got <- err.Error()
@@ -74,7 +77,7 @@ func TestEitherSideFirst(t *testing.T) {
 				return
 			}
 			got <- string(buf[:n])
-		}()
+		})
 		p := openProducer(t, &o)
 		require.True(t, p.Info().Created)
 		require.NoError(t, p.Send(soon(t), []byte("hello")))
@@ -124,7 +127,7 @@ func TestDefaults(t *testing.T) {
 	require.Less(t, size, int64(64<<20)/20, "a 64 MB /dev/shm holds many")
 	require.EqualValues(t, 4096+8192*(64+256), size, "the README says 2.6 MiB")
 
-	dir := t.TempDir()
+	dir := ringDir(t)
 	t.Setenv("SHMRING_DIR", dir)
 	p, err := shmring.OpenProducer(soon(t), "r", nil)
 	require.NoError(t, err)
@@ -155,7 +158,7 @@ func TestDefaults(t *testing.T) {
 // A ring that exists is taken as it is, unless the options ask for something else.
 func TestGeometryDisagrees(t *testing.T) {
 	t.Setenv(shmring.EnvWait, "")
-	dir := t.TempDir()
+	dir := ringDir(t)
 	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Wait: shmring.WaitSpin})
 	for field, o := range map[string]shmring.Options{
 		"kind":          {Kind: shmring.SPSC},
@@ -271,7 +274,7 @@ func TestConsumerGoesOn(t *testing.T) {
 // 100 goroutines blocked in Send, and one in Receive, survive Close and say ErrClosed.
 func TestCloseUnderLoad(t *testing.T) {
 	for range 10 {
-		o := shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 8, Linger: -1}
 		p := openProducer(t, &o)
 		var wg sync.WaitGroup
 		for range 100 {
@@ -318,7 +321,7 @@ func TestCloseUnderLoad(t *testing.T) {
 // the middle of a claim.
 func TestCloseOfSPSCProducer(t *testing.T) {
 	for range 20 {
-		o := shmring.Options{Dir: t.TempDir(), Slots: 8, Linger: time.Millisecond}
+		o := shmring.Options{Dir: ringDir(t), Slots: 8, Linger: time.Millisecond}
 		p := openProducer(t, &o)
 		for p.TrySend(nil) == nil {
 		}
@@ -349,7 +352,7 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 
 // Several goroutines may end the stream of an MPSC producer; on a full ring all fail.
 func TestCloseSendByMany(t *testing.T) {
-	o := shmring.Options{Dir: t.TempDir(), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 8, Linger: -1}
 	p := openProducer(t, &o)
 	for p.TrySend(nil) == nil {
 	}
@@ -408,7 +411,7 @@ func TestOrphaned(t *testing.T) {
 }
 
 func TestNotARing(t *testing.T) {
-	dir := t.TempDir()
+	dir := ringDir(t)
 	o := &shmring.Options{Dir: dir, Mode: shmring.OpenOnly}
 	path := filepath.Join(dir, "r.shmring")
 	require.NoError(t, os.WriteFile(path, make([]byte, 8192), 0o600))
@@ -426,4 +429,18 @@ func TestNotARing(t *testing.T) {
 	require.ErrorIs(t, err, shmring.ErrVersion)
 	require.ErrorContains(t, err, "1.0")
 	require.ErrorContains(t, err, "2.x")
+}
+
+// ringDir is a directory whose rings are removed at the end with all that belongs to
+// them: a semaphore set outlives the file.
+func ringDir(t testing.TB) string {
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		rings, _ := filepath.Glob(filepath.Join(dir, "*.shmring"))
+		for _, path := range rings {
+			// Some are broken on purpose, or still open.
+			_ = shmring.Remove(strings.TrimSuffix(filepath.Base(path), ".shmring"), &shmring.Options{Dir: dir})
+		}
+	})
+	return dir
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/shm"
 )
 
 // deadline bounds everything that waits for a process.
@@ -26,7 +29,14 @@ func ringDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(base, "")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() {
+		rings, err := filepath.Glob(filepath.Join(dir, "*"+shm.Suffix))
+		require.NoError(t, err)
+		for _, path := range rings { // with their semaphores
+			_ = shmring.Remove(strings.TrimSuffix(filepath.Base(path), shm.Suffix), &shmring.Options{Dir: dir})
+		}
+		require.NoError(t, os.RemoveAll(dir))
+	})
 	return dir
 }
 
