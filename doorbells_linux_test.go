@@ -232,6 +232,7 @@ func TestRefusedDoorbells(t *testing.T) {
 	p := openProducer(t, &o)
 	require.Equal(t, layout.Flock, p.Info().Doorbell)
 	require.Equal(t, why, p.Info().Refused)
+	require.Equal(t, []string{"not the doorbell futex: " + syscall.ENOSYS.Error(), "not the doorbell sysv: " + syscall.EPERM.Error()}, p.Stats().Fallbacks)
 	c := openConsumer(t, &o)
 	require.Empty(t, c.Info().Refused, "it had no choice")
 	go func() {

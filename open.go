@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
@@ -181,9 +182,22 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 	}
 	return ring.Config{
 		Locks: s.seg, Data: data, Space: space, Lot: s.lot, Spin: s.info.Spin, Cap: o.firstSleep(), CapMost: o.longestSleep(),
-		Full: ring.Full(o.Full), SendTimeout: o.SendTimeout, Who: who(), Check: s.seg.Check,
+		Full: ring.Full(o.Full), SendTimeout: o.SendTimeout, Who: who(), Check: s.seg.Check, Fallbacks: s.fallbacks(),
 		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 	}, nil
+}
+
+// fallbacks are the better ways of waiting that this handle does without, for people.
+func (s *segment) fallbacks() (list []string) {
+	for _, r := range s.info.Refused {
+		list = append(list, fmt.Sprintf("not the doorbell %s: %v", r.Kind, r.Err))
+	}
+	if s.info.Doorbell == layout.Futex {
+		if err := futex.VectorRefused(); err != nil {
+			list = append(list, fmt.Sprintf("cancelling may take %v: %v", futex.Slice, err))
+		}
+	}
+	return list
 }
 
 func (s *segment) onSkip(o *Options) func(ring.Skip) {

@@ -106,7 +106,7 @@ func (l *Lot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops 
 	l.parked[p] = struct{}{}
 	l.mu.Unlock()
 	// From here on every poke leaves a token, so it does not matter when it comes.
-	for !timedOut && word.Load() == old && !anySet(stops) {
+	for !timedOut && word.Load() == old && !stopped(stops) {
 		select {
 		case <-p.up: // perhaps the poke was for the other word of this segment
 		case <-p.timer.C:
@@ -142,13 +142,4 @@ func (l *Lot) everyoneUp() {
 	for f := range l.subs {
 		(*f)()
 	}
-}
-
-func anySet(stops []*atomic.Uint32) bool {
-	for _, s := range stops {
-		if s.Load() != 0 {
-			return true
-		}
-	}
-	return false
 }
