@@ -1,5 +1,6 @@
 // Package fuzz attacks shmring from outside. It holds tests only: nothing here is
-// for import. Its folder killlab is a program that kills real processes.
+// for import. Its folders killlab and waitlab are programs that kill real processes, and
+// put them to sleep.
 //
 //	who attacks          what                           and expects
 //	-------------------  -----------------------------  --------------------------------------------

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // situation is one way for a claim to be in the way.
@@ -31,15 +32,15 @@ var situations = []situation{
 type holes struct {
 	*site
 	heir  *child // waits for the place of the next victim, if it was started already
-	times times
-	all   *times // of all situations: what is judged
+	times machine.Times
+	all   *machine.Times // of all situations: what is judged
 }
 
 // hole kills producers between claim and commit, n times in all the situations
 // together.
 func hole(l *lab, n int) {
 	begin := time.Now()
-	var all times
+	var all machine.Times
 	for i, s := range situations {
 		share := (n + len(situations) - 1 - i) / len(situations)
 		if share == 0 || l.enough(begin) || !l.holes(s, share, begin, &all) {
@@ -49,7 +50,7 @@ func hole(l *lab, n int) {
 	l.judge(all)
 }
 
-func (l *lab) holes(s situation, n int, since time.Time, all *times) (ok bool) {
+func (l *lab) holes(s situation, n int, since time.Time, all *machine.Times) (ok bool) {
 	t, ok := l.newSite(s.name, s.kind, s.producers)
 	if !ok {
 		return false

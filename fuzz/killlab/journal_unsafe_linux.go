@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // word is an index into a journal's words.
@@ -119,9 +120,5 @@ func (j *journal) drain(f func(entry)) {
 	j.set(drained, end)
 }
 
-// monotonic is the clock of entries: the same in all processes.
-func monotonic() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail on Linux
-	return ts.Nano()
-}
+// monotonic is the clock of entries.
+func monotonic() int64 { return machine.Monotonic() }

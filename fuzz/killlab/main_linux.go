@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 type options struct {
@@ -155,7 +157,7 @@ func experiment(ctx context.Context, m mode, opt options) *result {
 	r := &result{Mode: m.name, Seed: opt.seed}
 	begin := time.Now()
 	_ = exec.Command("/proc/self/exe", "-help").Run() // what the runtime opens at the first child is no leak
-	before := process("self").system()
+	before := machine.Process("self").System()
 	if opt.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opt.duration+patience)
@@ -167,9 +169,9 @@ func experiment(ctx context.Context, m mode, opt options) *result {
 	} else {
 		m.run(l, n)
 		l.close()
-		before.threads += l.most
+		before.Threads += l.most
 	}
-	r.grown("the lab", before, process("self").system())
+	r.grown("the lab", before, machine.Process("self").System())
 	r.Seconds = time.Since(begin).Seconds()
 	r.conclude()
 	if !r.OK {

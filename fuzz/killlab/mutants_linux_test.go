@@ -2,39 +2,16 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/fuzz/internal/mutants"
 )
 
-// The table of mutants fits the source: each text is there once, where edits of one
-// file do not disturb each other, and each mode has three or more to notice.
 func TestMutantTable(t *testing.T) {
-	by := map[string]int{}
-	names := map[string]bool{}
-	for _, m := range mutants() {
-		require.False(t, names[m.name], m.name)
-		names[m.name] = true
-		require.NotEmpty(t, m.modes, m.name)
-		for _, e := range m.modes {
-			by[e.mode]++
-		}
-		files := map[string]string{}
-		for _, e := range m.edits {
-			if files[e.file] == "" {
-				text, err := os.ReadFile(filepath.Join("../..", e.file))
-				require.NoError(t, err)
-				files[e.file] = string(text)
-			}
-			require.Equal(t, 1, strings.Count(files[e.file], e.old), "%s: %s: %q", m.name, e.file, e.old)
-			files[e.file] = strings.Replace(files[e.file], e.old, e.new, 1)
-		}
-	}
-	for _, m := range modes() {
-		require.GreaterOrEqual(t, by[m.name], 3, m.name)
-	}
+	require.NoError(t, mutants.Check(mutantTable(), "../..", names(), 3))
 }
 
 // The checker of what consumers handled notices each kind of fault.

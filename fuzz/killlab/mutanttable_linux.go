@@ -3,24 +3,25 @@ package main
 import (
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/shmring/shmring/fuzz/internal/mutants"
 )
 
 // exams are the experiments that mutants go through. Those with a plus are longer, for
 // what takes luck to hit.
 var exams = map[string]exam{
-	"random":    {"random", 60, 0},
-	"takeover":  {"takeover", 20, 0},
-	"takeover+": {"takeover", 60, 0},
-	"storm":     {"storm", 12, 6 * time.Second},
-	"storm+":    {"storm", 12, 15 * time.Second},
-	"points":    {"points", 100, 0},
-	"step":      {"step", 12, 0},
-	"hole":      {"hole", 60, 0},
-	"stop":      {"stop", 24, 0},
-	"pidreuse":  {"pidreuse", 20, 0},
-	"pidns":     {"pidns", 12, 0},
-	"zombie":    {"zombie", 10, 0},
+	"random":    {"random", "-short -n 60"},
+	"takeover":  {"takeover", "-short -n 20"},
+	"takeover+": {"takeover", "-short -n 60"},
+	"storm":     {"storm", "-short -n 12 -duration 6s"},
+	"storm+":    {"storm", "-short -n 12 -duration 15s"},
+	"points":    {"points", "-short -n 100"},
+	"step":      {"step", "-short -n 12"},
+	"hole":      {"hole", "-short -n 60"},
+	"stop":      {"stop", "-short -n 24"},
+	"pidreuse":  {"pidreuse", "-short -n 20"},
+	"pidns":     {"pidns", "-short -n 12"},
+	"zombie":    {"zombie", "-short -n 10"},
 }
 
 // in lists exams by their names.
@@ -31,7 +32,10 @@ func in(list string) (some []exam) {
 	return some
 }
 
-// mutants is the table: what may be broken, and which modes must notice.
-func mutants() []mutant {
-	return slices.Concat(mutantsOfMessages, mutantsOfDeath, mutantsOfRoles)
+// mutantTable is the table: what may be broken, and which modes must notice.
+func mutantTable() (table []mutants.Mutant) {
+	for _, m := range slices.Concat(mutantsOfMessages, mutantsOfDeath, mutantsOfRoles) {
+		table = append(table, m.keyed())
+	}
+	return table
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // random kills producers, then consumers, of both kinds of ring, each n times.
@@ -165,7 +166,7 @@ func (b *battle) killProducers(n int) {
 	if !b.l.ready(b.sink.now, attached) {
 		return
 	}
-	survivor := process(b.sink.now.pid())
+	survivor := machine.Process(b.sink.now.pid())
 	var left atomic.Int64
 	left.Store(int64(n))
 	var all sync.WaitGroup
@@ -187,7 +188,7 @@ func (b *battle) killProducers(n int) {
 	}
 	all.Wait()
 	b.l.mu.Lock()
-	b.l.r.grown("the consumer", survivor, process(b.sink.now.pid()))
+	b.l.r.grown("the consumer", survivor, machine.Process(b.sink.now.pid()))
 	b.l.mu.Unlock()
 }
 
@@ -197,9 +198,9 @@ func (b *battle) killConsumers(n int) {
 			return
 		}
 	}
-	var survivors []footprint
+	var survivors []machine.Footprint
 	for _, s := range b.lanes {
-		survivors = append(survivors, process(s.now.pid()))
+		survivors = append(survivors, machine.Process(s.now.pid()))
 	}
 	for range n {
 		if b.l.over() || !b.l.ready(b.sink.now, running) {
@@ -220,7 +221,7 @@ func (b *battle) killConsumers(n int) {
 	b.l.mu.Lock()
 	defer b.l.mu.Unlock()
 	for i, s := range b.lanes {
-		b.l.r.grown("a producer", survivors[i], process(s.now.pid()))
+		b.l.r.grown("a producer", survivors[i], machine.Process(s.now.pid()))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // site is a ring whose every record the lab knows: where it lies, whose it is and
@@ -156,8 +157,8 @@ func (t *site) victim(change func(*args)) (c *child, k shmring.Skip, ok bool) {
 }
 
 // kill returns when the signal was sent; bury is yet to come.
-func (t *site) kill(victims ...*child) moment {
-	m := now()
+func (t *site) kill(victims ...*child) machine.Moment {
+	m := machine.Now()
 	for _, c := range victims {
 		c.signal(unix.SIGKILL)
 	}

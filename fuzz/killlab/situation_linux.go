@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // next is the next victim, with its claim open: the heir, if there is one. It attaches
@@ -25,8 +26,8 @@ func (h *holes) wait() (ok bool) {
 }
 
 // noticed notes how long after the kill the first message behind the claim came.
-func (h *holes) noticed(killed moment, heard int64) {
-	took, owned := killed.to(heard)
+func (h *holes) noticed(killed machine.Moment, heard int64) {
+	took, owned := killed.To(heard)
 	h.times = append(h.times, took)
 	if h.sink.c.Info().Spin >= 0 {
 		h.l.r.latencyOf(took)
@@ -37,7 +38,7 @@ func (h *holes) noticed(killed moment, heard int64) {
 }
 
 // over waits for what is behind a dead producer's claim, which must have been passed.
-func (h *holes) over(killed moment, c *child, k shmring.Skip) bool {
+func (h *holes) over(killed machine.Moment, c *child, k shmring.Skip) bool {
 	first, ok := h.rest()
 	c.bury()
 	if !ok {
@@ -195,7 +196,7 @@ func (h *holes) newest(int) bool {
 	if !h.drainedOf(k) {
 		return false
 	}
-	took, _ := killed.to(monotonic())
+	took, _ := killed.To(monotonic())
 	h.times = append(h.times, took)
 	c.bury()
 	if !h.send(smallest) {
@@ -245,7 +246,7 @@ func (h *holes) single(i int) bool {
 	if !ok {
 		return false
 	}
-	if took, owned := killed.to(e.at); !late {
+	if took, owned := killed.To(e.at); !late {
 		h.times = append(h.times, took)
 		if owned > behindMax {
 			return h.fault(&h.l.r.Other, "the death was reported after %v, the limit is %v", owned, behindMax)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // zombie kills producers, n times, and does not reap them before the consumer has
@@ -36,7 +37,7 @@ func zombie(l *lab, n int) {
 	}
 	begin := time.Now()
 	orphans := 0
-	var found times
+	var found machine.Times
 	for i := range n {
 		if l.enough(begin) {
 			break
@@ -87,7 +88,7 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	ok = t.verdict(pid, k)
-	d, _ = killed.to(monotonic())
+	d, _ = killed.To(monotonic())
 	ok = t.l.until(t.what+": a zombie still", dead) && ok
 	if family && ok && state(int(c.j.get(grandchild))) == 'X' {
 		ok = t.fault(&t.l.r.Other, "the process that was to outlive the producer did not")

@@ -1,0 +1,70 @@
+package machine
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Footprint is what a process, or the system, holds of things that can leak.
+type Footprint struct {
+	FDs     int
+	Maps    int // mappings of rings
+	Threads int
+	Sems    int // SysV semaphore sets
+}
+
+// ThreadSlack is how many threads the Go runtime may add by itself.
+const ThreadSlack = 8
+
+// Process counts what a process holds; pid is a number or "self".
+func Process(pid any) Footprint {
+	var f Footprint
+	dir := fmt.Sprintf("/proc/%v/", pid)
+	f.FDs = entries(dir + "fd")
+	f.Threads = entries(dir + "task")
+	if maps, err := os.Open(dir + "maps"); err == nil {
+		defer maps.Close()
+		for lines := bufio.NewScanner(maps); lines.Scan(); {
+			if strings.Contains(lines.Text(), ".shmring") {
+				f.Maps++
+			}
+		}
+	}
+	return f
+}
+
+func entries(dir string) int {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	return len(list)
+}
+
+// System adds what outlives processes.
+func (f Footprint) System() Footprint {
+	if sems, err := os.ReadFile("/proc/sysvipc/sem"); err == nil {
+		f.Sems = strings.Count(string(sems), "\n")
+	}
+	return f
+}
+
+// Grown tells what is more than before.
+func (f Footprint) Grown(before Footprint) (leaks []string) {
+	for _, k := range []struct {
+		what       string
+		now, limit int
+	}{
+		{"descriptors", f.FDs, before.FDs},
+		{"mappings of rings", f.Maps, before.Maps},
+		{"threads", f.Threads, before.Threads + ThreadSlack},
+		{"semaphore sets", f.Sems, before.Sems},
+	} {
+		if k.now > k.limit {
+			leaks = append(leaks, fmt.Sprintf("%d %s, the limit is %d", k.now, k.what, k.limit))
+		}
+	}
+	return leaks
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kernel constants that x/sys lacks.
+const (
+	futexPrivate  = 128 // linux/futex.h
+	offsetNumber  = 0   // of struct seccomp_data
+	offsetFutexOp = 16 + 8
+)
+
+// refusing lists, by the words that a filter's text may have, the calls that are
+// refused; futex means those on shared memory, and leaves the Go runtime its own.
+var refusing = map[string][]uint32{
+	"waitv":   {unix.SYS_FUTEX_WAITV},
+	"futex":   {unix.SYS_FUTEX},
+	"sysv":    sysvCalls,
+	"inotify": {unix.SYS_INOTIFY_INIT1},
+}
+
+// filter is a program for the kernel that refuses what the words of a text say.
+func filter(words string, errno unix.Errno) (program []unix.SockFilter, err error) {
+	stmt := func(code uint16, k uint32) {
+		program = append(program, unix.SockFilter{Code: code, K: k})
+	}
+	refuse := uint32(unix.SECCOMP_RET_ERRNO) | uint32(errno)
+	load := func(offset uint32) { stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, offset) }
+	for word := range strings.FieldsSeq(words) {
+		if refusing[word] == nil {
+			return nil, fmt.Errorf("nothing is called %q", word)
+		}
+		for _, number := range refusing[word] {
+			load(offsetNumber)
+			if number != unix.SYS_FUTEX {
+				program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number})
+				stmt(unix.BPF_RET|unix.BPF_K, refuse)
+				continue
+			}
+			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 3, K: number})
+			load(offsetFutexOp) // the low half, on little-endian machines
+			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, Jt: 1, K: futexPrivate})
+			stmt(unix.BPF_RET|unix.BPF_K, refuse)
+		}
+	}
+	stmt(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ALLOW)
+	return program, nil
+}
+
+// install makes a filter apply to all threads of this process, for ever. Numbers are
+// those of the architecture this program was built for, the only one it uses.
+func install(program []unix.SockFilter) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	r, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&p)))
+	runtime.KeepAlive(program)
+	if errno != 0 {
+		return fmt.Errorf("seccomp: %w", errno)
+	}
+	if r != 0 {
+		return fmt.Errorf("seccomp: thread %d could not follow", r)
+	}
+	return nil
+}

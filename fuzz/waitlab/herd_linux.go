@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/machine"
+)
+
+func init() {
+	roles["herd"] = herd
+	roles["drain"] = drain
+}
+
+const (
+	herdSleep = 300 * time.Millisecond // after which sleeps are long
+	herdLimit = 8 * time.Millisecond
+)
+
+// herd waits for room whenever it is told to, and says when it had it.
+func herd(ctx context.Context, a args, lab *line) error {
+	p, err := shmring.OpenProducer(ctx, a.Ring, a.fair())
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		err = p.TrySend(nil) // until it is full
+	}
+	if !errors.Is(err, shmring.ErrFull) {
+		return err
+	}
+	lab.say("ready", nil)
+	for lab.hear() == "go" {
+		if err := p.Send(ctx, nil); err != nil {
+			return err
+		}
+		lab.say("sent", machine.Now())
+	}
+	return p.Close()
+}
+
+// drain makes room for one message of each of the herd at a time, all at once.
+func drain(ctx context.Context, a args, lab *line) error {
+	c, err := shmring.OpenConsumer(ctx, a.Ring, a.fair())
+	if err != nil {
+		return err
+	}
+	lab.say("ready", nil)
+	for lab.hear() == "go" {
+		// What is released with the last message is everything before it.
+		var last shmring.Message
+		for range fairProducers {
+			if last, err = c.Next(ctx); err != nil {
+				return err
+			}
+		}
+		begin := machine.Now()
+		last.Release()
+		lab.say("drained", begin)
+	}
+	return c.Close()
+}
+
+// herd: all who sleep for room get up when there is some, also those who sleep long.
+func (l *lab) herd(w way, n int) bool {
+	a := args{Role: "drain", Ring: l.ring(), Way: w}
+	c, ok := l.spawn(a, nil)
+	if !ok || !c.expect("ready", patience, nil) {
+		return false
+	}
+	var all []*child
+	for range fairProducers {
+		a.Role = "herd"
+		p, ok := l.spawn(a, nil)
+		if !ok || !p.expect("ready", patience, nil) {
+			return false
+		}
+		all = append(all, p)
+	}
+	var took, owned machine.Times
+	for range n {
+		for _, p := range all {
+			p.tell("go")
+		}
+		time.Sleep(herdSleep)
+		c.tell("go")
+		var begin, end machine.Moment
+		if !c.expect("drained", patience, &begin) {
+			return false
+		}
+		for _, p := range all {
+			if !p.expect("sent", patience, &end) {
+				return false
+			}
+			t, o := begin.Until(end)
+			took, owned = append(took, t), append(owned, o)
+		}
+	}
+	for _, p := range append(all, c) {
+		if !p.finish() {
+			return false
+		}
+	}
+	l.r.note("%s: %d times %d asleep for room, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), took, owned)
+	if late := owned.At(90); late > herdLimit && w != byFlock {
+		l.r.fault("%s: %d asleep for room, and room for each: a tenth was back after more than %v, the limit is %v", w.name, len(all), late, herdLimit)
+	}
+	return true
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/layout"
+)
+
+// way is one way of sleeping.
+type way struct {
+	name   string
+	wait   shmring.Wait
+	bell   layout.Doorbell
+	parked bool // in the lot: a process with one processor parks its sleepers there
+}
+
+var (
+	byFutex = way{"futex", shmring.WaitFutex, layout.Futex, false}
+	byLot   = way{"lot", shmring.WaitFutex, layout.Futex, true}
+	bySysV  = way{"sysv", shmring.WaitSysV, layout.SysV, false}
+	byFlock = way{"flock", shmring.WaitFlock, layout.Flock, false}
+)
+
+var allWays = []way{byFutex, byLot, bySysV, byFlock}
+
+// MarshalJSON sends the name only.
+func (w way) MarshalJSON() ([]byte, error) { return json.Marshal(w.name) }
+
+func (w *way) UnmarshalJSON(text []byte) error {
+	var name string
+	if err := json.Unmarshal(text, &name); err != nil {
+		return err
+	}
+	for _, k := range allWays {
+		if k.name == name {
+			*w = k
+			return nil
+		}
+	}
+	return fmt.Errorf("no way %q", name)
+}
+
+// unparked is the same ring for a process with more than one processor.
+func (w way) unparked() way {
+	if w.parked {
+		return byFutex
+	}
+	return w
+}
+
+// pause is long enough for another process to fall asleep.
+func pause() { time.Sleep(30 * time.Millisecond) }
+
+// missing tells why a way of sleeping is not to be had here.
+func (l *lab) missing(w way) error {
+	name := l.ring()
+	o := (args{Dir: l.rings, Way: w, Kind: shmring.SPSC}).options()
+	p, err := shmring.OpenProducer(l.ctx, name, o)
+	if err != nil {
+		return err
+	}
+	got := p.Info().Doorbell
+	if err := p.Close(); err != nil {
+		return err
+	}
+	if err := shmring.Remove(name, o); err != nil {
+		return err
+	}
+	if got != w.bell {
+		return fmt.Errorf("a ring that asks for %v gets %v", w.bell, got)
+	}
+	return nil
+}
+
+// ways are those that there are. The others are noted.
+func (l *lab) ways() (list []way) {
+	for _, w := range allWays {
+		if err := l.missing(w); err != nil {
+			l.r.skip("%s: %v", w.name, err)
+			continue
+		}
+		list = append(list, w)
+	}
+	return list
+}
