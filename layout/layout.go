@@ -85,6 +85,7 @@ const (
 	Deaths                      // dead peers it found
 	Spins                       // waits in which it busy-waited
 	Asleep                      // nanoseconds it slept
+	Late                        // sleeps ended by the cap though it had been rung: the waker was held up, or killed
 	countersUsed                // the rest is zero
 )
 

@@ -92,15 +92,32 @@ func (c *core) stop(word *atomic.Uint32) {
 // takes a thread.
 var threads atomic.Int32
 
-// maxThreads is how many of them there may be before others are parked. A process with
-// 10 000 threads is ended by the Go runtime. Tests change it.
+// maxThreads bounds them, and so do the processors: a goroutine that blocks in a system
+// call keeps its processor until the runtime notices, up to 20 ms later, and one has to
+// be left for the others. A process with 10 000 threads is ended by the runtime. Tests
+// change it.
 var maxThreads int32 = 64
 
-// parks tells whether the next sleep is better spent in the lot. With GOMAXPROCS=1 a
-// goroutine that blocks in a system call takes the only processor with it until the
-// runtime notices, up to 20 ms later.
-func (c *core) parks() bool {
-	if c.cfg.Lot == nil || runtime.GOMAXPROCS(0) > 1 && threads.Load() < maxThreads || c.lotFailed.Load() != nil {
+// parkAfter is how long a wait lasts before its sleeps are better spent in the lot. Each
+// return from a blocking system call makes the runtime's monitor look around every 20 µs
+// for some milliseconds, which costs 0.4 to 0.8 ms of processor time; a parked goroutine
+// wakes for 0.15 ms.
+const parkAfter = 100 * time.Millisecond
+
+// takeThread reports whether a sleep may take a thread, which leaveThread gives back.
+func takeThread() bool {
+	if threads.Add(1) <= min(maxThreads, int32(runtime.GOMAXPROCS(0))-1) {
+		return true
+	}
+	leaveThread()
+	return false
+}
+
+func leaveThread() { threads.Add(-1) }
+
+// canPark reports whether this handle can use the lot.
+func (c *core) canPark() bool {
+	if c.cfg.Lot == nil || c.lotFailed.Load() != nil {
 		return false
 	}
 	if err := c.cfg.Lot.Open(); err != nil {
@@ -110,17 +127,22 @@ func (c *core) parks() bool {
 	return true
 }
 
-// sleep announces, looks again and sleeps, once and for at most limit.
-func (c *core) sleep(limit time.Duration, ready func() bool, stops []*atomic.Uint32) error {
+// sleep announces, looks again and sleeps, once and for at most limit. waited is how long
+// this wait has lasted.
+func (c *core) sleep(limit, waited time.Duration, ready func() bool, stops []*atomic.Uint32) error {
 	bit := layout.BellSleeper
-	if c.parks() {
-		bit = layout.BellParked
-	} else {
-		// The goroutines that could run now would otherwise wait until the runtime notices
-		// that this one blocks.
-		runtime.Gosched()
-		threads.Add(1)
-		defer threads.Add(-1)
+	thread := waited < parkAfter && takeThread()
+	if !thread {
+		if c.canPark() {
+			bit = layout.BellParked
+		} else {
+			threads.Add(1)
+			thread = true
+			runtime.Gosched() // let those go first who can, before we take the processor with us
+		}
+	}
+	if thread {
+		defer leaveThread()
 	}
 	c.count(layout.Sleeps, 1)
 	key := c.sleepWord.Or(bit) | bit
@@ -143,8 +165,8 @@ func (c *core) sleep(limit time.Duration, ready func() bool, stops []*atomic.Uin
 	}
 	switch {
 	case ready():
-		if timedOut && c.nobodyRang(key) {
-			c.count(layout.Rescues, 1)
+		if timedOut {
+			c.countRescue(key)
 		}
 	case !timedOut:
 		c.count(layout.Spurious, 1)
@@ -163,13 +185,15 @@ func (c *core) unannounce(key uint32) {
 	}
 }
 
-// nobodyRang tells a wake-up that was lost from one that is only late: a waker that
-// has published may be between that and the bell. It gives it a millisecond.
-func (c *core) nobodyRang(key uint32) bool {
+// countRescue counts a sleep that ran out though there was something to do. A waker that
+// has published may be between that and the bell: it gets a millisecond. One that has
+// cleared the bit and not woken us is about to, or was killed there.
+func (c *core) countRescue(key uint32) {
 	for begin := time.Now(); time.Since(begin) < time.Millisecond; spin.Yield() {
 		if c.sleepWord.Load() != key {
-			return false
+			c.count(layout.Late, 1)
+			return
 		}
 	}
-	return true
+	c.count(layout.Rescues, 1)
 }

@@ -202,7 +202,8 @@ type Stats struct {
 	Sleeps   uint64 `json:"sleeps"`   // times it lay down to sleep; a few find something at the last look
 	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
 	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
-	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended though there was something to do
+	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended, or had begun to end, though there was something to do
+	Late     uint64 `json:"late"`     // sleeps that ran out though somebody had begun to wake it, and was held up or killed
 	Spins    uint64 `json:"spins"`    // waits in which it busy-waited for longer than a moment
 	Skipped  uint64 `json:"skipped"`  // claims of dead producers passed over
 	Deaths   uint64 `json:"deaths"`   // dead producers found
@@ -223,7 +224,7 @@ func (c *core) counters(i int) Stats {
 	return Stats{
 		Messages: n(layout.Messages), Bytes: n(layout.Bytes), Full: n(layout.Full), Dropped: n(layout.Dropped),
 		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), Spurious: n(layout.Spurious), Rescues: n(layout.Rescues),
-		Spins: n(layout.Spins), Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
+		Late: n(layout.Late), Spins: n(layout.Spins), Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
 	}
 }
 
@@ -239,7 +240,7 @@ func (c *core) Stats() Stats {
 	return Stats{
 		Messages: s.Messages - b.Messages, Bytes: s.Bytes - b.Bytes, Full: s.Full - b.Full, Dropped: s.Dropped - b.Dropped,
 		Sleeps: s.Sleeps - b.Sleeps, Wakes: s.Wakes - b.Wakes, Spurious: s.Spurious - b.Spurious, Rescues: s.Rescues - b.Rescues,
-		Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep, Fallbacks: fallbacks,
+		Late: s.Late - b.Late, Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep, Fallbacks: fallbacks,
 	}
 }
 

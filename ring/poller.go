@@ -409,8 +409,8 @@ func (p *Poller) lookAtAll(late bool) bool {
 		if m.armed && (m.c.due() || m.c.stalled) {
 			m.armed = false
 			p.warm = append(p.warm, m)
-			if late && m.c.due() && m.stop != nil && m.c.nobodyRang(m.key) {
-				m.c.count(layout.Rescues, 1)
+			if late && m.c.due() && m.stop != nil {
+				m.c.countRescue(m.key)
 			}
 		}
 	}

@@ -156,7 +156,8 @@ const sleepShare = 8
 func (w *wait) once(ready func() bool) error {
 	c := w.c
 	now := time.Now()
-	limit := min(max(c.cfg.Cap, now.Sub(w.begun)/sleepShare), c.cfg.CapMost)
+	waited := now.Sub(w.begun)
+	limit := min(max(c.cfg.Cap, waited/sleepShare), c.cfg.CapMost)
 	if c.stalled {
 		limit = min(limit, stalledCap)
 	}
@@ -178,7 +179,7 @@ func (w *wait) once(ready func() bool) error {
 		return nil
 	}
 	w.hook()
-	return c.sleep(limit, ready, w.stops)
+	return c.sleep(limit, waited, ready, w.stops)
 }
 
 // poll is once for those who never sleep.

@@ -33,13 +33,13 @@ var mutantTable = []mutants.Mutant{
 			New: "(w+layout.BellCount)&^layout.BellSleeper)"},
 	}, Modes: in("syscalls")},
 	{Name: "one-of-many", Breaks: "one sleeper is woken, not all", Edits: []mutants.Edit{
-		{File: "doorbell/doc.go",
+		{File: "doorbell/futex.go",
 			Old: "_ = futex.WakeAll(b.word)",
 			New: "_, _ = futex.Wake(b.word, 1)"},
 	}, Modes: in("fair")},
 	{Name: "no-cap", Breaks: "a sleep may last for hours", Edits: []mutants.Edit{
 		{File: "ring/wait.go",
-			Old: "limit := min(max(c.cfg.Cap, now.Sub(w.begun)/sleepShare), c.cfg.CapMost)",
+			Old: "limit := min(max(c.cfg.Cap, waited/sleepShare), c.cfg.CapMost)",
 			New: "limit := 10 * time.Hour"},
 	}, Modes: in("killed-waker")},
 	{Name: "deaf-to-cancel", Breaks: "a context that ends does not end the sleep", Edits: []mutants.Edit{
@@ -50,7 +50,7 @@ var mutantTable = []mutants.Mutant{
 	{Name: "error-before-data", Breaks: "the context is asked before the ring", Edits: []mutants.Edit{
 		{File: "ring/wait.go",
 			Old: "		if ready() {\n			if c.cfg.Spin > 0 &&",
-			New: "		if err := c.interrupted(ctx, op, until); err != nil {\n			return err\n		}\n		if ready() {\n			if c.cfg.Spin > 0 &&"},
+			New: "		if end != nil {\n			return end\n		}\n		if ready() {\n			if c.cfg.Spin > 0 &&"},
 	}, Modes: in("cancel")},
 	{Name: "deaf-to-close", Breaks: "Close does not end sleeps", Edits: []mutants.Edit{
 		{File: "ring/gate.go",
@@ -59,8 +59,8 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("close")},
 	{Name: "never-parked", Breaks: "everybody blocks in a system call", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
-			Old: "if c.cfg.Lot == nil ||",
-			New: "if c.cfg.Lot != nil ||"},
+			Old: "if c.cfg.Lot == nil || c.lotFailed",
+			New: "if c.cfg.Lot != nil || c.lotFailed"},
 	}, Modes: in("threads", "stall")},
 	{Name: "always-rings", Breaks: "who publishes rings, whether somebody sleeps or not", Edits: []mutants.Edit{
 		{File: "ring/bell.go",

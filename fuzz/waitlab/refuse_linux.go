@@ -54,17 +54,6 @@ type outcome struct {
 	Cancels []span
 }
 
-// reasons are what the library says about what was refused to this process. This is the
-// one place to change when Info names the refusals.
-func reasons(shmring.Info) (list []string) {
-	for _, err := range []error{futex.Refused(), futex.VectorRefused()} {
-		if err != nil {
-			list = append(list, err.Error())
-		}
-	}
-	return list
-}
-
 // refused installs the filter of a.Text before anything else, then plays ping-pong as a
 // creator of one ring and a consumer of another, and is cancelled.
 func refused(ctx context.Context, a args, lab *line) error {
@@ -81,7 +70,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
 	if err != nil {
 		known := errors.Is(err, doorbell.ErrUnavailable) || errors.Is(err, shmring.ErrUnsupported)
-		lab.say("done", outcome{Err: err.Error(), Known: known, Reasons: reasons(shmring.Info{})})
+		lab.say("done", outcome{Err: err.Error(), Known: known})
 		lab.hear()
 		return nil
 	}
@@ -89,7 +78,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	k := outcome{Bell: p.Info().Doorbell, Reasons: reasons(p.Info())}
+	k := outcome{Bell: p.Info().Doorbell}
 	buf := make([]byte, 64)
 	for i := range a.Count {
 		lab.step()
@@ -114,7 +103,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 		return err
 	}
 	var s ring.Stats = c.Stats()
-	k.Sleeps, k.Rescues = s.Sleeps, s.Rescues
+	k.Sleeps, k.Rescues, k.Reasons = s.Sleeps, s.Rescues, append(p.Stats().Fallbacks, s.Fallbacks...)
 	lab.say("done", k)
 	lab.hear()
 	return errors.Join(c.Close(), p.Close())
@@ -245,7 +234,9 @@ func (l *lab) judgeRefusal(what, text string, errno unix.Errno, want layout.Door
 		r.fault("%s: a cancelled call returned after %v, the limit is %v", what, l.longest(k.Cancels), limit)
 	case strings.Contains(text, "futex") && !strings.Contains(named, errno.Error()):
 		r.fault("%s: the reason is not told: %s", what, named)
-	case strings.Contains(text, "waitv") && !strings.Contains(named, "futex_waitv: "+errno.Error()):
+	case strings.Contains(text, "waitv") && k.Bell == layout.Futex && !strings.Contains(named, "futex_waitv: "+errno.Error()):
+		r.fault("%s: the reason is not told: %s", what, named)
+	case strings.Contains(text, "inotify") && !strings.Contains(named, "inotify"):
 		r.fault("%s: the reason is not told: %s", what, named)
 	}
 }
