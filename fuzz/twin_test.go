@@ -376,8 +376,10 @@ func (w *twin) check() outcome {
 	if !w.shared() {
 		if w.streaming(1) && w.dead(1) {
 			w.lost = w.slots[1].epoch
-			if w.cursor == len(w.recs) {
-				return w.nothing()
+		}
+		if w.lost != 0 && w.cursor == len(w.recs) {
+			if o := w.nothing(); o != gotEmpty {
+				return o
 			}
 		}
 		return gotNothing

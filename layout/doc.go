@@ -39,6 +39,7 @@
 //	   256     8  ReadPos        the consumer          producers that look full
 //	   384     4  DataBell       both                  producers, after a publish
 //	   512     4  SpaceBell      both                  the consumer, after a release
+//	   520     8  Turn           MPSC producers        MPSC producers that look full
 //	   640     8  Set            who makes it          both, where Doorbell is SysV, or zero
 //	   648     4  Key            who makes it          both, likewise
 //	   652     4  zero
@@ -86,6 +87,7 @@
 //
 //	Tail  pos:44 | slots:12 | owner:8           end of the newest claim, its length, its owner
 //	Ctl   lap:42 | slots:12 | owner:8 | state:2
+//	Turn  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
 //
 // Positions count slots from the segment's first and never repeat: ReadPos and
 // every private position have 64 bits (a century at 5 ns per slot). Tail carries

@@ -152,7 +152,9 @@ type Hot struct {
 	DataBell   atomic.Uint32
 	_          [124]byte
 	SpaceBell  atomic.Uint32
-	_          [124]byte
+	_          uint32
+	Turn       atomic.Uint64
+	_          [112]byte
 	Semaphores Semaphores
 }
 

@@ -46,6 +46,7 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Turn)-(520-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Semaphores)-(640-hotOffset)]
 	_ = same[unsafe.Offsetof(Semaphores{}.Set)-0]
 	_ = same[unsafe.Offsetof(Semaphores{}.Key)-8]

@@ -126,3 +126,18 @@ func (s SemaphoreSet) Present() bool { return s&1 != 0 }
 
 // Gone is the word when the set is not there any more.
 func (s SemaphoreSet) Gone() SemaphoreSet { return s &^ (1<<32 - 1) }
+
+// Turn names the producer that has waited for long for so many slots in a row; 0: nobody.
+type Turn uint64
+
+// PackTurn makes a Turn; of the nonce, which tells one turn from the next, the lower 44
+// bits count.
+func PackTurn(nonce, slots uint64, owner uint8) Turn {
+	return Turn(nonce<<20 | slots<<8&0xfff00 | uint64(owner))
+}
+
+// Slots is what it waits for.
+func (t Turn) Slots() uint64 { return uint64(t) >> 8 & 0xfff }
+
+// Owner is its participant slot.
+func (t Turn) Owner() uint8 { return uint8(t) }

@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -40,11 +41,15 @@ func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err err
 	var a attempt
 	for {
 		m, err := p.TrySendBatch(msgs[n:])
-		n += m
+		if n += m; m > 0 {
+			p.endTurn(&a)
+			a.begun = time.Time{}
+		}
 		if err == nil {
 			return n, nil
 		}
 		if err = p.again(ctx, err, "send", len(msgs[n]), &a); err != nil {
+			p.endTurn(&a)
 			if err == errDropped {
 				p.Drop(len(msgs) - n)
 				err = nil

@@ -55,20 +55,23 @@ func (c *core) ring() {
 	}
 }
 
-func (c *core) wake() {
+func (c *core) wake() { c.rouse(c.ringWord, c.ringBell) }
+
+// rouse wakes everybody who sleeps on a word.
+func (c *core) rouse(word *atomic.Uint32, bell Bell) {
 	w, won := uint32(0), false
 	for try := 0; try < 2 && !won; try++ {
-		if w = c.ringWord.Load(); w&layout.BellSleeping == 0 {
+		if w = word.Load(); w&layout.BellSleeping == 0 {
 			return // somebody else rings, or the sleeper got up by itself
 		}
-		won = c.ringWord.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping)
+		won = word.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping)
 	}
 	if !won {
 		return
 	}
 	killpoint.At(killpoint.BellCleared)
-	if w&layout.BellSleeper != 0 && c.ringBell != nil {
-		c.ringBell.Wake(w)
+	if w&layout.BellSleeper != 0 && bell != nil {
+		bell.Wake(w)
 	}
 	if w&layout.BellParked != 0 && c.cfg.Lot != nil {
 		c.cfg.Lot.Wake()

@@ -69,9 +69,11 @@ func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
 	for {
 		pos, k, err := p.tryClaim(n)
 		if err == nil {
+			p.endTurn(&a)
 			return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
 		}
 		if err = p.again(ctx, err, "claim", n, &a); err != nil {
+			p.endTurn(&a)
 			if err == errDropped {
 				err = ErrFull // nothing to drop yet
 			}

@@ -44,6 +44,7 @@ type Consumer struct {
 	ends      int      // how many ends were seen since the last io.EOF
 	ending    bool     // an end was seen and not yet reported (MPSC)
 	lookEnd   bool     // and nobody looked yet whether it was the last one
+	overNow   bool     // and it was, when a Poller looked
 	stall     atomic.Pointer[stall]
 	fences    []fence        // revoked claims that were passed and may not be released
 	lost      *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)

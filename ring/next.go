@@ -213,7 +213,7 @@ func (c *Consumer) nothing() error {
 			return err
 		}
 	}
-	if c.lookEnd {
+	if c.lookEnd || c.overNow {
 		c.lookEnd = false
 		return c.judgeEnd()
 	}
@@ -223,6 +223,7 @@ func (c *Consumer) nothing() error {
 // judgeEnd returns io.EOF when the stream is over, once; else ErrEmpty.
 func (c *Consumer) judgeEnd() error {
 	over, err := c.over()
+	c.overNow = false
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type Producer struct {
 	// A true ReadPos of some time ago. Reloaded only when the ring looks full, so that
 	// the consumer's line stays where it is.
 	readSeen atomic.Uint64
+	turn     courtesy // MPSC only
 	ended    atomic.Bool
 	att      Attachment
 	_        [128]byte
@@ -127,9 +128,11 @@ func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) err
 	for {
 		err := p.trySend(msg, kind, flags)
 		if err == nil {
+			p.endTurn(&a)
 			return nil
 		}
 		if err = p.again(ctx, err, "send", len(msg), &a); err != nil {
+			p.endTurn(&a)
 			if err == errDropped {
 				p.Drop(1)
 				return nil
@@ -141,8 +144,10 @@ func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) err
 
 // attempt is one call of Send or its kin that was refused.
 type attempt struct {
-	until time.Time // when Config.SendTimeout is over
-	last  bool      // the end of a stream waits whatever Config.Full says
+	begun time.Time   // when it was first refused (MPSC)
+	until time.Time   // when Config.SendTimeout is over
+	turn  layout.Turn // that it has, or 0
+	last  bool        // the end of a stream waits whatever Config.Full says
 }
 
 // errDropped: the caller is to give up the message and count it.
@@ -163,7 +168,7 @@ func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a
 		case p.cfg.SendTimeout > 0 && a.until.IsZero():
 			a.until = time.Now().Add(p.cfg.SendTimeout)
 		}
-		return p.awaitRoom(ctx, op, n, a.until)
+		return p.awaitRoom(ctx, op, n, a)
 	case ErrContended:
 		return p.interrupted(ctx, op, a.until)
 	}
@@ -171,7 +176,7 @@ func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a
 }
 
 // awaitRoom waits until a record of n bytes, or the padding before it, would fit.
-func (p *Producer) awaitRoom(ctx context.Context, op string, n int, until time.Time) error {
+func (p *Producer) awaitRoom(ctx context.Context, op string, n int, a *attempt) error {
 	if p.single {
 		if !p.enter() {
 			return p.why()
@@ -179,7 +184,16 @@ func (p *Producer) awaitRoom(ctx context.Context, op string, n int, until time.T
 		defer p.leave()
 	}
 	k := p.slotsFor(n)
-	return p.await(ctx, op, until, func() bool { return p.fits(k) }, func() {}, p.checkRoom)
+	if !p.shared {
+		return p.await(ctx, op, a.until, func() bool { return p.roomFor(k) }, func() {}, p.checkRoom)
+	}
+	if a.begun.IsZero() {
+		a.begun = time.Now()
+	}
+	return p.await(ctx, op, a.until, func() bool { return p.roomFor(k) && !p.yields(k) }, func() {}, func() error {
+		p.askTurn(k, a)
+		return p.checkRoom()
+	})
 }
 
 // checkRoom is the upkeep of a producer that waits: it finds a ReadPos or a Tail that
@@ -200,17 +214,6 @@ func (p *Producer) checkRoom() error {
 		return p.corrupt("distance from ReadPos to Tail", read, used)
 	}
 	return nil
-}
-
-// fits loads Tail and ReadPos afresh; see roomOwn and claimShared for the order.
-func (p *Producer) fits(k uint64) bool {
-	read := p.hot.ReadPos.Load() // S2
-	pos := p.pos
-	if p.shared {
-		pos = layout.Tail(p.hot.Tail.Load()).Pos(read)
-	}
-	need, _ := p.room(pos, k)
-	return pos+need-read <= p.slots
 }
 
 // Check looks whether the segment is still the one that others open by its name, as

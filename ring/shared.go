@@ -52,6 +52,9 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 			if int64(fresh-read) < 0 {
 				return 0, p.corrupt("ReadPos", pos, fresh)
 			}
+			if p.yields(k) {
+				return 0, ErrFull
+			}
 			p.saw(fresh)
 			continue
 		}

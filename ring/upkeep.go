@@ -24,12 +24,20 @@ func (c *Consumer) upkeep() error {
 	if err := c.lookAround(); err != nil {
 		return err
 	}
-	if c.batch.rest == nil && !c.ready() && (c.lost != nil || c.lookEnd) {
-		if err := c.nothing(); err != ErrEmpty {
-			return err
-		}
+	if c.batch.rest != nil || c.ready() {
+		return nil
 	}
-	return nil
+	err := ErrEmpty
+	switch {
+	case c.lost != nil:
+		err = c.nothing()
+	case c.ending:
+		err = c.judgeEnd()
+	}
+	if err == ErrEmpty {
+		return nil
+	}
+	return err
 }
 
 // lookAround is upkeep without telling: that is left to the next call, due says whether
@@ -49,9 +57,9 @@ func (c *Consumer) lookAround() error {
 	if err := c.unblock(); err != nil {
 		return err
 	}
-	if c.ending && !c.lookEnd && !c.ready() {
-		over, err := c.over()
-		c.lookEnd = over
+	if c.ending && !c.ready() {
+		var err error
+		c.overNow, err = c.over()
 		return err
 	}
 	return nil
@@ -59,7 +67,7 @@ func (c *Consumer) lookAround() error {
 
 // due tells whether the next call has something to say.
 func (c *Consumer) due() bool {
-	return c.batch.rest != nil || c.ready() || c.lookEnd || c.lost != nil || c.halt.Load() != 0
+	return c.batch.rest != nil || c.ready() || c.lookEnd || c.overNow || c.lost != nil || c.halt.Load() != 0
 }
 
 // findLoss finds the death of an SPSC ring's producer. The lock was taken (L2), so

@@ -117,6 +117,14 @@ func (t *trial) meanwhile() bool {
 // giveWay is called once when the victim sleeps.
 func (t *trial) giveWay() {
 	switch {
+	case t.op.victim == "producer" && t.busy == nil && t.state == "full" && t.kind == shmring.MPSC:
+		t.inBackground(func() error {
+			// Let it wait until it takes the turn, unless it does not live that long.
+			for end := time.Now().Add(50 * time.Millisecond); t.view.Hot.Turn.Load() == 0 && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			return t.hear()
+		})
 	case t.op.victim == "producer" && t.busy == nil:
 		t.listen()
 	case t.op.victim == "consumer" && t.p != nil && t.busy == nil:

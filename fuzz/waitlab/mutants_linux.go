@@ -19,7 +19,7 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("cycles")},
 	{Name: "no-wake", Breaks: "the waker clears the bits and wakes nobody", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
-			Old: "c.ringBell.Wake(w)",
+			Old: "bell.Wake(w)",
 			New: "_ = w"},
 	}, Modes: in("cycles", "fair")},
 	{Name: "no-poke", Breaks: "the waker does not wake those who are parked", Edits: []mutants.Edit{

@@ -268,7 +268,8 @@ func (l *lab) countAsleep(w way, n int) bool {
 			// Each handle that begins to park tries the poke once.
 			got = s.made.preads - 2
 		case w == bySysV:
-			got = s.made.semaphores - sleeps
+			// A sleep closes its door, and waits there or opens it again.
+			got = s.made.semaphores - 2*sleeps
 		}
 		if got > wakes || wakes > theirs {
 			l.r.fault("%s: %s: %d calls that wake, %d wakes counted, %d sleeps of the other side: none may be more than the next",

@@ -44,6 +44,9 @@ const (
 	BusyRecorded
 	ClaimFinished
 
+	TurnTaken // waiting for room
+	TurnEnded
+
 	Announced // sleeping and waking
 	Unannounced
 	BellCleared
@@ -80,6 +83,7 @@ var names = [Points]string{
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "BusyRecorded", "ClaimFinished",
+	"TurnTaken", "TurnEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
 	"MarkStored", "ReadPosStored", "ClaimSkipped",
 	"FencePosStored", "StateFenced", "BellsReset",

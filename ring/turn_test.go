@@ -1,0 +1,117 @@
+package ring_test
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+func fill(t *testing.T, p *producer) {
+	for {
+		err := p.TrySend(nil)
+		if err == ring.ErrFull {
+			return
+		}
+		require.NoError(t, err)
+	}
+}
+
+// A producer that needs many slots gets them, though others would take each as it comes:
+// after a while they hold back.
+func TestTurn(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		c, small, large := r.consumer(), r.producer(), r.producer()
+		fill(t, small)
+		sent := make(chan error, 1)
+		go func() { sent <- large.Send(soon(t), make([]byte, 8*64)) }()
+		turn := &r.producers[0].view.Hot.Turn
+		for turn.Load() == 0 {
+			runtime.Gosched()
+		}
+		require.EqualValues(t, 8, layout.Turn(turn.Load()).Slots())
+		require.EqualValues(t, large.Attachment().Index, layout.Turn(turn.Load()).Owner())
+		blocked := make(chan error, 1)
+		other := r.producer()
+		go func() { blocked <- other.Send(soon(t), []byte("behind it")) }()
+		for other.Stats().Sleeps == 0 {
+			runtime.Gosched()
+		}
+		buf := make([]byte, 1024)
+		// The small one takes every slot as it comes free, but for those that are kept.
+		overtaken := 0
+		for large := 0; large == 0; overtaken++ {
+			require.LessOrEqual(t, overtaken, 3*16)
+			for small.TrySend(nil) == nil {
+			}
+			n, err := c.Receive(soon(t), buf)
+			require.NoError(t, err)
+			if n == 8*64 {
+				large = n
+			}
+		}
+		require.NoError(t, <-sent)
+		for behind := 0; behind == 0; {
+			n, err := c.Receive(soon(t), buf)
+			require.NoError(t, err)
+			behind = n
+		}
+		require.NoError(t, <-blocked)
+		require.Zero(t, turn.Load(), "it was given back")
+	})
+}
+
+// Nobody is held up for long by a turn whose owner is stopped, dead, or an invention.
+func TestTurnOfTheDead(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dead := range []layout.Turn{layout.PackTurn(1, 4, 2), layout.PackTurn(1, 4095, 2), layout.PackTurn(1, 0, 0)} {
+			r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+			c, p := r.consumer(), r.producer()
+			fill(t, p)
+			p.view.Hot.Turn.Store(uint64(dead))
+			sent := make(chan error, 1)
+			go func() { sent <- p.Send(soon(t), nil) }()
+			for range 16 {
+				_, err := c.TryReceive(nil)
+				require.NoError(t, err)
+			}
+			_, err := c.TryReceive(nil)
+			require.Equal(t, ring.ErrEmpty, err)
+			for deadline := time.Now().Add(20 * time.Second); p.TrySend(nil) != nil; runtime.Gosched() {
+				require.True(t, time.Now().Before(deadline))
+			}
+			require.NoError(t, <-sent)
+			require.Zero(t, p.view.Hot.Turn.Load())
+		}
+	})
+}
+
+// Whoever gives up gives the turn back.
+func TestTurnIsGivenBack(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		p := r.producer()
+		fill(t, p)
+		for _, give := range []func(ctx context.Context) error{
+			func(ctx context.Context) error { return p.Send(ctx, nil) },
+			func(ctx context.Context) error { _, err := p.SendBatch(ctx, [][]byte{{1}, {2}}); return err },
+			func(ctx context.Context) error { _, err := p.Claim(ctx, 1); return err },
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- give(ctx) }()
+			for p.view.Hot.Turn.Load() == 0 {
+				runtime.Gosched()
+			}
+			cancel()
+			require.ErrorIs(t, <-ended, context.Canceled)
+			require.Zero(t, p.view.Hot.Turn.Load())
+		}
+	})
+}
