@@ -12,9 +12,12 @@
 //	kind   sleeps by                      woken within        costs
 //	futex  futex_waitv on the word        some microseconds   one system call each for sleep and wake
 //	sysv   semtimedop on a semaphore set  some microseconds   two for a sleep, one for a wake; a set that outlives processes
-//	flock  naps: no system call that      5 ms                1.5 % of a processor for each sleeper
+//	flock  naps: no system call that      5 ms                up to 1.5 % of a processor for each sleeper
 //	       could be forbidden
 //	spin   nothing                        at once             a processor for each sleeper
+//
+// Beside the bell of its kind, every segment has a [Lot], in which goroutines are parked
+// and woken through inotify. The bell word says how those sleep who do.
 //
 // # SysV
 //

@@ -1,7 +1,7 @@
 // Package ring moves messages through the bytes of a segment: [Producer] and
 // [Consumer] over a [layout.View]. It knows no files and no operating system; what
-// it needs of them comes in as two small interfaces, [Locks] (who lives?) and
-// [Bell] (sleep, wake). So the same code runs over heap memory, where the race
+// it needs of them comes in as small interfaces: [Locks] (who lives?), [Bell] and [Lot]
+// (two ways to sleep and wake). So the same code runs over heap memory, where the race
 // detector can see it, and over a mapping, where it cannot.
 //
 // # Who owns which bytes
@@ -47,6 +47,17 @@
 // Tail is its record. A producer killed at any instruction leaves a claim that names
 // it; the consumer skips that claim once the kernel has dropped the owner's lock and
 // never before.
+//
+// # Waiting
+//
+// A wait spins while that pays (eager.go), then announces itself in the bell word, looks
+// once more and sleeps, in pieces (bell.go has the protocol, wait.go the loop). Sleepers
+// are on the doorbell, with a thread each, or in the lot. What ended a sleep does not
+// matter: the ring is looked at, then the dead, then the reasons to give up, which were
+// asked before. A [Poller] does the same for many consumers, in the lot only.
+//
+// Producers of an MPSC ring that wait for room may take the turn (turn.go), a courtesy
+// on which nothing depends.
 //
 // # What a peer can do to us
 //
