@@ -165,16 +165,15 @@ func (c *Consumer) release(m Message) {
 // closed, which f may do; it calls nothing else of the handle. Errors: those of
 // Receive, and those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
-	return c.drain(ctx, max, f)
+	return c.drain(ctx, true, max, f)
 }
 
 // TryDrain is Drain that does not wait: ErrEmpty when there is nothing.
 func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
-	return c.drain(nil, max, f)
+	return c.drain(context.Background(), false, max, f)
 }
 
-// drain waits for the first message unless ctx is nil.
-func (c *Consumer) drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
+func (c *Consumer) drain(ctx context.Context, wait bool, max int, f func(Message) error) (n int, err error) {
 	if max <= 0 {
 		max = int(c.slots)
 	}
@@ -190,7 +189,7 @@ func (c *Consumer) drain(ctx context.Context, max int, f func(Message) error) (n
 			if err == ErrEmpty && n > 0 {
 				break
 			}
-			if ctx == nil {
+			if !wait {
 				c.settle()
 			} else if err = c.again(ctx, err, turn); err == nil {
 				continue
