@@ -42,7 +42,7 @@ var sys = kernel{
 	renameat2: unix.Renameat2,
 	unlink:    unix.Unlink,
 	unlinkat:  unix.Unlinkat,
-	fcntl:     unix.FcntlFlock,
+	fcntl:     fcntlLock,
 	flock:     unix.Flock,
 	mmap:      mapFile,
 	blank:     mapping.blank,

@@ -23,8 +23,8 @@ const (
 	fairSlots     = 64
 	fairLarge     = 16                   // slots of a large message
 	fairWork      = 5 * time.Microsecond // of the consumer, for each message
-	fairRatio     = 2.0
-	fairWait      = time.Second
+	fairShare     = 3                    // the least may have that much less than the mean
+	fairWait      = 300 * time.Millisecond
 )
 
 func (a args) fair() *shmring.Options {
@@ -228,8 +228,8 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	if mixed {
 		r.note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
-	if ratio > fairRatio && !mixed && !l.opt.short {
-		r.fault("%s: %d %s: %v messages: the most is %.2f times the least, the limit is %.1f", w.name, len(came), what, list, ratio, fairRatio)
+	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.opt.short {
+		r.fault("%s: %d %s: %v messages: one has less than 1/%d of the mean, %d", w.name, len(came), what, list, fairShare, mean)
 	}
 	if longest > fairWait {
 		r.fault("%s: %d %s: a Send took %v, the limit is %v; messages of each: %v", w.name, len(came), what, longest, fairWait, list)
