@@ -8,8 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // usable is how many processors this process can keep busy: no more than it may run on,
@@ -17,11 +15,8 @@ import (
 // GOMAXPROCS rounds quotas up, to at least 2; who spins on the last processor that is paid
 // for is stopped, with all its threads, for the rest of the period.
 func usable() int {
+	// Not the affinity of this thread: who pins one means it to have a processor of its own.
 	n := min(runtime.GOMAXPROCS(0), runtime.NumCPU())
-	var set unix.CPUSet
-	if unix.SchedGetaffinity(0, &set) == nil {
-		n = min(n, set.Count())
-	}
 	return max(1, min(n, cgroupQuota("/proc/self/cgroup", "/sys/fs/cgroup", n)))
 }
 

@@ -354,14 +354,16 @@ func (p *Poller) spin(ctx context.Context) bool {
 	if most == 0 || len(p.warm) == 0 {
 		return false
 	}
-	budget := most
+	budget, probe := most, false
 	if most > 0 {
-		budget = p.eager.budget(most)
+		budget, probe = p.eager.budget(most)
 	}
 	for begin := time.Now(); ; {
 		for range polls / 8 {
 			if p.gather(false) {
-				p.eager.learn(true)
+				if p.eager.learn(true); probe {
+					p.eager.resume()
+				}
 				return true
 			}
 			spin.Pause()

@@ -91,14 +91,13 @@ func (c *core) spin(ctx context.Context, op string, until time.Time, ready func(
 		spin.Pause()
 	}
 	idle()
-	left := spinPiece // of those who spin for ever; the rest in poll
+	left, probe := spinPiece, false // of those who spin for ever; the rest in poll
 	if most > 0 {
-		left = c.eager.budget(most)
+		left, probe = c.eager.budget(most)
 	}
-	if left == 0 {
-		return false, nil
+	if left >= most {
+		c.count(layout.Spins, 1)
 	}
-	c.count(layout.Spins, 1)
 	for ; left > 0 && !found; left -= spinPiece {
 		found = c.spinPiece(ctx, min(left, spinPiece), ready)
 		if found || c.interrupted(ctx, op, until) != nil {
@@ -110,7 +109,10 @@ func (c *core) spin(ctx context.Context, op string, until time.Time, ready func(
 			}
 		}
 	}
-	if most > 0 {
+	switch {
+	case probe && found:
+		c.eager.resume()
+	case most > 0:
 		c.eager.learn(found)
 	}
 	return found, nil
