@@ -86,8 +86,8 @@ var mutantsOfDeath = []mutant{
 	}, in("hole")},
 	{"spsc-death-before-data", "a death is told before what the dead one had sent", []edit{
 		{"ring/upkeep.go",
-			"if c.batch.rest == nil && !c.ready() && (c.lost",
-			"if c.batch.rest == nil && (c.lost"},
+			"if c.batch.rest != nil || c.ready() {\n\t\treturn nil",
+			"if c.batch.rest != nil {\n\t\treturn nil"},
 	}, in("hole")},
 	{"no-cloexec", "children inherit descriptors, and with them locks", []edit{
 		{"shm/sys_linux.go",
