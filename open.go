@@ -273,7 +273,11 @@ func (s *segment) close(last func([]byte)) error {
 		_ = retry(context.Background(), "close", s.turn())
 		var uid int
 		var alone bool
-		if alone, err = s.seg.Alone(); alone && err == nil {
+		alone, err = s.seg.Alone()
+		switch {
+		case errors.Is(err, shm.ErrOrphaned):
+			err = nil // flock makes no locks for an orphan, so nobody can tell: the set stays
+		case alone && err == nil:
 			if uid, _, _, err = s.seg.Owner(); err == nil {
 				err = doorbell.Remove(s.view.Config, &s.view.Hot.Semaphores, uid)
 			}

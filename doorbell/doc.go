@@ -66,7 +66,8 @@
 // ring on SysV does: others are refused.
 //
 // [Remove] removes the set; package shmring calls it with the removal of a ring, and when
-// the last process closes a ring whose file was removed by hand. If the file was removed
+// the last process closes a ring whose file was removed by hand (not where who lives is
+// told by flock, which has no locks for such a ring). If the file was removed
 // by hand and then all processes were killed, the set stays: ipcs -s shows it as one of 130
 // semaphores that nobody uses, ipcrm -s removes it. The same goes for one whose maker was
 // killed between steps 3 and 4 where the next one is another user, who may not touch it.
