@@ -1,0 +1,144 @@
+package counts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+)
+
+// ChildCommand is the subcommand that is stepped through.
+const ChildCommand = "count-child"
+
+// operation is one call, and what has to be done before it and after it each time.
+type operation struct {
+	name          string
+	before, after func()
+	do            func()
+}
+
+// repeats is how often each is counted. They are nearly all the same; the median counts.
+const repeats = 5
+
+// hello is what the child says before it waits.
+type hello struct {
+	TID    int       `json:"tid"`
+	Mark   uintptr   `json:"mark"` // address of the function that is called around each operation
+	Names  []string  `json:"names"`
+	Allocs []float64 `json:"allocs"`
+}
+
+//go:noinline
+func mark() {}
+
+// Child does the operations. Its argument is a folder for the rings.
+func Child(dir string, stdin, stdout *os.File) error {
+	// All that runs from here on is this goroutine, on this thread. It is not locked to the
+	// thread: the runtime would then take two threads to interrupt it, and only one will run.
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	list, err := operations(dir)
+	if err != nil {
+		return err
+	}
+	h := hello{Mark: reflect.ValueOf(mark).Pointer()}
+	for _, op := range list {
+		h.Names = append(h.Names, op.name)
+		h.Allocs = append(h.Allocs, allocs(op))
+	}
+	in, out := stdin.Fd(), stdout.Fd()
+	// Calls that the runtime knew of could bring us to another thread.
+	h.TID = unix.Gettid()
+	data, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	writeRaw(out, data)
+	waitRaw(in)
+	for _, op := range list {
+		for range repeats {
+			op.before()
+			mark()
+			op.do()
+			mark()
+			op.after()
+		}
+	}
+	return nil
+}
+
+func allocs(op operation) float64 {
+	const n = 200
+	var before, after runtime.MemStats
+	for i := range 2 * n { // the first half warms up
+		if i == n {
+			runtime.ReadMemStats(&before)
+		}
+		op.before()
+		op.do()
+		op.after()
+	}
+	runtime.ReadMemStats(&after)
+	return float64((after.Mallocs - before.Mallocs) / n)
+}
+
+func operations(dir string) ([]operation, error) {
+	ctx := context.Background()
+	nothing := func() {}
+	must := func(err error) {
+		if err != nil {
+			panic(err) // of a ring that nobody else uses: a bug
+		}
+	}
+	list := []operation{{"nothing", nothing, nothing, nothing}}
+	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		o := &shmring.Options{Dir: dir, Mode: shmring.OpenOrCreate, Kind: kind, Prefault: true, Policy: shmring.Spin}
+		p, err := shmring.OpenProducer(ctx, kind.String(), o)
+		if err != nil {
+			return nil, err
+		}
+		c, err := shmring.OpenConsumer(ctx, kind.String(), o)
+		if err != nil {
+			return nil, err
+		}
+		buf := make([]byte, 256)
+		batch := make([][]byte, 8)
+		for i := range batch {
+			batch[i] = make([]byte, 32)
+		}
+		handle := func(shmring.Message) error { return nil }
+		receive := func() { _, err := c.Receive(ctx, buf); must(err) }
+		drain := func() { _, err := c.Drain(ctx, 0, handle); must(err) }
+		add := func(name string, before, do, after func()) {
+			list = append(list, operation{kind.String() + " " + name, before, after, do})
+		}
+		for _, size := range []int{32, 248} {
+			msg := make([]byte, size)
+			send := func() { must(p.Send(ctx, msg)) }
+			add(fmt.Sprintf("Send %d B", size), nothing, send, receive)
+			add(fmt.Sprintf("Receive %d B", size), send, receive, nothing)
+			add(fmt.Sprintf("Claim, Commit %d B", size), nothing, func() {
+				claim, err := p.Claim(ctx, size)
+				must(err)
+				must(claim.Commit())
+			}, receive)
+			add(fmt.Sprintf("Next, Release %d B", size), send, func() {
+				m, err := c.Next(ctx)
+				must(err)
+				m.Release()
+			}, nothing)
+		}
+		sendBatch := func() { _, err := p.SendBatch(ctx, batch); must(err) }
+		add("SendBatch 8 × 32 B", nothing, sendBatch, drain)
+		add("Drain 8 × 32 B", sendBatch, drain, nothing)
+		add("TryReceive, empty", nothing, func() { c.TryReceive(buf) }, nothing)
+	}
+	return list, nil
+}

@@ -1,0 +1,102 @@
+package link
+
+import (
+	"context"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/bench/internal/work"
+)
+
+var background = context.Background()
+
+// ringLink is one end of a ring.
+type ringLink struct {
+	p *shmring.Producer
+	c *shmring.Consumer
+
+	// What RecvMany was called with, for a handler that is made once.
+	buf    []byte
+	f      func([]byte) error
+	handle func(shmring.Message) error
+}
+
+func openRing(mpsc, inPlace bool) work.Open {
+	return func(j *work.Job, direction string, sender bool) (work.Link, error) {
+		l := &ringLink{}
+		var err error
+		if o := Options(j, mpsc); sender {
+			l.p, err = shmring.OpenProducer(background, direction, o)
+		} else {
+			l.c, err = shmring.OpenConsumer(background, direction, o)
+		}
+		if inPlace {
+			l.handle = func(m shmring.Message) error { return l.f(m.Bytes()) }
+			return placedLink{l}, err
+		}
+		l.handle = func(m shmring.Message) error { return l.f(l.buf[:copy(l.buf, m.Bytes())]) }
+		return l, err
+	}
+}
+
+// Options are those of all who open a ring, so that it does not matter who creates it:
+// the defaults as far as messages fit.
+func Options(j *work.Job, mpsc bool) *shmring.Options {
+	o := &shmring.Options{Dir: j.Dir, Mode: shmring.OpenOrCreate, Prefault: true, Policy: shmring.Spin}
+	if mpsc {
+		o.Kind = shmring.MPSC
+	}
+	switch {
+	case j.Work == "blocked":
+		o.Policy = shmring.Sleep
+	case j.Work == "wake" || j.Work == "mpsc":
+		o.Policy = shmring.Balanced
+	}
+	if j.Size > shmring.DefaultMaxMessage {
+		o.Slots, o.SlotSize, o.MaxMessage = 16384, 512, j.Size
+	}
+	return o
+}
+
+func (l *ringLink) Send(msg []byte) error        { return l.p.Send(background, msg) }
+func (l *ringLink) Recv(buf []byte) (int, error) { return l.c.Receive(background, buf) }
+
+func (l *ringLink) SendMany(msgs [][]byte) error {
+	_, err := l.p.SendBatch(background, msgs)
+	return err
+}
+
+func (l *ringLink) RecvMany(buf []byte, f func([]byte) error) error {
+	l.buf, l.f = buf, f
+	_, err := l.c.Drain(background, 256, l.handle)
+	return err
+}
+
+// Close leaves the ring to its end: the receiver may not have seen all of it.
+func (l *ringLink) Close() error {
+	if l.p != nil {
+		return l.p.Close()
+	}
+	return l.c.Close()
+}
+
+// placedLink works in place.
+type placedLink struct{ *ringLink }
+
+func (l placedLink) SendPlaced(n int, f func([]byte)) error {
+	c, err := l.p.Claim(background, n)
+	if err != nil {
+		return err
+	}
+	f(c.Bytes())
+	return c.Commit()
+}
+
+func (l placedLink) RecvPlaced(f func([]byte) error) error {
+	m, err := l.c.Next(background)
+	if err != nil {
+		return err
+	}
+	err = f(m.Bytes())
+	m.Release()
+	return err
+}

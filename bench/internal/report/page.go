@@ -1,0 +1,79 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/shmring/shmring/bench/internal/crew"
+)
+
+//go:embed page.md.tmpl
+var pageText string
+
+// page is what the template sees.
+type page struct {
+	*Report
+	Plots string // where they are, seen from the page; empty: none
+}
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"permsg": func() func(*Cell) string { return PerMessage },
+	"bytes":  func() func(*Cell) string { return Bandwidth },
+	"shares": func() func(*Cell) string { return MessagesAndShares },
+	"join":   strings.Join,
+	"pct":    func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
+}).Parse(pageText))
+
+// Page writes the page about the run to a file. plots is the folder with its plots, or
+// empty.
+func (r *Report) Page(path, plots string) error {
+	p := page{Report: r}
+	if plots != "" {
+		rel, err := filepath.Rel(filepath.Dir(path), plots)
+		if err != nil {
+			return err
+		}
+		p.Plots = filepath.ToSlash(rel)
+	}
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, p); err != nil {
+		return err
+	}
+	return writeFile(path, b.Bytes())
+}
+
+// Main is the place that most was measured in.
+func (p page) Main() string { return p.main() }
+
+// Others are the other places that were measured.
+func (p page) Others() []string {
+	var list []string
+	for _, place := range p.Machine.Places {
+		if place.Name != p.main() && len(p.cells(place.Name, "rtt", "stream")) > 0 {
+			list = append(list, place.Name)
+		}
+	}
+	return list
+}
+
+// Minutes is how long it took.
+func (p page) Minutes() string { return fmt.Sprintf("%.0f", p.Seconds/60) }
+
+// Transports tells what each is.
+func (p page) Transports() string {
+	var rows [][]string
+	for _, t := range crew.Transports {
+		state := t.Where
+		for _, a := range p.Absent {
+			if a.Transport == t.Name {
+				state = "absent: " + a.Reason
+			}
+		}
+		rows = append(rows, []string{t.Name, string(t.Group), t.About, state})
+	}
+	return table([]string{"name", "kind", "what it is", "between"}, rows)
+}
