@@ -65,21 +65,29 @@ func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
 // Claim is TryClaim that waits for room while the ring is full. Errors: those of
 // Send.
 func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
-	var a attempt
-	for {
-		pos, k, err := p.tryClaim(n)
-		if err == nil {
-			p.endTurn(&a)
-			return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
-		}
-		if err = p.again(ctx, err, "claim", n, &a); err != nil {
-			p.endTurn(&a)
-			if err == errDropped {
-				err = ErrFull // nothing to drop yet
-			}
+	pos, k, err := p.tryClaim(n)
+	if err != nil {
+		if pos, k, err = p.claimAgain(ctx, err, n); err != nil {
 			return Claim{}, err
 		}
 	}
+	return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
+}
+
+// claimAgain is Claim after a refusal; see sendAgain.
+func (p *Producer) claimAgain(ctx context.Context, err error, n int) (pos, k uint64, _ error) {
+	var a attempt
+	for err != nil {
+		if err = p.again(ctx, err, "claim", n, &a); err != nil {
+			break
+		}
+		pos, k, err = p.tryClaim(n)
+	}
+	p.endTurn(&a)
+	if err == errDropped {
+		err = ErrFull // nothing to drop yet
+	}
+	return pos, k, err
 }
 
 // Bytes is the memory of the message, n bytes of undefined content. It is the

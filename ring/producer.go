@@ -124,22 +124,29 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 }
 
 func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) error {
-	a := attempt{last: flags&layout.FlagEnd != 0}
-	for {
-		err := p.trySend(msg, kind, flags)
-		if err == nil {
-			p.endTurn(&a)
-			return nil
-		}
-		if err = p.again(ctx, err, "send", len(msg), &a); err != nil {
-			p.endTurn(&a)
-			if err == errDropped {
-				p.Drop(1)
-				return nil
-			}
-			return err
-		}
+	err := p.trySend(msg, kind, flags)
+	if err == nil {
+		return nil
 	}
+	return p.sendAgain(ctx, err, msg, kind, flags)
+}
+
+// sendAgain is send after a refusal, apart from it so that the first try has no part in
+// what it takes to wait.
+func (p *Producer) sendAgain(ctx context.Context, err error, msg []byte, kind, flags uint16) error {
+	a := attempt{last: flags&layout.FlagEnd != 0}
+	for err != nil {
+		if err = p.again(ctx, err, "send", len(msg), &a); err != nil {
+			break
+		}
+		err = p.trySend(msg, kind, flags)
+	}
+	p.endTurn(&a)
+	if err == errDropped {
+		p.Drop(1)
+		return nil
+	}
+	return err
 }
 
 // attempt is one call of Send or its kin that was refused.
