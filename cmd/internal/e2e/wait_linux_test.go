@@ -27,7 +27,7 @@ func TestDoorbellsAndPolicies(t *testing.T) {
 			}
 			t.Run(bell+"/"+policy, func(t *testing.T) {
 				dir := ringDir(t)
-				q := consumer(t, dir, "-verify -json -policy "+policy)
+				q := consumer(t, dir, "-verify -json -wait "+bell+" -policy "+policy)
 				p := producer(t, dir, "-generate 2000 -slots 64 -wait "+bell+" -policy "+policy)
 				require.Equal(t, bell, watch(t, dir).view.Config.Doorbell.String())
 				p.ends(0)
