@@ -63,11 +63,16 @@ const (
 
 // retry calls f until it is done or the context ends.
 func retry(ctx context.Context, op string, f func() (done bool, err error)) error {
+	var last error // what was waited for
 	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
 		done, err := f()
 		if done {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return &ring.ContextError{Op: op, Err: ctx.Err(), Cause: errors.Join(context.Cause(ctx), err, last)}
+			}
 			return err
 		}
+		last = err
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
