@@ -30,6 +30,10 @@ type listener struct {
 	done chan struct{}
 }
 
+// adding is held by Add: a thousand goroutines that lie down at the same time would else
+// be in as many system calls, and the runtime would start threads for them.
+var adding sync.Mutex
+
 // mu guards everything here, and is held while functions of watches are called: after
 // Close has returned, the function is not running and does not run again.
 var (
@@ -45,6 +49,8 @@ var (
 // what the kernel said, with the limit that was met.
 func Add(path string, f func()) (*Watch, error) {
 	w := &Watch{f: f, heard: make(chan struct{})}
+	adding.Lock()
+	defer adding.Unlock()
 	if err := w.begin(path); err != nil {
 		return nil, err
 	}
