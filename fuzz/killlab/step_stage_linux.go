@@ -254,7 +254,14 @@ func (s *stage) closeConsumer() error {
 
 // tell sends the lab's next message.
 func (s *stage) tell(size int) error {
-	if err := s.live.TrySend(source{lane: laneLab}.made(s.written, size)); err != nil {
+	msg := source{lane: laneLab}.made(s.written, size)
+	err := s.live.TrySend(msg)
+	// The victim may have died with the turn: the others hold back for 20 ms then.
+	for end := time.Now().Add(200 * time.Millisecond); err == shmring.ErrFull && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+		err = s.live.TrySend(msg)
+	}
+	if err != nil {
 		return fmt.Errorf("the live producer: %w", err)
 	}
 	s.written++
