@@ -131,7 +131,12 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		if err != nil { // nobody removed those of the step that failed, nor their semaphores
+			_ = RemoveRings(dir)
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
 	crew := &Crew{Executable: executable, Child: c.Child, Dir: dir, Quick: given.quick, CPUs: [2]int{-1, -1}}
 	if a, b, ok := pin.Apart(); ok && !given.noPin {
 		crew.CPUs = [2]int{a, b}
@@ -151,7 +156,7 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 			}
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
-		if err := removeRings(dir); err != nil {
+		if err := RemoveRings(dir); err != nil {
 			return err
 		}
 	}
@@ -168,9 +173,9 @@ func (c *Command) makeDir(parent string) (string, error) {
 	return os.MkdirTemp(filepath.Dir(path), "shmring-"+c.Name+"-")
 }
 
-// removeRings removes the rings of a step that is over. If somebody has one open, that
-// is an error of the command.
-func removeRings(dir string) error {
+// RemoveRings removes the rings in a directory and what the kernel keeps for them, which
+// would outlive their files. One that somebody has open stays, and is an error.
+func RemoveRings(dir string) (err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -180,11 +185,9 @@ func removeRings(dir string) error {
 		if !is {
 			continue // lock files, which go with their ring
 		}
-		if err := shmring.Remove(name, &shmring.Options{Dir: dir}); err != nil {
-			return err
-		}
+		err = errors.Join(err, shmring.Remove(name, &shmring.Options{Dir: dir}))
 	}
-	return nil
+	return err
 }
 
 // bar shows on a terminal how far the command is.

@@ -28,6 +28,7 @@ func newCrew(t *testing.T) (context.Context, *crew.Crew, job) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	t.Cleanup(cancel)
 	c := &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir()}
+	t.Cleanup(func() { require.NoError(t, crew.RemoveRings(c.Dir)) })
 	return ctx, c, job{
 		Job: crew.Job{Timeout: deadline}, Dir: c.Dir, Ring: "r", Back: "back", Kind: shmring.SPSC, Size: 64,
 		Producers: 1, For: 10 * time.Millisecond,

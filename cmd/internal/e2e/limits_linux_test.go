@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/crew"
 )
 
 func TestFullRing(t *testing.T) {
@@ -118,19 +119,26 @@ func TestRolesThatAreTaken(t *testing.T) {
 
 func TestDamagedFiles(t *testing.T) {
 	dir := ringDir(t)
-	producer(t, dir, "").stdin.Close()
-	watch(t, dir).producers(0)
+	first := producer(t, dir, "")
+	first.stdin.Close()
+	first.ends(0)
 	name := filepath.Join(dir, "r.shmring")
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	_, err = f.WriteAt([]byte{0xff}, 64) // geometry, under the checksum
+	sound := make([]byte, 1)
+	_, err = f.ReadAt(sound, 64) // geometry, under the checksum
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{^sound[0]}, 64)
 	require.NoError(t, err)
 	for _, p := range []*process{producer(t, dir, ""), consumer(t, dir, "")} {
 		p.ends(cli.Corrupt)
 		require.Contains(t, p.stderr.String(), name)
 		require.Contains(t, p.stderr.String(), "corrupt")
 	}
+	_, err = f.WriteAt(sound, 64)
+	require.NoError(t, err)
+	require.NoError(t, crew.RemoveRings(dir)) // with its semaphores, which only a sound header names
 	require.NoError(t, os.WriteFile(name, []byte(strings.Repeat("no ring ", 200)), 0o600))
 	q := consumer(t, dir, "")
 	q.ends(cli.Failed)

@@ -7,18 +7,17 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/shm"
+	"github.com/shmring/shmring/cmd/internal/crew"
 )
 
 // deadline bounds everything that waits for a process.
@@ -30,11 +29,7 @@ func ringDir(t *testing.T) string {
 	dir, err := os.MkdirTemp(base, "")
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		rings, err := filepath.Glob(filepath.Join(dir, "*"+shm.Suffix))
-		require.NoError(t, err)
-		for _, path := range rings { // with their semaphores
-			_ = shmring.Remove(strings.TrimSuffix(filepath.Base(path), shm.Suffix), &shmring.Options{Dir: dir})
-		}
+		assert.NoError(t, crew.RemoveRings(dir))
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	return dir

@@ -22,7 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 func newCrew(t *testing.T) *crew.Crew {
-	return &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir(), CPUs: [2]int{-1, -1}}
+	c := &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir(), CPUs: [2]int{-1, -1}}
+	t.Cleanup(func() { require.NoError(t, crew.RemoveRings(c.Dir)) })
+	return c
 }
 
 func TestYardstick(t *testing.T) {
