@@ -2,6 +2,7 @@ package ring_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"sync"
@@ -124,6 +125,35 @@ func TestPollerIsFair(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, others)
+	})
+}
+
+// What only Check finds about a quiet consumer is told though another never runs dry.
+func TestPollerTellsOfTheQuietBesideTheBusy(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		p := newPoller(t, 0)
+		ctx := soon(t)
+		busy := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		s := busy.producer()
+		require.NoError(t, p.Add(busy.consumer().Consumer))
+		_, v, cfg := newRig(layout.Config{Slots: 8, SlotSize: 64}).process()
+		gone := errors.New("its file is gone")
+		cfg.Check = func() error { return gone }
+		quiet, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		require.NoError(t, p.Add(quiet))
+		for range 10_000 {
+			require.NoError(t, s.TrySend(nil))
+			c, err := p.Wait(ctx)
+			if c == quiet {
+				require.Equal(t, gone, err)
+				return
+			}
+			require.NoError(t, err)
+			_, err = c.TryReceive(nil)
+			require.NoError(t, err)
+		}
+		t.Fatal("not told")
 	})
 }
 

@@ -138,10 +138,7 @@ type core struct {
 
 func (c *core) init(v *layout.View, cfg Config) {
 	g := v.Config
-	if cfg.Cap == 0 {
-		cfg.Cap = DefaultCap
-	}
-	cfg.CapMost = max(cfg.CapMost, cfg.Cap)
+	cfg.Cap, cfg.CapMost = caps(cfg.Cap, cfg.CapMost)
 	c.eager.score.Store(eagerMost)
 	c.view = v
 	c.hot, c.desc, c.payload, c.members = v.Hot, v.Descriptors, v.Payload, v.Members

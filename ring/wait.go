@@ -154,12 +154,25 @@ const checkEvery = 150 * time.Millisecond
 // and who waits for long wakes seldom.
 const sleepShare = 8
 
+// piece is how long a sleep may last when so much time was waited.
+func piece(waited, first, most time.Duration) time.Duration {
+	return min(max(first, waited/sleepShare), most)
+}
+
+// caps fills in what Config.Cap and CapMost leave out.
+func caps(first, most time.Duration) (time.Duration, time.Duration) {
+	if first == 0 {
+		first = DefaultCap
+	}
+	return first, max(first, most)
+}
+
 // once waits a single time.
 func (w *wait) once(ready func() bool) error {
 	c := w.c
 	now := time.Now()
 	waited := now.Sub(w.begun)
-	limit := min(max(c.cfg.Cap, waited/sleepShare), c.cfg.CapMost)
+	limit := piece(waited, c.cfg.Cap, c.cfg.CapMost)
 	if c.stalled {
 		limit = min(limit, stalledCap)
 	}

@@ -39,7 +39,7 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("fair")},
 	{Name: "no-cap", Breaks: "a sleep may last for hours", Edits: []mutants.Edit{
 		{File: "ring/wait.go",
-			Old: "limit := min(max(c.cfg.Cap, waited/sleepShare), c.cfg.CapMost)",
+			Old: "limit := piece(waited, c.cfg.Cap, c.cfg.CapMost)",
 			New: "limit := 10 * time.Hour"},
 	}, Modes: in("killed-waker")},
 	{Name: "deaf-to-cancel", Breaks: "a context that ends does not end the sleep", Edits: []mutants.Edit{
