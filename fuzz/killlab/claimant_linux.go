@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 func init() {
@@ -107,7 +108,7 @@ func outlive(a args, j *journal) error {
 		return err
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	cmd.Env = append(os.Environ(), labs.ChildEnv+"="+string(text))
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/shm"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // lab is what one run of one mode works with.
@@ -37,32 +36,17 @@ type lab struct {
 	names    atomic.Uint64
 }
 
-// patience is how long anything may take that must happen at all. It is no measure of
-// speed: a machine may be busy. The mutant harness, whose programs are often stuck, sets
-// a shorter one.
-var patience = patienceOr(10 * time.Second)
-
-const patienceEnv = "KILLLAB_PATIENCE"
-
-func patienceOr(usual time.Duration) time.Duration {
-	if d, err := time.ParseDuration(os.Getenv(patienceEnv)); err == nil && d > 0 {
-		return d
-	}
-	return usual
-}
-
-// memory is the directory on whose file system rings are made: the one where the
-// library makes them.
-func memory() string { return cmp.Or(os.Getenv(shm.EnvDir), shm.DefaultDir) }
+// patience is how long anything may take that must happen at all.
+var patience = labs.Patience(10 * time.Second)
 
 // childLimit is when a child ends itself if the lab did not.
 const childLimit = 2 * time.Hour
 
 func newLab(ctx context.Context, opt options, r *result) (*lab, error) {
 	l := &lab{ctx: ctx, opt: opt, r: r, children: map[*child]struct{}{}}
-	l.rng = rand.New(rand.NewPCG(opt.seed, 0))
+	l.rng = rand.New(rand.NewPCG(opt.Seed, 0))
 	var err error
-	if l.rings, err = os.MkdirTemp(memory(), "killlab-*"); err != nil {
+	if l.rings, err = os.MkdirTemp(labs.Memory(), "killlab-*"); err != nil {
 		return nil, err
 	}
 	if l.files, err = os.MkdirTemp("", "killlab-*"); err != nil {
@@ -110,8 +94,6 @@ type args struct {
 	Number  int    // for the role's own use
 	Text    string // likewise
 }
-
-const childEnv = "KILLLAB_CHILD"
 
 // role is what a child can be. It returns when its work is done; an error ends the
 // child with status 1 and is shown by the lab.
@@ -173,7 +155,7 @@ func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, error) {
 	}
 	c := &child{l: l, args: a, j: j}
 	c.cmd = exec.Command("/proc/self/exe")
-	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	c.cmd.Env = append(os.Environ(), labs.ChildEnv+"="+string(text))
 	c.cmd.Stderr = &c.stderr
 	if change != nil {
 		change(c.cmd)

@@ -1,11 +1,6 @@
 package main
 
-import (
-	"context"
-	"io"
-
-	"github.com/shmring/shmring/fuzz/internal/mutants"
-)
+import "github.com/shmring/shmring/fuzz/internal/mutants"
 
 // Lines of the table, which are easier to read without the names of fields.
 type (
@@ -28,10 +23,4 @@ func (m mutant) keyed() mutants.Mutant {
 		k.Modes = append(k.Modes, mutants.Exam(e))
 	}
 	return k
-}
-
-// runMutants returns the exit status.
-func runMutants(ctx context.Context, opt options, stdout, stderr io.Writer) int {
-	h := &mutants.Harness{Lab: "killlab", Patience: patienceEnv, Memory: memory(), Mode: opt.mode, Seed: opt.seed, JSON: opt.json}
-	return h.Run(ctx, mutantTable(), stdout, stderr)
 }

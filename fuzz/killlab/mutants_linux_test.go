@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"io"
 	"strings"
 	"testing"
 
@@ -11,7 +11,7 @@ import (
 )
 
 func TestMutantTable(t *testing.T) {
-	require.NoError(t, mutants.Check(mutantTable(), "../..", names(), 3))
+	require.NoError(t, mutants.Check(mutantTable(), "../..", program().Names(), 3))
 }
 
 // The checker of what consumers handled notices each kind of fault.
@@ -58,8 +58,7 @@ func TestChecker(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, arguments := range []string{"", "-mode dance", "-mode random extra", "-mode random -n -1", "-sise 3"} {
-		require.Equal(t, 2, run(t.Context(), strings.Fields(arguments), os.Stdout, new(strings.Builder)), arguments)
-	}
-	require.Equal(t, 0, run(t.Context(), []string{"-help"}, os.Stdout, new(strings.Builder)))
+	var said strings.Builder
+	require.Equal(t, 2, program().Run(t.Context(), strings.Fields("-mode random -n -1"), io.Discard, &said))
+	require.Equal(t, "killlab: -n and -duration must not be negative\n", said.String())
 }

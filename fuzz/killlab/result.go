@@ -75,8 +75,11 @@ func (r *result) conclude() {
 	}
 }
 
-// print shows the result to people.
-func (r *result) print(w io.Writer) {
+// Well reports whether nothing was wrong.
+func (r *result) Well() bool { return r.OK }
+
+// Print shows the result to people.
+func (r *result) Print(w io.Writer) {
 	verdict := "ok"
 	if !r.OK {
 		verdict = "FAILED"

@@ -75,7 +75,7 @@ func step(l *lab, n int) {
 					left = append(left, why)
 					continue
 				}
-				rng := rand.New(rand.NewPCG(l.opt.seed, uint64(len(acts))))
+				rng := rand.New(rand.NewPCG(l.opt.Seed, uint64(len(acts))))
 				acts = append(acts, &act{l: l, scene: sc, n: n, rng: rng, until: until})
 			}
 		}

@@ -42,7 +42,7 @@ func stop(l *lab, n int) {
 		well = ok
 	}
 	longest := 500 * time.Millisecond
-	if l.opt.short {
+	if l.opt.Short {
 		longest = 150 * time.Millisecond
 	}
 	begin := time.Now()
@@ -88,7 +88,7 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 	if !ok {
 		return nil, false
 	}
-	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.opt.seed, uint64(i+1)))}
+	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.opt.Seed, uint64(i+1)))}
 	t.rng = f.rng.IntN
 	if t.sink, ok = l.there(t.ring, nil); !ok {
 		return f, false

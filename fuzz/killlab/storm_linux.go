@@ -21,7 +21,7 @@ const stormNames = 3
 // die. Before it come two gentler experiments on creation alone.
 func storm(l *lab, n int) {
 	rounds, kills, length := 50, 300, time.Minute
-	if l.opt.short {
+	if l.opt.Short {
 		rounds, kills, length = 3, 20, 6*time.Second
 	}
 	rushing := length / 4

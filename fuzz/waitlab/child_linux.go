@@ -29,8 +29,6 @@ type args struct {
 	Text   string
 }
 
-const childEnv = "WAITLAB_CHILD"
-
 // childLimit is when a child ends itself if the lab did not.
 const childLimit = time.Hour
 

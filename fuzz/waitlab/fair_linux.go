@@ -228,7 +228,7 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	if mixed {
 		r.note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
-	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.opt.short {
+	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.opt.Short {
 		r.fault("%s: %d %s: %v messages: one has less than 1/%d of the mean, %d", w.name, len(came), what, list, fairShare, mean)
 	}
 	if longest > fairWait {

@@ -79,7 +79,7 @@ func idle(l *lab) {
 		l.r.add("sleeps", s.Sleeps)
 		l.r.note("%s: %v of processor time in %.0f s: %.3f %%; %.1f sleeps per second; %s in its whole life",
 			c.args.Way.name, used.Round(time.Microsecond), took.Seconds(), 100*share, float64(s.Sleeps)/took.Seconds(), ticks)
-		if share > idleLimit && !l.opt.short && c.args.Way != byFlock {
+		if share > idleLimit && !l.opt.Short && c.args.Way != byFlock {
 			l.r.fault("%s: %.3f %% of a processor, the limit is %.3f %%", c.args.Way.name, 100*share, 100*idleLimit)
 		}
 	}

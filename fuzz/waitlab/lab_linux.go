@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/shm"
 )
@@ -27,7 +27,7 @@ import (
 // lab is what one run of one mode works with. It belongs to the mode's goroutine.
 type lab struct {
 	ctx   context.Context
-	opt   options
+	opt   labs.Options
 	r     *result
 	rng   *rand.Rand
 	watch *machine.Watch
@@ -40,28 +40,14 @@ type lab struct {
 	made     int          // rings
 }
 
-// patience is how long anything may take that must happen at all. It is no measure of
-// speed: a machine may be busy. The mutant harness sets a shorter one.
-var patience = patienceOr(10 * time.Second)
+// patience is how long anything may take that must happen at all.
+var patience = labs.Patience(10 * time.Second)
 
-const patienceEnv = "WAITLAB_PATIENCE"
-
-func patienceOr(usual time.Duration) time.Duration {
-	if d, err := time.ParseDuration(os.Getenv(patienceEnv)); err == nil && d > 0 {
-		return d
-	}
-	return usual
-}
-
-// memory is the directory on whose file system rings are made: the one where the
-// library makes them.
-func memory() string { return cmp.Or(os.Getenv(shm.EnvDir), shm.DefaultDir) }
-
-func newLab(ctx context.Context, opt options, r *result) (*lab, error) {
-	l := &lab{ctx: ctx, opt: opt, r: r, rng: rand.New(rand.NewPCG(opt.seed, 0)), children: map[*child]struct{}{}, pids: map[int]bool{os.Getpid(): true}}
+func newLab(ctx context.Context, opt labs.Options, r *result) (*lab, error) {
+	l := &lab{ctx: ctx, opt: opt, r: r, rng: rand.New(rand.NewPCG(opt.Seed, 0)), children: map[*child]struct{}{}, pids: map[int]bool{os.Getpid(): true}}
 	l.watch = machine.NewWatch()
 	var err error
-	if l.rings, err = os.MkdirTemp(memory(), "waitlab-*"); err != nil {
+	if l.rings, err = os.MkdirTemp(labs.Memory(), "waitlab-*"); err != nil {
 		return nil, err
 	}
 	if l.files, err = os.MkdirTemp("", "waitlab-*"); err != nil {
@@ -112,7 +98,7 @@ func settle() { time.Sleep(10 * time.Millisecond) }
 
 // choose is how much of something the mode does.
 func choose[T any](l *lab, full, short T) T {
-	if l.opt.short {
+	if l.opt.Short {
 		return short
 	}
 	return full
@@ -144,7 +130,7 @@ func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, bool) {
 	}
 	c := &child{l: l, args: a, lines: make(chan string, 64)}
 	c.cmd = exec.CommandContext(l.ctx, "/proc/self/exe")
-	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	c.cmd.Env = append(os.Environ(), labs.ChildEnv+"="+string(text))
 	if a.Way.parked || a.Single {
 		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS=1")
 	}

@@ -58,8 +58,11 @@ func (r *result) conclude() { r.OK = r.Faults == 0 }
 
 const indent = "             "
 
-// print shows the result to people.
-func (r *result) print(w io.Writer) {
+// Well reports whether there was no fault.
+func (r *result) Well() bool { return r.OK }
+
+// Print shows the result to people.
+func (r *result) Print(w io.Writer) {
 	verdict := "ok"
 	if !r.OK {
 		verdict = "FAIL"

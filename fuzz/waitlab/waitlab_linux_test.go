@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
@@ -15,18 +14,7 @@ import (
 
 // Each mode has a mutant that it must notice, and the edits fit the source.
 func TestMutantTable(t *testing.T) {
-	require.NoError(t, mutants.Check(mutantTable, "../..", names(), 1))
-}
-
-func TestUsage(t *testing.T) {
-	for _, arguments := range []string{"", "-mode dance", "-mode cycles extra", "-sise 3"} {
-		require.Equal(t, 2, run(t.Context(), strings.Fields(arguments), os.Stdout, new(strings.Builder)), arguments)
-	}
-	var help strings.Builder
-	require.Equal(t, 0, run(t.Context(), []string{"-help"}, os.Stdout, &help))
-	for _, m := range modes() {
-		require.Contains(t, help.String(), m.name)
-	}
+	require.NoError(t, mutants.Check(mutantTable, "../..", program().Names(), 1))
 }
 
 // Only what lies between the marks counts, only once, and nothing of the runtime's.
@@ -139,7 +127,7 @@ func TestResult(t *testing.T) {
 	}
 	r.conclude()
 	var out strings.Builder
-	r.print(&out)
+	r.Print(&out)
 	require.Contains(t, out.String(), "FAIL: 5 cycles, 1 sleeps, 40 faults")
 	require.Contains(t, out.String(), "skipped: sysv: not there")
 	require.Equal(t, maxProblems, strings.Count(out.String(), "! late by 3"))
