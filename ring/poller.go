@@ -31,10 +31,11 @@ type Poller struct {
 	blinded int   // how many members cannot wake us up
 	blind   error // why
 
-	kept  time.Time     // when upkeep was done last
-	up    chan struct{} // a token: look into fired
-	mu    sync.Mutex    // guards fired and member.fired; those who poke take it
-	fired []*member
+	kept   time.Time     // when upkeep was done last
+	rounds uint          // of hand-outs without a wait
+	up     chan struct{} // a token: look into fired
+	mu     sync.Mutex    // guards fired and member.fired; those who poke take it
+	fired  []*member
 }
 
 // PollerConfig is how a Poller waits: see Config for Spin, Cap and CapMost.
@@ -59,6 +60,8 @@ const (
 	// coldAfter is how many looks at a consumer may be in vain, while others keep the
 	// Poller busy, before it is armed.
 	coldAfter = 64
+	// busyRounds is how many rounds of hand-outs there are between two looks at the clock.
+	busyRounds = 64
 	// blindMost bounds sleeps where a consumer cannot wake us up.
 	blindMost = 5 * time.Millisecond
 	blindMin  = 50 * time.Microsecond
@@ -192,9 +195,13 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 	if p.closed() {
 		return nil, ErrClosed
 	}
-	if p.next == len(p.due) && !p.gather(true) {
-		if err := p.await(ctx); err != nil {
-			return nil, err
+	if p.next == len(p.due) {
+		if !p.gather(true) {
+			if err := p.await(ctx); err != nil {
+				return nil, err
+			}
+		} else if p.rounds++; p.rounds%busyRounds == 0 {
+			p.upkeep() // of those who are armed, though others never run dry
 		}
 	}
 	m := p.due[p.next]

@@ -132,7 +132,9 @@ func (p *Poller) await(ctx context.Context) error {
 		}
 		select {
 		case <-p.up:
-			p.gather(false)
+			if p.gather(false) {
+				return nil // upkeep can wait, what arrived cannot
+			}
 		case <-timer.C:
 			p.lookAtAll(true)
 		case <-ctx.Done():
