@@ -129,7 +129,7 @@ const (
 	DefaultMaxMessage   = 64 << 10
 	DefaultMaxProducers = layout.MaxParticipants - 1 // of an MPSC ring
 	DefaultSpin         = 20 * time.Microsecond
-	DefaultMaxSleep     = 250 * time.Millisecond
+	DefaultMaxSleep     = 400 * time.Millisecond
 	DefaultLinger       = time.Second
 )
 
@@ -174,8 +174,8 @@ type Options struct {
 	// MaxSleep bounds each single sleep, after which a handle looks around: it bounds how
 	// late a message is noticed whose sender was killed just before it could ring, and how
 	// late the death of an SPSC ring's producer. Zero: 10 ms, growing to an eighth of the
-	// time waited so far, at most 250 ms; sleeps of 10 ms take 0.7 % of a processor, those of
-	// 250 ms 0.05 %. Otherwise at least 1 ms; above 10 ms it grows likewise.
+	// time waited so far, at most 400 ms; sleeps of 10 ms take 0.7 % of a processor, those of
+	// 400 ms 0.07 %. Otherwise at least 1 ms; above 10 ms it grows likewise.
 	MaxSleep time.Duration
 
 	// Full tells what a producer's Send does when the ring is full.

@@ -38,7 +38,7 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -policy spin        never sleep, but wake those who do
   -spin-for DURATION  how long -policy balanced spins at most (default 20us)
   -max-sleep DURATION look after the dead so often at least while asleep, from 1ms on
-                      (default 10ms, growing to 250ms in a long wait)
+                      (default 10ms, growing to 400ms in a long wait)
 `
 
 const RingNote = `
