@@ -33,6 +33,7 @@ type Consumer struct {
 	leased   bool   // the last of them is not released
 
 	batch batch // the record that is being walked
+	chase chase // see soon
 
 	seenTo    uint64   // records before this position may have been seen by a former consumer
 	marked    uint64   // records before this position may have been seen: what the segment says of us
@@ -98,7 +99,7 @@ func (c *Consumer) Attachment() Attachment { return c.att }
 // handOver notes that a handler gets a message that is not taken yet.
 func (c *Consumer) handOver(m *Message) {
 	end := m.end
-	if m.inner {
+	if m.about&inner != 0 {
 		end = c.batch.end
 	}
 	if int64(end-c.hand) > 0 {

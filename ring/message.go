@@ -27,18 +27,37 @@ func (p Position) String() string { return fmt.Sprintf("%d.%d", p.Record, p.Inde
 
 // Message is one message in place. It is a small value; what it refers to belongs to
 // it until Release.
+//
+// Its fields are so few and wide that it is passed in registers.
 type Message struct {
 	c     *Consumer // nil: released by whoever handed it out
 	data  []byte
 	start uint64
 	end   uint64 // what may be released with it
 	id    uint64 // which Next it came from
-	index uint32
-	kind  uint16
-	from  uint8
-	again bool
-	inner bool // of a batch, and not its last
+	about about
 }
+
+// about is what else is known of a message: bits 32 to 63 its index in its batch, 16 to
+// 31 its kind, 8 to 15 the sender, 0 and 1 the flags.
+type about uint64
+
+const (
+	redelivered about = 1 << iota
+	inner             // of a batch, and not its last
+)
+
+func describe(kind uint16, from uint8, again bool) about {
+	a := about(kind)<<16 | about(from)<<8
+	if again {
+		a |= redelivered
+	}
+	return a
+}
+
+func (a about) from() uint8   { return uint8(a >> 8) }
+func (a about) kind() uint16  { return uint16(a >> 16) }
+func (a about) index() uint32 { return uint32(a >> 32) }
 
 // Bytes is the message in the ring's own memory, without a copy. It is valid until
 // the message, or a later one, is released, or the handle is closed. A peer that
@@ -50,19 +69,19 @@ func (m Message) Bytes() []byte { return m.data }
 func (m Message) Len() int { return len(m.data) }
 
 // Kind is the type given by the sender, 0 unless set.
-func (m Message) Kind() uint16 { return m.kind }
+func (m Message) Kind() uint16 { return m.about.kind() }
 
 // Producer is the participant slot of the sender: the same for all messages of one
 // producer, until that producer has left and another has taken its place.
-func (m Message) Producer() int { return int(m.from) }
+func (m Message) Producer() int { return int(m.about.from()) }
 
 // Position names the message.
-func (m Message) Position() Position { return Position{m.start, m.index} }
+func (m Message) Position() Position { return Position{m.start, m.about.index()} }
 
 // Redelivered reports that a former consumer may have handled this message already:
 // it had it in hand, or (if it died) was at most 64 slots away from it, and did not
 // release it.
-func (m Message) Redelivered() bool { return m.again }
+func (m Message) Redelivered() bool { return m.about&redelivered != 0 }
 
 // Release says that this message, and every one handed out before it, has been
 // handled: their memory goes back to the producers, and no later consumer sees them

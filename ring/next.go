@@ -65,8 +65,7 @@ func (c *Consumer) peek(m *Message) error {
 		case 0:
 			// Field by field: a literal would be built beside m and copied over in wider pieces
 			// than it was written in, which costs more than all the rest of this function.
-			m.c, m.data, m.start, m.end, m.index = c, data, h, h+k, 0
-			m.kind, m.from, m.again, m.inner = kind, from, again, false
+			m.c, m.data, m.start, m.end, m.about = c, data, h, h+k, describe(kind, from, again)
 			return nil
 		case layout.FlagBatch:
 			if n == 0 {
@@ -92,29 +91,45 @@ func (c *Consumer) peek(m *Message) error {
 // peekEntry is peek inside a batch.
 func (c *Consumer) peekEntry(m *Message) error {
 	b := &c.batch
-	if len(b.rest) < layout.EntryHeader {
-		return c.corrupt("batch: bytes left for an entry", b.start, uint64(len(b.rest)))
+	n, kind, ok := b.entry(c.maxMsg)
+	if !ok {
+		return c.corruptEntry(n)
 	}
-	length, kind, _ := layout.UnpackMeta(binary.NativeEndian.Uint64(b.rest))
-	n := uint64(length)
-	if n > uint64(len(b.rest)-layout.EntryHeader) || n > uint64(c.maxMsg) {
-		return c.corrupt("batch: entry length", b.start, n)
-	}
-	m.c, m.data, m.start, m.end, m.index = c, b.rest[layout.EntryHeader:][:n:n], b.start, b.end, b.index
-	m.kind, m.from, m.again = kind, b.from, c.seenBefore(b.start)
-	if m.inner = entrySize(int(n)) < len(b.rest); m.inner {
+	m.c, m.data, m.start, m.end = c, b.rest[layout.EntryHeader:][:n:n], b.start, b.end
+	m.about = describe(kind, b.from, c.seenBefore(b.start)) | about(b.index)<<32
+	if entrySize(n) < len(b.rest) {
+		m.about |= inner
 		m.end = b.start // its record goes with the last of the batch
 	}
 	return nil
 }
 
+// entry reads the header of the next entry, once: a peer may rewrite it. It is not ok if
+// it says more than is there, or than a message may have.
+func (b *batch) entry(maxMsg int) (n int, kind uint16, ok bool) {
+	if len(b.rest) < layout.EntryHeader {
+		return 0, 0, false
+	}
+	length, kind, _ := layout.UnpackMeta(binary.NativeEndian.Uint64(b.rest))
+	left := min(len(b.rest)-layout.EntryHeader, maxMsg)
+	return int(length), kind, uint64(length) <= uint64(left)
+}
+
+func (c *Consumer) corruptEntry(n int) error {
+	b := &c.batch
+	if len(b.rest) < layout.EntryHeader {
+		return c.corrupt("batch: bytes left for an entry", b.start, uint64(len(b.rest)))
+	}
+	return c.corrupt("batch: entry length", b.start, uint64(n))
+}
+
 // take moves behind the message that peek found.
 func (c *Consumer) take(m *Message) {
-	t := &c.tally[m.from]
+	t := &c.tally[m.about.from()]
 	t.messages++
 	t.bytes += uint64(len(m.data))
 	c.uncounted++
-	if m.inner {
+	if m.about&inner != 0 {
 		c.batch.rest = c.batch.rest[entrySize(len(m.data)):]
 		c.batch.index++
 		return

@@ -119,6 +119,9 @@ func (c *Consumer) again(ctx context.Context, refusal error, turn int) error {
 			return err
 		}
 	}
+	if c.cfg.Spin != 0 && c.soon() {
+		return nil
+	}
 	return c.await(ctx, "receive", time.Time{}, c.ready, c.settle, c.upkeep)
 }
 
@@ -154,67 +157,6 @@ func (c *Consumer) release(m Message) {
 	c.handle(end)
 	c.auto = c.owed
 	c.leave()
-}
-
-// Drain handles what is there: it waits for one message, then calls f for it and for
-// those behind it that are there already, at most max of them (max ≤ 0: as many as
-// the ring has slots). A message is released when f returns nil, many of them with
-// one store, which makes this the fastest way to receive. When f returns an error,
-// Drain returns it and that message stays next. n is how many were handled; it can be
-// above 0 together with an error. The message is valid until f returns or the handle is
-// closed, which f may do; it calls nothing else of the handle. Errors: those of
-// Receive, and those of f.
-func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
-	return c.drain(ctx, true, max, f)
-}
-
-// TryDrain is Drain that does not wait: ErrEmpty when there is nothing.
-func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
-	return c.drain(context.Background(), false, max, f)
-}
-
-func (c *Consumer) drain(ctx context.Context, wait bool, max int, f func(Message) error) (n int, err error) {
-	if max <= 0 {
-		max = int(c.slots)
-	}
-	if !c.enter() {
-		return 0, c.why()
-	}
-	if !c.leased {
-		c.handle(c.auto)
-	}
-	for turn := 0; n < max; turn++ {
-		var m Message
-		if err := c.peek(&m); err != nil {
-			if err == ErrEmpty && n > 0 {
-				break
-			}
-			if !wait {
-				c.settle()
-			} else if err = c.again(ctx, err, turn); err == nil {
-				continue
-			}
-			c.leave()
-			return n, err
-		}
-		m.c = nil
-		c.handOver(&m)
-		c.leave()
-		if err := f(m); err != nil {
-			return n, err
-		}
-		if !c.enter() {
-			return n, c.why()
-		}
-		c.take(&m)
-		c.auto = m.end
-		if !c.leased {
-			c.handle(m.end)
-		}
-		n++
-	}
-	c.leave()
-	return n, nil
 }
 
 // All returns a single-use iterator over messages in place. Each is valid for its
