@@ -18,6 +18,7 @@ func init() {
 const (
 	stallTick  = time.Millisecond
 	stallLimit = time.Millisecond // of the time by which 99 % of the ticks are late at most
+	stallTries = 3                // what the machine is late with passes; a processor that is held does not
 )
 
 // neighbour counts how late a goroutine runs that wants to every millisecond, beside a
@@ -113,28 +114,40 @@ func stall(l *lab) {
 			continue // the neighbour has one processor, so that is the lot
 		}
 		for _, period := range []int{1, 10, 30} {
-			if !l.stalled(w, period, choose(l, 10_000, 1000)) {
-				return
+			over := ""
+			for try := range stallTries {
+				var ok bool
+				if over, ok = l.stalled(w, period, choose(l, 10_000, 1000)); !ok {
+					return
+				}
+				if over == "" {
+					break
+				}
+				l.r.note("%s: a message every %d ms, try %d of %d: %s", w.name, period, try+1, stallTries, over)
+			}
+			if over != "" {
+				l.r.fault("%s: a message every %d ms, %d times running: %s", w.name, period, stallTries, over)
 			}
 		}
 	}
 }
 
-func (l *lab) stalled(w way, period, ticks int) bool {
+// stalled measures once, and tells what is over the limit.
+func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	name := l.ring()
 	var pair [2]*child
 	for i, ring := range []string{name, ""} {
 		var ok bool
 		if pair[i], ok = l.spawn(args{Role: "neighbour", Ring: ring, Way: w, Kind: shmring.SPSC, Single: true, Count: ticks}, nil); !ok {
-			return false
+			return "", false
 		}
 		if !pair[i].expect("ready", patience, nil) {
-			return false
+			return "", false
 		}
 	}
 	m, ok := l.spawn(args{Role: "metronome", Ring: name, Way: w, Kind: shmring.SPSC, Number: period}, nil)
 	if !ok || !m.expect("ready", patience, nil) {
-		return false
+		return "", false
 	}
 	var got [2]lateness
 	for _, c := range pair {
@@ -142,12 +155,12 @@ func (l *lab) stalled(w way, period, ticks int) bool {
 	}
 	for i, c := range pair {
 		if !c.expect("done", patience+time.Duration(ticks)*10*stallTick, &got[i]) {
-			return false
+			return "", false
 		}
 	}
 	for _, c := range []*child{m, pair[0], pair[1]} {
 		if !c.finish() {
-			return false
+			return "", false
 		}
 	}
 	beside, alone := got[0], got[1]
@@ -158,7 +171,7 @@ func (l *lab) stalled(w way, period, ticks int) bool {
 		l.r.fault("%s: only %d messages came in %d ms", w.name, beside.Messages, ticks)
 	}
 	if limit := max(stallLimit, alone.P99+stallLimit/2); beside.P99 > limit {
-		l.r.fault("%s: a message every %d ms: 1 %% of the ticks are late by more than %v, the limit is %v", w.name, period, beside.P99, limit)
+		over = fmt.Sprintf("1 %% of the ticks are late by more than %v, the limit is %v", beside.P99, limit)
 	}
-	return true
+	return over, true
 }
