@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +31,13 @@ func ringDir(t *testing.T) string {
 	dir, err := os.MkdirTemp(base, "")
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		assert.NoError(t, crew.RemoveRings(dir))
+		// A command that was killed leaves a directory of its own in it.
+		assert.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			return crew.RemoveRings(path)
+		}))
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	return dir
