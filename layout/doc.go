@@ -74,7 +74,7 @@
 // # A descriptor, 64 bytes: one cache line
 //
 //	 0     8  Ctl            the claim's owner; a helper (BUSY); the consumer (SKIP)
-//	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:16
+//	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:16; the consumer may write it again
 //	16    48  Inline         the claim's owner     the payload when length ≤ 48
 //
 // A message of n bytes takes one slot when n ≤ max(48, S), else ⌈n/S⌉ consecutive

@@ -35,6 +35,15 @@ type Consumer struct {
 	batch batch // the record that is being walked
 	chase chase // see soon
 
+	// row is how many records were taken since the ring was empty. The line of a descriptor
+	// is written to, with what it holds: that takes it away from the producer, which would
+	// otherwise keep a shared copy until it comes around again, and then pays five times as
+	// much to make that writable as to fetch the line anew (Zen 4: a copy is not prefetched).
+	// Not so the first of a row: it is likely to be answered, and an MPSC producer begins its
+	// next claim with a look at the line of its last. Nor the second: the processor, which
+	// looks for it while it waits for the first, would take the line for a store it never makes.
+	row int
+
 	seenTo    uint64   // records before this position may have been seen by a former consumer
 	marked    uint64   // records before this position may have been seen: what the segment says of us
 	ahead     uint64   // how far that is ahead of the truth, so that not every record costs a store

@@ -10,21 +10,30 @@ import (
 // The claim of an SPSC producer: everything from its position to ReadPos+C is its
 // own, so claiming is arithmetic on private words and nothing is shared until D1.
 
-// sendOwn sends a message. Its first half is the path that has to be short: one slot,
-// and room that is known of.
-func (p *Producer) sendOwn(msg []byte, kind, flags uint16) error {
+// sendQuick sends a message of one slot where there is room that is known of. False: see
+// sendOwn. It is the path that has to be short, and in stores first of all: they leave
+// the processor in order, so those that follow, spilled registers too, queue up behind
+// the one for a line that the consumer has had, and the next line is asked for the later
+// the more they are.
+func (p *Producer) sendQuick(msg []byte, meta uint64) bool {
+	pos := p.pos
+	if len(msg) > p.quick || pos-p.readSeen.Load() >= p.slots || !p.enter() {
+		return false
+	}
+	p.fill(pos, msg, meta)
+	p.store(1, layout.Commit)
+	p.ring()
+	p.leave()
+	return true
+}
+
+// sendOwn sends a message.
+func (p *Producer) sendOwn(msg []byte, meta uint64) error {
 	if !p.enter() {
 		return p.why()
 	}
-	pos := p.pos
-	if len(msg) <= p.quick && pos-p.readSeen.Load() < p.slots {
-		p.fill(pos, msg, kind, flags)
-		p.store(1, layout.Commit)
-		p.ring()
-		p.leave()
-		return nil
-	}
 	defer p.leave()
+	_, _, flags := layout.UnpackMeta(meta)
 	if err := p.refuse(len(msg), flags); err != nil {
 		return err
 	}
@@ -32,15 +41,15 @@ func (p *Producer) sendOwn(msg []byte, kind, flags uint16) error {
 	if err != nil {
 		return err
 	}
-	p.fill(p.pos, msg, kind, flags)
+	p.fill(p.pos, msg, meta)
 	p.publishOwn(k)
 	return nil
 }
 
-// setQuick is called whenever what sendOwn may do without asking has changed.
+// setQuick is called whenever what sendQuick may do without asking has changed.
 func (p *Producer) setQuick() {
 	if p.shared {
-		return // its goroutines do not share plain words, and have no use for this one
+		return // its goroutines do not share plain words; it stays −1
 	}
 	p.quick = min(p.oneSlot, p.maxMsg)
 	if p.open || p.mourn || p.ended.Load() {
@@ -93,7 +102,7 @@ func (p *Producer) obituary() error {
 		p.mourn = true
 		return err
 	}
-	p.fill(p.pos, note[:], 0, layout.FlagDeath)
+	p.fill(p.pos, note[:], layout.PackMeta(uint32(len(note)), 0, layout.FlagDeath))
 	p.publishOwn(k)
 	p.setQuick()
 	return nil

@@ -24,7 +24,7 @@ type Producer struct {
 
 	// SPSC only, touched by the one goroutine inside enter and leave.
 	pos   uint64 // next position
-	quick int    // longest message that sendOwn may send without asking; -1: none, see setQuick
+	quick int    // longest message that sendQuick may send without asking; −1: none, see setQuick
 	open  bool   // a Claim is neither committed nor aborted
 	mourn bool   // the death of our predecessor is not on record yet
 
@@ -41,7 +41,7 @@ type Producer struct {
 // ring died, it goes on behind the last message that one had committed. The error is
 // a *BusyError when there is no room for another producer, or a *CorruptError.
 func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
-	p := &Producer{}
+	p := &Producer{quick: -1}
 	p.init(v, cfg)
 	p.single = !p.shared
 	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.Space
@@ -78,15 +78,25 @@ func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0, 0) }
 func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind, 0) }
 
 func (p *Producer) trySend(msg []byte, kind, flags uint16) error {
+	meta := layout.PackMeta(uint32(len(msg)), kind, flags)
+	if len(msg) <= p.quick && p.sendQuick(msg, meta) {
+		return nil
+	}
+	return p.trySendMeta(msg, meta)
+}
+
+// trySendMeta is trySend for what is not quick.
+func (p *Producer) trySendMeta(msg []byte, meta uint64) error {
 	if !p.shared {
-		return p.sendOwn(msg, kind, flags)
+		return p.sendOwn(msg, meta)
 	}
 	if len(msg) > p.maxMsg || p.ended.Load() {
+		_, _, flags := layout.UnpackMeta(meta)
 		if err := p.refuse(len(msg), flags); err != nil {
 			return err
 		}
 	}
-	return p.sendShared(msg, kind, flags)
+	return p.sendShared(msg, meta)
 }
 
 // refuse tells why a message of n bytes cannot be sent at all.
@@ -104,10 +114,10 @@ func (p *Producer) refuse(n int, flags uint16) error {
 
 // fill writes a record into slots that this producer has claimed. All of it is plain
 // memory: nobody else touches it before D1.
-func (p *Producer) fill(pos uint64, msg []byte, kind, flags uint16) {
+func (p *Producer) fill(pos uint64, msg []byte, meta uint64) {
 	copy(p.bytes(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
-	p.desc[pos&p.mask].Meta = layout.PackMeta(uint32(len(msg)), kind, flags)
+	p.desc[pos&p.mask].Meta = meta
 	killpoint.At(killpoint.MetaWritten)
 }
 
@@ -124,7 +134,11 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 }
 
 func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) error {
-	err := p.trySend(msg, kind, flags)
+	meta := layout.PackMeta(uint32(len(msg)), kind, flags)
+	if len(msg) <= p.quick && p.sendQuick(msg, meta) {
+		return nil
+	}
+	err := p.trySendMeta(msg, meta)
 	if err == nil {
 		return nil
 	}
@@ -285,7 +299,7 @@ func (p *Producer) HaltAndEnd(ctx context.Context) error {
 	}
 	// The handle is closed to everybody, us included. An heir with a gate of its own has
 	// the last word: it goes on in the same participant slot at the same position.
-	heir := &Producer{pos: p.pos, att: p.att, mourn: p.mourn}
+	heir := &Producer{quick: -1, pos: p.pos, att: p.att, mourn: p.mourn}
 	heir.init(p.view, p.cfg)
 	heir.me, heir.epoch, heir.former, heir.single = p.me, p.epoch, p.former, p.single
 	heir.sleepWord, heir.sleepBell, heir.ringWord, heir.ringBell, heir.alone = p.sleepWord, p.sleepBell, p.ringWord, p.ringBell, p.alone

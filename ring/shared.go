@@ -11,13 +11,13 @@ import (
 // the word must not keep us.
 const claimTries = 1 << 12
 
-func (p *Producer) sendShared(msg []byte, kind, flags uint16) error {
+func (p *Producer) sendShared(msg []byte, meta uint64) error {
 	k := p.slotsFor(len(msg))
 	pos, err := p.claimShared(k)
 	if err != nil {
 		return err
 	}
-	p.fill(pos, msg, kind, flags)
+	p.fill(pos, msg, meta)
 	return p.finish(pos, k, layout.Commit)
 }
 

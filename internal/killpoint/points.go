@@ -53,7 +53,8 @@ const (
 	Woken
 	Counted
 
-	MarkStored // receiving
+	MetaKept // receiving
+	MarkStored
 	ReadPosStored
 	ClaimSkipped
 
@@ -85,7 +86,7 @@ var names = [Points]string{
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "BusyRecorded", "ClaimFinished",
 	"TurnTaken", "TurnEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
-	"MarkStored", "ReadPosStored", "ClaimSkipped",
+	"MetaKept", "MarkStored", "ReadPosStored", "ClaimSkipped",
 	"FencePosStored", "StateFenced", "BellsReset",
 	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed", "SemaphoresRemoved",
 }
