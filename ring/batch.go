@@ -122,6 +122,5 @@ func (p *Producer) fillBatch(pos uint64, size int, msgs [][]byte) {
 		killpoint.At(killpoint.EntryWritten)
 		b = b[entrySize(len(m)):]
 	}
-	p.desc[pos&p.mask].Meta = layout.PackMeta(uint32(size), 0, layout.FlagBatch)
-	killpoint.At(killpoint.MetaWritten)
+	p.label(pos, layout.PackMeta(uint32(size), 0, layout.FlagBatch))
 }

@@ -132,8 +132,7 @@ func (c *Claim) Commit() error {
 	} else if p.halt.Load() != 0 {
 		return p.why()
 	}
-	p.desc[c.pos&p.mask].Meta = layout.PackMeta(uint32(len(c.data)), c.kind, 0)
-	killpoint.At(killpoint.MetaWritten)
+	p.label(c.pos, layout.PackMeta(uint32(len(c.data)), c.kind, 0))
 	if p.shared {
 		return p.finish(c.pos, c.k, layout.Commit)
 	}

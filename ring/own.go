@@ -20,7 +20,9 @@ func (p *Producer) sendQuick(msg []byte, meta uint64) bool {
 	if len(msg) > p.quick || pos-p.readSeen.Load() >= p.slots || !p.enter() {
 		return false
 	}
-	p.fill(pos, msg, meta)
+	copy(p.bytes(pos, len(msg)), msg)
+	killpoint.At(killpoint.PayloadWritten)
+	p.label(pos, meta)
 	p.store(1, layout.Commit)
 	p.ring()
 	p.leave()
@@ -51,7 +53,7 @@ func (p *Producer) setQuick() {
 	if p.shared {
 		return // its goroutines do not share plain words; it stays −1
 	}
-	p.quick = min(p.oneSlot, p.maxMsg)
+	p.quick = min(p.oneSlot, p.maxMsg, movePiece)
 	if p.open || p.mourn || p.ended.Load() {
 		p.quick = -1
 	}

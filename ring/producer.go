@@ -115,8 +115,12 @@ func (p *Producer) refuse(n int, flags uint16) error {
 // fill writes a record into slots that this producer has claimed. All of it is plain
 // memory: nobody else touches it before D1.
 func (p *Producer) fill(pos uint64, msg []byte, meta uint64) {
-	copy(p.bytes(pos, len(msg)), msg)
+	move(p.bytes(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
+	p.label(pos, meta)
+}
+
+func (p *Producer) label(pos, meta uint64) {
 	p.desc[pos&p.mask].Meta = meta
 	killpoint.At(killpoint.MetaWritten)
 }

@@ -56,7 +56,7 @@ func (c *Consumer) receive(buf []byte) (int, error) {
 	if len(m.data) > len(buf) {
 		return len(m.data), io.ErrShortBuffer
 	}
-	n := copy(buf, m.data)
+	n := move(buf, m.data)
 	c.take(&m)
 	c.auto = m.end
 	return n, nil

@@ -4,8 +4,8 @@ package main
 var mutantsOfMessages = []mutant{
 	{"published-before-filled", "an SPSC record is published before it is written", []edit{
 		{"ring/own.go",
-			"\tp.fill(pos, msg, meta)\n\tp.store(1, layout.Commit)\n",
-			"\tp.store(1, layout.Commit)\n\tp.fill(pos, msg, meta)\n"},
+			"\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n\tp.store(1, layout.Commit)\n",
+			"\tp.store(1, layout.Commit)\n\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n"},
 	}, in("points step")},
 	{"committed-before-filled", "an MPSC record is published before it is written", []edit{
 		{"ring/shared.go",

@@ -52,7 +52,7 @@ func Options(j *work.Job, mpsc bool) *shmring.Options {
 		o.Policy = shmring.Balanced
 	}
 	if j.Size > shmring.DefaultMaxMessage {
-		o.Slots, o.SlotSize, o.MaxMessage = 16384, 512, j.Size
+		o.Slots, o.SlotSize, o.MaxMessage = 8192, 512, j.Size
 	}
 	return o
 }
