@@ -190,6 +190,20 @@ func kernel() string {
 	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
 }
 
+// Commit is what the sources here were made from, with a + if they have been changed since; empty
+// if that is not known.
+func Commit() string {
+	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	commit := strings.TrimSpace(string(out))
+	if out, err := exec.Command("git", "status", "--porcelain").Output(); err != nil || len(out) > 0 {
+		commit += "+"
+	}
+	return commit
+}
+
 // Steal is the time in ticks that the host took from us so far, and all time.
 func Steal() (steal, all int) {
 	first, _, _ := strings.Cut(read("/proc/stat"), "\n")

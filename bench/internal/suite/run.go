@@ -43,7 +43,7 @@ func Run(ctx context.Context, s Settings, executable string, show Progress) (r *
 	m := machine.Describe()
 	r = &report.Report{
 		Version: report.Version, Begun: begin.UTC().Format(time.RFC3339), Machine: m,
-		Settings: report.Settings{Quick: s.Quick, Pinned: s.Pin, Seed: s.Seed},
+		Settings: report.Settings{Quick: s.Quick, Pinned: s.Pin, Seed: s.Seed, Commit: machine.Commit()},
 	}
 	if s.Run != nil {
 		r.Settings.Run = s.Run.String()
