@@ -14,11 +14,11 @@ type chase struct {
 }
 
 const (
-	chaseAfter = 64       // so many in a row are a chase
+	chaseAfter = 32       // so many in a row are a chase
 	chaseFew   = 4        // a lull that lets fewer records gather was none for this stream
 	chaseAgain = -1 << 12 // which is not tried again for so many
 	chaseLooks = 4        // to come at once is to be there at one of so many looks
-	chaseLull  = 64       // PAUSEs; a microsecond or two
+	chaseLull  = 128      // PAUSEs; two or three microseconds
 )
 
 // empty is called when the ring is empty at pos. It reports whether to leave it alone now.
