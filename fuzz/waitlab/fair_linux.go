@@ -153,8 +153,10 @@ func fair(l *lab) {
 				return
 			}
 		}
-		if !l.herd(w, choose(l, 50, 8)) {
-			return
+		for _, sleep := range herdSleeps {
+			if !l.herd(w, choose(l, 50, 8), sleep) {
+				return
+			}
 		}
 	}
 }

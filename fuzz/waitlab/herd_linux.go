@@ -14,10 +14,11 @@ func init() {
 	roles["drain"] = drain
 }
 
-const (
-	herdSleep = 300 * time.Millisecond // after which sleeps are long
-	herdLimit = 8 * time.Millisecond
-)
+// herdSleeps are how long the herd has slept: on the doorbell, for 10 ms at a time, and
+// parked, for longer.
+var herdSleeps = []time.Duration{60 * time.Millisecond, 300 * time.Millisecond}
+
+const herdLimit = 4 * time.Millisecond
 
 // herd waits for room whenever it is told to, and says when it had it.
 func herd(ctx context.Context, a args, lab *line) error {
@@ -64,7 +65,7 @@ func drain(ctx context.Context, a args, lab *line) error {
 }
 
 // herd: all who sleep for room get up when there is some, also those who sleep long.
-func (l *lab) herd(w way, n int) bool {
+func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 	a := args{Role: "drain", Ring: l.ring(), Way: w}
 	c, ok := l.spawn(a, nil)
 	if !ok || !c.expect("ready", patience, nil) {
@@ -84,7 +85,7 @@ func (l *lab) herd(w way, n int) bool {
 		for _, p := range all {
 			p.tell("go")
 		}
-		time.Sleep(herdSleep)
+		time.Sleep(sleep)
 		c.tell("go")
 		var begin, end machine.Moment
 		if !c.expect("drained", patience, &begin) {
@@ -103,9 +104,9 @@ func (l *lab) herd(w way, n int) bool {
 			return false
 		}
 	}
-	l.r.note("%s: %d times %d asleep for room, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), took, owned)
+	l.r.note("%s: %d times %d asleep for room for %v, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), sleep, took, owned)
 	if late := owned.At(90); late > herdLimit && w != byFlock {
-		l.r.fault("%s: %d asleep for room, and room for each: a tenth was back after more than %v, the limit is %v", w.name, len(all), late, herdLimit)
+		l.r.fault("%s: %d asleep for room for %v, and room for each: a tenth was back after more than %v, the limit is %v", w.name, len(all), sleep, late, herdLimit)
 	}
 	return true
 }

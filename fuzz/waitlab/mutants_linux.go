@@ -61,7 +61,15 @@ var mutantTable = []mutants.Mutant{
 		{File: "ring/bell.go",
 			Old: "if c.cfg.Lot == nil || c.lotFailed",
 			New: "if c.cfg.Lot != nil || c.lotFailed"},
-	}, Modes: in("threads", "stall")},
+	}, Modes: in("threads")},
+	{Name: "holds-its-processor", Breaks: "everybody blocks in a system call that the scheduler does not know of", Edits: []mutants.Edit{
+		{File: "ring/bell.go",
+			Old: "if c.cfg.Lot == nil || c.lotFailed",
+			New: "if c.cfg.Lot != nil || c.lotFailed"},
+		{File: "futex/syscall_linux_unsafe.go",
+			Old: "unix.Syscall6(unix.SYS_FUTEX_WAITV",
+			New: "unix.RawSyscall6(unix.SYS_FUTEX_WAITV"},
+	}, Modes: in("stall")},
 	{Name: "always-rings", Breaks: "who publishes rings, whether somebody sleeps or not", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
 			Old: "if c.ringWord.Load()&layout.BellSleeping != 0 {",

@@ -28,6 +28,7 @@ var refusals = []string{
 	"", "single",
 	"waitv", "waitv single",
 	"inotify", "inotify single",
+	"waitv inotify",
 	"sysv",
 	"futex waitv", "futex waitv single",
 	"futex waitv inotify single",
@@ -36,9 +37,9 @@ var refusals = []string{
 
 const (
 	refusedCancels = 20
-	// lateCancel is how long the last few of them wait, after which sleeps are longer than
-	// naps.
-	lateCancel = 130 * time.Millisecond
+	// lateCancel is how long the last few of them wait, after which sleeps are several times
+	// as long as naps.
+	lateCancel = 250 * time.Millisecond
 	// cancelSliced is how late a cancelled call may return where sleeps are naps.
 	cancelSliced = futex.Slice + cancelLimit
 )
