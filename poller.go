@@ -72,7 +72,7 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ours := p.ours[c]
-	if err != nil && c.Halted() {
+	if err != nil && !p.ring.Has(c) { // Halted would be too much: it may have been closed since
 		delete(p.ours, c)
 	}
 	return ours, err

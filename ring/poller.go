@@ -140,6 +140,13 @@ func without(list []*member, m *member) []*member {
 	return list
 }
 
+// Has reports whether a consumer is in it.
+func (p *Poller) Has(c *Consumer) bool {
+	p.use.Lock()
+	defer p.use.Unlock()
+	return p.members[c] != nil
+}
+
 // Len is how many consumers there are.
 func (p *Poller) Len() int {
 	p.use.Lock()
