@@ -52,6 +52,40 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
+// In place on both sides.
+func BenchmarkClaim(b *testing.B) {
+	for _, size := range []int{32, 248} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			r := benchRig(b, layout.SPSC, 256)
+			p, c := r.producer(), r.consumer()
+			ctx := context.Background()
+			done := make(chan struct{})
+			b.ResetTimer()
+			go func() {
+				defer close(done)
+				runtime.LockOSThread()
+				for range b.N {
+					m, err := c.Next(ctx)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					m.Release()
+				}
+			}()
+			for range b.N {
+				w, err := p.Claim(ctx, size)
+				if err != nil {
+					b.Fatal(err)
+				}
+				w.Bytes()[0]++
+				w.Commit()
+			}
+			<-done
+		})
+	}
+}
+
 func BenchmarkBatch(b *testing.B) {
 	for _, n := range []int{8, 64} {
 		b.Run(fmt.Sprintf("batch=%d/size=32", n), func(b *testing.B) {
@@ -61,6 +95,7 @@ func BenchmarkBatch(b *testing.B) {
 			for i := range msgs {
 				msgs[i] = make([]byte, 32)
 			}
+			buf := make([]byte, 32)
 			ctx := context.Background()
 			done := make(chan struct{})
 			total := (b.N + n - 1) / n * n
@@ -68,7 +103,7 @@ func BenchmarkBatch(b *testing.B) {
 			go func() {
 				defer close(done)
 				for got := 0; got < total; {
-					k, err := c.Drain(ctx, 0, func(ring.Message) error { return nil })
+					k, err := c.Drain(ctx, 0, func(m ring.Message) error { copy(buf, m.Bytes()); return nil })
 					if err != nil {
 						b.Error(err)
 						return

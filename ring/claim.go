@@ -41,6 +41,17 @@ func (p *Producer) TryClaim(n int) (Claim, error) {
 }
 
 func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
+	// As in sendQuick: one slot, and room that is known of.
+	if 0 <= n && n <= p.quick && p.pos-p.readSeen.Load() < p.slots && p.enter() {
+		p.setOpen(true)
+		p.leave()
+		return p.pos, 1, nil
+	}
+	return p.tryClaimAny(n)
+}
+
+// tryClaimAny is tryClaim for what is not quick.
+func (p *Producer) tryClaimAny(n int) (pos, k uint64, err error) {
 	if n < 0 {
 		panic(fmt.Sprintf("shmring: Claim of %d bytes", n))
 	}
@@ -123,20 +134,21 @@ func (c *Claim) Commit() error {
 		return nil
 	}
 	c.p = nil
-	if !p.shared {
-		if !p.enter() {
+	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
+	if p.shared {
+		if p.halt.Load() != 0 {
 			return p.why()
 		}
-		defer p.leave()
-		p.setOpen(false)
-	} else if p.halt.Load() != 0 {
-		return p.why()
-	}
-	p.label(c.pos, layout.PackMeta(uint32(len(c.data)), c.kind, 0))
-	if p.shared {
+		p.label(c.pos, meta)
 		return p.finish(c.pos, c.k, layout.Commit)
 	}
+	if !p.enter() {
+		return p.why()
+	}
+	p.setOpen(false)
+	p.label(c.pos, meta)
 	p.publishOwn(c.k)
+	p.leave()
 	return nil
 }
 

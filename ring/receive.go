@@ -140,17 +140,17 @@ func (c *Consumer) lease(m *Message) error {
 	return nil
 }
 
-func (c *Consumer) release(m Message) {
+// release is Message.Release, of the message that Next handed out as number id.
+func (c *Consumer) release(id, end uint64) {
 	if !c.enter() {
 		return // closed: the next consumer gets it again
 	}
-	if m.id <= c.freed {
+	if id <= c.freed {
 		c.leave()
 		return // released before, by itself or with a later one
 	}
-	c.freed = m.id
-	end := m.end
-	if m.id == c.handed {
+	c.freed = id
+	if id == c.handed {
 		c.leased = false
 		end = c.pos // with it goes what was passed over behind it
 	}
