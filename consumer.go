@@ -28,7 +28,7 @@ type Consumer struct {
 // a live consumer.
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
 	c := &Consumer{}
-	s, err := join(ctx, name, o, OpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+	s, err := join(ctx, name, o, ModeOpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
 		if c.Consumer, err = ring.NewConsumer(v, cfg); err != nil {
 			return att, err
 		}
@@ -50,7 +50,7 @@ func (c *Consumer) Info() Info { return c.s.info }
 // inside a handler or a loop over All; calls after the first return what that returned.
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
-		c.Halt()
+		c.Close()
 		c.err = c.s.detach(c.Attachment())
 	})
 	return c.err

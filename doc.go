@@ -19,7 +19,7 @@
 // message after it was handled (by Release, by coming back for the next one, or by
 // the return of a handler); if it is killed before, the next consumer gets it again,
 // marked [Message.Redelivered], which concerns at most the 64 messages (or the batch)
-// that were not released yet. With [AtMostOnce] in Options.Delivery the next consumer
+// that were not released yet. With [DeliveryAtMostOnce] in Options.Delivery the next consumer
 // passes over them instead. Every message has a [Position] that never repeats, so a
 // sink that stores the last position together with its effect gets each effect once:
 // see the example ExactlyOnce.

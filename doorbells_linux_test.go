@@ -40,7 +40,7 @@ func setKey(t *testing.T, path string) uint32 {
 }
 
 func needSysV(t *testing.T) {
-	t.Setenv(shmring.EnvWait, "")
+	t.Setenv(shmring.EnvDoorbell, "")
 	if err := doorbell.Refused(layout.SysV); err != nil {
 		t.Skip(err)
 	}
@@ -67,7 +67,7 @@ func ipcrm(t *testing.T, id int) {
 
 func TestRemoveRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1}
 	p, err := shmring.OpenProducer(soon(t), "r", &o)
 	require.NoError(t, err)
 	require.Equal(t, layout.SysV, p.Info().Doorbell)
@@ -84,7 +84,7 @@ func TestRemoveRemovesTheSemaphores(t *testing.T) {
 // The file is removed by hand. Those who have it open go on; the last one cleans up.
 func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
-	orphan := openProducer(t, &shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Linger: -1})
+	orphan := openProducer(t, &shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1})
 	if orphan.Info().Locks == "flock" {
 		// Nobody can tell who is last. Closing works all the same.
 		head, err := os.ReadFile(orphan.Info().Path)
@@ -97,7 +97,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		return
 	}
 	for range 20 {
-		o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Kind: shmring.MPSC, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Kind: shmring.KindMPSC, Linger: -1}
 		var handles []*shmring.Producer
 		for range 4 {
 			p, err := shmring.OpenProducer(soon(t), "r", &o)
@@ -123,11 +123,11 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 // that is blocked: they go on with another.
 func TestSemaphoresAreRemovedByHand(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Slots: 16, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Slots: 16, SpinFor: -1}
 	c := openConsumer(t, &o)
 	path := c.Info().Path
 	key := setKey(t, path)
-	o.Mode = shmring.OpenOnly
+	o.Mode = shmring.ModeOpenOnly
 	for life := range uint32(5) {
 		set := currentSet(t, path)
 		require.Equal(t, life*2+1, set.Generation())
@@ -176,7 +176,7 @@ func TestSemaphoresAreRemovedByHand(t *testing.T) {
 // A process in another IPC namespace is refused, and makes nothing.
 func TestAnotherIPCNamespace(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Mode: shmring.CreateOnly, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Linger: -1}
 	p := openProducer(t, &o)
 	set, key := currentSet(t, p.Info().Path), setKey(t, p.Info().Path)
 	exe, err := os.Executable()
@@ -197,9 +197,9 @@ func TestAnotherIPCNamespace(t *testing.T) {
 }
 
 func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
-	for text, want := range map[string]layout.Doorbell{"futex": layout.Futex, "sysv": layout.SysV, "flock": layout.Flock, "spin": layout.Spin} {
+	for text, want := range map[string]layout.Doorbell{"futex": layout.Futex, "sysv": layout.SysV, "poll": layout.Poll, "spin": layout.Spin} {
 		t.Run(text, func(t *testing.T) {
-			t.Setenv(shmring.EnvWait, text)
+			t.Setenv(shmring.EnvDoorbell, text)
 			if err := doorbell.Refused(want); err != nil {
 				t.Skip(err)
 			}
@@ -209,20 +209,20 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 			require.Equal(t, want == layout.Spin, p.Info().Spin < 0)
 			require.Empty(t, p.Info().Refused)
 
-			other := map[bool]string{true: "flock", false: "futex"}[text == "futex"]
-			t.Setenv(shmring.EnvWait, other)
+			other := map[bool]string{true: "poll", false: "futex"}[text == "futex"]
+			t.Setenv(shmring.EnvDoorbell, other)
 			_, err := shmring.OpenConsumer(soon(t), "r", &o)
 			var geometry *shmring.GeometryError
 			require.ErrorAs(t, err, &geometry)
 			require.Equal(t, "doorbell", geometry.Field)
-			require.ErrorContains(t, err, shmring.EnvWait)
+			require.ErrorContains(t, err, shmring.EnvDoorbell)
 
-			t.Setenv(shmring.EnvWait, "spin")
+			t.Setenv(shmring.EnvDoorbell, "spin")
 			c, err := shmring.OpenConsumer(soon(t), "r", &o)
 			require.NoError(t, err)
 			require.Negative(t, c.Info().Spin)
 			require.NoError(t, c.Close())
-			o.Wait = map[string]shmring.Wait{"futex": shmring.WaitFutex, "sysv": shmring.WaitSysV, "flock": shmring.WaitFlock, "spin": shmring.WaitSpin}[text]
+			o.Doorbell = map[string]shmring.Doorbell{"futex": shmring.DoorbellFutex, "sysv": shmring.DoorbellSysV, "poll": shmring.DoorbellPoll, "spin": shmring.DoorbellSpin}[text]
 			c, err = shmring.OpenConsumer(soon(t), "r", &o)
 			require.NoError(t, err, "the option is stronger")
 			require.NoError(t, c.Close())
@@ -230,19 +230,19 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 			require.NoError(t, shmring.Remove("r", &o))
 		})
 	}
-	t.Setenv(shmring.EnvWait, "sleepy")
+	t.Setenv(shmring.EnvDoorbell, "sleepy")
 	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: ringDir(t)})
-	require.ErrorContains(t, err, `SHMRING_WAIT="sleepy": want futex, sysv, flock or spin`)
+	require.ErrorContains(t, err, `SHMRING_DOORBELL="sleepy": want futex, sysv, flock or spin`)
 }
 
 // Whoever makes a ring without its favourite doorbell says why.
 func TestRefusedDoorbells(t *testing.T) {
-	t.Setenv(shmring.EnvWait, "")
+	t.Setenv(shmring.EnvDoorbell, "")
 	why := []doorbell.Refusal{{Kind: layout.Futex, Err: syscall.ENOSYS}, {Kind: layout.SysV, Err: syscall.EPERM}}
-	shmring.ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) { return layout.Flock, why })
+	shmring.ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) { return layout.Poll, why })
 	o := shmring.Options{Dir: ringDir(t), Linger: -1, SpinFor: -1}
 	p := openProducer(t, &o)
-	require.Equal(t, layout.Flock, p.Info().Doorbell)
+	require.Equal(t, layout.Poll, p.Info().Doorbell)
 	require.Equal(t, why, p.Info().Refused)
 	require.Equal(t, []string{"not the doorbell futex: " + syscall.ENOSYS.Error(), "not the doorbell sysv: " + syscall.EPERM.Error()}, p.Stats().Fallbacks)
 	c := openConsumer(t, &o)
@@ -254,13 +254,13 @@ func TestRefusedDoorbells(t *testing.T) {
 	n, err := c.Receive(soon(t), make([]byte, 1<<16))
 	require.NoError(t, err)
 	require.Equal(t, 4, n)
-	require.Zero(t, c.Stats().Rescues)
+	require.Zero(t, c.Stats().TimeoutWakeups)
 }
 
 // An attempt that is refused leaves no set behind that nobody finds.
 func TestRefusedAttach(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Wait: shmring.WaitSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1}
 	p := openProducer(t, &o)
 	key := setKey(t, p.Info().Path)
 	_, err := shmring.OpenProducer(soon(t), "r", &o)

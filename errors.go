@@ -35,7 +35,7 @@ type (
 	Claim         = ring.Claim
 	Message       = ring.Message
 	Position      = ring.Position
-	Skip          = ring.Skip
+	SkippedClaim  = ring.SkippedClaim
 	StalledClaim  = ring.StalledClaim
 	Stats         = ring.Stats
 	SizeError     = ring.SizeError

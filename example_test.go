@@ -109,7 +109,7 @@ func ExampleConsumer_all() {
 	ctx := context.Background()
 	dir, _ := os.MkdirTemp("", "shmring")
 	defer os.RemoveAll(dir)
-	opt := &shmring.Options{Dir: dir, Kind: shmring.MPSC}
+	opt := &shmring.Options{Dir: dir, Kind: shmring.KindMPSC}
 	p, err := shmring.OpenProducer(ctx, "r", opt)
 	if err != nil {
 		panic(err)

@@ -48,7 +48,7 @@ type Info struct {
 // segment is a ring that was opened and not yet attached to.
 type segment struct {
 	seg  *shm.Segment
-	lot  *doorbell.Lot
+	lot  *doorbell.ParkingLot
 	view *layout.View
 	info Info
 	log  *slog.Logger
@@ -87,28 +87,28 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if ctx.Err() != nil {
 		return nil, &ring.ContextError{Op: "open", Err: ctx.Err(), Cause: context.Cause(ctx)}
 	}
-	file := &shm.Options{Dir: o.Dir, Mode: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Lock: o.Lock}
+	file := &shm.Options{Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Mlock: o.Mlock}
 	var seg *shm.Segment
 	var created bool
 	var refused []doorbell.Refusal
 	err := retry(ctx, "open", func() (bool, error) {
 		var err error
-		if mode != CreateOnly {
+		if mode != ModeCreateOnly {
 			seg, err = shm.Open(ctx, name, layout.MinSize, file)
 			if !errors.Is(err, fs.ErrNotExist) {
 				return true, err
 			}
 		}
 		switch mode {
-		case OpenOnly:
+		case ModeOpenOnly:
 			return true, err
-		case OpenWait:
+		case ModeOpenWait:
 			return false, err
 		}
 		seg, refused, err = create(ctx, name, o, file)
 		created = err == nil
 		// Somebody else won the race to create: open theirs.
-		return mode == CreateOnly || !errors.Is(err, fs.ErrExist), err
+		return mode == ModeCreateOnly || !errors.Is(err, fs.ErrExist), err
 	})
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if !created {
 		refused = nil
 	}
-	return &segment{seg: seg, lot: doorbell.NewLot(seg), view: view, log: o.Logger, info: Info{
+	return &segment{seg: seg, lot: doorbell.NewParkingLot(seg), view: view, log: o.Logger, info: Info{
 		Name: name, Path: seg.Path(), Size: int64(len(seg.Bytes())), Created: created,
 		Kind: cfg.Kind, Slots: cfg.Slots, SlotSize: cfg.SlotSize, MaxMessage: cfg.MaxMessage,
 		MaxProducers: cfg.Participants - 1, UUID: cfg.UUID, Doorbell: cfg.Doorbell, Spin: o.spin(cfg.Doorbell),
@@ -156,7 +156,7 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (_ 
 	cfg := o.layout()
 	cfg.Created = time.Now().UnixNano()
 	rand.Read(cfg.UUID[:]) // never fails
-	if cfg.Doorbell = o.Wait.doorbell(); cfg.Doorbell == 0 {
+	if cfg.Doorbell = o.Doorbell.doorbell(); cfg.Doorbell == 0 {
 		cfg.Doorbell, refused = probe()
 	} else if err := doorbell.Refused(cfg.Doorbell); err != nil {
 		return nil, nil, fmt.Errorf("shmring: %w", err)
@@ -186,9 +186,9 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
 	return ring.Config{
-		Locks: s.seg, Data: data, Space: space, Lot: s.lot, Spin: s.info.Spin, Cap: o.firstSleep(), CapMost: o.longestSleep(),
-		Full: ring.Full(o.Full), SendTimeout: o.SendTimeout, Who: who(), Check: s.seg.Check, Fallbacks: s.fallbacks(),
-		Streams: o.Streams, AtMostOnce: o.Delivery == AtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
+		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot, SpinFor: s.info.Spin, FirstSleep: o.firstSleep(), MaxSleep: o.longestSleep(),
+		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: who(), Check: s.seg.Check, Fallbacks: s.fallbacks(),
+		ExpectedProducers: o.ExpectedProducers, AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 	}, nil
 }
 
@@ -205,11 +205,11 @@ func (s *segment) fallbacks() (list []string) {
 	return list
 }
 
-func (s *segment) onSkip(o *Options) func(ring.Skip) {
+func (s *segment) onSkip(o *Options) func(ring.SkippedClaim) {
 	if s.log == nil {
 		return o.OnSkip
 	}
-	return func(k ring.Skip) {
+	return func(k ring.SkippedClaim) {
 		s.log.Warn("shmring: passed over the claim of a dead producer",
 			"ring", s.info.Name, "position", k.Position, "slots", k.Slots, "pid", k.PID)
 		if o.OnSkip != nil {
@@ -263,7 +263,7 @@ func (s *segment) detach(att ring.Attachment) error {
 		if err != nil || view.Config != s.view.Config {
 			return // somebody has destroyed the header: there is nothing to give back
 		}
-		ring.Leave(view, att)
+		ring.Detach(view, att)
 	})
 }
 
@@ -334,8 +334,8 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 
 // others looks at the participants for Info; nothing is decided by it.
 func (s *segment) others() (dead, alive bool) {
-	for i := range s.view.Members {
-		state := layout.ParticipantState(s.view.Members[i].State.Load())
+	for i := range s.view.Participants {
+		state := layout.ParticipantState(s.view.Participants[i].State.Load())
 		if !state.Attached() {
 			continue
 		}

@@ -15,8 +15,8 @@ import (
 type Kind = layout.Kind
 
 const (
-	SPSC = layout.SPSC // one producer
-	MPSC = layout.MPSC // many producers
+	KindSPSC = layout.SPSC // one producer
+	KindMPSC = layout.MPSC // many producers
 )
 
 // Mode tells how a handle comes by its ring.
@@ -27,84 +27,84 @@ const (
 	// consumer opens it, and waits for it to be created, so that either side may start
 	// first and the producer decides on the geometry.
 	ModeDefault Mode = iota
-	// OpenOrCreate opens the ring, or creates it if there is none.
-	OpenOrCreate
-	// CreateOnly creates the ring; fs.ErrExist if there is one.
-	CreateOnly
-	// OpenOnly opens the ring; fs.ErrNotExist if there is none.
-	OpenOnly
-	// OpenWait opens the ring and waits, until the context ends, for it to be there.
-	OpenWait
+	// ModeOpenOrCreate opens the ring, or creates it if there is none.
+	ModeOpenOrCreate
+	// ModeCreateOnly creates the ring; fs.ErrExist if there is one.
+	ModeCreateOnly
+	// ModeOpenOnly opens the ring; fs.ErrNotExist if there is none.
+	ModeOpenOnly
+	// ModeOpenWait opens the ring and waits, until the context ends, for it to be there.
+	ModeOpenWait
 )
 
-// Wait tells by which doorbell the users of a ring sleep and wake each other. A ring
+// Doorbell tells by which doorbell the users of a ring sleep and wake each other. A ring
 // is created with one; opening one that has another than the options insist on is
 // refused.
-type Wait int
+type Doorbell int
 
 const (
-	// WaitAuto takes what the ring has. A ring that is created gets what the environment
-	// variable SHMRING_WAIT says (futex, sysv, flock or spin; it also insists, like the
-	// constants below), else the first of futex, SysV semaphore and flock that works on
+	// DoorbellAuto takes what the ring has. A ring that is created gets what the environment
+	// variable SHMRING_DOORBELL says (futex, sysv, poll or spin; it also insists, like the
+	// constants below), else the first of futex, SysV semaphore and poll that works on
 	// this system.
-	WaitAuto Wait = iota
-	// WaitFutex is a futex: the fastest.
-	WaitFutex
-	// WaitSpin never sleeps, whatever Policy says: the lowest latency, for one processor
+	DoorbellAuto Doorbell = iota
+	// DoorbellFutex is a futex: the fastest.
+	DoorbellFutex
+	// DoorbellSpin never sleeps, whatever Policy says: the lowest latency, for one processor
 	// core on each side. A handle with it also opens rings with another doorbell.
-	WaitSpin
-	// WaitSysV is a SysV semaphore, for systems that refuse futexes.
-	WaitSysV
-	// WaitFlock is naps of up to some milliseconds, for systems that refuse both.
-	WaitFlock
+	DoorbellSpin
+	// DoorbellSysV is a SysV semaphore, for systems that refuse futexes.
+	DoorbellSysV
+	// DoorbellPoll is naps of up to some milliseconds, for systems that refuse both.
+	DoorbellPoll
 )
 
-// EnvWait is the environment variable that says what WaitAuto is.
-const EnvWait = "SHMRING_WAIT"
+// EnvDoorbell is the environment variable that says what DoorbellAuto is.
+const EnvDoorbell = "SHMRING_DOORBELL"
 
-var waits = map[string]Wait{"futex": WaitFutex, "sysv": WaitSysV, "flock": WaitFlock, "spin": WaitSpin}
+var waits = map[string]Doorbell{"futex": DoorbellFutex, "sysv": DoorbellSysV, "poll": DoorbellPoll, "spin": DoorbellSpin}
 
 // doorbell is what a ring has to have; 0: it is free.
-func (w Wait) doorbell() layout.Doorbell {
+func (w Doorbell) doorbell() layout.Doorbell {
 	switch w {
-	case WaitFutex:
+	case DoorbellFutex:
 		return layout.Futex
-	case WaitSpin:
+	case DoorbellSpin:
 		return layout.Spin
-	case WaitSysV:
+	case DoorbellSysV:
 		return layout.SysV
-	case WaitFlock:
-		return layout.Flock
+	case DoorbellPoll:
+		return layout.Poll
 	}
 	return 0
 }
 
-// Policy tells how much processor time a handle spends on waking early. It is each
+// WaitPolicy tells how much processor time a handle spends on waking early. It is each
 // handle's own affair.
-type Policy int
+type WaitPolicy int
 
 const (
-	// Balanced busy-waits for up to SpinFor, as long as that has mostly paid lately, then
+	// WaitBalanced busy-waits for up to SpinFor, as long as that has mostly paid lately, then
 	// sleeps. Where only one processor is usable it sleeps at once: the processors that
 	// the process may run on, GOMAXPROCS and the quota of its control groups count.
-	Balanced Policy = iota
-	// Sleep sleeps at once.
-	Sleep
-	// Spin never sleeps.
-	Spin
+	WaitBalanced WaitPolicy = iota
+	// WaitSleep sleeps at once.
+	WaitSleep
+	// WaitSpin never sleeps.
+	WaitSpin
 )
 
-// Full tells what Send and SendBatch do when the ring is full.
-type Full int
+// WhenFull tells what Send and SendBatch do when the ring is full.
+type WhenFull int
 
 const (
-	// FullBlock waits for room, until the context ends or for Options.SendTimeout.
-	FullBlock Full = iota
-	// FullFail returns ErrFull.
-	FullFail
-	// FullDrop drops the message, counts it in Stats.Dropped and returns nil. The end of
+	// WhenFullBlock waits for room, until the context ends or for Options.SendTimeout.
+	WhenFullBlock WhenFull = iota
+	// WhenFullFail returns ErrFull.
+	WhenFullFail
+	// WhenFullDrop drops the message, counts it in Stats.Dropped and returns nil. The end of
 	// a stream is never dropped.
-	FullDrop
+	WhenFullDrop
 )
 
 // Delivery is what a consumer promises about messages that a former consumer may have
@@ -112,14 +112,14 @@ const (
 type Delivery int
 
 const (
-	// AtLeastOnce delivers them again, with Message.Redelivered set.
-	AtLeastOnce Delivery = iota
-	// AtMostOnce passes over them. A message that was on its way to the user's code when
+	// DeliveryAtLeastOnce delivers them again, with Message.Redelivered set.
+	DeliveryAtLeastOnce Delivery = iota
+	// DeliveryAtMostOnce passes over them. A message that was on its way to the user's code when
 	// the process died is lost, and with it the rest of its batch, which is also lost when
 	// the consumer is closed in the middle of it; Stats.Dropped counts such records. After
-	// a consumer that promised AtLeastOnce, up to 64 messages more are passed over than
+	// a consumer that promised DeliveryAtLeastOnce, up to 64 messages more are passed over than
 	// that one had seen.
-	AtMostOnce
+	DeliveryAtMostOnce
 )
 
 // Defaults of Options. The ring they make takes 2.6 MiB.
@@ -166,8 +166,8 @@ type Options struct {
 	AnyOwner bool
 
 	// Wait tells how the ring's users sleep, Policy how eager this handle is.
-	Wait   Wait
-	Policy Policy
+	Doorbell   Doorbell
+	WaitPolicy WaitPolicy
 	// SpinFor is how long Balanced busy-waits at most before it sleeps; zero:
 	// DefaultSpin.
 	SpinFor time.Duration
@@ -179,7 +179,7 @@ type Options struct {
 	MaxSleep time.Duration
 
 	// Full tells what a producer's Send does when the ring is full.
-	Full Full
+	WhenFull WhenFull
 	// SendTimeout bounds how long Send and its kin wait for room, without the cost of a
 	// context for each: os.ErrDeadlineExceeded. Zero: as long as the context lasts.
 	SendTimeout time.Duration
@@ -193,11 +193,11 @@ type Options struct {
 	// stream, so that a successor can go on with it.
 	Linger time.Duration
 
-	// Streams is for a consumer that knows how many producers will come: io.EOF is then
+	// ExpectedProducers is for a consumer that knows how many producers will come: io.EOF is then
 	// the end of that many streams, also when some start after others have ended. Zero:
 	// the end of one (SPSC), or of all that are attached (MPSC). A stream whose end went
 	// to an earlier consumer does not count.
-	Streams int
+	ExpectedProducers int
 
 	// Delivery is for a consumer: what becomes of messages that its predecessor may have
 	// handled.
@@ -206,11 +206,11 @@ type Options struct {
 	// Prefault touches all memory when opening rather than message by message. Lock
 	// keeps it from being swapped. What became of them is in Info.
 	Prefault bool
-	Lock     bool
+	Mlock    bool
 
 	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that
 	// it passes over.
-	OnSkip func(Skip)
+	OnSkip func(SkippedClaim)
 	// OnStall is called by the consumer's goroutine, once for each claim of a live
 	// producer that has held it up for a second. See ForceSkip.
 	OnStall func(StalledClaim)
@@ -239,13 +239,13 @@ func (o *Options) orDefault() *Options {
 // resolve is orDefault for somebody who attaches: Wait takes the environment into account.
 func (o *Options) resolve() (*Options, error) {
 	o = o.orDefault()
-	text := os.Getenv(EnvWait)
-	if o.Wait != WaitAuto || text == "" {
+	text := os.Getenv(EnvDoorbell)
+	if o.Doorbell != DoorbellAuto || text == "" {
 		return o, nil
 	}
-	o.Wait, o.waitEnv = waits[text], true
-	if o.Wait == WaitAuto {
-		return nil, fmt.Errorf("shmring: environment variable %s=%q: want futex, sysv, flock or spin", EnvWait, text)
+	o.Doorbell, o.waitEnv = waits[text], true
+	if o.Doorbell == DoorbellAuto {
+		return nil, fmt.Errorf("shmring: environment variable %s=%q: want futex, sysv, poll or spin", EnvDoorbell, text)
 	}
 	return o, nil
 }
@@ -262,15 +262,15 @@ func (o *Options) layout() layout.Config {
 		Kind:         o.Kind,
 		Slots:        or(o.Slots, DefaultSlots),
 		SlotSize:     or(o.SlotSize, DefaultSlotSize),
-		Participants: layout.MinMembers,
+		Participants: layout.MinParticipants,
 	}
 	if cfg.Kind == 0 {
-		cfg.Kind = SPSC
+		cfg.Kind = KindSPSC
 	}
 	if cfg.SlotSize == NoPayload {
 		cfg.SlotSize = 0
 	}
-	if cfg.Kind == MPSC {
+	if cfg.Kind == KindMPSC {
 		cfg.Participants = 1 + or(o.MaxProducers, DefaultMaxProducers)
 	}
 	cfg.MaxMessage = or(o.MaxMessage, min(DefaultMaxMessage, cfg.Capacity()))
@@ -291,7 +291,7 @@ type GeometryError struct {
 func (e *GeometryError) Error() string {
 	if e.env {
 		return fmt.Sprintf("shmring: %s: ring has %s %v, the environment variable %s asks for %v: unset it to take the ring as it is, or remove the ring",
-			e.Path, e.Field, e.Got, EnvWait, e.Want)
+			e.Path, e.Field, e.Got, EnvDoorbell, e.Want)
 	}
 	return fmt.Sprintf("shmring: %s: ring has %s %v, options ask for %v: leave the option at zero to take the ring as it is, or remove the ring",
 		e.Path, e.Field, e.Got, e.Want)
@@ -312,10 +312,10 @@ func (o *Options) agree(path string, has layout.Config) error {
 		return mismatch("slot size", has.SlotSize, want.SlotSize)
 	case o.MaxMessage > has.MaxMessage:
 		return mismatch("max message", has.MaxMessage, o.MaxMessage)
-	case has.Kind == MPSC && o.MaxProducers > has.Participants-1:
+	case has.Kind == KindMPSC && o.MaxProducers > has.Participants-1:
 		return mismatch("max producers", has.Participants-1, o.MaxProducers)
 	}
-	if bell := o.Wait.doorbell(); bell != 0 && bell != layout.Spin && bell != has.Doorbell {
+	if bell := o.Doorbell.doorbell(); bell != 0 && bell != layout.Spin && bell != has.Doorbell {
 		return &GeometryError{Path: path, Field: "doorbell", Got: has.Doorbell, Want: bell, env: o.waitEnv}
 	}
 	return nil
@@ -324,9 +324,9 @@ func (o *Options) agree(path string, has layout.Config) error {
 // spin is the spin budget of a handle on a ring with a doorbell.
 func (o *Options) spin(bell layout.Doorbell) time.Duration {
 	switch {
-	case o.Wait == WaitSpin || o.Policy == Spin || bell == layout.Spin:
+	case o.Doorbell == DoorbellSpin || o.WaitPolicy == WaitSpin || bell == layout.Spin:
 		return ring.SpinForever
-	case o.Policy == Sleep || o.SpinFor < 0 || usable() < 2:
+	case o.WaitPolicy == WaitSleep || o.SpinFor < 0 || usable() < 2:
 		return 0
 	case o.SpinFor > 0:
 		return o.SpinFor
@@ -338,9 +338,9 @@ func (o *Options) spin(bell layout.Doorbell) time.Duration {
 // course of it.
 func (o *Options) firstSleep() time.Duration {
 	if o.MaxSleep == 0 {
-		return ring.DefaultCap
+		return ring.DefaultFirstSleep
 	}
-	return min(max(o.MaxSleep, time.Millisecond), ring.DefaultCap)
+	return min(max(o.MaxSleep, time.Millisecond), ring.DefaultFirstSleep)
 }
 
 func (o *Options) longestSleep() time.Duration {

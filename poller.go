@@ -32,7 +32,7 @@ type Poller struct {
 func NewPoller(o *Options) *Poller {
 	o = o.orDefault()
 	return &Poller{
-		ring: ring.NewPoller(ring.PollerConfig{Spin: o.spin(layout.Futex), Cap: o.firstSleep(), CapMost: o.longestSleep()}),
+		ring: ring.NewPoller(ring.PollerConfig{SpinFor: o.spin(layout.Futex), FirstSleep: o.firstSleep(), MaxSleep: o.longestSleep()}),
 		ours: make(map[*ring.Consumer]*Consumer),
 	}
 }
@@ -72,7 +72,7 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ours := p.ours[c]
-	if err != nil && !p.ring.Has(c) { // Halted would be too much: it may have been closed since
+	if err != nil && !p.ring.Has(c) { // Closed would be too much: it may have been closed since
 		delete(p.ours, c)
 	}
 	return ours, err

@@ -86,7 +86,7 @@ func TestManyBlocked(t *testing.T) {
 	var consumers []*shmring.Consumer
 	var producers []*shmring.Producer
 	for i := range rings {
-		o := &shmring.Options{Dir: dir, Slots: 8, SlotSize: shmring.NoPayload, Policy: shmring.Sleep}
+		o := &shmring.Options{Dir: dir, Slots: 8, SlotSize: shmring.NoPayload, WaitPolicy: shmring.WaitSleep}
 		name := fmt.Sprint("r", i)
 		p, err := shmring.OpenProducer(soon(t), name, o)
 		require.NoError(t, err)

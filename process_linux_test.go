@@ -46,15 +46,15 @@ func child(args []string) error {
 	defer cancel()
 	switch how {
 	case "consume":
-		return consume(ctx, dir, shmring.AtLeastOnce)
+		return consume(ctx, dir, shmring.DeliveryAtLeastOnce)
 	case "once":
-		return consume(ctx, dir, shmring.AtMostOnce)
+		return consume(ctx, dir, shmring.DeliveryAtMostOnce)
 	case "claim":
 		return claim(ctx, dir)
 	case "sink":
 		return sink(ctx, dir)
 	}
-	p, err := shmring.OpenProducer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly, WaitForRole: true})
+	p, err := shmring.OpenProducer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly, WaitForRole: true})
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func child(args []string) error {
 // consume receives for ever and tells on stdout what it has handled, and whether it
 // was warned.
 func consume(ctx context.Context, dir string, promise shmring.Delivery) error {
-	c, err := shmring.OpenConsumer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly, WaitForRole: true, Delivery: promise})
+	c, err := shmring.OpenConsumer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly, WaitForRole: true, Delivery: promise})
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func checkNumbered(t *testing.T, b []byte) int {
 // Messages cross processes, in order and unharmed, and then the stream ends.
 func TestBetweenProcesses(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		o.Mode, o.Slots = shmring.CreateOnly, 64
+		o.Mode, o.Slots = shmring.ModeCreateOnly, 64
 		c := openConsumer(t, &o)
 		const count = 20000
 		cmd, _ := spawn(t, o.Dir, 0, count, "quietly")
@@ -151,7 +151,7 @@ func TestBetweenProcesses(t *testing.T) {
 		}
 		require.Equal(t, count, next)
 		require.NoError(t, cmd.Wait())
-		require.Zero(t, c.Stats().Rescues)
+		require.Zero(t, c.Stats().TimeoutWakeups)
 	})
 }
 
@@ -159,7 +159,7 @@ func TestBetweenProcesses(t *testing.T) {
 // had returned for, and its successor goes on, without anybody cleaning up.
 func TestProducerIsKilled(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		o.Mode, o.Slots = shmring.CreateOnly, 64
+		o.Mode, o.Slots = shmring.ModeCreateOnly, 64
 		c := openConsumer(t, &o)
 		ctx := soon(t)
 		buf := make([]byte, 1<<16)
@@ -306,7 +306,7 @@ func TestConsumerIsKilled(t *testing.T) {
 
 // A consumer that sleeps learns of the producer's death by itself.
 func TestDeathIsNoticedWhileAsleep(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Mode: shmring.CreateOnly, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Mode: shmring.ModeCreateOnly, SpinFor: -1}
 	c := openConsumer(t, &o)
 	cmd, told := spawn(t, o.Dir, 0, 1, "stop")
 	require.True(t, told.Scan())

@@ -34,7 +34,7 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 	if p.linger == 0 {
 		p.linger = DefaultLinger
 	}
-	s, err := join(ctx, name, o, OpenOrCreate, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+	s, err := join(ctx, name, o, ModeOpenOrCreate, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
 		if p.Producer, err = ring.NewProducer(v, cfg); err != nil {
 			return att, err
 		}
@@ -63,10 +63,10 @@ func (p *Producer) Close() error {
 func (p *Producer) close() error {
 	var err error
 	if p.linger < 0 {
-		p.Halt()
+		p.Close()
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), p.linger)
-		if err = p.HaltAndEnd(ctx); err != nil {
+		if err = p.CloseAndEnd(ctx); err != nil {
 			err = fmt.Errorf("shmring: close: end of stream not sent: %w", err)
 		}
 		cancel()

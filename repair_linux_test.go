@@ -25,7 +25,7 @@ import (
 // claim is a child that holds a claim until a line comes on stdin, and tells what
 // became of it.
 func claim(ctx context.Context, dir string) error {
-	p, err := shmring.OpenProducer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.OpenOnly})
+	p, err := shmring.OpenProducer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly})
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func stopped(t *testing.T, o *shmring.Options) (*exec.Cmd, *bufio.Scanner, io.Wr
 // A stopped producer's claim holds up the consumer and is shown, until ForceSkip
 // gives it up; the producer is told when it comes back.
 func TestForceSkipOfAStoppedProducer(t *testing.T) {
-	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 16, MaxProducers: 2}
+	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 16, MaxProducers: 2}
 	p := openProducer(t, o)
 	cmd, told, in := stopped(t, o)
 	require.NoError(t, p.Send(soon(t), []byte("behind")))
@@ -98,7 +98,7 @@ func TestForceSkipOfAStoppedProducer(t *testing.T) {
 
 // What is finished while ForceSkip watches is left alone.
 func TestForceSkipSparesWhatMoves(t *testing.T) {
-	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 16}
+	o := &shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 16}
 	p, c := openProducer(t, o), openConsumer(t, o)
 	claim, err := p.TryClaim(4)
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestRecover(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		_, err := shmring.Recover(soon(t), "r", &o)
 		require.ErrorIs(t, err, fs.ErrNotExist)
-		o.Mode = shmring.CreateOnly
+		o.Mode = shmring.ModeCreateOnly
 		c := openConsumer(t, &o)
 		cmd, told, _ := spawnWithInput(t, o.Dir, 0, 3, "stop")
 		require.True(t, told.Scan())
@@ -142,7 +142,7 @@ func TestRecover(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, got.Dead)
 
-		o.Mode = shmring.OpenOnly
+		o.Mode = shmring.ModeOpenOnly
 		c = openConsumer(t, &o)
 		require.False(t, c.Info().Recovered, "there was nothing left to recover")
 		buf := make([]byte, c.MaxMessage())
@@ -172,7 +172,7 @@ func TestRecoverRefusesCorruption(t *testing.T) {
 
 // A ring of another version is told apart from a broken one, with both versions.
 func TestOtherVersion(t *testing.T) {
-	o := &shmring.Options{Dir: ringDir(t), Slots: 16, Wait: shmring.WaitFutex} // nobody could find a semaphore set
+	o := &shmring.Options{Dir: ringDir(t), Slots: 16, Doorbell: shmring.DoorbellFutex} // nobody could find a semaphore set
 	p := openProducer(t, o)
 	path := p.Info().Path
 	require.NoError(t, p.Close())

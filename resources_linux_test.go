@@ -34,7 +34,7 @@ func TestNoLeaks(t *testing.T) {
 		return len(entries)
 	}
 	cycle := func() {
-		p, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir, Kind: shmring.MPSC})
+		p, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir, Kind: shmring.KindMPSC})
 		require.NoError(t, err)
 		c, err := shmring.OpenConsumer(soon(t), "r", &shmring.Options{Dir: dir})
 		require.NoError(t, err)

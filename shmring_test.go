@@ -26,7 +26,7 @@ func soon(t testing.TB) context.Context {
 
 // kinds runs a test for both kinds of ring, each in a directory of its own.
 func kinds(t *testing.T, f func(t *testing.T, o shmring.Options)) {
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		t.Run(kind.String(), func(t *testing.T) {
 			o := shmring.Options{Dir: ringDir(t), Kind: kind}
 			removeLast(t, o.Dir)
@@ -44,7 +44,7 @@ func openProducer(t testing.TB, o *shmring.Options) *shmring.Producer {
 }
 
 // removeLast removes the ring when the test is over and all is closed: semaphores, with
-// SHMRING_WAIT=sysv, outlive the directory.
+// SHMRING_DOORBELL=sysv, outlive the directory.
 func removeLast(t testing.TB, dir string) {
 	t.Cleanup(func() { shmring.Remove("r", &shmring.Options{Dir: dir}) })
 }
@@ -87,26 +87,26 @@ func TestEitherSideFirst(t *testing.T) {
 
 func TestModes(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		o.Mode = shmring.OpenOnly
+		o.Mode = shmring.ModeOpenOnly
 		_, err := shmring.OpenProducer(soon(t), "r", &o)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		_, err = shmring.OpenConsumer(soon(t), "r", &o)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 
-		o.Mode = shmring.OpenWait
+		o.Mode = shmring.ModeOpenWait
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 		defer cancel()
 		_, err = shmring.OpenConsumer(ctx, "r", &o)
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		require.ErrorIs(t, err, fs.ErrNotExist, "the error says what was waited for")
 
-		o.Mode = shmring.CreateOnly
+		o.Mode = shmring.ModeCreateOnly
 		c := openConsumer(t, &o)
 		require.True(t, c.Info().Created)
 		_, err = shmring.OpenProducer(soon(t), "r", &o)
 		require.ErrorIs(t, err, fs.ErrExist)
 
-		o.Mode = shmring.OpenOrCreate
+		o.Mode = shmring.ModeOpenOrCreate
 		p := openProducer(t, &o)
 		require.False(t, p.Info().Created)
 		require.Equal(t, c.Info().UUID, p.Info().UUID)
@@ -121,7 +121,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	t.Setenv(shmring.EnvWait, "")
+	t.Setenv(shmring.EnvDoorbell, "")
 	size, err := (*shmring.Options)(nil).Size()
 	require.NoError(t, err)
 	require.Less(t, size, int64(64<<20)/20, "a 64 MB /dev/shm holds many")
@@ -134,7 +134,7 @@ func TestDefaults(t *testing.T) {
 	defer p.Close()
 	i := p.Info()
 	require.Equal(t, filepath.Join(dir, "r.shmring"), i.Path)
-	require.Equal(t, shmring.SPSC, i.Kind)
+	require.Equal(t, shmring.KindSPSC, i.Kind)
 	require.Equal(t, shmring.DefaultMaxMessage, i.MaxMessage)
 	require.Equal(t, 1, i.MaxProducers)
 	require.Equal(t, layout.Futex, i.Doorbell)
@@ -144,12 +144,12 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o600), st.Mode())
 
 	for _, bad := range []shmring.Options{
-		{Slots: 5}, {SlotSize: 100}, {MaxMessage: 1 << 30}, {Kind: shmring.MPSC, MaxProducers: 255}, {Kind: 9},
+		{Slots: 5}, {SlotSize: 100}, {MaxMessage: 1 << 30}, {Kind: shmring.KindMPSC, MaxProducers: 255}, {Kind: 9},
 		{SlotSize: shmring.NoPayload, MaxMessage: 49},
 	} {
 		_, err := bad.Size()
 		require.ErrorIs(t, err, layout.ErrConfig)
-		bad.Mode = shmring.CreateOnly
+		bad.Mode = shmring.ModeCreateOnly
 		_, err = shmring.OpenProducer(soon(t), "bad", &bad)
 		require.ErrorIs(t, err, layout.ErrConfig)
 	}
@@ -157,16 +157,16 @@ func TestDefaults(t *testing.T) {
 
 // A ring that exists is taken as it is, unless the options ask for something else.
 func TestGeometryDisagrees(t *testing.T) {
-	t.Setenv(shmring.EnvWait, "")
+	t.Setenv(shmring.EnvDoorbell, "")
 	dir := ringDir(t)
-	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Wait: shmring.WaitSpin})
+	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Doorbell: shmring.DoorbellSpin})
 	for field, o := range map[string]shmring.Options{
-		"kind":          {Kind: shmring.SPSC},
+		"kind":          {Kind: shmring.KindSPSC},
 		"slots":         {Slots: 128},
 		"slot size":     {SlotSize: 64},
 		"max message":   {MaxMessage: 1001},
 		"max producers": {MaxProducers: 4},
-		"doorbell":      {Wait: shmring.WaitFutex},
+		"doorbell":      {Doorbell: shmring.DoorbellFutex},
 	} {
 		o.Dir = dir
 		_, err := shmring.OpenProducer(soon(t), "r", &o)
@@ -174,14 +174,14 @@ func TestGeometryDisagrees(t *testing.T) {
 		require.ErrorAs(t, err, &ge, field)
 		require.Equal(t, field, ge.Field)
 	}
-	p := openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 64, SlotSize: 128, MaxMessage: 10, MaxProducers: 1})
+	p := openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 10, MaxProducers: 1})
 	require.Negative(t, p.Info().Spin, "spins, as the creator said")
 }
 
 func TestRoles(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.MaxProducers = 1
-		if o.Kind == shmring.SPSC {
+		if o.Kind == shmring.KindSPSC {
 			o.MaxProducers = 0
 		}
 		p := openProducer(t, &o)
@@ -215,7 +215,7 @@ func TestRoles(t *testing.T) {
 
 func TestCloseEndsStream(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		c := openConsumer(t, &shmring.Options{Dir: o.Dir, Kind: o.Kind, Mode: shmring.OpenOrCreate})
+		c := openConsumer(t, &shmring.Options{Dir: o.Dir, Kind: o.Kind, Mode: shmring.ModeOpenOrCreate})
 		for range 3 {
 			p := openProducer(t, &o)
 			require.False(t, p.Info().TookOver)
@@ -274,7 +274,7 @@ func TestConsumerGoesOn(t *testing.T) {
 // 100 goroutines blocked in Send, and one in Receive, survive Close and say ErrClosed.
 func TestCloseUnderLoad(t *testing.T) {
 	for range 10 {
-		o := shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, Linger: -1}
 		p := openProducer(t, &o)
 		var wg sync.WaitGroup
 		for range 100 {
@@ -352,7 +352,7 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 
 // Several goroutines may end the stream of an MPSC producer; on a full ring all fail.
 func TestCloseSendByMany(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Kind: shmring.MPSC, Slots: 8, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, Linger: -1}
 	p := openProducer(t, &o)
 	for p.TrySend(nil) == nil {
 	}
@@ -412,7 +412,7 @@ func TestOrphaned(t *testing.T) {
 
 func TestNotARing(t *testing.T) {
 	dir := ringDir(t)
-	o := &shmring.Options{Dir: dir, Mode: shmring.OpenOnly}
+	o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly}
 	path := filepath.Join(dir, "r.shmring")
 	require.NoError(t, os.WriteFile(path, make([]byte, 8192), 0o600))
 	_, err := shmring.OpenProducer(soon(t), "r", o)

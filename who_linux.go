@@ -13,8 +13,8 @@ import (
 )
 
 // who describes this process for people. What cannot be found out stays 0.
-var who = sync.OnceValue(func() ring.Who {
-	w := ring.Who{PID: uint32(os.Getpid())}
+var who = sync.OnceValue(func() ring.ProcessIdentity {
+	w := ring.ProcessIdentity{PID: uint32(os.Getpid())}
 	if stat, err := os.ReadFile("/proc/self/stat"); err == nil {
 		// The name in parentheses may contain anything; field 3 follows the last one.
 		if fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]); len(fields) > 19 {

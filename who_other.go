@@ -8,4 +8,4 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
-func who() ring.Who { return ring.Who{PID: uint32(os.Getpid())} }
+func who() ring.ProcessIdentity { return ring.ProcessIdentity{PID: uint32(os.Getpid())} }

@@ -37,7 +37,7 @@ func New(kind layout.Doorbell, at Site) (Bell, error) {
 		return &futexBell{at.Word}, nil
 	case layout.SysV:
 		return newSysV(at) // whether it works shows when the set is made
-	case layout.Flock:
+	case layout.Poll:
 		return newNap(at.Word), nil
 	case layout.Spin:
 		return &spinBell{at.Word}, nil
@@ -62,7 +62,7 @@ type candidate struct {
 }
 
 // candidates in the order of preference. Only tests change it.
-var candidates = []candidate{{layout.Futex, futex.Refused}, {layout.SysV, sysvRefused}, {layout.Flock, nil}}
+var candidates = []candidate{{layout.Futex, futex.Refused}, {layout.SysV, sysvRefused}, {layout.Poll, nil}}
 
 // Probe returns the best kind that works on this system, and why better ones do not.
 // There is always one: flock needs nothing. Each kind is tried once in a process.

@@ -16,7 +16,7 @@
 //	       could be forbidden
 //	spin   nothing                        at once             a processor for each sleeper
 //
-// Beside the bell of its kind, every segment has a [Lot], in which goroutines are parked
+// Beside the bell of its kind, every segment has a [ParkingLot], in which goroutines are parked
 // and woken through inotify. The bell word says how those sleep who do.
 //
 // # SysV

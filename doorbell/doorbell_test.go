@@ -77,7 +77,7 @@ func (m mapping) again(t *testing.T) mapping {
 // conformance runs a test on every kind of bell, and on both bells, with both sides on
 // one mapping, and with each on its own, as two processes have it.
 func conformance(t *testing.T, f func(t *testing.T, mine, theirs doorbell.Bell, word, other *atomic.Uint32)) {
-	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Flock, layout.Spin} {
+	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Poll, layout.Spin} {
 		t.Run(kind.String(), func(t *testing.T) {
 			if err := doorbell.Refused(kind); err != nil {
 				t.Skip(err)
@@ -98,7 +98,7 @@ func conformance(t *testing.T, f func(t *testing.T, mine, theirs doorbell.Bell, 
 
 // naps reports a kind that finds out by looking, so that tests repeat less.
 func naps(t *testing.T) bool {
-	return strings.Contains(t.Name(), layout.Flock.String())
+	return strings.Contains(t.Name(), layout.Poll.String())
 }
 
 // rounds is how often a race is run.
@@ -381,14 +381,14 @@ func TestProbe(t *testing.T) {
 		require.ErrorIs(t, refusals[len(list)-1].Err, why)
 	}
 	require.Equal(t, []layout.Doorbell{layout.Futex, layout.SysV}, list)
-	require.Equal(t, layout.Flock, kind)
+	require.Equal(t, layout.Poll, kind)
 	_, err := doorbell.New(layout.Futex, doorbell.Site{Word: new(atomic.Uint32)})
 	require.ErrorIs(t, err, doorbell.ErrUnavailable)
 }
 
 // What a round trip between two goroutines costs that both sleep.
 func BenchmarkRoundTrip(b *testing.B) {
-	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Flock} {
+	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Poll} {
 		b.Run(kind.String(), func(b *testing.B) {
 			cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: kind}
 			size, _ := cfg.Size()

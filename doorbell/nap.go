@@ -34,7 +34,7 @@ func newNap(word *atomic.Uint32) *napBell {
 	return &napBell{word: word, alarm: make(chan struct{})}
 }
 
-func (b *napBell) Kind() layout.Doorbell { return layout.Flock }
+func (b *napBell) Kind() layout.Doorbell { return layout.Poll }
 
 func (b *napBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
 	begin := time.Now()

@@ -15,14 +15,14 @@ type Poker interface {
 	OnPoke(f func()) (stop func(), err error)
 }
 
-// Lot is a second way to sleep, beside the bell of the ring's kind: goroutines are
+// ParkingLot is a second way to sleep, beside the bell of the ring's kind: goroutines are
 // parked by the Go scheduler and woken by poking the segment's file, so that a sleeper
 // keeps neither a thread nor, for the moment until the scheduler notices, a processor.
 // Waking takes some microseconds more than a futex does. A ring's users may sleep
 // either way at the same time; the bell word says which ways there are sleepers.
 //
 // All methods may be called by any number of goroutines.
-type Lot struct {
+type ParkingLot struct {
 	file Poker
 
 	opening sync.Mutex // not mu: the first poke, on another goroutine, is part of opening
@@ -47,15 +47,15 @@ var places = sync.Pool{New: func() any {
 	return p
 }}
 
-// NewLot makes the lot of one handle.
-func NewLot(file Poker) *Lot {
-	return &Lot{file: file, parked: make(map[*place]struct{}), subs: make(map[*func()]struct{})}
+// NewParkingLot makes the lot of one handle.
+func NewParkingLot(file Poker) *ParkingLot {
+	return &ParkingLot{file: file, parked: make(map[*place]struct{}), subs: make(map[*func()]struct{})}
 }
 
 // Open has to have returned nil once, on this handle, before a sleeper of this handle
 // tells others that they have to poke. The error tells why nobody can be parked; it is
 // found once.
-func (l *Lot) Open() error {
+func (l *ParkingLot) Open() error {
 	if l.opened.Load() {
 		return nil
 	}
@@ -70,7 +70,7 @@ func (l *Lot) Open() error {
 
 // Subscribe has f called whenever those who are parked are woken, for good reason or
 // not, until stop. f must not block, nor call l. The error is that of Open.
-func (l *Lot) Subscribe(f func()) (stop func(), err error) {
+func (l *ParkingLot) Subscribe(f func()) (stop func(), err error) {
 	if err := l.Open(); err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (l *Lot) Subscribe(f func()) (stop func(), err error) {
 }
 
 // Close gives back what Open took. Nobody may be parked, or will be.
-func (l *Lot) Close() {
+func (l *ParkingLot) Close() {
 	l.opening.Lock()
 	defer l.opening.Unlock()
 	if l.stop != nil {
@@ -95,7 +95,7 @@ func (l *Lot) Close() {
 }
 
 // Sleep is [Bell].Sleep for a word of the segment.
-func (l *Lot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool) {
+func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool) {
 	p := places.Get().(*place)
 	select {
 	case <-p.up: // meant for another sleep
@@ -122,15 +122,15 @@ func (l *Lot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops 
 }
 
 // Wake is [Bell].Wake.
-func (l *Lot) Wake() { l.file.Poke() }
+func (l *ParkingLot) Wake() { l.file.Poke() }
 
 // Stop is [Bell].Stop.
-func (l *Lot) Stop(stop *atomic.Uint32) {
+func (l *ParkingLot) Stop(stop *atomic.Uint32) {
 	stop.Store(1)
 	l.everyoneUp()
 }
 
-func (l *Lot) everyoneUp() {
+func (l *ParkingLot) everyoneUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for p := range l.parked {

@@ -55,7 +55,7 @@ func (e *SetError) Error() string {
 	case unix.ENOMEM:
 		remedy = ": the kernel has no memory for it"
 	case unix.ENOSYS, unix.EPERM:
-		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell (WaitFutex, WaitFlock)"
+		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell (DoorbellFutex, DoorbellPoll)"
 	case errContested:
 		remedy = fmt.Sprintf(": %d keys in a row were taken by sets that are not ours, or changed under us", attempts)
 	}
@@ -69,7 +69,7 @@ func (e *SetError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 type NamespaceError struct{ Ours, Theirs uint64 } // inodes of /proc/PID/ns/ipc
 
 func (e *NamespaceError) Error() string {
-	return fmt.Sprintf("%v: sysv: the ring's semaphores are in IPC namespace %d, this process is in %d: share the IPC namespace (docker run --ipc, hostIPC), or remove the ring and create it with WaitFutex",
+	return fmt.Sprintf("%v: sysv: the ring's semaphores are in IPC namespace %d, this process is in %d: share the IPC namespace (docker run --ipc, hostIPC), or remove the ring and create it with DoorbellFutex",
 		ErrUnavailable, e.Theirs, e.Ours)
 }
 

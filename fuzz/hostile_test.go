@@ -168,7 +168,7 @@ func (h *victim) attachConsumer() {
 	l := h.table.process()
 	h.consumer, h.msgs = &target{locks: l}, nil
 	err := h.try(nil, "NewConsumer", func() (err error) {
-		h.consumer.c, err = ring.NewConsumer(h.v, ring.Config{Locks: l, OnSkip: func(ring.Skip) {}})
+		h.consumer.c, err = ring.NewConsumer(h.v, ring.Config{Locks: l, OnSkip: func(ring.SkippedClaim) {}})
 		return err
 	})
 	if err != nil {
@@ -253,8 +253,8 @@ func (h *victim) callProducer(g *target, s step, size int) {
 func (h *victim) leaveOrDie(g *target, leave bool) {
 	h.note("a producer goes, cleanly: %v", leave)
 	if leave {
-		g.p.Halt()
-		ring.Leave(h.v, g.p.Attachment())
+		g.p.Close()
+		ring.Detach(h.v, g.p.Attachment())
 	}
 	g.locks.kill()
 	for i, p := range h.producers {
@@ -338,7 +338,7 @@ func (h *victim) lie(s step) {
 		slot = read + uint64(s.Size%4) // where it matters
 	}
 	d := &h.v.Descriptors[slot%slots]
-	m := &h.v.Members[int(s.Who)%len(h.v.Members)]
+	m := &h.v.Participants[int(s.Who)%len(h.v.Participants)]
 	switch s.Op % 20 {
 	case 0, 1:
 		old := layout.Tail(hot.Tail.Load())
@@ -360,7 +360,7 @@ func (h *victim) lie(s step) {
 		m.Counters[s.Word%uint64(layout.Counters)].Store(edge(s, 1, 0))
 	case 9, 10, 11, 12, 13, 14:
 		lap := layout.LapOf(slot, h.cfg.Shift())
-		owner := pick(&script{[]byte{byte(s.Word >> 40)}}, 0, 1, 1, 1, 2, 3, uint8(len(h.v.Members)), 254, 255)
+		owner := pick(&script{[]byte{byte(s.Word >> 40)}}, 0, 1, 1, 1, 2, 3, uint8(len(h.v.Participants)), 254, 255)
 		length := pick(&script{[]byte{byte(s.Word >> 48)}}, 0, 1, 1, 2, 3, slots-slot%slots, slots-slot%slots+1, slots, slots+1, 4095)
 		near := layout.PackCtl(lap, length, owner, layout.State(s.Word>>56))
 		d.Ctl.Store(edge(s, d.Ctl.Load(), uint64(near)))
@@ -375,7 +375,7 @@ func (h *victim) lie(s step) {
 			h.entry(h.v.Payload[slot%slots*uint64(h.cfg.SlotSize):], s)
 		}
 	}
-	h.note("lie %d at slot %d, member %d, %#x", s.Op%20, slot%slots, int(s.Who)%len(h.v.Members), s.Word)
+	h.note("lie %d at slot %d, member %d, %#x", s.Op%20, slot%slots, int(s.Who)%len(h.v.Participants), s.Word)
 }
 
 // entry writes what may be taken for the head of a message in a batch.

@@ -35,7 +35,7 @@ func newFixture(t *testing.T, cfg layout.Config) *fixture {
 
 func (f *fixture) producer() (*ring.Producer, *locks) {
 	l := f.table.process()
-	p, err := ring.NewProducer(f.v, ring.Config{Locks: l, Data: &bell{}}) // without a bell of its own it polls
+	p, err := ring.NewProducer(f.v, ring.Config{Locks: l, DataBell: &bell{}}) // without a bell of its own it polls
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (f *fixture) producer() (*ring.Producer, *locks) {
 }
 
 func (f *fixture) consumer() *ring.Consumer {
-	c, err := ring.NewConsumer(f.v, ring.Config{Locks: f.table.process(), Data: &bell{}, Space: &bell{}})
+	c, err := ring.NewConsumer(f.v, ring.Config{Locks: f.table.process(), DataBell: &bell{}, SpaceBell: &bell{}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestHaltAfterMisuse(t *testing.T) {
 			_ = send(p)
 		}()
 		halted := make(chan struct{})
-		go func() { p.Halt(); close(halted) }()
+		go func() { p.Close(); close(halted) }()
 		select {
 		case <-halted:
 		case <-time.After(time.Second):

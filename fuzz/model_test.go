@@ -46,7 +46,7 @@ type world struct {
 	consumer  *consumer   // nil: none
 	sent      uint32
 	stopped   context.Context // whose calls do not wait
-	skips     []ring.Skip
+	skips     []ring.SkippedClaim
 }
 
 type producer struct {
@@ -132,9 +132,9 @@ func past(v *layout.View, stale bool) {
 		d := &v.Descriptors[pos%uint64(c.Slots)]
 		if stale {
 			lap := layout.LapOf(pos+(1+i%3)*uint64(c.Slots), c.Shift())
-			d.Ctl.Store(uint64(layout.PackCtl(lap, 1, 1, layout.Commit)))
+			d.Ctl.Store(uint64(layout.PackCtl(lap, 1, 1, layout.Committed)))
 		} else {
-			d.Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos-uint64(c.Slots), c.Shift()), 1, 1, layout.Skip)))
+			d.Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos-uint64(c.Slots), c.Shift()), 1, 1, layout.Discarded)))
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (w *world) fail(format string, args ...any) {
 }
 
 func (w *world) config(l *locks) ring.Config {
-	return ring.Config{Locks: l, Data: w.data, Space: w.space, OnSkip: func(k ring.Skip) { w.skips = append(w.skips, k) }}
+	return ring.Config{Locks: l, DataBell: w.data, SpaceBell: w.space, OnSkip: func(k ring.SkippedClaim) { w.skips = append(w.skips, k) }}
 }
 
 // step does one thing. Sends and receives are as likely as all else together.
@@ -243,7 +243,7 @@ func (w *world) sendOne(p *producer) {
 		return
 	}
 	if w.claimed(p, n, err) {
-		w.add(&record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Commit, msgs: []message{{data, kind}}})
+		w.add(&record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Committed, msgs: []message{{data, kind}}})
 		w.rung("a message was published")
 	}
 }
@@ -278,7 +278,7 @@ func (w *world) claim(p *producer) {
 	if len(c.Bytes()) != n {
 		w.fail("claim of %d bytes has %d", n, len(c.Bytes()))
 	}
-	c.rec = &record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Busy}
+	c.rec = &record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Claimed}
 	if w.shared() {
 		w.add(c.rec)
 	}
@@ -292,7 +292,7 @@ func (w *world) finishClaim(p *producer, c *claim) {
 		c.Abort()
 		w.note("producer %d aborts %d bytes", p.index, n)
 		if w.shared() {
-			c.rec.state = layout.Skip
+			c.rec.state = layout.Discarded
 			w.rung("a claim was aborted")
 		}
 		return
@@ -315,7 +315,7 @@ func (w *world) finishClaim(p *producer, c *claim) {
 	if !w.shared() {
 		w.add(c.rec)
 	}
-	c.rec.state = layout.Commit
+	c.rec.state = layout.Committed
 	w.rung("a claim was committed")
 	c.Abort() // has no effect, nor has
 	if err := c.Commit(); err != nil {
@@ -368,7 +368,7 @@ func (w *world) sendBatch(p *producer) {
 	}
 	// Attempts with more messages than fit may have left padding.
 	if r, ok := w.found(p); ok {
-		if r.state != layout.Skip {
+		if r.state != layout.Discarded {
 			w.fail("%d messages reported, more are in the ring at %d", n, w.tail)
 		}
 		w.add(r)
@@ -382,17 +382,17 @@ func (w *world) sendBatch(p *producer) {
 func (w *world) found(p *producer) (*record, bool) {
 	d := &w.v.Descriptors[w.tail%w.ring()]
 	c := layout.Ctl(d.Ctl.Load())
-	if c.Lap() != layout.LapOf(w.tail, w.cfg.Shift()) || c.State() < layout.Commit || int(c.Owner()) != p.index {
+	if c.Lap() != layout.LapOf(w.tail, w.cfg.Shift()) || c.State() < layout.Committed || int(c.Owner()) != p.index {
 		return nil, false
 	}
 	if w.shared() && layout.Tail(w.v.Hot.Tail.Load()).Pos(w.read) == w.tail {
 		return nil, false
 	}
 	r := &record{slots: c.Slots(), owner: p.index, epoch: p.epoch, state: c.State()}
-	if left := w.ring() - w.tail%w.ring(); r.slots == 0 || r.slots > left || r.state == layout.Skip && r.slots != left {
+	if left := w.ring() - w.tail%w.ring(); r.slots == 0 || r.slots > left || r.state == layout.Discarded && r.slots != left {
 		w.fail("record of %d slots at %d", r.slots, w.tail)
 	}
-	if r.state == layout.Skip {
+	if r.state == layout.Discarded {
 		return r, true
 	}
 	length, kind, flags := layout.UnpackMeta(d.Meta)
@@ -431,7 +431,7 @@ func (w *world) end(p *producer) {
 	if ok {
 		p.ended = true
 		w.slots[p.index].state = layout.Ended
-		w.add(&record{slots: 1, owner: p.index, epoch: p.epoch, state: layout.Commit, end: true})
+		w.add(&record{slots: 1, owner: p.index, epoch: p.epoch, state: layout.Committed, end: true})
 		w.rung("the end was published")
 	}
 	if padded || ok && err != nil || !ok && !errors.Is(err, context.Canceled) {
@@ -466,14 +466,14 @@ func (w *world) dropProducer() {
 	w.note("producer %d goes, cleanly: %v", p.index, clean)
 	if clean {
 		w.halted(p)
-		ring.Leave(w.v, p.Attachment())
+		ring.Detach(w.v, p.Attachment())
 	}
 	p.locks.kill()
 	w.gone(p.index, clean)
 }
 
 func (w *world) halted(p *producer) {
-	if !p.Halt() || p.Halt() {
+	if !p.Close() || p.Close() {
 		w.fail("only the first Halt reports true")
 	}
 	if err := p.TrySend(nil); err != ring.ErrClosed && !p.ended {
@@ -516,7 +516,7 @@ func (w *world) dropConsumer() {
 	s := &w.slots[layout.ConsumerIndex]
 	if clean {
 		w.comeBack()
-		if !w.consumer.Halt() {
+		if !w.consumer.Close() {
 			w.fail("Halt reports false")
 		}
 		w.released(true)
@@ -528,7 +528,7 @@ func (w *world) dropConsumer() {
 		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
 			w.fail("receive after Halt: %v", err)
 		}
-		ring.Leave(w.v, w.consumer.Attachment())
+		ring.Detach(w.v, w.consumer.Attachment())
 		s.state = layout.Free
 	}
 	s.live = false
@@ -666,7 +666,7 @@ func (w *world) drain() {
 			if outcome = w.twin.check(); outcome != gotNothing {
 				return nil, outcome
 			}
-			if w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Busy {
+			if w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Claimed {
 				return nil, gotStopped
 			}
 		}
@@ -706,7 +706,7 @@ func (w *world) drain() {
 func (w *world) marked(more uint64) {
 	w.t.Helper()
 	s := &w.slots[layout.ConsumerIndex]
-	if s.drain = w.v.Members[layout.ConsumerIndex].DrainPos.Load(); s.drain-w.shown > more {
+	if s.drain = w.v.Participants[layout.ConsumerIndex].DrainPos.Load(); s.drain-w.shown > more {
 		w.fail("a consumer may have seen up to %d, want %d to %d", s.drain, w.shown, w.shown+more)
 	}
 }
@@ -776,7 +776,7 @@ func (w *world) verify() {
 	if w.consumer != nil {
 		ahead := uint64(64)
 		for _, r := range w.recs[w.cursor:] {
-			if r.state == layout.Commit && len(r.msgs) > 0 {
+			if r.state == layout.Committed && len(r.msgs) > 0 {
 				ahead += uint64(max(0, int64(r.next()-w.shown))) // looked at, and left there for want of room
 				break
 			}
@@ -788,7 +788,7 @@ func (w *world) verify() {
 		got := layout.Ctl(w.v.Descriptors[r.start%w.ring()].Ctl.Load())
 		want := layout.PackCtl(lap, r.slots, uint8(r.owner), r.state)
 		newest := w.first+i == len(w.recs)-1
-		if got != want && !(r.state == layout.Busy && newest && (got.Lap() != lap || got.State() == layout.None)) {
+		if got != want && !(r.state == layout.Claimed && newest && (got.Lap() != lap || got.State() == layout.None)) {
 			w.fail("control word at %d is %#x, want %#x", r.start, uint64(got), uint64(want))
 		}
 	}

@@ -171,8 +171,8 @@ func legal(mem []byte) bool {
 // words say.
 func use(t *testing.T, v *layout.View, mem []byte) {
 	c := v.Config
-	if len(v.Members) != c.Participants || len(v.Descriptors) != c.Slots || len(v.Payload) != c.Slots*c.SlotSize {
-		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload: %+v", len(v.Members), len(v.Descriptors), len(v.Payload), c)
+	if len(v.Participants) != c.Participants || len(v.Descriptors) != c.Slots || len(v.Payload) != c.Slots*c.SlotSize {
+		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload: %+v", len(v.Participants), len(v.Descriptors), len(v.Payload), c)
 	}
 	inside := func(what string, p unsafe.Pointer, n uintptr) {
 		at := uintptr(p) - uintptr(unsafe.Pointer(&mem[0]))
@@ -181,7 +181,7 @@ func use(t *testing.T, v *layout.View, mem []byte) {
 		}
 	}
 	inside("hot", unsafe.Pointer(v.Hot), unsafe.Sizeof(*v.Hot))
-	inside("the last member", unsafe.Pointer(&v.Members[c.Participants-1]), 256)
+	inside("the last member", unsafe.Pointer(&v.Participants[c.Participants-1]), 256)
 	inside("the last descriptor", unsafe.Pointer(&v.Descriptors[c.Slots-1]), 64)
 	if n := len(v.Payload); n > 0 {
 		inside("the last byte", unsafe.Pointer(&v.Payload[n-1]), 1)

@@ -102,7 +102,7 @@ func (w *twin) room(k uint64, owner int) (padded, ok bool) {
 		if w.tail+left-w.read > w.ring() {
 			return false, false
 		}
-		w.add(&record{slots: left, owner: owner, state: layout.Skip})
+		w.add(&record{slots: left, owner: owner, state: layout.Discarded})
 		padded = true
 	}
 	return padded, w.tail+k-w.read <= w.ring()
@@ -113,7 +113,7 @@ func (w *twin) mourn(owner int) bool {
 	if w.tail+1-w.read > w.ring() {
 		return false
 	}
-	w.add(&record{slots: 1, owner: owner, epoch: w.pending + 1, state: layout.Commit, death: w.pending})
+	w.add(&record{slots: 1, owner: owner, epoch: w.pending + 1, state: layout.Committed, death: w.pending})
 	w.pending = 0
 	return true
 }
@@ -174,7 +174,7 @@ func (w *twin) gone(i int, clean bool) {
 	w.pending = 0
 	if clean {
 		w.bury(i)
-		unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Busy }
+		unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Claimed }
 		if !w.shared() || !slices.ContainsFunc(w.recs[w.first:], unfinished) {
 			w.slots[i].state = layout.Free
 		}
@@ -216,9 +216,9 @@ func (w *twin) next() (*delivery, outcome) {
 	for ; w.cursor < len(w.recs); w.cursor++ {
 		r := w.recs[w.cursor]
 		switch {
-		case r.state == layout.Busy:
+		case r.state == layout.Claimed:
 			return nil, w.nothing()
-		case r.state == layout.Skip:
+		case r.state == layout.Discarded:
 			continue
 		case r.death != 0:
 			if w.kept < 0 {
@@ -354,7 +354,7 @@ func (w *twin) releasable() (least, most uint64) {
 		upTo = w.kept // with it goes what was passed over behind it
 	}
 	for _, r := range w.recs[min(w.first, upTo):upTo] {
-		if r.state == layout.Commit && len(r.msgs) > 0 {
+		if r.state == layout.Committed && len(r.msgs) > 0 {
 			if w.done[r] < len(r.msgs) {
 				break
 			}
@@ -385,13 +385,13 @@ func (w *twin) check() outcome {
 		return gotNothing
 	}
 	if w.cursor < len(w.recs) {
-		if r := w.recs[w.cursor]; r.state == layout.Busy && r.orphan {
+		if r := w.recs[w.cursor]; r.state == layout.Claimed && r.orphan {
 			w.dead(r.owner)
-			r.state = layout.Skip
+			r.state = layout.Discarded
 			w.skipped++
 		}
 	}
-	if w.ending && (w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Busy) {
+	if w.ending && (w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Claimed) {
 		if o := w.judge(); o != gotEmpty {
 			return o
 		}

@@ -8,13 +8,13 @@ import (
 
 // Limits of a ring.
 const (
-	MinSlots    = 8
-	MaxSlots    = 1 << 30
-	SlotAlign   = 64      // slot sizes are multiples of this
-	MaxSlotSize = 1 << 24 // 16 MiB
-	MinMembers  = 2       // the consumer and one producer
-	MaxSize     = 1 << 40 // life locks lie above this offset of the file
-	MinSize     = 768     // bytes without which nothing can be parsed
+	MinSlots        = 8
+	MaxSlots        = 1 << 30
+	SlotAlign       = 64      // slot sizes are multiples of this
+	MaxSlotSize     = 1 << 24 // 16 MiB
+	MinParticipants = 2       // the consumer and one producer
+	MaxSize         = 1 << 40 // life locks lie above this offset of the file
+	MinSize         = 768     // bytes without which nothing can be parsed
 )
 
 // Config describes a segment to be formatted, or one that was parsed.
@@ -61,12 +61,12 @@ func (c Config) check() error {
 		return bad("slots", c.Slots, fmt.Sprintf("a power of two, %d to %d", MinSlots, MaxSlots))
 	case c.SlotSize < 0 || c.SlotSize > MaxSlotSize || c.SlotSize%SlotAlign != 0:
 		return bad("slot size", c.SlotSize, fmt.Sprintf("a multiple of %d, 0 to %d", SlotAlign, MaxSlotSize))
-	case c.Participants < MinMembers || c.Participants > MaxParticipants:
-		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinMembers, MaxParticipants))
-	case c.Kind == SPSC && c.Participants != MinMembers:
+	case c.Participants < MinParticipants || c.Participants > MaxParticipants:
+		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinParticipants, MaxParticipants))
+	case c.Kind == SPSC && c.Participants != MinParticipants:
 		return bad("participants", c.Participants, "2 for an SPSC ring")
 	case c.Doorbell < Futex || c.Doorbell > Spin:
-		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (flock) or 4 (spin)")
+		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (poll) or 4 (spin)")
 	}
 	if c.Incompat&^KnownIncompat != 0 {
 		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", KnownIncompat))
@@ -106,8 +106,8 @@ func (d Doorbell) String() string {
 		return "futex"
 	case SysV:
 		return "sysv"
-	case Flock:
-		return "flock"
+	case Poll:
+		return "poll"
 	case Spin:
 		return "spin"
 	}

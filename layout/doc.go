@@ -39,7 +39,7 @@
 //	   256     8  ReadPos        the consumer          producers that look full
 //	   384     4  DataBell       both                  producers, after a publish
 //	   512     4  SpaceBell      both                  the consumer, after a release
-//	   520     8  Turn           MPSC producers        MPSC producers that look full
+//	   520     8  Priority           MPSC producers        MPSC producers that look full
 //	   640     8  Set            who makes it          both, where Doorbell is SysV, or zero
 //	   648     4  Key            who makes it          both, likewise
 //	   652     4  zero
@@ -73,13 +73,13 @@
 //
 // # A descriptor, 64 bytes: one cache line
 //
-//	 0     8  Ctl            the claim's owner; a helper (BUSY); the consumer (SKIP)
+//	 0     8  Ctl            the claim's owner; a helper (CLAIMED); the consumer (DISCARDED)
 //	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:16; the consumer may write it again
 //	16    48  Inline         the claim's owner     the payload when length ≤ 48
 //
 // A message of n bytes takes one slot when n ≤ max(48, S), else ⌈n/S⌉ consecutive
 // slots of which the first one's descriptor speaks for all. A message never wraps
-// around the end of the ring: the rest of the lap is claimed as SKIP instead.
+// around the end of the ring: the rest of the lap is claimed as DISCARDED instead.
 // Control words live where payload never goes, so stale or hostile payload cannot
 // be taken for a header and nothing ever has to be zeroed.
 //
@@ -87,7 +87,7 @@
 //
 //	Tail  pos:44 | slots:12 | owner:8           end of the newest claim, its length, its owner
 //	Ctl   lap:42 | slots:12 | owner:8 | state:2
-//	Turn  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
+//	Priority  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
 //
 // Positions count slots from the segment's first and never repeat: ReadPos and
 // every private position have 64 bits (a century at 5 ns per slot). Tail carries

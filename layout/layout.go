@@ -38,7 +38,7 @@ type Doorbell uint32
 const (
 	Futex Doorbell = 1 // futex on the bell word
 	SysV  Doorbell = 2 // SysV semaphore set
-	Flock Doorbell = 3 // bounded naps: for where nothing else is permitted
+	Poll  Doorbell = 3 // bounded naps: for where nothing else is permitted
 	Spin  Doorbell = 4 // nobody ever sleeps
 )
 
@@ -50,12 +50,12 @@ const (
 	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
 	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
 	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
-	Fenced   ParticipantState = 4 // like Used, by a producer whose claim at DrainPos was revoked; ReadPos must not pass that while it lives
+	Revoked  ParticipantState = 4 // like Used, by a producer whose claim at DrainPos was revoked; ReadPos must not pass that while it lives
 )
 
 // Attached reports whether somebody has taken the slot and not given it back, alive
 // or not.
-func (s ParticipantState) Attached() bool { return s == Used || s == Ended || s == Fenced }
+func (s ParticipantState) Attached() bool { return s == Used || s == Ended || s == Revoked }
 
 // Role of a participant.
 type Role uint32
@@ -73,20 +73,20 @@ const ConsumerIndex = 0
 type Counter int
 
 const (
-	Messages     Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
-	Bytes                       // likewise, payload bytes. Written by the consumer
-	Full                        // sends that met a full ring. Written by the owner, like all below
-	Dropped                     // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
-	Sleeps                      // times it announced that it sleeps
-	Wakes                       // times it rang a sleeping peer
-	Spurious                    // sleeps that ended with nothing to do
-	Rescues                     // sleeps ended by the cap though there was something to do
-	Skipped                     // claims of dead producers it passed over
-	Deaths                      // dead peers it found
-	Spins                       // waits in which it busy-waited
-	Asleep                      // nanoseconds it slept
-	Late                        // sleeps ended by the cap though it had been rung: the waker was held up, or killed
-	countersUsed                // the rest is zero
+	Messages        Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
+	Bytes                          // likewise, payload bytes. Written by the consumer
+	Full                           // sends that met a full ring. Written by the owner, like all below
+	Dropped                        // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
+	Sleeps                         // times it announced that it sleeps
+	Wakes                          // times it rang a sleeping peer
+	SpuriousWakeups                // sleeps that ended with nothing to do
+	TimeoutWakeups                 // sleeps ended by the cap though there was something to do
+	Skipped                        // claims of dead producers it passed over
+	Deaths                         // dead peers it found
+	Spins                          // waits in which it busy-waited
+	Asleep                         // nanoseconds it slept
+	LateWakeups                    // sleeps ended by the cap though it had been rung: the waker was held up, or killed
+	countersUsed                   // the rest is zero
 )
 
 // Counters is how many a participant has room for.
@@ -153,7 +153,7 @@ type Hot struct {
 	_          [124]byte
 	SpaceBell  atomic.Uint32
 	_          uint32
-	Turn       atomic.Uint64
+	Priority   atomic.Uint64
 	_          [112]byte
 	Semaphores Semaphores
 }

@@ -56,7 +56,7 @@ func TestGolden(t *testing.T) {
 	require.Equal(t, goldenConfig.Start, layout.Tail(v.Hot.Tail.Load()).Pos(goldenConfig.Start))
 	require.Len(t, v.Descriptors, 8)
 	require.Len(t, v.Payload, 8*64)
-	require.Len(t, v.Members, 3)
+	require.Len(t, v.Participants, 3)
 }
 
 // The table in the package comment, once more by number: what other languages read.
@@ -90,8 +90,8 @@ func TestOffsets(t *testing.T) {
 	require.NoError(t, err)
 	v.Hot.DataBell.Store(0xD)
 	v.Hot.SpaceBell.Store(0x5)
-	v.Members[2].State.Store(7)
-	v.Members[2].Counters[layout.Counters-1].Store(9)
+	v.Participants[2].State.Store(7)
+	v.Participants[2].Counters[layout.Counters-1].Store(9)
 	v.Descriptors[7].Ctl.Store(11)
 	v.Descriptors[7].Inline[47] = 12
 	v.Payload[8*64-1] = 13
@@ -233,20 +233,20 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for _, lap := range []uint64{0, 1, 1<<42 - 1} {
-		c := layout.PackCtl(lap, 4095, 255, layout.Commit)
+		c := layout.PackCtl(lap, 4095, 255, layout.Committed)
 		require.Equal(t, lap, c.Lap())
 		require.EqualValues(t, 4095, c.Slots())
 		require.EqualValues(t, 255, c.Owner())
-		require.Equal(t, layout.Commit, c.State())
+		require.Equal(t, layout.Committed, c.State())
 		require.True(t, c.Done(lap))
 		require.False(t, c.Done(lap+1))
-		require.True(t, layout.PackCtl(lap, 1, 1, layout.Busy).On(lap))
-		require.False(t, layout.PackCtl(lap, 1, 1, layout.Busy).Done(lap))
+		require.True(t, layout.PackCtl(lap, 1, 1, layout.Claimed).On(lap))
+		require.False(t, layout.PackCtl(lap, 1, 1, layout.Claimed).Done(lap))
 		require.False(t, layout.PackCtl(lap, 0, 1, layout.None).On(lap))
 	}
 	// A later lap or a later state is a larger word: what helpers' CAS rely on.
-	require.Less(t, layout.PackCtl(5, 1, 1, layout.Busy), layout.PackCtl(5, 1, 1, layout.Commit))
-	require.Less(t, layout.PackCtl(5, 4095, 255, layout.Skip), layout.PackCtl(6, 0, 0, layout.None))
+	require.Less(t, layout.PackCtl(5, 1, 1, layout.Claimed), layout.PackCtl(5, 1, 1, layout.Committed))
+	require.Less(t, layout.PackCtl(5, 4095, 255, layout.Discarded), layout.PackCtl(6, 0, 0, layout.None))
 	require.EqualValues(t, 1, layout.LapOf(7, 3))
 	require.EqualValues(t, 2, layout.LapOf(8, 3))
 	require.EqualValues(t, 0, layout.LapOf((1<<42-1)*8, 3), "comes around, to the lap that zeroed memory carries")

@@ -46,7 +46,7 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
-	_ = same[unsafe.Offsetof(Hot{}.Turn)-(520-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Priority)-(520-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Semaphores)-(640-hotOffset)]
 	_ = same[unsafe.Offsetof(Semaphores{}.Set)-0]
 	_ = same[unsafe.Offsetof(Semaphores{}.Key)-8]
@@ -73,11 +73,11 @@ var (
 // nothing that decides where an access goes is ever read from the segment again.
 // The slices alias the segment and are as long as Config says.
 type View struct {
-	Config      Config
-	Hot         *Hot
-	Members     []Participant
-	Descriptors []Descriptor
-	Payload     []byte
+	Config       Config
+	Hot          *Hot
+	Participants []Participant
+	Descriptors  []Descriptor
+	Payload      []byte
 }
 
 // header is the checked prefix, as one private copy.
@@ -121,7 +121,7 @@ func Format(mem []byte, cfg Config) (*View, error) {
 	v := overlay(mem, cfg)
 	v.Hot.Tail.Store(uint64(PackTail(cfg.Start, 0, 0)))
 	v.Hot.ReadPos.Store(cfg.Start)
-	v.Members[ConsumerIndex].DrainPos.Store(cfg.Start)
+	v.Participants[ConsumerIndex].DrainPos.Store(cfg.Start)
 	return v, nil
 }
 
@@ -221,11 +221,11 @@ func overlay(mem []byte, cfg Config) *View {
 	d, p, _ := cfg.offsets()
 	base := unsafe.Pointer(unsafe.SliceData(mem))
 	return &View{
-		Config:      cfg,
-		Hot:         (*Hot)(unsafe.Add(base, hotOffset)),
-		Members:     unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
-		Descriptors: unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots),
-		Payload:     mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)],
+		Config:       cfg,
+		Hot:          (*Hot)(unsafe.Add(base, hotOffset)),
+		Participants: unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
+		Descriptors:  unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots),
+		Payload:      mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)],
 	}
 }
 

@@ -36,10 +36,10 @@ const (
 type State uint64
 
 const (
-	None   State = 0 // nothing of this lap
-	Busy   State = 1 // claimed, recorded by a helper
-	Commit State = 2 // readable
-	Skip   State = 3 // to be passed over: padding, an aborted claim, a dead owner's claim
+	None      State = 0 // nothing of this lap
+	Claimed   State = 1 // claimed, recorded by a helper
+	Committed State = 2 // readable
+	Discarded State = 3 // to be passed over: padding, an aborted claim, a dead owner's claim
 )
 
 // Tail is the word that names the newest claim of an MPSC ring.
@@ -81,7 +81,7 @@ func (c Ctl) On(lap uint64) bool { return c.Lap() == lap && c.State() != None }
 
 // Done reports whether the word ends a record of that lap: committed, or to be
 // passed over.
-func (c Ctl) Done(lap uint64) bool { return c.Lap() == lap && c.State() >= Commit }
+func (c Ctl) Done(lap uint64) bool { return c.Lap() == lap && c.State() >= Committed }
 
 // Slots is the length of the record.
 func (c Ctl) Slots() uint64 { return uint64(c) >> ctlSlotsShift & slotsMask }
@@ -127,17 +127,17 @@ func (s SemaphoreSet) Present() bool { return s&1 != 0 }
 // Gone is the word when the set is not there any more.
 func (s SemaphoreSet) Gone() SemaphoreSet { return s &^ (1<<32 - 1) }
 
-// Turn names the producer that has waited for long for so many slots in a row; 0: nobody.
-type Turn uint64
+// Priority names the producer that has waited for long for so many slots in a row; 0: nobody.
+type Priority uint64
 
-// PackTurn makes a Turn; of the nonce, which tells one turn from the next, the lower 44
+// PackPriority makes a Priority; of the nonce, which tells one turn from the next, the lower 44
 // bits count.
-func PackTurn(nonce, slots uint64, owner uint8) Turn {
-	return Turn(nonce<<20 | slots<<8&0xfff00 | uint64(owner))
+func PackPriority(nonce, slots uint64, owner uint8) Priority {
+	return Priority(nonce<<20 | slots<<8&0xfff00 | uint64(owner))
 }
 
 // Slots is what it waits for.
-func (t Turn) Slots() uint64 { return uint64(t) >> 8 & 0xfff }
+func (t Priority) Slots() uint64 { return uint64(t) >> 8 & 0xfff }
 
 // Owner is its participant slot.
-func (t Turn) Owner() uint8 { return uint8(t) }
+func (t Priority) Owner() uint8 { return uint8(t) }

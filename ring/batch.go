@@ -35,7 +35,7 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 }
 
 // SendBatch sends copies of all msgs in order and waits for room when the ring is
-// full. n is how many were sent, all of them unless err is not nil or Config.Full says
+// full. n is how many were sent, all of them unless err is not nil or Config.WhenFull says
 // to drop the rest. Errors: those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
 	var a attempt
@@ -98,7 +98,7 @@ func (p *Producer) tryBatch(msgs [][]byte, size int) error {
 			return err
 		}
 		p.fillBatch(pos, size, msgs)
-		return p.finish(pos, k, layout.Commit)
+		return p.finish(pos, k, layout.Committed)
 	}
 	if !p.enter() {
 		return p.why()

@@ -73,8 +73,8 @@ func (c *core) rouse(word *atomic.Uint32, bell Bell) {
 	if w&layout.BellSleeper != 0 && bell != nil {
 		bell.Wake(w)
 	}
-	if w&layout.BellParked != 0 && c.cfg.Lot != nil {
-		c.cfg.Lot.Wake()
+	if w&layout.BellParked != 0 && c.cfg.ParkingLot != nil {
+		c.cfg.ParkingLot.Wake()
 	}
 	killpoint.At(killpoint.Woken)
 	c.count(layout.Wakes, 1)
@@ -86,8 +86,8 @@ func (c *core) stop(word *atomic.Uint32) {
 	if c.sleepBell != nil {
 		c.sleepBell.Stop(word)
 	}
-	if c.cfg.Lot != nil {
-		c.cfg.Lot.Stop(word)
+	if c.cfg.ParkingLot != nil {
+		c.cfg.ParkingLot.Stop(word)
 	}
 }
 
@@ -120,10 +120,10 @@ func leaveThread() { threads.Add(-1) }
 
 // canPark reports whether this handle can use the lot.
 func (c *core) canPark() bool {
-	if c.cfg.Lot == nil || c.lotFailed.Load() != nil {
+	if c.cfg.ParkingLot == nil || c.lotFailed.Load() != nil {
 		return false
 	}
-	if err := c.cfg.Lot.Open(); err != nil {
+	if err := c.cfg.ParkingLot.Open(); err != nil {
 		c.lotFailed.Store(&err)
 		return false
 	}
@@ -158,7 +158,7 @@ func (c *core) sleep(limit, waited time.Duration, ready func() bool, stops []*at
 	var err error
 	begin := time.Now()
 	if bit == layout.BellParked {
-		timedOut = c.cfg.Lot.Sleep(c.sleepWord, key, limit, stops)
+		timedOut = c.cfg.ParkingLot.Sleep(c.sleepWord, key, limit, stops)
 	} else {
 		timedOut, err = c.sleepBell.Sleep(key, limit, stops)
 	}
@@ -172,7 +172,7 @@ func (c *core) sleep(limit, waited time.Duration, ready func() bool, stops []*at
 			c.countRescue(key)
 		}
 	case !timedOut:
-		c.count(layout.Spurious, 1)
+		c.count(layout.SpuriousWakeups, 1)
 	}
 	c.unannounce(key)
 	return nil
@@ -194,9 +194,9 @@ func (c *core) unannounce(key uint32) {
 func (c *core) countRescue(key uint32) {
 	for begin := time.Now(); time.Since(begin) < time.Millisecond; spin.Yield() {
 		if c.sleepWord.Load() != key {
-			c.count(layout.Late, 1)
+			c.count(layout.LateWakeups, 1)
 			return
 		}
 	}
-	c.count(layout.Rescues, 1)
+	c.count(layout.TimeoutWakeups, 1)
 }

@@ -140,7 +140,7 @@ func (c *Claim) Commit() error {
 			return p.why()
 		}
 		p.label(c.pos, meta)
-		return p.finish(c.pos, c.k, layout.Commit)
+		return p.finish(c.pos, c.k, layout.Committed)
 	}
 	if !p.enter() {
 		return p.why()
@@ -167,7 +167,7 @@ func (c *Claim) Abort() {
 	c.p = nil
 	if p.shared {
 		if p.halt.Load() == 0 {
-			_ = p.finish(c.pos, c.k, layout.Skip) // an error has poisoned the handle and shows at its next call
+			_ = p.finish(c.pos, c.k, layout.Discarded) // an error has poisoned the handle and shows at its next call
 		}
 		return
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Consumer is the receiving half of a ring. It is for one goroutine at a time, and
-// that includes the release of its messages; Halt, Stats, Used and the other
+// that includes the release of its messages; Close, Stats, Used and the other
 // getters may be called from anywhere.
 //
 // Delivery is at least once: a message is released after it was handled, that is by
@@ -76,8 +76,8 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	c := &Consumer{}
 	c.init(v, cfg)
 	c.single = true
-	c.sleepWord, c.sleepBell = &v.Hot.DataBell, cfg.Data
-	c.ringWord, c.ringBell = &v.Hot.SpaceBell, cfg.Space
+	c.sleepWord, c.sleepBell = &v.Hot.DataBell, cfg.DataBell
+	c.ringWord, c.ringBell = &v.Hot.SpaceBell, cfg.SpaceBell
 	c.alone = true
 	att, err := c.attach(layout.RoleConsumer)
 	if err != nil {
@@ -138,12 +138,12 @@ func (c *Consumer) mark(pos uint64) {
 	killpoint.At(killpoint.MarkStored)
 }
 
-// Halt ends this handle: calls that wait and all later ones return ErrClosed. What was
+// Close ends this handle: calls that wait and all later ones return ErrClosed. What was
 // received but not released goes to the next consumer; what [Consumer.Receive]
 // returned last counts as handled. It returns when no call is in progress any more,
-// except that a handler of Drain may still be at work, and may itself call Halt. Only
-// the first Halt reports true.
-func (c *Consumer) Halt() bool {
+// except that a handler of Drain may still be at work, and may itself call Close. Only
+// the first Close reports true.
+func (c *Consumer) Close() bool {
 	if !c.shut(c.stop) {
 		return false
 	}

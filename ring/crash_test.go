@@ -88,8 +88,8 @@ func TestDeadClaims(t *testing.T) {
 				for offset := range slots {
 					r := newRig(layout.Config{Slots: slots, SlotSize: 64})
 					r.spin, r.cap = 0, time.Millisecond
-					var skips []ring.Skip
-					r.skip = func(s ring.Skip) { skips = append(skips, s) }
+					var skips []ring.SkippedClaim
+					r.skip = func(s ring.SkippedClaim) { skips = append(skips, s) }
 					live, c := r.producer(), r.consumer()
 					buf := make([]byte, 64)
 					for range offset {

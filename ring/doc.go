@@ -1,6 +1,6 @@
 // Package ring moves messages through the bytes of a segment: [Producer] and
 // [Consumer] over a [layout.View]. It knows no files and no operating system; what
-// it needs of them comes in as small interfaces: [Locks] (who lives?), [Bell] and [Lot]
+// it needs of them comes in as small interfaces: [Locks] (who lives?), [Bell] and [ParkingLot]
 // (two ways to sleep and wake). So the same code runs over heap memory, where the race
 // detector can see it, and over a mapping, where it cannot.
 //
@@ -42,7 +42,7 @@
 //
 // Tail names the newest claim: where it ends, how long it is, whose it is. It moves
 // only by CAS, and nobody may move it before the claim it names is on record in that
-// claim's descriptor (committed, skipped, or BUSY written by whoever wants to move
+// claim's descriptor (committed, skipped, or CLAIMED written by whoever wants to move
 // Tail on: helping). So of all claims at most one, the newest, is not on record, and
 // Tail is its record. A producer killed at any instruction leaves a claim that names
 // it; the consumer skips that claim once the kernel has dropped the owner's lock and

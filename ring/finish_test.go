@@ -23,6 +23,6 @@ func TestFinishAfterHalt(t *testing.T) {
 	require.NoError(t, err)
 	pos, err := p.claimShared(1)
 	require.NoError(t, err)
-	p.Halt()
-	require.ErrorIs(t, p.finish(pos, 1, layout.Commit), ErrClosed)
+	p.Close()
+	require.ErrorIs(t, p.finish(pos, 1, layout.Committed), ErrClosed)
 }

@@ -75,9 +75,9 @@ func (g *gate) leaveBlocking() {
 	}
 }
 
-// Halted reports whether the handle is of no use any more: closed, or poisoned by what
+// Closed reports whether the handle is of no use any more: closed, or poisoned by what
 // a peer wrote. Any goroutine may ask.
-func (g *gate) Halted() bool { return g.halt.Load() != 0 }
+func (g *gate) Closed() bool { return g.halt.Load() != 0 }
 
 // why is the reason for halt.
 func (g *gate) why() error {

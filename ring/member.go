@@ -53,7 +53,7 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	// The lock is ours: whoever had this slot writes no more (L2), and no recoverer or
 	// other newcomer touches its state.
 	state := layout.ParticipantState(m.State.Load())
-	died := state == layout.Used || state == layout.Fenced
+	died := state == layout.Used || state == layout.Revoked
 	if state.Attached() && c.shared && role == layout.RoleProducer {
 		c.bury(i) // who dies before it is attached itself leaves a quarantine behind
 	}
@@ -67,10 +67,10 @@ func (c *core) attachAt(i int, role layout.Role) (Attachment, error) {
 	c.former = PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
 	m.Role.Store(uint32(role))
 	killpoint.At(killpoint.RoleStored)
-	m.PID.Store(c.cfg.Who.PID)
-	m.Started.Store(c.cfg.Who.Started)
-	m.BootID.Store(c.cfg.Who.BootID)
-	m.PIDNamespace.Store(c.cfg.Who.PIDNamespace)
+	m.PID.Store(c.cfg.Identity.PID)
+	m.Started.Store(c.cfg.Identity.Started)
+	m.BootID.Store(c.cfg.Identity.BootID)
+	m.PIDNamespace.Store(c.cfg.Identity.PIDNamespace)
 	killpoint.At(killpoint.WhoStored)
 	epoch := m.Epoch.Add(1)
 	killpoint.At(killpoint.EpochStored)
@@ -154,7 +154,7 @@ func (c *core) dead(i int) (bool, error) {
 // and did not finish is left behind as claimed by a participant that is gone, which
 // the consumer passes over. Leave is the last thing a handle does before its lock
 // goes.
-func Leave(v *layout.View, a Attachment) {
+func Detach(v *layout.View, a Attachment) {
 	var c core
 	c.init(v, Config{})
 	c.bury(a.Index)
@@ -178,7 +178,7 @@ func (c *core) unfinished(owner uint8) bool {
 		k := v.Slots()
 		switch {
 		case v.On(layout.LapOf(pos, c.shift)):
-			if v.State() == layout.Busy && v.Owner() == owner || k == 0 || end-pos < k {
+			if v.State() == layout.Claimed && v.Owner() == owner || k == 0 || end-pos < k {
 				return true
 			}
 		case end-pos == w.Slots(): // the newest claim, not on record
@@ -195,18 +195,18 @@ func (c *core) unfinished(owner uint8) bool {
 
 // Stats are the counters of one participant, and what holds it up.
 type Stats struct {
-	Messages uint64 `json:"messages"` // delivered; of a producer: of those it sent
-	Bytes    uint64 `json:"bytes"`    // likewise, payload
-	Full     uint64 `json:"full"`     // sends that met a full ring
-	Dropped  uint64 `json:"dropped"`  // messages given up because the ring was full; of a consumer: records passed over because a former one may have seen them (Config.AtMostOnce)
-	Sleeps   uint64 `json:"sleeps"`   // times it lay down to sleep; a few find something at the last look
-	Wakes    uint64 `json:"wakes"`    // times it woke a sleeping peer
-	Spurious uint64 `json:"spurious"` // sleeps that ended with nothing to do
-	Rescues  uint64 `json:"rescues"`  // sleeps that nobody ended, or had begun to end, though there was something to do
-	Late     uint64 `json:"late"`     // sleeps that ran out though somebody had begun to wake it, and was held up or killed
-	Spins    uint64 `json:"spins"`    // waits in which it busy-waited for longer than a moment
-	Skipped  uint64 `json:"skipped"`  // claims of dead producers passed over
-	Deaths   uint64 `json:"deaths"`   // dead producers found
+	Messages        uint64 `json:"messages"`         // delivered; of a producer: of those it sent
+	Bytes           uint64 `json:"bytes"`            // likewise, payload
+	Full            uint64 `json:"full"`             // sends that met a full ring
+	Dropped         uint64 `json:"dropped"`          // messages given up because the ring was full; of a consumer: records passed over because a former one may have seen them (Config.AtMostOnce)
+	Sleeps          uint64 `json:"sleeps"`           // times it lay down to sleep; a few find something at the last look
+	Wakes           uint64 `json:"wakes"`            // times it woke a sleeping peer
+	SpuriousWakeups uint64 `json:"spurious_wakeups"` // sleeps that ended with nothing to do
+	TimeoutWakeups  uint64 `json:"timeout_wakeups"`  // sleeps that nobody ended, or had begun to end, though there was something to do
+	LateWakeups     uint64 `json:"late_wakeups"`     // sleeps that ran out though somebody had begun to wake it, and was held up or killed
+	Spins           uint64 `json:"spins"`            // waits in which it busy-waited for longer than a moment
+	Skipped         uint64 `json:"skipped"`          // claims of dead producers passed over
+	Deaths          uint64 `json:"deaths"`           // dead producers found
 
 	// Asleep is how long it slept, for all its goroutines together.
 	Asleep time.Duration `json:"asleep_ns"`
@@ -223,8 +223,8 @@ func (c *core) counters(i int) Stats {
 	n := func(w layout.Counter) uint64 { return c.members[i].Counters[w].Load() }
 	return Stats{
 		Messages: n(layout.Messages), Bytes: n(layout.Bytes), Full: n(layout.Full), Dropped: n(layout.Dropped),
-		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), Spurious: n(layout.Spurious), Rescues: n(layout.Rescues),
-		Late: n(layout.Late), Spins: n(layout.Spins), Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
+		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), SpuriousWakeups: n(layout.SpuriousWakeups), TimeoutWakeups: n(layout.TimeoutWakeups),
+		LateWakeups: n(layout.LateWakeups), Spins: n(layout.Spins), Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
 	}
 }
 
@@ -239,8 +239,8 @@ func (c *core) Stats() Stats {
 	}
 	return Stats{
 		Messages: s.Messages - b.Messages, Bytes: s.Bytes - b.Bytes, Full: s.Full - b.Full, Dropped: s.Dropped - b.Dropped,
-		Sleeps: s.Sleeps - b.Sleeps, Wakes: s.Wakes - b.Wakes, Spurious: s.Spurious - b.Spurious, Rescues: s.Rescues - b.Rescues,
-		Late: s.Late - b.Late, Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep, Fallbacks: fallbacks,
+		Sleeps: s.Sleeps - b.Sleeps, Wakes: s.Wakes - b.Wakes, SpuriousWakeups: s.SpuriousWakeups - b.SpuriousWakeups, TimeoutWakeups: s.TimeoutWakeups - b.TimeoutWakeups,
+		LateWakeups: s.LateWakeups - b.LateWakeups, Spins: s.Spins - b.Spins, Skipped: s.Skipped - b.Skipped, Deaths: s.Deaths - b.Deaths, Asleep: s.Asleep - b.Asleep, Fallbacks: fallbacks,
 	}
 }
 

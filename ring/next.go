@@ -37,7 +37,7 @@ func (c *Consumer) peek(m *Message) error {
 		if k == 0 || i+k > c.slots {
 			return c.corrupt("record length in slots", h, k)
 		}
-		if v.State() == layout.Skip {
+		if v.State() == layout.Discarded {
 			if c.shared {
 				c.meetSkip(h, v)
 			}
@@ -47,7 +47,7 @@ func (c *Consumer) peek(m *Message) error {
 		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
 		if c.row++; c.row > 2 {
 			d.Meta = meta // takes the line away from the producer, see row; it is ours until ReadPos passes it
-			killpoint.At(killpoint.MetaKept)
+			killpoint.At(killpoint.MetaRewritten)
 		}
 		length, kind, flags := layout.UnpackMeta(meta)
 		n := uint64(length)
@@ -176,7 +176,7 @@ func (c *Consumer) end(k uint64, from uint8, data []byte) error {
 	}
 	c.finished[from] = binary.NativeEndian.Uint32(data)
 	c.passKept(k)
-	if c.ends++; c.ends < c.cfg.Streams {
+	if c.ends++; c.ends < c.cfg.ExpectedProducers {
 		return nil
 	}
 	if !c.shared {
@@ -275,5 +275,5 @@ func (c *Consumer) over() (bool, error) {
 func (c *Consumer) streaming(i int) bool {
 	m := &c.members[i]
 	state := layout.ParticipantState(m.State.Load())
-	return (state == layout.Used || state == layout.Fenced) && m.Epoch.Load() != c.finished[i]
+	return (state == layout.Used || state == layout.Revoked) && m.Epoch.Load() != c.finished[i]
 }

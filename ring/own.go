@@ -23,7 +23,7 @@ func (p *Producer) sendQuick(msg []byte, meta uint64) bool {
 	copy(p.bytes(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
 	p.label(pos, meta)
-	p.store(1, layout.Commit)
+	p.store(1, layout.Committed)
 	p.ring()
 	p.leave()
 	return true
@@ -88,7 +88,7 @@ func (p *Producer) roomOwn(n int) (uint64, error) {
 			return k, nil
 		}
 		p.renew(p.pos, need)
-		p.store(need, layout.Skip)
+		p.store(need, layout.Discarded)
 		p.ring() // there may be no room for the rest before the consumer has passed this
 	}
 }
@@ -112,7 +112,7 @@ func (p *Producer) obituary() error {
 
 // publishOwn hands the record at p.pos to the consumer.
 func (p *Producer) publishOwn(k uint64) {
-	p.store(k, layout.Commit)
+	p.store(k, layout.Committed)
 	p.ring()
 }
 

@@ -17,10 +17,10 @@ import (
 // any case.
 func TestFullPolicies(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
-		for _, full := range []ring.Full{ring.FullBlock, ring.FullFail, ring.FullDrop} {
+		for _, full := range []ring.WhenFull{ring.WhenFullBlock, ring.WhenFullFail, ring.WhenFullDrop} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 			_, v, cfg := r.process()
-			cfg.Full, cfg.SendTimeout = full, time.Millisecond
+			cfg.WhenFull, cfg.SendTimeout = full, time.Millisecond
 			p, err := ring.NewProducer(v, cfg)
 			require.NoError(t, err)
 			c := r.consumer()
@@ -33,16 +33,16 @@ func TestFullPolicies(t *testing.T) {
 			require.Zero(t, n)
 			_, claimErr := p.Claim(ctx, 1)
 			switch full {
-			case ring.FullBlock:
+			case ring.WhenFullBlock:
 				for _, err := range []error{err, batchErr, claimErr} {
 					require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 					require.ErrorContains(t, err, "timeout")
 				}
-			case ring.FullFail:
+			case ring.WhenFullFail:
 				for _, err := range []error{err, batchErr, claimErr} {
 					require.Equal(t, ring.ErrFull, err)
 				}
-			case ring.FullDrop:
+			case ring.WhenFullDrop:
 				require.NoError(t, err)
 				require.NoError(t, batchErr)
 				require.Equal(t, ring.ErrFull, claimErr)
@@ -71,7 +71,7 @@ func TestDropRestOfBatch(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		_, v, cfg := r.process()
-		cfg.Full = ring.FullDrop
+		cfg.WhenFull = ring.WhenFullDrop
 		p, err := ring.NewProducer(v, cfg)
 		require.NoError(t, err)
 		large := make([]byte, 64) // one record each
@@ -143,7 +143,7 @@ func TestSleepsGrow(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		_, v, cfg := r.process()
-		cfg.Cap, cfg.CapMost = time.Millisecond, time.Second
+		cfg.FirstSleep, cfg.MaxSleep = time.Millisecond, time.Second
 		c, err := ring.NewConsumer(v, cfg)
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -155,6 +155,6 @@ func TestSleepsGrow(t *testing.T) {
 		require.Less(t, s.Sleeps, uint64(60), "%+v", s)
 		require.Greater(t, s.Asleep, 100*time.Millisecond)
 		require.LessOrEqual(t, s.Asleep, 10*time.Second)
-		require.Zero(t, s.Rescues)
+		require.Zero(t, s.TimeoutWakeups)
 	})
 }

@@ -38,10 +38,10 @@ type Poller struct {
 	fired  []*member
 }
 
-// PollerConfig is how a Poller waits: see Config for Spin, Cap and CapMost.
+// PollerConfig is how a Poller waits: see Config for Spin, FirstSleep and MaxSleep.
 type PollerConfig struct {
-	Spin         time.Duration
-	Cap, CapMost time.Duration
+	SpinFor              time.Duration
+	FirstSleep, MaxSleep time.Duration
 }
 
 // member is one consumer of a Poller. It is armed, or in one of warm and due.
@@ -71,7 +71,7 @@ const (
 
 // NewPoller makes a Poller without consumers.
 func NewPoller(cfg PollerConfig) *Poller {
-	cfg.Cap, cfg.CapMost = caps(cfg.Cap, cfg.CapMost)
+	cfg.FirstSleep, cfg.MaxSleep = caps(cfg.FirstSleep, cfg.MaxSleep)
 	p := &Poller{cfg: cfg, done: make(chan struct{}), members: make(map[*Consumer]*member), up: make(chan struct{}, 1), kept: time.Now()}
 	p.eager.score.Store(eagerMost)
 	return p
@@ -89,8 +89,8 @@ func (p *Poller) Add(c *Consumer) error {
 	}
 	m := &member{c: c}
 	err := errors.ErrUnsupported
-	if c.cfg.Lot != nil {
-		m.stop, err = c.cfg.Lot.Subscribe(func() { p.fire(m) })
+	if c.cfg.ParkingLot != nil {
+		m.stop, err = c.cfg.ParkingLot.Subscribe(func() { p.fire(m) })
 	}
 	if m.stop == nil {
 		p.blinded++

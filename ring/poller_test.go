@@ -16,7 +16,7 @@ import (
 )
 
 func newPoller(t *testing.T, spin time.Duration) *ring.Poller {
-	p := ring.NewPoller(ring.PollerConfig{Spin: spin})
+	p := ring.NewPoller(ring.PollerConfig{SpinFor: spin})
 	t.Cleanup(p.Close)
 	return p
 }
@@ -74,7 +74,7 @@ func TestPollerReceivesEverything(t *testing.T) {
 			}
 			wg.Wait()
 			for c := range id {
-				require.Zero(t, c.Stats().Rescues)
+				require.Zero(t, c.Stats().TimeoutWakeups)
 			}
 			p.Close()
 		}
@@ -134,7 +134,7 @@ func TestPollerTellsOfTheQuietBesideTheBusy(t *testing.T) {
 	gone := errors.New("its file is gone")
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		for _, armed := range []bool{false, true} {
-			p := ring.NewPoller(ring.PollerConfig{Cap: time.Millisecond})
+			p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Millisecond})
 			defer p.Close()
 			ctx := soon(t)
 			busy := newRig(layout.Config{Slots: 8, SlotSize: 64})
@@ -170,7 +170,7 @@ func TestPollerTellsOfTheQuietBesideTheBusy(t *testing.T) {
 // A Poller sleeps until somebody sends, and is woken by contexts and Close.
 func TestPollerSleeps(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
-		p := ring.NewPoller(ring.PollerConfig{Cap: time.Hour})
+		p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Hour})
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		c, s := r.consumer(), r.producer()
 		require.NoError(t, p.Add(c.Consumer))
@@ -206,7 +206,7 @@ func TestPollerSleeps(t *testing.T) {
 		require.NoError(t, err)
 
 		// A consumer that is closed says so, and leaves.
-		go c.Halt()
+		go c.Close()
 		got, err := p.Wait(soon(t))
 		require.ErrorIs(t, err, ring.ErrClosed)
 		require.Same(t, c.Consumer, got)
@@ -227,7 +227,7 @@ func TestPollerSleeps(t *testing.T) {
 // What blocking calls find by themselves a Poller finds too: ends, deaths, dead claims.
 func TestPollerTellsNews(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
-		p := ring.NewPoller(ring.PollerConfig{Cap: time.Millisecond})
+		p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Millisecond})
 		defer p.Close()
 		ctx := soon(t)
 		rigs := map[string]*rig{"end": nil, "death": nil, "claim": nil}
@@ -295,7 +295,7 @@ func TestBlindPoller(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		_, v, cfg := r.process()
-		cfg.Lot = nil
+		cfg.ParkingLot = nil
 		c, err := ring.NewConsumer(v, cfg)
 		require.NoError(t, err)
 		p := newPoller(t, 0)

@@ -150,7 +150,7 @@ func (p *Poller) await(ctx context.Context) error {
 
 // spin is core.spin for many.
 func (p *Poller) spin(ctx context.Context) bool {
-	most := p.cfg.Spin
+	most := p.cfg.SpinFor
 	if most == 0 || len(p.warm) == 0 {
 		return false
 	}
@@ -194,7 +194,7 @@ func (p *Poller) armAll() {
 
 // limit bounds a sleep when so much time was waited.
 func (p *Poller) limit(waited time.Duration) time.Duration {
-	limit := piece(waited, p.cfg.Cap, p.cfg.CapMost)
+	limit := piece(waited, p.cfg.FirstSleep, p.cfg.MaxSleep)
 	if p.blinded > 0 {
 		limit = piece(waited, blindMin, blindMost)
 	}
@@ -220,13 +220,13 @@ func (p *Poller) lookAtAll(late bool) bool {
 }
 
 // upkeep looks after as many consumers as it is time for: after all of them every
-// CapMost, or every millisecond times their number.
+// MaxSleep, or every millisecond times their number.
 func (p *Poller) upkeep() {
 	n := len(p.order)
 	if n == 0 {
 		return
 	}
-	round := max(p.cfg.CapMost, time.Duration(n)*keepEach)
+	round := max(p.cfg.MaxSleep, time.Duration(n)*keepEach)
 	share := int(int64(time.Since(p.kept)) * int64(n) / int64(round))
 	if share == 0 {
 		return

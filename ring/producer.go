@@ -44,8 +44,8 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 	p := &Producer{quick: -1}
 	p.init(v, cfg)
 	p.single = !p.shared
-	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.Space
-	p.ringWord, p.ringBell = &v.Hot.DataBell, cfg.Data
+	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.SpaceBell
+	p.ringWord, p.ringBell = &v.Hot.DataBell, cfg.DataBell
 	p.alone = !p.shared
 	att, err := p.attach(layout.RoleProducer)
 	if err != nil {
@@ -126,8 +126,8 @@ func (p *Producer) label(pos, meta uint64) {
 }
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
-// Config.SendTimeout ends the wait, unless Config.Full says otherwise. Errors: those of
-// TrySend, ErrFull only with FullFail; a *ContextError, and whatever Config.Check
+// Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. Errors: those of
+// TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
 // returns. After ErrClosed from a Close during the call, and
 // only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0, 0) }
@@ -169,10 +169,10 @@ func (p *Producer) sendAgain(ctx context.Context, err error, msg []byte, kind, f
 
 // attempt is one call of Send or its kin that was refused.
 type attempt struct {
-	begun time.Time   // when it was first refused (MPSC)
-	until time.Time   // when Config.SendTimeout is over
-	turn  layout.Turn // that it has, or 0
-	last  bool        // the end of a stream waits whatever Config.Full says
+	begun time.Time       // when it was first refused (MPSC)
+	until time.Time       // when Config.SendTimeout is over
+	turn  layout.Priority // that it has, or 0
+	last  bool            // the end of a stream waits whatever Config.WhenFull says
 }
 
 // errDropped: the caller is to give up the message and count it.
@@ -186,9 +186,9 @@ func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a
 		p.count(layout.Full, 1)
 		switch {
 		case a.last:
-		case p.cfg.Full == FullFail:
+		case p.cfg.WhenFull == WhenFullFail:
 			return ErrFull
-		case p.cfg.Full == FullDrop:
+		case p.cfg.WhenFull == WhenFullDrop:
 			return errDropped
 		case p.cfg.SendTimeout > 0 && a.until.IsZero():
 			a.until = time.Now().Add(p.cfg.SendTimeout)
@@ -281,18 +281,18 @@ func (p *Producer) CloseSend(ctx context.Context) error {
 // Ended reports whether the stream was ended.
 func (p *Producer) Ended() bool { return p.ended.Load() }
 
-// Halt ends this handle: calls that wait and all later ones return ErrClosed. It
+// Close ends this handle: calls that wait and all later ones return ErrClosed. It
 // returns when no call is in progress that could still wait; the calls of other
-// goroutines that do not wait may still be running (see gate). Only the first Halt
+// goroutines that do not wait may still be running (see gate). Only the first Close
 // reports true.
-func (p *Producer) Halt() bool { return p.shut(p.stop) }
+func (p *Producer) Close() bool { return p.shut(p.stop) }
 
-// HaltAndEnd is Halt, and then CloseSend if that has not been done. It may be called
+// CloseAndEnd is Close, and then CloseSend if that has not been done. It may be called
 // by any goroutine, also while others are using the handle. A producer that has lost a
 // claim to ForceSkip, or found corruption, sends no end.
-func (p *Producer) HaltAndEnd(ctx context.Context) error {
+func (p *Producer) CloseAndEnd(ctx context.Context) error {
 	why := p.why()
-	if !p.Halt() || p.Ended() || why == ErrRevoked {
+	if !p.Close() || p.Ended() || why == ErrRevoked {
 		return nil
 	}
 	if why != nil {

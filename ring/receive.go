@@ -119,7 +119,7 @@ func (c *Consumer) again(ctx context.Context, refusal error, turn int) error {
 			return err
 		}
 	}
-	if c.cfg.Spin != 0 && c.soon() {
+	if c.cfg.SpinFor != 0 && c.soon() {
 		return nil
 	}
 	return c.await(ctx, "receive", time.Time{}, c.ready, c.settle, c.upkeep)

@@ -113,7 +113,7 @@ func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err err
 	}
 	if !c.skip(pos, ctl) {
 		if !gone {
-			c.members[claim.Producer].State.CompareAndSwap(uint32(layout.Fenced), state)
+			c.members[claim.Producer].State.CompareAndSwap(uint32(layout.Revoked), state)
 		}
 		return claim, fmt.Errorf("%w: position %d: finished at the last moment", ErrNotStalled, pos)
 	}
@@ -127,21 +127,21 @@ func (c *core) fence(owner int, pos uint64) bool {
 	m := &c.members[owner]
 	epoch, drain, state := m.Epoch.Load(), m.DrainPos.Load(), m.State.Load()
 	switch s := layout.ParticipantState(state); {
-	case !s.Attached(), s == layout.Fenced && c.revoked(owner, drain):
+	case !s.Attached(), s == layout.Revoked && c.revoked(owner, drain):
 		return false
 	}
 	// By CAS: if the owner dies now, its recoverer's DrainPos must stay.
 	if !m.DrainPos.CompareAndSwap(drain, pos) {
 		return false
 	}
-	killpoint.At(killpoint.FencePosStored)
-	fenced := m.State.CompareAndSwap(state, uint32(layout.Fenced))
-	killpoint.At(killpoint.StateFenced)
+	killpoint.At(killpoint.RevokedPosStored)
+	fenced := m.State.CompareAndSwap(state, uint32(layout.Revoked))
+	killpoint.At(killpoint.StateRevoked)
 	switch {
 	case !fenced:
 		m.DrainPos.CompareAndSwap(pos, drain)
 	case m.Epoch.Load() != epoch: // another one has the place by now
-		m.State.CompareAndSwap(uint32(layout.Fenced), uint32(layout.Used))
+		m.State.CompareAndSwap(uint32(layout.Revoked), uint32(layout.Used))
 		fenced = false
 	}
 	return fenced
@@ -151,7 +151,7 @@ func (c *core) fence(owner int, pos uint64) bool {
 // be passed over and was not released.
 func (c *core) revoked(owner int, pos uint64) bool {
 	v := layout.Ctl(c.desc[pos&c.mask].Ctl.Load())
-	return pos-c.hot.ReadPos.Load() < c.slots && v.Done(layout.LapOf(pos, c.shift)) && v.State() == layout.Skip && int(v.Owner()) == owner
+	return pos-c.hot.ReadPos.Load() < c.slots && v.Done(layout.LapOf(pos, c.shift)) && v.State() == layout.Discarded && int(v.Owner()) == owner
 }
 
 // Repaired tells what Repair found and did.
@@ -189,7 +189,7 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 	for i := range c.members {
 		m := &c.members[i]
 		switch state := layout.ParticipantState(m.State.Load()); {
-		case state > layout.Fenced:
+		case state > layout.Revoked:
 			return r, &CorruptError{"participant state", uint64(i), uint64(state)}
 		case state.Attached():
 			if state != layout.Ended {

@@ -187,9 +187,9 @@ func TestForceSkipKilledHalfway(t *testing.T) {
 				p, c := r.producer(), r.consumer()
 				claim, err := p.TryClaim(4)
 				require.NoError(t, err)
-				m := &p.view.Members[p.Attachment().Index]
+				m := &p.view.Participants[p.Attachment().Index]
 				m.DrainPos.Store(0)
-				m.State.Store(uint32(layout.Fenced))
+				m.State.Store(uint32(layout.Revoked))
 				switch then {
 				case "again":
 					_, err := r.forceSkip(0)
@@ -236,7 +236,7 @@ func TestRevokedProducerLeavesQuietly(t *testing.T) {
 			receiveAny(t, c)
 		}
 		require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
-		require.NoError(t, p.HaltAndEnd(soon(t)))
+		require.NoError(t, p.CloseAndEnd(soon(t)))
 		require.ErrorIs(t, other.TrySend(nil), ring.ErrFull)
 	})
 }
@@ -246,8 +246,8 @@ func TestCallbacksMayClose(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		var c *consumer
-		r.skip = func(ring.Skip) { c.Halt() }
-		r.stall = func(ring.StalledClaim) { c.Halt() }
+		r.skip = func(ring.SkippedClaim) { c.Close() }
+		r.stall = func(ring.StalledClaim) { c.Close() }
 		p := r.producer()
 		_, err := p.TryClaim(4)
 		require.NoError(t, err)
@@ -367,14 +367,14 @@ func TestRepair(t *testing.T) {
 func TestRepairRefusesCorruption(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
 		for name, spoil := range map[string]func(v *layout.View){
-			"state":  func(v *layout.View) { v.Members[2].State.Store(9) },
+			"state":  func(v *layout.View) { v.Participants[2].State.Store(9) },
 			"tail":   func(v *layout.View) { v.Hot.Tail.Store(uint64(layout.PackTail(100, 1, 1))) },
-			"length": func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 0, 1, layout.Commit))) },
-			"claim":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Busy))) },
-			"owner":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 2, 0, layout.Busy))) },
+			"length": func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 0, 1, layout.Committed))) },
+			"claim":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Claimed))) },
+			"owner":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 2, 0, layout.Claimed))) },
 			"overrun": func(v *layout.View) {
-				v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 1, 1, layout.Busy)))
-				v.Descriptors[1].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Commit)))
+				v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 1, 1, layout.Claimed)))
+				v.Descriptors[1].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Committed)))
 			},
 		} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})

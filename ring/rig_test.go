@@ -68,7 +68,7 @@ type rig struct {
 	seg       *shm.Segment
 	spin      time.Duration
 	cap       time.Duration
-	skip      func(ring.Skip)
+	skip      func(ring.SkippedClaim)
 	once      bool
 	stall     func(ring.StalledClaim)
 	producers []*producer // all there were
@@ -106,9 +106,9 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	require.NoError(r.t, err)
 	space, err := doorbell.New(v.Config.Doorbell, doorbell.Site{Word: &v.Hot.SpaceBell})
 	require.NoError(r.t, err)
-	lot := doorbell.NewLot(h)
+	lot := doorbell.NewParkingLot(h)
 	r.t.Cleanup(lot.Close)
-	return h, v, ring.Config{Locks: h, Data: data, Space: space, Lot: lot, Spin: r.spin, Cap: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Who: ring.Who{PID: 4711}}
+	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin, FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Identity: ring.ProcessIdentity{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {
@@ -144,14 +144,14 @@ func (p *producer) die() { p.seg.Close() }
 func (c *consumer) die() { c.seg.Close() }
 
 func (p *producer) leave() {
-	p.Halt()
-	ring.Leave(p.view, p.Attachment())
+	p.Close()
+	ring.Detach(p.view, p.Attachment())
 	p.seg.Close()
 }
 
 func (c *consumer) leave() {
-	c.Halt()
-	ring.Leave(c.view, c.Attachment())
+	c.Close()
+	ring.Detach(c.view, c.Attachment())
 	c.seg.Close()
 }
 

@@ -28,8 +28,8 @@ type Bell interface {
 	Stop(stop *atomic.Uint32)
 }
 
-// Lot is what this package needs to park sleepers; see doorbell.Lot.
-type Lot interface {
+// ParkingLot is what this package needs to park sleepers; see doorbell.ParkingLot.
+type ParkingLot interface {
 	Open() error
 	Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool)
 	Wake()
@@ -37,66 +37,66 @@ type Lot interface {
 	Subscribe(f func()) (stop func(), err error)
 }
 
-// SpinForever as Config.Spin never sleeps in the kernel.
+// SpinForever as Config.SpinFor never sleeps in the kernel.
 const SpinForever time.Duration = -1
 
 // Config is what a handle needs besides the segment.
 type Config struct {
-	Locks Locks
-	Data  Bell // on View.Hot.DataBell
-	Space Bell // on View.Hot.SpaceBell
-	// Lot, if not nil, is where goroutines are parked that had better not block in a
+	Locks     Locks
+	DataBell  Bell // on View.Hot.DataBell
+	SpaceBell Bell // on View.Hot.SpaceBell
+	// ParkingLot, if not nil, is where goroutines are parked that had better not block in a
 	// system call. Every handle needs one to wake those of others.
-	Lot Lot
+	ParkingLot ParkingLot
 
 	// Spin is how long a blocking call busy-waits at most before it sleeps; it does less
 	// while that does not pay. 0: not at all; SpinForever.
-	Spin time.Duration
-	// Cap bounds every single sleep; 0 means DefaultCap. It is part of correctness: it
+	SpinFor time.Duration
+	// FirstSleep bounds every single sleep; 0 means DefaultFirstSleep. It is part of correctness: it
 	// bounds the stall when a waker was killed between clearing the bell and waking,
 	// and it is how often a sleeper looks after the dead. In the course of a wait it grows
-	// to an eighth of the time waited so far, up to CapMost, 0: Cap.
-	Cap, CapMost time.Duration
+	// to an eighth of the time waited so far, up to MaxSleep, 0: FirstSleep.
+	FirstSleep, MaxSleep time.Duration
 	// Full is what Send and its kin do when there is no room, SendTimeout how long they
 	// wait for it; 0: as long as the context lasts.
-	Full        Full
+	WhenFull    WhenFull
 	SendTimeout time.Duration
 	// Fallbacks are for people: better ways of waiting that this process does without, and
 	// why. Stats shows them.
 	Fallbacks []string
 	// Who is written down for people to read.
-	Who Who
+	Identity ProcessIdentity
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
 	// them: is the segment still the one that others open by its name?
 	Check func() error
-	// Streams is how many producers' streams have to end before the consumer says
+	// ExpectedProducers is how many producers' streams have to end before the consumer says
 	// io.EOF; 0 is as good as 1. For MPSC it also waits for those that are attached.
-	Streams int
+	ExpectedProducers int
 	// AtMostOnce makes the consumer pass over what a former consumer may have seen,
 	// instead of delivering it again.
 	AtMostOnce bool
 	// OnSkip, if not nil, is called by the consumer's goroutine for each claim of a
 	// dead producer that it passes over.
-	OnSkip func(Skip)
+	OnSkip func(SkippedClaim)
 	// OnStall, if not nil, is called by the consumer's goroutine, once for each claim that
 	// a live producer has not finished a second after the consumer met it.
 	OnStall func(StalledClaim)
 }
 
-// DefaultCap is the longest single sleep at the beginning of a wait.
-const DefaultCap = 10 * time.Millisecond
+// DefaultFirstSleep is the longest single sleep at the beginning of a wait.
+const DefaultFirstSleep = 10 * time.Millisecond
 
 // Full tells what Send does when there is no room.
-type Full uint8
+type WhenFull uint8
 
 const (
-	FullBlock Full = iota // wait
-	FullFail              // return ErrFull
-	FullDrop              // count it in Stats.Dropped and return nil
+	WhenFullBlock WhenFull = iota // wait
+	WhenFullFail                  // return ErrFull
+	WhenFullDrop                  // count it in Stats.Dropped and return nil
 )
 
 // Who identifies a process to people. Nothing is ever decided by it.
-type Who struct {
+type ProcessIdentity struct {
 	PID          uint32
 	Started      uint64 // clock ticks since boot
 	BootID       uint64
@@ -104,7 +104,7 @@ type Who struct {
 }
 
 // Skip describes a claim that was passed over because its owner died.
-type Skip struct {
+type SkippedClaim struct {
 	Position uint64
 	Slots    int
 	PID      int // of the dead producer, as it saw itself
@@ -138,10 +138,10 @@ type core struct {
 
 func (c *core) init(v *layout.View, cfg Config) {
 	g := v.Config
-	cfg.Cap, cfg.CapMost = caps(cfg.Cap, cfg.CapMost)
+	cfg.FirstSleep, cfg.MaxSleep = caps(cfg.FirstSleep, cfg.MaxSleep)
 	c.eager.score.Store(eagerMost)
 	c.view = v
-	c.hot, c.desc, c.payload, c.members = v.Hot, v.Descriptors, v.Payload, v.Members
+	c.hot, c.desc, c.payload, c.members = v.Hot, v.Descriptors, v.Payload, v.Participants
 	c.slots = uint64(g.Slots)
 	c.mask = c.slots - 1
 	c.slotSize = uint64(g.SlotSize)

@@ -285,8 +285,8 @@ func TestStream(t *testing.T) {
 			_, err := c.TryNext()
 			require.ErrorIs(t, err, ring.ErrEmpty)
 			require.Zero(t, c.Used())
-			require.Zero(t, c.Stats().Rescues)
-			require.Zero(t, shared.Stats().Rescues)
+			require.Zero(t, c.Stats().TimeoutWakeups)
+			require.Zero(t, shared.Stats().TimeoutWakeups)
 			if spin {
 				// Bells are the only system calls there are, and nobody rang or slept.
 				for _, s := range []ring.Stats{c.Stats(), shared.Stats()} {
@@ -520,7 +520,7 @@ func TestEndOfKnownStreams(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 		_, v, cfg := r.process()
-		cfg.Streams = 2
+		cfg.ExpectedProducers = 2
 		c, err := ring.NewConsumer(v, cfg)
 		require.NoError(t, err)
 		for range 3 {
@@ -560,7 +560,7 @@ func TestAll(t *testing.T) {
 			got = append(got, m.Bytes()...)
 		}
 		require.Equal(t, []byte{0, 1, 2, 3, 4}, got)
-		c.Halt()
+		c.Close()
 		for _, err := range c.All(soon(t)) {
 			require.ErrorIs(t, err, ring.ErrClosed)
 		}
@@ -615,7 +615,7 @@ func TestConcurrentUsePanics(t *testing.T) {
 		require.Equal(t, done, c.Check())
 
 		var p *ring.Producer
-		cfg.Cap = time.Millisecond
+		cfg.FirstSleep = time.Millisecond
 		cfg.Check = func() error {
 			for _, call := range []func(){
 				func() { p.TrySend(nil) },

@@ -18,7 +18,7 @@ func (p *Producer) sendShared(msg []byte, meta uint64) error {
 		return err
 	}
 	p.fill(pos, msg, meta)
-	return p.finish(pos, k, layout.Commit)
+	return p.finish(pos, k, layout.Committed)
 }
 
 // claimShared claims k slots of an MPSC ring and returns their position. Two loads
@@ -69,7 +69,7 @@ func (p *Producer) claimShared(k uint64) (pos uint64, err error) {
 		if !pad {
 			return pos, nil
 		}
-		if err := p.finish(pos, need, layout.Skip); err != nil {
+		if err := p.finish(pos, need, layout.Discarded); err != nil {
 			return 0, err
 		}
 	}
@@ -102,31 +102,31 @@ func (c *core) record(w layout.Tail) (read uint64) {
 	if v.On(lap) || layout.Tail(c.hot.Tail.Load()) != w {
 		return read
 	}
-	ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, w.Owner(), layout.Busy)))
-	killpoint.At(killpoint.BusyRecorded)
+	ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, w.Owner(), layout.Claimed)))
+	killpoint.At(killpoint.ClaimRecorded)
 	return read
 }
 
 // finish ends a claim of our own: Commit hands it to the consumer, Skip makes it one
-// to pass over. The word is of an older lap, or BUSY if somebody has put the claim on
+// to pass over. The word is of an older lap, or CLAIMED if somebody has put the claim on
 // record meanwhile, which can happen only once; any other word means that a peer
 // broke the protocol, or, while we are being closed, that we were already declared
 // gone.
 func (p *Producer) finish(pos, k uint64, s layout.State) error {
 	lap := layout.LapOf(pos, p.shift)
 	ctl := &p.desc[pos&p.mask].Ctl
-	busy := layout.PackCtl(lap, k, p.me, layout.Busy)
+	busy := layout.PackCtl(lap, k, p.me, layout.Claimed)
 	for range 3 {
 		v := layout.Ctl(ctl.Load())
 		if v.On(lap) && v != busy {
-			if layout.ParticipantState(p.members[p.me].State.Load()) == layout.Fenced {
+			if layout.ParticipantState(p.members[p.me].State.Load()) == layout.Revoked {
 				return p.poison(ErrRevoked, p.stop)
 			}
 			break
 		}
 		if ctl.CompareAndSwap(uint64(v), uint64(layout.PackCtl(lap, k, p.me, s))) { // D1
 			killpoint.At(killpoint.ClaimFinished)
-			if s == layout.Skip {
+			if s == layout.Discarded {
 				p.unfence(pos)
 			}
 			p.ring()
@@ -148,6 +148,6 @@ func (p *Producer) finish(pos, k uint64, s layout.State) error {
 //go:noinline
 func (p *Producer) unfence(pos uint64) {
 	if m := &p.members[p.me]; m.DrainPos.Load() == pos {
-		m.State.CompareAndSwap(uint32(layout.Fenced), uint32(layout.Used))
+		m.State.CompareAndSwap(uint32(layout.Revoked), uint32(layout.Used))
 	}
 }

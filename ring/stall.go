@@ -80,7 +80,7 @@ type fence struct {
 // holds reports whether the owner may still write.
 func (c *core) holds(f fence) bool {
 	m := &c.members[f.owner]
-	return m.DrainPos.Load() == f.pos && layout.ParticipantState(m.State.Load()) == layout.Fenced
+	return m.DrainPos.Load() == f.pos && layout.ParticipantState(m.State.Load()) == layout.Revoked
 }
 
 // meetSkip looks whether a record to be passed over is a revoked claim. ForceSkip

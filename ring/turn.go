@@ -36,7 +36,7 @@ var origin = time.Now()
 //
 //go:noinline
 func (p *Producer) yields(k uint64) bool {
-	t := layout.Turn(p.hot.Turn.Load())
+	t := layout.Priority(p.hot.Priority.Load())
 	if t == 0 || uint64(t) == p.turn.own.Load() && k >= t.Slots() {
 		return false // other goroutines of ours, with less to send, hold back too
 	}
@@ -56,8 +56,8 @@ func (p *Producer) yields(k uint64) bool {
 	if now-since < int64(turnPatience) {
 		return true
 	}
-	p.hot.Turn.CompareAndSwap(uint64(t), 0)
-	killpoint.At(killpoint.TurnEnded)
+	p.hot.Priority.CompareAndSwap(uint64(t), 0)
+	killpoint.At(killpoint.PriorityEnded)
 	return false
 }
 
@@ -76,22 +76,22 @@ func (p *Producer) roomFor(k uint64) bool {
 // askTurn takes the turn for a call that has waited for k slots for so long, if nobody
 // has it.
 func (p *Producer) askTurn(k uint64, a *attempt) {
-	if a.turn != 0 && p.hot.Turn.Load() != uint64(a.turn) {
+	if a.turn != 0 && p.hot.Priority.Load() != uint64(a.turn) {
 		p.turn.own.CompareAndSwap(uint64(a.turn), 0)
 		a.turn = 0 // taken away
 	}
-	if a.turn != 0 || p.hot.Turn.Load() != 0 || time.Since(a.begun) < turnAfter {
+	if a.turn != 0 || p.hot.Priority.Load() != 0 || time.Since(a.begun) < turnAfter {
 		return
 	}
-	t := layout.PackTurn(uint64(time.Since(origin)), k, p.me)
+	t := layout.PackPriority(uint64(time.Since(origin)), k, p.me)
 	if !p.turn.own.CompareAndSwap(0, uint64(t)) {
 		return // another goroutine of ours has it, or is about to
 	}
-	if !p.hot.Turn.CompareAndSwap(0, uint64(t)) {
+	if !p.hot.Priority.CompareAndSwap(0, uint64(t)) {
 		p.turn.own.Store(0)
 		return
 	}
-	killpoint.At(killpoint.TurnTaken)
+	killpoint.At(killpoint.PriorityTaken)
 	a.turn = t
 }
 
@@ -100,8 +100,8 @@ func (p *Producer) endTurn(a *attempt) {
 	if a.turn == 0 {
 		return
 	}
-	had := p.hot.Turn.CompareAndSwap(uint64(a.turn), 0)
-	killpoint.At(killpoint.TurnEnded)
+	had := p.hot.Priority.CompareAndSwap(uint64(a.turn), 0)
+	killpoint.At(killpoint.PriorityEnded)
 	p.turn.own.CompareAndSwap(uint64(a.turn), 0)
 	a.turn = 0
 	if had {

@@ -31,12 +31,12 @@ func TestTurn(t *testing.T) {
 		fill(t, small)
 		sent := make(chan error, 1)
 		go func() { sent <- large.Send(soon(t), make([]byte, 8*64)) }()
-		turn := &r.producers[0].view.Hot.Turn
+		turn := &r.producers[0].view.Hot.Priority
 		for turn.Load() == 0 {
 			runtime.Gosched()
 		}
-		require.EqualValues(t, 8, layout.Turn(turn.Load()).Slots())
-		require.EqualValues(t, large.Attachment().Index, layout.Turn(turn.Load()).Owner())
+		require.EqualValues(t, 8, layout.Priority(turn.Load()).Slots())
+		require.EqualValues(t, large.Attachment().Index, layout.Priority(turn.Load()).Owner())
 		blocked := make(chan error, 1)
 		other := r.producer()
 		go func() { blocked <- other.Send(soon(t), []byte("behind it")) }()
@@ -70,11 +70,11 @@ func TestTurn(t *testing.T) {
 // Nobody is held up for long by a turn whose owner is stopped, dead, or an invention.
 func TestTurnOfTheDead(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-		for _, dead := range []layout.Turn{layout.PackTurn(1, 4, 2), layout.PackTurn(1, 4095, 2), layout.PackTurn(1, 0, 0)} {
+		for _, dead := range []layout.Priority{layout.PackPriority(1, 4, 2), layout.PackPriority(1, 4095, 2), layout.PackPriority(1, 0, 0)} {
 			r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 			c, p := r.consumer(), r.producer()
 			fill(t, p)
-			p.view.Hot.Turn.Store(uint64(dead))
+			p.view.Hot.Priority.Store(uint64(dead))
 			sent := make(chan error, 1)
 			go func() { sent <- p.Send(soon(t), nil) }()
 			for range 16 {
@@ -87,7 +87,7 @@ func TestTurnOfTheDead(t *testing.T) {
 				require.True(t, time.Now().Before(deadline))
 			}
 			require.NoError(t, <-sent)
-			require.Zero(t, p.view.Hot.Turn.Load())
+			require.Zero(t, p.view.Hot.Priority.Load())
 		}
 	})
 }
@@ -106,12 +106,12 @@ func TestTurnIsGivenBack(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- give(ctx) }()
-			for p.view.Hot.Turn.Load() == 0 {
+			for p.view.Hot.Priority.Load() == 0 {
 				runtime.Gosched()
 			}
 			cancel()
 			require.ErrorIs(t, <-ended, context.Canceled)
-			require.Zero(t, p.view.Hot.Turn.Load())
+			require.Zero(t, p.view.Hot.Priority.Load())
 		}
 	})
 }

@@ -113,7 +113,7 @@ func (c *Consumer) unblock() error {
 	}
 	c.count(layout.Skipped, 1)
 	if c.cfg.OnSkip != nil {
-		k := Skip{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())}
+		k := SkippedClaim{Position: h, Slots: int(v.Slots()), PID: int(c.members[owner].PID.Load())}
 		return c.callOut(func() { c.cfg.OnSkip(k) })
 	}
 	return nil
@@ -142,7 +142,7 @@ func (c *core) claimAt(h uint64) (v layout.Ctl, found bool, err error) {
 			return v, false, &CorruptError{"control word of a claim", h, uint64(v)}
 		}
 	}
-	if v.State() != layout.Busy {
+	if v.State() != layout.Claimed {
 		return v, false, nil
 	}
 	if owner := int(v.Owner()); owner == layout.ConsumerIndex || owner >= len(c.members) {
@@ -153,8 +153,8 @@ func (c *core) claimAt(h uint64) (v layout.Ctl, found bool, err error) {
 
 // skip makes an unfinished claim one to pass over; false: it was finished meanwhile.
 func (c *core) skip(h uint64, v layout.Ctl) bool {
-	skip := layout.PackCtl(v.Lap(), v.Slots(), v.Owner(), layout.Skip)
+	skip := layout.PackCtl(v.Lap(), v.Slots(), v.Owner(), layout.Discarded)
 	won := c.desc[h&c.mask].Ctl.CompareAndSwap(uint64(v), uint64(skip))
-	killpoint.At(killpoint.ClaimSkipped)
+	killpoint.At(killpoint.ClaimDiscarded)
 	return won
 }

@@ -37,7 +37,7 @@ func (c *core) await(ctx context.Context, op string, until time.Time, ready func
 			}
 		}
 		if ready() {
-			if c.cfg.Spin > 0 && time.Since(w.begun) <= 2*c.cfg.Spin {
+			if c.cfg.SpinFor > 0 && time.Since(w.begun) <= 2*c.cfg.SpinFor {
 				c.eager.learn(true) // it would nearly have paid
 			}
 			return nil
@@ -79,7 +79,7 @@ const spinPiece = stalledCap
 
 // spin busy-waits for as long as the handle's policy says.
 func (c *core) spin(ctx context.Context, op string, until time.Time, ready func() bool, idle func(), upkeep func() error) (found bool, err error) {
-	most := c.cfg.Spin
+	most := c.cfg.SpinFor
 	if most == 0 {
 		return false, nil
 	}
@@ -161,10 +161,10 @@ func piece(waited, first, most time.Duration) time.Duration {
 	return min(max(first, waited/sleepShare), most)
 }
 
-// caps fills in what Config.Cap and CapMost leave out.
+// caps fills in what Config.FirstSleep and MaxSleep leave out.
 func caps(first, most time.Duration) (time.Duration, time.Duration) {
 	if first == 0 {
-		first = DefaultCap
+		first = DefaultFirstSleep
 	}
 	return first, max(first, most)
 }
@@ -174,7 +174,7 @@ func (w *wait) once(ready func() bool) error {
 	c := w.c
 	now := time.Now()
 	waited := now.Sub(w.begun)
-	limit := piece(waited, c.cfg.Cap, c.cfg.CapMost)
+	limit := piece(waited, c.cfg.FirstSleep, c.cfg.MaxSleep)
 	if c.stalled {
 		limit = min(limit, stalledCap)
 	}
@@ -191,8 +191,8 @@ func (w *wait) once(ready func() bool) error {
 			return err
 		}
 	}
-	if c.cfg.Spin < 0 || c.sleepBell == nil {
-		w.poll(ready, min(limit, c.cfg.Cap))
+	if c.cfg.SpinFor < 0 || c.sleepBell == nil {
+		w.poll(ready, min(limit, c.cfg.FirstSleep))
 		return nil
 	}
 	w.hook()

@@ -59,7 +59,7 @@ func TestSleepAndWake(t *testing.T) {
 		}
 		require.NoError(t, <-done)
 		for _, s := range []ring.Stats{c1.Stats(), c2.Stats()} {
-			require.Zero(t, s.Rescues)
+			require.Zero(t, s.TimeoutWakeups)
 			require.Positive(t, s.Sleeps)
 		}
 		require.LessOrEqual(t, p1.Stats().Wakes, c1.Stats().Sleeps+1, "at most one wake for each sleep")
@@ -104,7 +104,7 @@ func TestSleepForRoom(t *testing.T) {
 		}
 		wg.Wait()
 		for _, p := range all {
-			require.Zero(t, p.Stats().Rescues)
+			require.Zero(t, p.Stats().TimeoutWakeups)
 		}
 	})
 }
@@ -178,8 +178,8 @@ func TestHaltEndsWaits(t *testing.T) {
 			for p.Stats().Full < uint64(senders) {
 				runtime.Gosched()
 			}
-			require.True(t, p.Halt())
-			require.False(t, p.Halt())
+			require.True(t, p.Close())
+			require.False(t, p.Close())
 			for range senders {
 				require.ErrorIs(t, <-ended, os.ErrClosed)
 			}
@@ -202,7 +202,7 @@ func TestHaltEndsWaits(t *testing.T) {
 			for !calling.Load() || spin == 0 && c.Stats().Sleeps == 0 {
 				runtime.Gosched()
 			}
-			require.True(t, c.Halt())
+			require.True(t, c.Close())
 			require.ErrorIs(t, <-received, ring.ErrClosed)
 			_, err = c.TryNext()
 			require.ErrorIs(t, err, ring.ErrClosed)
@@ -233,15 +233,15 @@ func TestHaltUnderFire(t *testing.T) {
 			for p.Used() == 0 {
 				runtime.Gosched()
 			}
-			p.Halt()
-			c.Halt()
+			p.Close()
+			c.Close()
 			wg.Wait()
 		}
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
 		require.NoError(t, p.TrySend(nil))
 		_, err := c.Drain(soon(t), 0, func(ring.Message) error {
-			c.Halt()
+			c.Close()
 			return nil
 		})
 		require.ErrorIs(t, err, ring.ErrClosed)
@@ -255,7 +255,7 @@ func TestCheckEndsWaits(t *testing.T) {
 		_, v, cfg := r.process()
 		gone := errors.New("somebody else has the name")
 		cfg.Check = func() error { return gone }
-		cfg.Cap = time.Millisecond
+		cfg.FirstSleep = time.Millisecond
 		c, err := ring.NewConsumer(v, cfg)
 		require.NoError(t, err)
 		_, err = c.Receive(soon(t), nil)

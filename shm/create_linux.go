@@ -21,7 +21,7 @@ import (
 //
 // Of any number of concurrent calls for one name, in any number of processes,
 // exactly one succeeds. Errors: fs.ErrExist (the name exists), [*NameError],
-// [*SpaceError], [*LimitError], fs.ErrInvalid (size or Options.Mode),
+// [*SpaceError], [*LimitError], fs.ErrInvalid (size or Options.Perm),
 // fs.ErrNotExist (the directory does not), the error of format, of ctx, and
 // otherwise an [*Error] with the cause.
 func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte, locks Locks) error) (*Segment, error) {
@@ -65,7 +65,7 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 	if err != nil {
 		return nil, err
 	}
-	killpoint.At(killpoint.DraftOpened)
+	killpoint.At(killpoint.UnpublishedOpened)
 	f := &file{name: o.name, path: o.path, fd: d.fd, opt: o.opt}
 	published := false
 	defer func() {
@@ -89,13 +89,13 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 	if err := f.mapBytes(o.size); err != nil { // 4
 		return nil, err
 	}
-	how.Prefault, how.Lock = settle(o.path, f.mem.bytes(), o.opt)
+	how.Prefault, how.Mlock = settle(o.path, f.mem.bytes(), o.opt)
 	if o.format != nil {
 		if err := o.format(f.mem.bytes(), f.locks); err != nil { // 5
 			return nil, fail("format", o.path, err, "")
 		}
 	}
-	killpoint.At(killpoint.DraftFormatted)
+	killpoint.At(killpoint.UnpublishedFormatted)
 	if err := d.publish(ctx, o.mode); err != nil { // 6, 7, 8
 		return nil, err
 	}
@@ -105,13 +105,13 @@ func (o *order) make(ctx context.Context, open func(path string) (*draft, error)
 
 // mode returns the permission bits to give to a new file.
 func (o *Options) mode() (uint32, error) {
-	switch m := o.Mode; {
+	switch m := o.Perm; {
 	case m == 0:
 		return 0o600, nil
 	case m&^0o777 != 0:
-		return 0, fmt.Errorf("%w: Options.Mode %v has bits outside 0777", fs.ErrInvalid, m)
+		return 0, fmt.Errorf("%w: Options.Perm %v has bits outside 0777", fs.ErrInvalid, m)
 	case m&0o002 != 0:
-		return 0, fmt.Errorf("%w: Options.Mode %#o lets everybody write; use a group and 0660", fs.ErrInvalid, uint32(m))
+		return 0, fmt.Errorf("%w: Options.Perm %#o lets everybody write; use a group and 0660", fs.ErrInvalid, uint32(m))
 	default:
 		return uint32(m), nil
 	}

@@ -134,7 +134,7 @@ func TestModeIgnoresUmask(t *testing.T) {
 		dir := shm.ScratchDir(t)
 		for mode, want := range map[fs.FileMode]fs.FileMode{0: 0o600, 0o660: 0o660, 0o640: 0o640, 0o600: 0o600} {
 			before := unix.Umask(umask)
-			s, err := shm.Create(t.Context(), "a", 1, &shm.Options{Dir: dir, Mode: mode}, nil)
+			s, err := shm.Create(t.Context(), "a", 1, &shm.Options{Dir: dir, Perm: mode}, nil)
 			unix.Umask(before)
 			require.NoError(t, err)
 			st, err := os.Stat(s.Path())
@@ -154,7 +154,7 @@ func TestCreateRefusesArguments(t *testing.T) {
 		return err
 	}
 	for _, mode := range []fs.FileMode{0o602, 0o666, 0o777, fs.ModeSetuid | 0o600, fs.ModeDir | 0o600} {
-		require.ErrorIs(t, create(t.Context(), "a", 1, shm.Options{Mode: mode}), fs.ErrInvalid, "%v", mode)
+		require.ErrorIs(t, create(t.Context(), "a", 1, shm.Options{Perm: mode}), fs.ErrInvalid, "%v", mode)
 	}
 	for _, size := range []int64{0, -1, -1 << 63, shm.MaxSize + 1, 1<<63 - 1} {
 		require.ErrorIs(t, create(t.Context(), "a", size, shm.Options{}), fs.ErrInvalid, "%d", size)

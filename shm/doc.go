@@ -33,7 +33,7 @@
 //	3 fallocate, in chunks            nothing: the kernel frees a file without names
 //	4 mmap                            nothing
 //	5 format the bytes                nothing
-//	6 fchmod to Options.Mode          nothing
+//	6 fchmod to Options.Perm          nothing
 //	7 admin lock, shared              nothing
 //	8 linkat to the final name        nothing, or the complete file under its name
 //

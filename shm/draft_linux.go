@@ -67,7 +67,7 @@ func (d *draft) publish(ctx context.Context, mode uint32) error {
 	if err := shareAdmin(ctx, d.fd, d.path); err != nil {
 		return err
 	}
-	killpoint.At(killpoint.DraftLocked)
+	killpoint.At(killpoint.UnpublishedLocked)
 	name := d.linkUnnamed
 	if d.hidden != "" {
 		name = d.renameHidden

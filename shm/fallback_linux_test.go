@@ -18,7 +18,7 @@ const testSize = 3*4096 + 5
 
 func create(t *testing.T, dir string) (*Segment, error) {
 	t.Helper()
-	return Create(t.Context(), "a", testSize, &Options{Dir: dir, Mode: 0o640}, func(mem []byte, _ Locks) error {
+	return Create(t.Context(), "a", testSize, &Options{Dir: dir, Perm: 0o640}, func(mem []byte, _ Locks) error {
 		for i := range mem {
 			if mem[i] != 0 {
 				return errors.New("format did not get zeros")
@@ -116,7 +116,7 @@ func TestLinkWhereRenameCannotRefrainFromReplacing(t *testing.T) {
 
 func TestHiddenNameIsHiddenPrivateAndTemporary(t *testing.T) {
 	dir := ScratchDir(t)
-	opt := &Options{Dir: dir, Mode: 0o660}
+	opt := &Options{Dir: dir, Perm: 0o660}
 	change(t, refuseTmpFile(unix.EOPNOTSUPP))
 	look := func([]byte, Locks) error {
 		names := Names(t, dir)

@@ -176,9 +176,9 @@ func TestLockedPagesRefused(t *testing.T) {
 
 	for _, errno := range []unix.Errno{unix.ENOMEM, unix.EPERM, unix.EAGAIN} {
 		change(t, func(k *kernel) { k.mlock = func([]byte) error { return errno } })
-		s, err := Create(t.Context(), "a", 1<<20, &Options{Dir: dir, Lock: true}, nil)
+		s, err := Create(t.Context(), "a", 1<<20, &Options{Dir: dir, Mlock: true}, nil)
 		require.NoError(t, err, "a refusal is no error")
-		limit, ok := errors.AsType[*LimitError](s.Applied().Lock.Err)
+		limit, ok := errors.AsType[*LimitError](s.Applied().Mlock.Err)
 		require.True(t, ok)
 		require.EqualValues(t, 8<<10, limit.Limit)
 		require.ErrorContains(t, limit, "need 1 MiB, RLIMIT_MEMLOCK allows 8 KiB")

@@ -181,7 +181,7 @@ func (f *file) mapAndAttach(size int64, how Applied) (*Segment, error) {
 	if err := f.mapBytes(size); err != nil {
 		return nil, err
 	}
-	how.Prefault, how.Lock = settle(f.path, f.mem.bytes(), f.opt)
+	how.Prefault, how.Mlock = settle(f.path, f.mem.bytes(), f.opt)
 	return f.attach(how), nil
 }
 

@@ -60,7 +60,7 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 	if err := shareAdmin(ctx, fd, path); err != nil {
 		return nil, err
 	}
-	killpoint.At(killpoint.AdminShared)
+	killpoint.At(killpoint.AttachLockShared)
 	// The name may have been removed, and created anew, between open and lock. From
 	// here on it cannot: removal needs the lock that we share.
 	if err := stillNamed("open", path, fd); err != nil {

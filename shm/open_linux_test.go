@@ -266,7 +266,7 @@ func TestDeniedNamesOwnerModeAndUs(t *testing.T) {
 func TestRemoveOfAnothersFileInAStickyDirectory(t *testing.T) {
 	needRoot(t)
 	dir := shm.ScratchDir(t)
-	opt := &shm.Options{Dir: dir, Mode: 0o660}
+	opt := &shm.Options{Dir: dir, Perm: 0o660}
 	s, err := shm.Create(t.Context(), "a", 1, opt, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Close())

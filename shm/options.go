@@ -15,10 +15,10 @@ type Options struct {
 	// can be mapped shared will do. Empty means $SHMRING_DIR, else /dev/shm.
 	Dir string
 
-	// Mode holds the permission bits of a created file, 0 meaning 0600. They are
+	// Perm holds the permission bits of a created file, 0 meaning 0600. They are
 	// set by fchmod, so the umask takes nothing away. Bits outside 0777 and modes
 	// that everybody can write are refused.
-	Mode fs.FileMode
+	Perm fs.FileMode
 
 	// AnyOwner lets Open accept a file that belongs to somebody other than us or
 	// root, and a file that everybody can write. Whoever can write a segment can
@@ -33,9 +33,9 @@ type Options struct {
 	// is no error: see Applied.
 	Prefault bool
 
-	// Lock asks for the pages to be kept in memory (mlock). A refusal is no error:
+	// Mlock asks for the pages to be kept in memory (mlock). A refusal is no error:
 	// see Applied.
-	Lock bool
+	Mlock bool
 }
 
 // orDefault returns a copy, since a Segment keeps it and the caller may go on changing *o.
@@ -61,8 +61,8 @@ type Applied struct {
 	NoOFD error
 	// Prefault is the outcome of Options.Prefault.
 	Prefault Outcome
-	// Lock is the outcome of Options.Lock.
-	Lock Outcome
+	// Mlock is the outcome of Options.Mlock.
+	Mlock Outcome
 }
 
 // Outcome is what became of an optional request. The zero value means that nobody asked.

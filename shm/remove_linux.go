@@ -52,7 +52,7 @@ func removeOnce(path string, n int, last func(head []byte, uid int) error) error
 	if !alone {
 		return &BusyError{Path: path}
 	}
-	killpoint.At(killpoint.AdminAlone)
+	killpoint.At(killpoint.AttachLockAlone)
 	// The name may mean a newer file by now, which others are attached to.
 	if err := stillNamed("remove", path, fd); err != nil {
 		return err

@@ -13,7 +13,7 @@ func settle(path string, mem []byte, opt *Options) (prefaulted, locked Outcome) 
 	if opt.Prefault {
 		prefaulted = prefault(mem)
 	}
-	if opt.Lock {
+	if opt.Mlock {
 		locked = lockPages(path, mem)
 	}
 	return prefaulted, locked

@@ -62,7 +62,7 @@ func TestFileSizeLimit(t *testing.T) {
 
 func TestPrefaultAndLock(t *testing.T) {
 	dir := shm.ScratchDir(t)
-	opt := &shm.Options{Dir: dir, Prefault: true, Lock: true}
+	opt := &shm.Options{Dir: dir, Prefault: true, Mlock: true}
 	s, err := shm.Create(t.Context(), "a", 1<<20, opt, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
@@ -76,10 +76,10 @@ func TestPrefaultAndLock(t *testing.T) {
 	for _, s := range []*shm.Segment{s, opened, reopened} {
 		how := s.Applied()
 		require.True(t, how.Prefault.Applied(), how.Prefault.String())
-		require.True(t, how.Lock.Asked)
-		if how.Lock.Err != nil { // a small RLIMIT_MEMLOCK
+		require.True(t, how.Mlock.Asked)
+		if how.Mlock.Err != nil { // a small RLIMIT_MEMLOCK
 			var limit *shm.LimitError
-			require.ErrorAs(t, how.Lock.Err, &limit)
+			require.ErrorAs(t, how.Mlock.Err, &limit)
 			continue
 		}
 		require.Contains(t, flags(t, shm.RangeOf(s)), "lo", "locked")

@@ -130,7 +130,7 @@ const (
 	entryFailed                                   // an error that ends the consumer
 )
 
-func skipEntry(k shmring.Skip) entry {
+func skipEntry(k shmring.SkippedClaim) entry {
 	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position, index: uint32(k.PID), flags: entrySkipped}
 }
 
@@ -142,7 +142,7 @@ func deadEntry(err *shmring.PeerDeadError) entry {
 func listen(ctx context.Context, a args, j *journal) error {
 	j.put(ownPID, uint64(os.Getpid()))
 	o := a.options()
-	o.OnSkip = func(k shmring.Skip) { j.add(skipEntry(k)) }
+	o.OnSkip = func(k shmring.SkippedClaim) { j.add(skipEntry(k)) }
 	c, err := shmring.OpenConsumer(ctx, a.Ring, o)
 	if err != nil {
 		return err

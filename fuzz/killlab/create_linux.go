@@ -20,7 +20,7 @@ func init() {
 
 // gunRing is the name and the geometry of the ring of one race.
 func gunRing(round int, dir string) (string, shmring.Options) {
-	return fmt.Sprintf("race%d", round), shmring.Options{Dir: dir, Mode: shmring.OpenOrCreate, Kind: shmring.MPSC,
+	return fmt.Sprintf("race%d", round), shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: shmring.KindMPSC,
 		Slots: 64, SlotSize: 128, MaxMessage: 2000, Linger: -1}
 }
 
@@ -135,7 +135,7 @@ func (l *lab) oneWinner(round int, racers []*child) {
 func createAndRemove(ctx context.Context, a args, j *journal) error {
 	j.set(phase, running)
 	for j.get(command) == 0 {
-		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.CreateOnly, Linger: -1})
+		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly, Linger: -1})
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (l *lab) notHalf(ring string) int {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, patience)
 	defer cancel()
-	o := shmring.Options{Dir: l.rings, Mode: shmring.OpenOnly}
+	o := shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly}
 	if err := useOnce(ctx, ring, o); err != nil {
 		l.fault(&l.r.Torn, "a creator was killed, and %s is not complete: %v", ring, err)
 	}

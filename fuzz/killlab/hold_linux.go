@@ -40,7 +40,7 @@ func hold(ctx context.Context, a args, j *journal) error {
 	o := a.options()
 	if a.Number&holdCreates != 0 {
 		o = duelOptions(a.Kind)
-		o.Dir, o.Mode = a.Dir, shmring.OpenOrCreate
+		o.Dir, o.Mode = a.Dir, shmring.ModeOpenOrCreate
 	}
 	o.WaitForRole, o.Linger = a.Number&holdWaits != 0, -1
 	rng := rand.New(rand.NewPCG(a.Seed, 0))

@@ -18,14 +18,14 @@ type situation struct {
 }
 
 var situations = []situation{
-	{"messages behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).behind},
-	{"a full ring behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).full},
-	{"a claim at the end of a lap", shmring.MPSC, 2, shmring.Options{}, (*holes).lapEnd},
-	{"several claims in a row", shmring.MPSC, 4, shmring.Options{}, (*holes).row},
-	{"nothing behind the claim", shmring.MPSC, 2, shmring.Options{}, (*holes).newest},
-	{"spsc", shmring.SPSC, 1, shmring.Options{}, (*holes).single},
-	{"a consumer asleep", shmring.MPSC, 2, shmring.Options{SpinFor: -1}, (*holes).asleep},
-	{"a consumer that spins", shmring.MPSC, 2, shmring.Options{Wait: shmring.WaitSpin}, (*holes).behind},
+	{"messages behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).behind},
+	{"a full ring behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).full},
+	{"a claim at the end of a lap", shmring.KindMPSC, 2, shmring.Options{}, (*holes).lapEnd},
+	{"several claims in a row", shmring.KindMPSC, 4, shmring.Options{}, (*holes).row},
+	{"nothing behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).newest},
+	{"spsc", shmring.KindSPSC, 1, shmring.Options{}, (*holes).single},
+	{"a consumer asleep", shmring.KindMPSC, 2, shmring.Options{SpinFor: -1}, (*holes).asleep},
+	{"a consumer that spins", shmring.KindMPSC, 2, shmring.Options{Doorbell: shmring.DoorbellSpin}, (*holes).behind},
 }
 
 // holes is one situation, time and again.

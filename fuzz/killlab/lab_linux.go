@@ -90,7 +90,7 @@ type args struct {
 	Seed    uint64
 	Count   uint64 // of messages, or whatever the role counts; 0: until told to stop
 	Kind    shmring.Kind
-	Wait    shmring.Wait
+	Wait    shmring.Doorbell
 	Number  int    // for the role's own use
 	Text    string // likewise
 }

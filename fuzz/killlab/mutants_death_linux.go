@@ -66,8 +66,8 @@ var mutantsOfDeath = []mutant{
 	}, in("hole points")},
 	{"cap-for-ever", "a sleep may last for ever", []edit{
 		{"ring/ring.go",
-			"const DefaultCap = 10 * time.Millisecond",
-			"const DefaultCap = 10 * time.Hour"},
+			"const DefaultFirstSleep = 10 * time.Millisecond",
+			"const DefaultFirstSleep = 10 * time.Hour"},
 	}, in("hole zombie")},
 	{"stalled-cap-for-ever", "and so in front of an unfinished claim", []edit{
 		{"ring/upkeep.go",

@@ -4,13 +4,13 @@ package main
 var mutantsOfMessages = []mutant{
 	{"published-before-filled", "an SPSC record is published before it is written", []edit{
 		{"ring/own.go",
-			"\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n\tp.store(1, layout.Commit)\n",
-			"\tp.store(1, layout.Commit)\n\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n"},
+			"\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n\tp.store(1, layout.Committed)\n",
+			"\tp.store(1, layout.Committed)\n\tcopy(p.bytes(pos, len(msg)), msg)\n\tkillpoint.At(killpoint.PayloadWritten)\n\tp.label(pos, meta)\n"},
 	}, in("points step")},
 	{"committed-before-filled", "an MPSC record is published before it is written", []edit{
 		{"ring/shared.go",
-			"\tp.fill(pos, msg, meta)\n\treturn p.finish(pos, k, layout.Commit)\n",
-			"\terr = p.finish(pos, k, layout.Commit)\n\tp.fill(pos, msg, meta)\n\treturn err\n"},
+			"\tp.fill(pos, msg, meta)\n\treturn p.finish(pos, k, layout.Committed)\n",
+			"\terr = p.finish(pos, k, layout.Committed)\n\tp.fill(pos, msg, meta)\n\treturn err\n"},
 	}, in("points step")},
 	{"claims-without-help", "a claim is made over one that is not on record", []edit{
 		{"ring/shared.go",

@@ -75,7 +75,7 @@ var mutantsOfRoles = []mutant{
 	}, in("storm")},
 	{"published-unlocked", "a new ring has its name before its creator is attached to it", []edit{
 		{"shm/draft_linux.go",
-			"\tif err := shareAdmin(ctx, d.fd, d.path); err != nil {\n\t\treturn err\n\t}\n\tkillpoint.At(killpoint.DraftLocked)\n",
+			"\tif err := shareAdmin(ctx, d.fd, d.path); err != nil {\n\t\treturn err\n\t}\n\tkillpoint.At(killpoint.UnpublishedLocked)\n",
 			""},
 		{"shm/draft_linux.go",
 			"\tkillpoint.At(killpoint.Published)\n\treturn err\n",

@@ -45,7 +45,7 @@ func namespaces(l *lab, n int) {
 		l.r.Skipped = fmt.Sprintf("process id namespaces: %v", err)
 		return
 	}
-	t, ok := l.newSite("pidns", shmring.MPSC, 3)
+	t, ok := l.newSite("pidns", shmring.KindMPSC, 3)
 	if !ok {
 		return
 	}
@@ -76,7 +76,7 @@ func namespaces(l *lab, n int) {
 // claim in front, or the one behind.
 func (t *site) twoFirsts(o isolation, front bool) bool {
 	var both [2]*child
-	var claims [2]shmring.Skip
+	var claims [2]shmring.SkippedClaim
 	for i := range both {
 		t.life++
 		c, err := t.l.spawn(args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1,

@@ -55,8 +55,8 @@ const (
 )
 
 var operations = []operation{
-	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.CreateOnly) }},
-	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.OpenOnly) }},
+	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeCreateOnly) }},
+	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeOpenOnly) }},
 	{"send", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, inlineSize) }},
 	{"send-slot", "producer", "both", "empty wrapping", false, func(v *victim, ctx context.Context) error { return v.send(ctx, slotSized) }},
 	{"send-long", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, twoSlots) }},
@@ -87,8 +87,8 @@ var operations = []operation{
 
 func (v *victim) open(ctx context.Context, m shmring.Mode) error {
 	o := v.a.options()
-	o.Mode, o.WaitForRole = m, m == shmring.OpenOnly
-	if m == shmring.CreateOnly {
+	o.Mode, o.WaitForRole = m, m == shmring.ModeOpenOnly
+	if m == shmring.ModeCreateOnly {
 		o.Kind, o.Slots, o.SlotSize, o.MaxMessage, o.MaxProducers = v.a.Kind, trialSlots, 64, trialSlots*64, 2
 	}
 	p, err := shmring.OpenProducer(ctx, v.a.Ring, o)

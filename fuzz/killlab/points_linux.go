@@ -30,7 +30,7 @@ func points(l *lab, percent int) {
 	seen := make([]int, killpoint.Points)
 	trials, passed := 0, 0
 	for _, op := range operations {
-		for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+		for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 			if op.kinds != "both" && op.kinds != kind.String() {
 				continue
 			}

@@ -66,7 +66,7 @@ func (v *victim) prepare(ctx context.Context) error {
 	case o.attaches:
 		return nil
 	case o.victim == "producer":
-		return v.open(ctx, shmring.OpenOnly)
+		return v.open(ctx, shmring.ModeOpenOnly)
 	}
 	return v.listen(ctx)
 }

@@ -19,7 +19,7 @@ const (
 
 // producerOptions attach to the lab's ring.
 func (a args) options() *shmring.Options {
-	return &shmring.Options{Dir: a.Dir, Mode: shmring.OpenOnly, WaitForRole: true, Wait: a.Wait}
+	return &shmring.Options{Dir: a.Dir, Mode: shmring.ModeOpenOnly, WaitForRole: true, Doorbell: a.Wait}
 }
 
 // sender sends numbered messages and keeps its journal right.

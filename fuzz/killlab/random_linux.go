@@ -13,7 +13,7 @@ import (
 
 // random kills producers, then consumers, of both kinds of ring, each n times.
 func random(l *lab, n int) {
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		for _, victim := range []string{"produce", "consume"} {
 			if l.over() {
 				return
@@ -38,7 +38,7 @@ func random(l *lab, n int) {
 // createRing makes a ring with nobody attached to it.
 func (l *lab) createRing(o shmring.Options) (string, bool) {
 	name := fmt.Sprintf("ring%d", l.names.Add(1))
-	o.Dir, o.Mode, o.Linger = l.rings, shmring.CreateOnly, -1
+	o.Dir, o.Mode, o.Linger = l.rings, shmring.ModeCreateOnly, -1
 	p, err := shmring.OpenProducer(l.ctx, name, &o)
 	if !l.must(err) {
 		return "", false
@@ -83,7 +83,7 @@ func newBattle(l *lab, kind shmring.Kind) (*battle, bool) {
 	b := &battle{l: l, kind: kind, ring: ring, check: newChecker(l.r, unreleased), done: make(chan struct{})}
 	b.sink = &succession{b: b, role: "consume", seed: l.rng.Uint64()}
 	producers := 1
-	if kind == shmring.MPSC {
+	if kind == shmring.KindMPSC {
 		producers = 3
 	}
 	for i := range producers {

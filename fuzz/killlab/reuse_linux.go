@@ -19,7 +19,7 @@ func pidReuse(l *lab, n int) {
 		l.r.Skipped = fmt.Sprintf("choosing process ids: %v", err)
 		return
 	}
-	many, ok := l.newSite("mpsc", shmring.MPSC, 2)
+	many, ok := l.newSite("mpsc", shmring.KindMPSC, 2)
 	if !ok {
 		return
 	}
@@ -27,7 +27,7 @@ func pidReuse(l *lab, n int) {
 	if many.sink, ok = l.here(many.ring, shmring.Options{}); !ok {
 		return
 	}
-	one, ok := l.newSite("spsc", shmring.SPSC, 1)
+	one, ok := l.newSite("spsc", shmring.KindSPSC, 1)
 	if !ok {
 		return
 	}
@@ -68,9 +68,9 @@ func pidReuse(l *lab, n int) {
 
 // corpse makes a producer that is dead and reaped with a claim open, and messages
 // behind that claim where there can be any.
-func (t *site) corpse() (pid int, k shmring.Skip, ok bool) {
+func (t *site) corpse() (pid int, k shmring.SkippedClaim, ok bool) {
 	c, k, ok := t.victim(nil)
-	if !ok || t.kind == shmring.MPSC && !t.send(smallest) {
+	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, k, false
 	}
 	c.signal(unix.SIGKILL)
@@ -79,8 +79,8 @@ func (t *site) corpse() (pid int, k shmring.Skip, ok bool) {
 }
 
 // verdict lets the consumer look: it must find that producer dead.
-func (t *site) verdict(pid int, k shmring.Skip) bool {
-	if t.kind == shmring.SPSC {
+func (t *site) verdict(pid int, k shmring.SkippedClaim) bool {
+	if t.kind == shmring.KindSPSC {
 		_, ok := t.lost(pid)
 		return ok && t.passed()
 	}
@@ -122,7 +122,7 @@ func (t *site) namesake() (reused, ok bool) {
 	if !t.l.must(err) {
 		return false, false
 	}
-	if t.kind == shmring.SPSC {
+	if t.kind == shmring.KindSPSC {
 		ok = t.l.reach(c, entered) && t.verdict(pid, k)
 	} else {
 		ok = t.l.reach(c, running) && t.refused() && t.verdict(pid, k)

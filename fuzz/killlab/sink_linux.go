@@ -27,8 +27,8 @@ type sink struct {
 	child *child
 	queue []entry
 
-	skips []shmring.Skip // what OnSkip was called with, since skipped was asked
-	all   uint64         // how many in all
+	skips []shmring.SkippedClaim // what OnSkip was called with, since skipped was asked
+	all   uint64                 // how many in all
 }
 
 // String is for the report.
@@ -47,8 +47,8 @@ func (e entry) String() string {
 // here makes the lab itself the consumer.
 func (l *lab) here(ring string, o shmring.Options) (*sink, bool) {
 	s := &sink{l: l, ask: make(chan struct{}, 1), heard: make(chan entry, 1)}
-	o.Dir, o.Mode = l.rings, shmring.OpenOnly
-	o.OnSkip = func(k shmring.Skip) {
+	o.Dir, o.Mode = l.rings, shmring.ModeOpenOnly
+	o.OnSkip = func(k shmring.SkippedClaim) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.skips = append(s.skips, k)
@@ -131,7 +131,7 @@ func (s *sink) drain() {
 			s.queue = append(s.queue, e)
 			return
 		}
-		s.skips = append(s.skips, shmring.Skip{Position: e.record, Slots: int(e.seq), PID: int(e.index)})
+		s.skips = append(s.skips, shmring.SkippedClaim{Position: e.record, Slots: int(e.seq), PID: int(e.index)})
 		s.all++
 	})
 }
@@ -148,7 +148,7 @@ func (s *sink) silent() bool {
 }
 
 // skipped returns what was passed over since it was asked last.
-func (s *sink) skipped() []shmring.Skip {
+func (s *sink) skipped() []shmring.SkippedClaim {
 	if s.c == nil {
 		s.drain()
 	}

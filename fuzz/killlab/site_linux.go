@@ -40,7 +40,7 @@ var nearby = source{lane: 1 << 16}
 // has no consumer yet.
 func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, bool) {
 	o := shmring.Options{Kind: kind, Slots: siteSlots, SlotSize: siteSlot, MaxMessage: siteSlots * siteSlot}
-	if kind == shmring.MPSC {
+	if kind == shmring.KindMPSC {
 		o.MaxProducers = producers
 	}
 	ring, ok := l.createRing(o)
@@ -48,8 +48,8 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 		return nil, false
 	}
 	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.rng.IntN}
-	if kind == shmring.MPSC {
-		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.OpenOnly, Linger: -1})
+	if kind == shmring.KindMPSC {
+		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly, Linger: -1})
 		if !l.must(err) {
 			return nil, false
 		}
@@ -140,14 +140,14 @@ func (t *site) enter(c *child) bool {
 }
 
 // hold lets a child open its claim, and says how it would be reported if it died.
-func (t *site) hold(c *child) (shmring.Skip, bool) {
-	k := shmring.Skip{Position: t.place(c.args.Number), Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
+func (t *site) hold(c *child) (shmring.SkippedClaim, bool) {
+	k := shmring.SkippedClaim{Position: t.place(c.args.Number), Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
 	c.j.set(turns, 1)
 	return k, t.l.reach(c, holding)
 }
 
 // victim is start, enter and hold.
-func (t *site) victim(change func(*args)) (c *child, k shmring.Skip, ok bool) {
+func (t *site) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok bool) {
 	c, ok = t.start(change)
 	if !ok || !t.enter(c) {
 		return c, k, false
@@ -206,7 +206,7 @@ func (t *site) rest() (first int64, ok bool) {
 }
 
 // passed compares what was passed over since the last time with what should have been.
-func (t *site) passed(want ...shmring.Skip) bool {
+func (t *site) passed(want ...shmring.SkippedClaim) bool {
 	if got := t.sink.skipped(); !slices.Equal(got, want) {
 		return t.fault(&t.l.r.Other, "passed over %v, want %v", got, want)
 	}
@@ -231,7 +231,7 @@ func (t *site) lost(pid int) (entry, bool) {
 // refused makes sure that nobody gets the slot of a dead producer whose claim is still
 // ahead of the consumer, which must be outside of all calls.
 func (t *site) refused() bool {
-	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.OpenOnly, Linger: -1}
+	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, Linger: -1}
 	for limit := 4 * time.Millisecond; ; limit *= 2 {
 		ctx, cancel := context.WithTimeout(t.l.ctx, limit)
 		p, err := shmring.OpenProducer(ctx, t.ring, o)

@@ -7,7 +7,7 @@ import (
 
 // next is the next victim, with its claim open: the heir, if there is one. It attaches
 // in the slot of the victim before, for there is no other.
-func (h *holes) next() (c *child, k shmring.Skip, ok bool) {
+func (h *holes) next() (c *child, k shmring.SkippedClaim, ok bool) {
 	c, h.heir, ok = h.heir, nil, true
 	if c == nil {
 		c, ok = h.start(nil)
@@ -38,7 +38,7 @@ func (h *holes) noticed(killed machine.Moment, heard int64) {
 }
 
 // over waits for what is behind a dead producer's claim, which must have been passed.
-func (h *holes) over(killed machine.Moment, c *child, k shmring.Skip) bool {
+func (h *holes) over(killed machine.Moment, c *child, k shmring.SkippedClaim) bool {
 	first, ok := h.rest()
 	c.bury()
 	if !ok {
@@ -157,7 +157,7 @@ func (h *holes) row(i int) bool {
 		victims = append(victims, c)
 	}
 	h.sink.begin()
-	var claims []shmring.Skip
+	var claims []shmring.SkippedClaim
 	for _, c := range victims {
 		k, ok := h.hold(c)
 		if !ok {
@@ -207,7 +207,7 @@ func (h *holes) newest(int) bool {
 }
 
 // drainedOf waits until those claims were passed over and the ring is empty.
-func (h *holes) drainedOf(claims ...shmring.Skip) bool {
+func (h *holes) drainedOf(claims ...shmring.SkippedClaim) bool {
 	h.sink.begin()
 	return h.drained() && h.passed(claims...)
 }

@@ -14,7 +14,7 @@ import (
 // before brings the ring into its state, as far as that can be done before the victim
 // is there.
 func (t *trial) before() bool {
-	mpsc := t.kind == shmring.MPSC
+	mpsc := t.kind == shmring.KindMPSC
 	switch {
 	case t.state == "absent":
 		return true
@@ -101,9 +101,9 @@ func (t *trial) meanwhile() bool {
 		err := doorbell.Remove(t.view.Config, sems, os.Geteuid())
 		sems.Key.Store(0)
 		return t.must("remove the semaphores", err)
-	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.MPSC && !t.op.attaches:
+	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.KindMPSC && !t.op.attaches:
 		return t.stall()
-	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.SPSC:
+	case t.op.victim == "producer" && t.state == "contended" && t.kind == shmring.KindSPSC:
 		t.listen()
 		return t.asleep("the consumer", &t.view.Hot.DataBell)
 	case t.op.victim == "consumer" && t.state == "full":
@@ -117,10 +117,10 @@ func (t *trial) meanwhile() bool {
 // giveWay is called once when the victim sleeps.
 func (t *trial) giveWay() {
 	switch {
-	case t.op.victim == "producer" && t.busy == nil && t.state == "full" && t.kind == shmring.MPSC:
+	case t.op.victim == "producer" && t.busy == nil && t.state == "full" && t.kind == shmring.KindMPSC:
 		t.inBackground(func() error {
 			// Let it wait until it takes the turn, unless it does not live that long.
-			for end := time.Now().Add(50 * time.Millisecond); t.view.Hot.Turn.Load() == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(50 * time.Millisecond); t.view.Hot.Priority.Load() == 0 && time.Now().Before(end); {
 				time.Sleep(time.Millisecond)
 			}
 			return t.hear()
@@ -252,16 +252,16 @@ func (t *trial) verify() bool {
 // goOn lets an heir send, and everything be received.
 func (t *trial) goOn() bool {
 	o := t.options()
-	o.WaitForRole, o.Mode = true, shmring.OpenOrCreate
+	o.WaitForRole, o.Mode = true, shmring.ModeOpenOrCreate
 	o.Kind, o.Slots, o.SlotSize, o.MaxMessage = t.kind, trialSlots, 64, trialSlots*64
-	if t.kind == shmring.MPSC {
+	if t.kind == shmring.KindMPSC {
 		o.MaxProducers = 2
 	}
 	if t.c == nil {
 		if t.op.name == "create" || t.op.name == "remove" {
 			// If there is a name, it leads to a complete ring, as the consumer will find.
 			create := *o
-			create.Mode = shmring.CreateOnly
+			create.Mode = shmring.ModeCreateOnly
 			first, err := shmring.OpenProducer(t.ctx, t.ring, &create)
 			if err == nil {
 				err = first.Close()
@@ -286,7 +286,7 @@ func (t *trial) goOn() bool {
 		t.listen()
 	}
 	heir := t.p
-	if t.kind == shmring.MPSC || heir == nil {
+	if t.kind == shmring.KindMPSC || heir == nil {
 		var err error
 		if heir, err = shmring.OpenProducer(t.ctx, t.ring, o); !t.must("open the heir", err) {
 			return false

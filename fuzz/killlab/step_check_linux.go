@@ -45,7 +45,7 @@ func (s *stage) verify() {
 // else its life would be taken for that of a dead owner, for whom the consumer then
 // waits. Nil if there is no slot yet.
 func (s *stage) early() *shmring.Producer {
-	if s.scene.kind != shmring.MPSC || s.scene.operation().consumer {
+	if s.scene.kind != shmring.KindMPSC || s.scene.operation().consumer {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -101,7 +101,7 @@ func (s *stage) inherit(returned bool) {
 	if s.skips > 1 || s.skips > 0 && returned {
 		s.r.fault(&s.r.Other, "%d claims were left behind (has it returned: %v)", s.skips, returned)
 	}
-	if s.scene.kind != shmring.SPSC || op.attach {
+	if s.scene.kind != shmring.KindSPSC || op.attach {
 		return
 	}
 	closing := op.name == "Producer.Close"
@@ -124,7 +124,7 @@ func (s *stage) goOn() {
 		}
 		s.drain()
 	}
-	if s.scene.kind == shmring.SPSC {
+	if s.scene.kind == shmring.KindSPSC {
 		if err := s.closeLive(); err != nil {
 			s.r.fault(&s.r.Other, "the live producer: %v", err)
 		}
@@ -143,7 +143,7 @@ func (s *stage) fillUp() {
 			s.l.must(p.Close())
 		}
 	}()
-	for range len(s.view.Members) - s.free() {
+	for range len(s.view.Participants) - s.free() {
 		ctx, cancel := s.brief()
 		defer cancel()
 		p, err := shmring.OpenProducer(ctx, s.ring, s.options())
@@ -169,8 +169,8 @@ func (s *stage) shut() {
 	if err := errors.Join(s.closeLive(), s.closeConsumer()); err != nil {
 		s.r.fault(&s.r.Other, "close: %v", err)
 	}
-	for i := range s.view.Members {
-		m := &s.view.Members[i]
+	for i := range s.view.Participants {
+		m := &s.view.Participants[i]
 		if state := layout.ParticipantState(m.State.Load()); state != layout.Free {
 			s.r.fault(&s.r.Leaked, "participant %d is in state %d after all have left", i, state)
 		}

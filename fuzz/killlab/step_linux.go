@@ -67,7 +67,7 @@ func step(l *lab, n int) {
 	l.r.note("operation: state instructions/of which others can see/kills")
 	var left []string
 	var acts []*act
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		for op := range stepOps {
 			for state := range states {
 				sc := scene{kind, op, state}

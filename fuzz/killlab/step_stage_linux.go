@@ -59,7 +59,7 @@ func newStage(l *lab, sc scene) (*stage, bool) {
 	s := &stage{l: l, scene: sc}
 	s.check = newChecker(&s.r, 0)
 	o := shmring.Options{Kind: sc.kind, Slots: stageSlots, SlotSize: 64, MaxMessage: 3 * 64}
-	if sc.kind == shmring.MPSC {
+	if sc.kind == shmring.KindMPSC {
 		o.MaxProducers = 2
 		if sc.state == contended && sc.operation().attach {
 			o.MaxProducers = 3 // one remains in quarantine until the ring is empty
@@ -121,7 +121,7 @@ func (s *stage) build() error {
 		if err := s.closeConsumer(); err != nil {
 			return err
 		}
-	} else if s.scene.kind == shmring.SPSC {
+	} else if s.scene.kind == shmring.KindSPSC {
 		if err := s.closeLive(); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *stage) build() error {
 // somebody who died.
 func (s *stage) contend() error {
 	op := s.scene.operation()
-	if s.live != nil && s.scene.kind == shmring.MPSC {
+	if s.live != nil && s.scene.kind == shmring.KindMPSC {
 		var err error
 		if s.claim, err = s.live.TryClaim(smallMessage); err != nil {
 			return err
@@ -168,7 +168,7 @@ func (s *stage) contend() error {
 		if !op.consumer {
 			i = s.free()
 		}
-		s.view.Members[i].State.Store(uint32(layout.Used))
+		s.view.Participants[i].State.Store(uint32(layout.Used))
 	}
 	return nil
 }
@@ -210,7 +210,7 @@ func (s *stage) look() error {
 }
 
 func (s *stage) options() *shmring.Options {
-	return &shmring.Options{Dir: s.l.rings, Mode: shmring.OpenOnly, WaitForRole: true, Linger: -1}
+	return &shmring.Options{Dir: s.l.rings, Mode: shmring.ModeOpenOnly, WaitForRole: true, Linger: -1}
 }
 
 // brief bounds whatever has to work by now.
@@ -229,7 +229,7 @@ func (s *stage) openConsumer() (err error) {
 	ctx, cancel := s.brief()
 	defer cancel()
 	o := s.options()
-	o.OnSkip = func(shmring.Skip) { s.skips++ }
+	o.OnSkip = func(shmring.SkippedClaim) { s.skips++ }
 	s.c, err = shmring.OpenConsumer(ctx, s.ring, o)
 	return err
 }

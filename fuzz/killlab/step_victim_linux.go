@@ -178,7 +178,7 @@ func (v *puppet) warmUp(a args) error {
 	w := *v
 	w.ring += "warm"
 	w.state = empty
-	w.o.Mode, w.o.Kind, w.o.Slots, w.o.SlotSize = shmring.OpenOrCreate, a.Kind, 64, 64
+	w.o.Mode, w.o.Kind, w.o.Slots, w.o.SlotSize = shmring.ModeOpenOrCreate, a.Kind, 64, 64
 	w.j = &journal{word: new([words]atomic.Uint64)}
 	p, err := shmring.OpenProducer(w.ctx, w.ring, &w.o)
 	if err != nil {

@@ -80,9 +80,9 @@ func stop(l *lab, n int) {
 
 // freeze makes a lane with a producer that holds its first claim.
 func (l *lab) freeze(i int) (*freeze, bool) {
-	kind := shmring.MPSC
+	kind := shmring.KindMPSC
 	if i%4 == 3 {
-		kind = shmring.SPSC
+		kind = shmring.KindSPSC
 	}
 	t, ok := l.newSite(fmt.Sprintf("lane %d, %v", i, kind), kind, 2)
 	if !ok {
@@ -116,7 +116,7 @@ func (f *freeze) traceable() bool {
 
 // once stops the victim for d, and then lets it commit and claim again.
 func (f *freeze) once(d time.Duration) bool {
-	if f.kind == shmring.MPSC {
+	if f.kind == shmring.KindMPSC {
 		for range 1 + f.rng.IntN(2) {
 			if !f.send(smallest) {
 				return false

@@ -211,7 +211,7 @@ func (l *lab) usable(ring string, o shmring.Options) {
 func useOnce(ctx context.Context, ring string, o shmring.Options) error {
 	o.WaitForRole, o.Linger = true, -1
 	if o.Mode == shmring.ModeDefault {
-		o.Mode = shmring.OpenOrCreate
+		o.Mode = shmring.ModeOpenOrCreate
 	}
 	c, err := shmring.OpenConsumer(ctx, ring, &o)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // takeover plays n duels on each kind of ring: the holders of roles die or leave, and
 // several successors compete for what becomes free.
 func takeover(l *lab, n int) {
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		begin, kills := time.Now(), l.r.Kills
 		var sum duelSum
 		for i := range n {
@@ -50,7 +50,7 @@ var plots = []plot{
 
 // duelProducers is how many producers the ring of a duel has room for.
 func duelProducers(kind shmring.Kind) int {
-	if kind == shmring.MPSC {
+	if kind == shmring.KindMPSC {
 		return 2
 	}
 	return 1
@@ -158,7 +158,7 @@ func (d *duel) play() {
 	frozen := !d.plot.consumer && l.rng.IntN(4) > 0
 	if frozen {
 		c.signal(unix.SIGSTOP)
-		if d.kind == shmring.SPSC {
+		if d.kind == shmring.KindSPSC {
 			time.Sleep(time.Duration(l.rng.IntN(100)) * time.Microsecond) // something is to be on its way
 		} // of an MPSC ring the producer is to die inside a claim, not while it waits for room
 	}
@@ -183,7 +183,7 @@ func (d *duel) play() {
 // an MPSC ring they may have to wait for it.
 func (d *duel) thaw(c *duelist) {
 	end := time.Now().Add(thawAfter)
-	for m, _, _ := d.holder(false); (m == nil || d.kind == shmring.MPSC) && time.Now().Before(end); m, _, _ = d.holder(false) {
+	for m, _, _ := d.holder(false); (m == nil || d.kind == shmring.KindMPSC) && time.Now().Before(end); m, _, _ = d.holder(false) {
 		time.Sleep(time.Millisecond)
 	}
 	c.signal(unix.SIGCONT)

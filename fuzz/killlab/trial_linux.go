@@ -73,7 +73,7 @@ func (t *trial) must(what string, err error) bool {
 }
 
 func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.rings, Mode: shmring.OpenOnly, Linger: -1, SpinFor: -1, Wait: wish(t.state)}
+	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, Linger: -1, SpinFor: -1, Doorbell: wish(t.state)}
 }
 
 // begin makes the ring, so that the state's position comes next.
@@ -96,7 +96,7 @@ func (t *trial) begin() bool {
 		cfg.Doorbell = layout.SysV
 	}
 	rand.Read(cfg.UUID[:])
-	if t.kind == shmring.MPSC {
+	if t.kind == shmring.KindMPSC {
 		cfg.Participants = 3
 	}
 	size, err := cfg.Size()
@@ -119,8 +119,8 @@ func (t *trial) begin() bool {
 
 // usualDoorbell is the one that rings get here if nobody has a wish.
 func usualDoorbell() layout.Doorbell {
-	for _, bell := range []layout.Doorbell{layout.SysV, layout.Flock, layout.Spin} {
-		if os.Getenv(shmring.EnvWait) == bell.String() {
+	for _, bell := range []layout.Doorbell{layout.SysV, layout.Poll, layout.Spin} {
+		if os.Getenv(shmring.EnvDoorbell) == bell.String() {
 			return bell
 		}
 	}
@@ -128,11 +128,11 @@ func usualDoorbell() layout.Doorbell {
 }
 
 // wish is the option for a ring on the doorbell that a state needs.
-func wish(state string) shmring.Wait {
+func wish(state string) shmring.Doorbell {
 	if onSemaphores(state) {
-		return shmring.WaitSysV
+		return shmring.DoorbellSysV
 	}
-	return shmring.WaitAuto
+	return shmring.DoorbellAuto
 }
 
 // onSemaphores tells a state in which the ring has SysV semaphores for a doorbell.
@@ -217,7 +217,7 @@ func beCorpse(ctx context.Context, a args, j *journal) error {
 	v := &victim{a: a, j: j}
 	switch a.Text {
 	case "producer":
-		if err := v.open(ctx, shmring.OpenOnly); err != nil {
+		if err := v.open(ctx, shmring.ModeOpenOnly); err != nil {
 			return err
 		}
 		if err := v.send(ctx, inlineSize); err != nil {
@@ -226,7 +226,7 @@ func beCorpse(ctx context.Context, a args, j *journal) error {
 		fallthrough
 	case "claim":
 		if v.s == nil {
-			if err := v.open(ctx, shmring.OpenOnly); err != nil {
+			if err := v.open(ctx, shmring.ModeOpenOnly); err != nil {
 				return err
 			}
 		}

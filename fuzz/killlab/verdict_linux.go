@@ -127,7 +127,7 @@ func (r *review) recovery(t *tenure) {
 // refusal checks that somebody without patience was refused by a live holder, who is
 // named if there is one only. While a role changes hands, the former holder may still be.
 func (r *review) refusal(t *tenure) {
-	if r.kind == shmring.MPSC && !t.consumer && t.holder == 0 {
+	if r.kind == shmring.KindMPSC && !t.consumer && t.holder == 0 {
 		return // of several holders none is named
 	}
 	var during, throughout []int
@@ -174,7 +174,7 @@ func (r *review) stream() {
 			}
 			before := r.l.r.Delivered
 			check.handled(e)
-			if r.kind != shmring.SPSC || r.l.r.Delivered == before {
+			if r.kind != shmring.KindSPSC || r.l.r.Delivered == before {
 				continue
 			}
 			if now := order[e.source.lane]; now < last {

@@ -30,7 +30,7 @@ const (
 
 // stormRing is the name, and the only geometry, of a ring of the storm.
 func stormRing(i int, dir string) (string, shmring.Options) {
-	kinds := []shmring.Kind{shmring.SPSC, shmring.MPSC}
+	kinds := []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC}
 	return fmt.Sprintf("storm%d", i), shmring.Options{Dir: dir, Kind: kinds[i%2], Slots: 64, SlotSize: 128, MaxMessage: 2000,
 		MaxProducers: 1 + i%2*3}
 }
@@ -96,8 +96,8 @@ func (s *stormer) blame(what uint64, format string, args ...any) error {
 // options choose a mode, and a context that is short enough to end in the middle.
 func (s *stormer) options(ctx context.Context, name int) (context.Context, context.CancelFunc, string, shmring.Options) {
 	ring, o := stormRing(name, s.a.Dir)
-	if o.Mode = shmring.OpenOrCreate; s.a.Text != rush {
-		o.Mode = shmring.Mode(s.rng.IntN(int(shmring.OpenWait) + 1))
+	if o.Mode = shmring.ModeOpenOrCreate; s.a.Text != rush {
+		o.Mode = shmring.Mode(s.rng.IntN(int(shmring.ModeOpenWait) + 1))
 	}
 	o.WaitForRole = s.rng.IntN(4) == 0
 	o.Linger = []time.Duration{-1, time.Millisecond}[s.rng.IntN(2)]
@@ -119,8 +119,8 @@ func (s *stormer) refusal(o shmring.Options, err error) error {
 	}
 	switch {
 	case errors.Is(err, shmring.ErrBusy), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, fs.ErrExist) && o.Mode == shmring.CreateOnly,
-		errors.Is(err, fs.ErrNotExist) && o.Mode == shmring.OpenOnly:
+		errors.Is(err, fs.ErrExist) && o.Mode == shmring.ModeCreateOnly,
+		errors.Is(err, fs.ErrNotExist) && o.Mode == shmring.ModeOpenOnly:
 		s.add(refuses)
 		return nil
 	}

@@ -25,7 +25,7 @@ func zombie(l *lab, n int) {
 			t.close(ok)
 		}
 	}()
-	for _, kind := range []shmring.Kind{shmring.MPSC, shmring.SPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindMPSC, shmring.KindSPSC} {
 		var t *site
 		if t, ok = l.newSite(kind.String(), kind, 2); !ok {
 			return
@@ -75,7 +75,7 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 			}
 		}
 	}
-	if !ok || t.kind == shmring.MPSC && !t.send(smallest) {
+	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, false
 	}
 	if !late {

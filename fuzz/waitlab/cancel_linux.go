@@ -241,12 +241,12 @@ func cancels(l *lab) {
 	n := choose(l, 20_000, 500)
 	for _, w := range l.ways() {
 		there, back := l.ring(), l.ring()
-		a, ok := l.spawn(args{Role: "canceller", Ring: there, Back: back, Way: w, Kind: shmring.SPSC, Count: n}, nil)
+		a, ok := l.spawn(args{Role: "canceller", Ring: there, Back: back, Way: w, Kind: shmring.KindSPSC, Count: n}, nil)
 		if !ok {
 			return
 		}
 		// The sender spins until it is time to send, so it needs more than one processor.
-		b, ok := l.spawn(args{Role: "late-sender", Ring: back, Back: there, Way: w.unparked(), Kind: shmring.SPSC, Count: n}, nil)
+		b, ok := l.spawn(args{Role: "late-sender", Ring: back, Back: there, Way: w.unparked(), Kind: shmring.KindSPSC, Count: n}, nil)
 		if !ok {
 			return
 		}

@@ -59,7 +59,7 @@ func closer(ctx context.Context, a args, lab *line) error {
 func blocked(ctx context.Context, a args) (all []*blockedCall, err error) {
 	for i := range closeRings {
 		o := a.options()
-		o.Mode, o.Kind = shmring.OpenOrCreate, shmring.SPSC
+		o.Mode, o.Kind = shmring.ModeOpenOrCreate, shmring.KindSPSC
 		c, err := shmring.OpenConsumer(ctx, fmt.Sprintf("%s-%d", a.Ring, i), o)
 		if err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func blocked(ctx context.Context, a args) (all []*blockedCall, err error) {
 	}
 	for range closeHandles {
 		o := a.options()
-		o.Kind, o.MaxProducers = shmring.MPSC, closeHandles
+		o.Kind, o.MaxProducers = shmring.KindMPSC, closeHandles
 		p, err := shmring.OpenProducer(ctx, a.Ring, o)
 		if err != nil {
 			return nil, err

@@ -201,7 +201,7 @@ func (w way) usual() time.Duration {
 }
 
 func cycles(l *lab) {
-	counts := map[string][2]int{"futex": {1_000_002, 6000}, "lot": {100_002, 2100}, "sysv": {100_002, 2100}, "flock": {2001, 99}}
+	counts := map[string][2]int{"futex": {1_000_002, 6000}, "lot": {100_002, 2100}, "sysv": {100_002, 2100}, "poll": {2001, 99}}
 	for _, w := range l.ways() {
 		n := counts[w.name]
 		if !l.pingPong(w, choose(l, n[0], n[1])/3*4) { // so many are forced
@@ -212,11 +212,11 @@ func cycles(l *lab) {
 
 func (l *lab) pingPong(w way, n int) bool {
 	there, back := l.ring(), l.ring()
-	a, ok := l.spawn(args{Role: "ping", Ring: there, Back: back, Way: w, Kind: shmring.SPSC, Count: n}, nil)
+	a, ok := l.spawn(args{Role: "ping", Ring: there, Back: back, Way: w, Kind: shmring.KindSPSC, Count: n}, nil)
 	if !ok {
 		return false
 	}
-	b, ok := l.spawn(args{Role: "pong", Ring: back, Back: there, Way: w, Kind: shmring.SPSC, Count: n}, nil)
+	b, ok := l.spawn(args{Role: "pong", Ring: back, Back: there, Way: w, Kind: shmring.KindSPSC, Count: n}, nil)
 	if !ok {
 		return false
 	}
@@ -246,12 +246,12 @@ func (l *lab) pingPong(w way, n int) bool {
 		k := s.sleeper
 		r.add("sleeps", k.Sleeps)
 		r.add("wakes", s.waker.Wakes)
-		r.add("rescues", k.Rescues)
+		r.add("rescues", k.TimeoutWakeups)
 		if s.sleeps {
-			r.note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d rescues", w.name, s.name, k.Sleeps, s.waker.Wakes, k.Spurious, k.Rescues)
+			r.note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d rescues", w.name, s.name, k.Sleeps, s.waker.Wakes, k.SpuriousWakeups, k.TimeoutWakeups)
 		}
-		if k.Rescues != 0 {
-			r.fault("%s: %s: %d sleeps that nobody ended", w.name, s.name, k.Rescues)
+		if k.TimeoutWakeups != 0 {
+			r.fault("%s: %s: %d sleeps that nobody ended", w.name, s.name, k.TimeoutWakeups)
 		}
 		if s.waker.Wakes > k.Sleeps {
 			r.fault("%s: %s: %d sleeps and %d wakes for them", w.name, s.name, k.Sleeps, s.waker.Wakes)

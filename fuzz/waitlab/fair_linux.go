@@ -29,8 +29,8 @@ const (
 
 func (a args) fair() *shmring.Options {
 	o := a.options()
-	o.Mode, o.Kind, o.Slots, o.MaxProducers = shmring.OpenOrCreate, shmring.MPSC, fairSlots, fairProducers
-	o.MaxMessage, o.Policy = fairLarge*64, shmring.Balanced
+	o.Mode, o.Kind, o.Slots, o.MaxProducers = shmring.ModeOpenOrCreate, shmring.KindMPSC, fairSlots, fairProducers
+	o.MaxMessage, o.WaitPolicy = fairLarge*64, shmring.WaitBalanced
 	return o
 }
 
@@ -220,13 +220,13 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 		}
 		longest = max(longest, k.Longest)
 		s.Sleeps += k.Stats.Sleeps
-		s.Rescues += k.Stats.Rescues
+		s.TimeoutWakeups += k.Stats.TimeoutWakeups
 	}
 	ratio := float64(most) / float64(max(1, least))
 	r := l.r
 	r.add("messages", uint64(sum(list)))
 	r.note("%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; %d sleeps for room, %d rescues; somebody waited for a processor %.1f s",
-		w.name, len(came), what, list, ratio, longest.Round(time.Microsecond), overtaken, s.Sleeps, s.Rescues, starved.Seconds())
+		w.name, len(came), what, list, ratio, longest.Round(time.Microsecond), overtaken, s.Sleeps, s.TimeoutWakeups, starved.Seconds())
 	if mixed {
 		r.note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
@@ -236,8 +236,8 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	if longest > fairWait {
 		r.fault("%s: %d %s: a Send took %v, the limit is %v; messages of each: %v", w.name, len(came), what, longest, fairWait, list)
 	}
-	if s.Rescues > 0 {
-		r.fault("%s: %d %s: %d sleeps for room that nobody ended", w.name, len(came), what, s.Rescues)
+	if s.TimeoutWakeups > 0 {
+		r.fault("%s: %d %s: %d sleeps for room that nobody ended", w.name, len(came), what, s.TimeoutWakeups)
 	}
 }
 

@@ -22,7 +22,7 @@ func idler(ctx context.Context, a args, lab *line) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o := a.options()
-	o.Mode, o.Policy = shmring.OpenOrCreate, shmring.Balanced
+	o.Mode, o.WaitPolicy = shmring.ModeOpenOrCreate, shmring.WaitBalanced
 	c, err := shmring.OpenConsumer(ctx, a.Ring, o)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func idle(l *lab) {
 	d := choose(l, time.Minute, 3*time.Second)
 	var sleepers []*child
 	for _, w := range l.ways() {
-		c, ok := l.spawn(args{Role: "idler", Ring: l.ring(), Way: w, Kind: shmring.SPSC}, nil)
+		c, ok := l.spawn(args{Role: "idler", Ring: l.ring(), Way: w, Kind: shmring.KindSPSC}, nil)
 		if !ok {
 			return
 		}

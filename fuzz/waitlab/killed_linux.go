@@ -31,7 +31,7 @@ type event struct {
 
 func (a args) sleeper() *shmring.Options {
 	o := a.options()
-	o.Mode, o.MaxSleep = shmring.OpenOrCreate, killedCap
+	o.Mode, o.MaxSleep = shmring.ModeOpenOrCreate, killedCap
 	return o
 }
 
@@ -116,7 +116,7 @@ func killedWaker(l *lab) {
 	n := choose(l, 1000, 20)
 	for _, w := range l.ways() {
 		for _, pair := range [][2]string{{"receiver", "dying-sender"}, {"sender", "dying-receiver"}} {
-			for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+			for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 				if !l.killWakers(w, kind, pair[0], pair[1], exe, n/2) {
 					return
 				}
@@ -173,7 +173,7 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 	l.r.add("kills", uint64(len(all)))
 	if len(all) > 0 {
 		l.r.note("%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d rescues counted",
-			w.name, kind, survivor, all, owned, stats.Rescues)
+			w.name, kind, survivor, all, owned, stats.TimeoutWakeups)
 	}
 	return true
 }

@@ -24,7 +24,7 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("cycles", "fair")},
 	{Name: "no-poke", Breaks: "the waker does not wake those who are parked", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
-			Old: "c.cfg.Lot.Wake()",
+			Old: "c.cfg.ParkingLot.Wake()",
 			New: "_ = w"},
 	}, Modes: in("cycles", "fair")},
 	{Name: "one-bit", Breaks: "the waker clears only one of the bits", Edits: []mutants.Edit{
@@ -39,7 +39,7 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("fair")},
 	{Name: "no-cap", Breaks: "a sleep may last for hours", Edits: []mutants.Edit{
 		{File: "ring/wait.go",
-			Old: "limit := piece(waited, c.cfg.Cap, c.cfg.CapMost)",
+			Old: "limit := piece(waited, c.cfg.FirstSleep, c.cfg.MaxSleep)",
 			New: "limit := 10 * time.Hour"},
 	}, Modes: in("killed-waker")},
 	{Name: "deaf-to-cancel", Breaks: "a context that ends does not end the sleep", Edits: []mutants.Edit{
@@ -49,8 +49,8 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("cancel", "refuse")},
 	{Name: "error-before-data", Breaks: "the context is asked before the ring", Edits: []mutants.Edit{
 		{File: "ring/wait.go",
-			Old: "		if ready() {\n			if c.cfg.Spin > 0 &&",
-			New: "		if end != nil {\n			return end\n		}\n		if ready() {\n			if c.cfg.Spin > 0 &&"},
+			Old: "		if ready() {\n			if c.cfg.SpinFor > 0 &&",
+			New: "		if end != nil {\n			return end\n		}\n		if ready() {\n			if c.cfg.SpinFor > 0 &&"},
 	}, Modes: in("cancel")},
 	{Name: "deaf-to-close", Breaks: "Close does not end sleeps", Edits: []mutants.Edit{
 		{File: "ring/gate.go",
@@ -59,13 +59,13 @@ var mutantTable = []mutants.Mutant{
 	}, Modes: in("close")},
 	{Name: "never-parked", Breaks: "everybody blocks in a system call", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
-			Old: "if c.cfg.Lot == nil || c.lotFailed",
-			New: "if c.cfg.Lot != nil || c.lotFailed"},
+			Old: "if c.cfg.ParkingLot == nil || c.lotFailed",
+			New: "if c.cfg.ParkingLot != nil || c.lotFailed"},
 	}, Modes: in("threads")},
 	{Name: "holds-its-processor", Breaks: "everybody blocks in a system call that the scheduler does not know of", Edits: []mutants.Edit{
 		{File: "ring/bell.go",
-			Old: "if c.cfg.Lot == nil || c.lotFailed",
-			New: "if c.cfg.Lot != nil || c.lotFailed"},
+			Old: "if c.cfg.ParkingLot == nil || c.lotFailed",
+			New: "if c.cfg.ParkingLot != nil || c.lotFailed"},
 		{File: "futex/syscall_linux_unsafe.go",
 			Old: "unix.Syscall6(unix.SYS_FUTEX_WAITV",
 			New: "unix.RawSyscall6(unix.SYS_FUTEX_WAITV"},
@@ -80,8 +80,8 @@ var mutantTable = []mutants.Mutant{
 			Old: "const sleepShare = 8",
 			New: "const sleepShare = 1 << 40"},
 		{File: "ring/ring.go",
-			Old: "const DefaultCap = 10 * time.Millisecond",
-			New: "const DefaultCap = 100 * time.Microsecond"},
+			Old: "const DefaultFirstSleep = 10 * time.Millisecond",
+			New: "const DefaultFirstSleep = 100 * time.Microsecond"},
 	}, Modes: []mutants.Exam{{Mode: "idle"}}},
 	{Name: "no-slices", Breaks: "without futex_waitv a stop is not noticed", Edits: []mutants.Edit{
 		{File: "futex/futex_linux.go",

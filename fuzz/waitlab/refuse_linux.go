@@ -46,13 +46,13 @@ const (
 
 // outcome is what became of one side on a system that refuses.
 type outcome struct {
-	Bell    layout.Doorbell // zero: none
-	Err     string          // why the ring could not be opened
-	Known   bool            // Err is ErrUnavailable or ErrUnsupported
-	Reasons []string
-	Sleeps  uint64
-	Rescues uint64
-	Cancels []span
+	Bell           layout.Doorbell // zero: none
+	Err            string          // why the ring could not be opened
+	Known          bool            // Err is ErrUnavailable or ErrUnsupported
+	Reasons        []string
+	Sleeps         uint64
+	TimeoutWakeups uint64
+	Cancels        []span
 }
 
 // refused installs the filter of a.Text before anything else, then plays ping-pong as a
@@ -67,7 +67,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 	}
 	lab.watched()
 	o := a.options()
-	o.Wait = shmring.WaitAuto
+	o.Doorbell = shmring.DoorbellAuto
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
 	if err != nil {
 		known := errors.Is(err, doorbell.ErrUnavailable) || errors.Is(err, shmring.ErrUnsupported)
@@ -104,7 +104,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 		return err
 	}
 	var s ring.Stats = c.Stats()
-	k.Sleeps, k.Rescues, k.Reasons = s.Sleeps, s.Rescues, append(p.Stats().Fallbacks, s.Fallbacks...)
+	k.Sleeps, k.TimeoutWakeups, k.Reasons = s.Sleeps, s.TimeoutWakeups, append(p.Stats().Fallbacks, s.Fallbacks...)
 	lab.say("done", k)
 	lab.hear()
 	return errors.Join(c.Close(), p.Close())
@@ -168,7 +168,7 @@ func (l *lab) refusal(words []string, errno unix.Errno, have []way) bool {
 	text, single := strings.Join(words, " "), len(words) > 0 && words[len(words)-1] == "single"
 	text = strings.TrimSpace(strings.TrimSuffix(text, "single"))
 	there, back := l.ring(), l.ring()
-	a := args{Role: "refused-ping", Ring: there, Back: back, Kind: shmring.SPSC, Way: byFutex,
+	a := args{Role: "refused-ping", Ring: there, Back: back, Kind: shmring.KindSPSC, Way: byFutex,
 		Count: choose(l, 1000, 50), Number: int(errno), Text: text, Single: single}
 	one, ok := l.spawn(a, nil)
 	if !ok {
@@ -216,7 +216,7 @@ func (l *lab) judgeRefusal(what, text string, errno unix.Errno, want layout.Door
 	r := l.r
 	limit := cancelLimit
 	switch {
-	case k.Bell == layout.Flock:
+	case k.Bell == layout.Poll:
 		limit = time.Second // it naps
 	case strings.Contains(text, "waitv"):
 		limit = cancelSliced
@@ -227,8 +227,8 @@ func (l *lab) judgeRefusal(what, text string, errno unix.Errno, want layout.Door
 		r.fault("%s: the doorbell is %v, want %v: %s", what, k.Bell, want, k.Err)
 	case k.Bell == 0 && !k.Known:
 		r.fault("%s: the error is none that a program could know: %s", what, k.Err)
-	case k.Rescues > 0:
-		r.fault("%s: %d sleeps that nobody ended", what, k.Rescues)
+	case k.TimeoutWakeups > 0:
+		r.fault("%s: %d sleeps that nobody ended", what, k.TimeoutWakeups)
 	case k.Bell != 0 && k.Sleeps == 0:
 		r.fault("%s: nobody slept", what)
 	case l.longest(k.Cancels) > limit:

@@ -31,7 +31,7 @@ func neighbour(ctx context.Context, a args, lab *line) error {
 	closing := func() error { return nil }
 	if a.Ring != "" {
 		o := a.options()
-		o.Mode, o.Policy = shmring.OpenOrCreate, shmring.Balanced
+		o.Mode, o.WaitPolicy = shmring.ModeOpenOrCreate, shmring.WaitBalanced
 		c, err := shmring.OpenConsumer(ctx, a.Ring, o)
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (k lateness) String() string { return fmt.Sprintf("p50 %v, p99 %v, max %v",
 // metronome sends a message every Number milliseconds.
 func metronome(ctx context.Context, a args, lab *line) error {
 	o := a.options()
-	o.Mode = shmring.OpenWait
+	o.Mode = shmring.ModeOpenWait
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
 	if err != nil {
 		return err
@@ -138,14 +138,14 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	var pair [2]*child
 	for i, ring := range []string{name, ""} {
 		var ok bool
-		if pair[i], ok = l.spawn(args{Role: "neighbour", Ring: ring, Way: w, Kind: shmring.SPSC, Single: true, Count: ticks}, nil); !ok {
+		if pair[i], ok = l.spawn(args{Role: "neighbour", Ring: ring, Way: w, Kind: shmring.KindSPSC, Single: true, Count: ticks}, nil); !ok {
 			return "", false
 		}
 		if !pair[i].expect("ready", patience, nil) {
 			return "", false
 		}
 	}
-	m, ok := l.spawn(args{Role: "metronome", Ring: name, Way: w, Kind: shmring.SPSC, Number: period}, nil)
+	m, ok := l.spawn(args{Role: "metronome", Ring: name, Way: w, Kind: shmring.KindSPSC, Number: period}, nil)
 	if !ok || !m.expect("ready", patience, nil) {
 		return "", false
 	}

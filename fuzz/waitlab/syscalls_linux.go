@@ -76,9 +76,9 @@ func parseTrace(log string) (k calls, err error) {
 // there.
 func awake(ctx context.Context, a args, lab *line) error {
 	o := a.options()
-	o.Mode, o.Slots, o.SlotSize = shmring.OpenOrCreate, 8192, shmring.NoPayload
+	o.Mode, o.Slots, o.SlotSize = shmring.ModeOpenOrCreate, 8192, shmring.NoPayload
 	if a.Number == 0 {
-		o.Policy = shmring.Spin
+		o.WaitPolicy = shmring.WaitSpin
 	}
 	var once func(i int) error
 	var stats func() ring.Stats
@@ -172,7 +172,7 @@ func syscalls(l *lab) {
 
 // countAwake: nobody sleeps, so nobody makes a system call.
 func (l *lab) countAwake(w way, slept, n int) bool {
-	a := args{Role: "awake-sender", Ring: l.ring(), Way: w, Kind: shmring.SPSC, Count: n, Number: slept}
+	a := args{Role: "awake-sender", Ring: l.ring(), Way: w, Kind: shmring.KindSPSC, Count: n, Number: slept}
 	if slept == 0 {
 		if w.parked {
 			return true // two that spin do not depend on how they would sleep
@@ -229,11 +229,11 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 // countAsleep: each sleep takes one call to sleep and at most one to be woken.
 func (l *lab) countAsleep(w way, n int) bool {
 	there, back := l.ring(), l.ring()
-	a, aLog, ok := l.tracing(args{Role: "ping", Ring: there, Back: back, Way: w, Kind: shmring.SPSC, Count: n})
+	a, aLog, ok := l.tracing(args{Role: "ping", Ring: there, Back: back, Way: w, Kind: shmring.KindSPSC, Count: n})
 	if !ok {
 		return false
 	}
-	b, bLog, ok := l.tracing(args{Role: "pong", Ring: back, Back: there, Way: w, Kind: shmring.SPSC, Count: n})
+	b, bLog, ok := l.tracing(args{Role: "pong", Ring: back, Back: there, Way: w, Kind: shmring.KindSPSC, Count: n})
 	if !ok {
 		return false
 	}

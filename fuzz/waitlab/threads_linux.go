@@ -31,7 +31,7 @@ func crowd(ctx context.Context, a args, lab *line) error {
 	all := make([]*shmring.Consumer, a.Count)
 	for i := range all {
 		o := a.options()
-		o.Mode, o.SlotSize = shmring.OpenOrCreate, shmring.NoPayload
+		o.Mode, o.SlotSize = shmring.ModeOpenOrCreate, shmring.NoPayload
 		var err error
 		if all[i], err = shmring.OpenConsumer(ctx, crowdRing(a.Ring, i), o); err != nil {
 			return err
@@ -101,7 +101,7 @@ func caller(ctx context.Context, a args, lab *line) error {
 
 func threads(l *lab) {
 	for _, w := range l.ways() {
-		a := args{Role: "crowd", Ring: l.ring(), Way: w, Kind: shmring.SPSC, Count: crowdSize}
+		a := args{Role: "crowd", Ring: l.ring(), Way: w, Kind: shmring.KindSPSC, Count: crowdSize}
 		c, ok := l.spawn(a, nil)
 		if !ok {
 			return

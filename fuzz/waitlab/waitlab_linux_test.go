@@ -110,7 +110,7 @@ func interpret(t *testing.T, program []unix.SockFilter, nr, op uint32) uint32 {
 func TestExpectation(t *testing.T) {
 	require.Equal(t, layout.Futex, expectation("", allWays))
 	require.Equal(t, layout.SysV, expectation("futex waitv", allWays))
-	require.Equal(t, layout.Flock, expectation("futex waitv sysv", allWays))
+	require.Equal(t, layout.Poll, expectation("futex waitv sysv", allWays))
 	require.Zero(t, expectation("futex", []way{byFutex, byLot}))
 }
 

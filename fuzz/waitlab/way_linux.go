@@ -12,16 +12,16 @@ import (
 // way is one way of sleeping.
 type way struct {
 	name   string
-	wait   shmring.Wait
+	wait   shmring.Doorbell
 	bell   layout.Doorbell
 	parked bool // in the lot: a process with one processor parks its sleepers there
 }
 
 var (
-	byFutex = way{"futex", shmring.WaitFutex, layout.Futex, false}
-	byLot   = way{"lot", shmring.WaitFutex, layout.Futex, true}
-	bySysV  = way{"sysv", shmring.WaitSysV, layout.SysV, false}
-	byFlock = way{"flock", shmring.WaitFlock, layout.Flock, false}
+	byFutex = way{"futex", shmring.DoorbellFutex, layout.Futex, false}
+	byLot   = way{"lot", shmring.DoorbellFutex, layout.Futex, true}
+	bySysV  = way{"sysv", shmring.DoorbellSysV, layout.SysV, false}
+	byFlock = way{"poll", shmring.DoorbellPoll, layout.Poll, false}
 )
 
 var allWays = []way{byFutex, byLot, bySysV, byFlock}
@@ -57,7 +57,7 @@ func pause() { time.Sleep(30 * time.Millisecond) }
 // missing tells why a way of sleeping is not to be had here.
 func (l *lab) missing(w way) error {
 	name := l.ring()
-	o := (args{Dir: l.rings, Way: w, Kind: shmring.SPSC}).options()
+	o := (args{Dir: l.rings, Way: w, Kind: shmring.KindSPSC}).options()
 	p, err := shmring.OpenProducer(l.ctx, name, o)
 	if err != nil {
 		return err

@@ -10,14 +10,14 @@ type Point int
 
 // The places, in the order of a ring's life.
 const (
-	DraftOpened Point = iota // creating: the file exists and has no name yet
-	DraftFormatted
-	DraftLocked
+	UnpublishedOpened Point = iota // creating: the file exists and has no name yet
+	UnpublishedFormatted
+	UnpublishedLocked
 	Published
 	FileOpened // opening: nothing else is done
-	AdminShared
+	AttachLockShared
 	FileMapped
-	AdminAlone
+	AttachLockAlone
 	Unlinked
 	PagesBlanked // closing: our own pages are gone, the locks are not
 	FileClosed
@@ -41,11 +41,11 @@ const (
 	InnerRenewed
 	CtlStored // SPSC: published
 	TailMoved // MPSC: claimed
-	BusyRecorded
+	ClaimRecorded
 	ClaimFinished
 
-	TurnTaken // waiting for room
-	TurnEnded
+	PriorityTaken // waiting for room
+	PriorityEnded
 
 	Announced // sleeping and waking
 	Unannounced
@@ -53,13 +53,13 @@ const (
 	Woken
 	Counted
 
-	MetaKept // receiving
+	MetaRewritten // receiving
 	MarkStored
 	ReadPosStored
-	ClaimSkipped
+	ClaimDiscarded
 
-	FencePosStored // revoking and repairing
-	StateFenced
+	RevokedPosStored // revoking and repairing
+	StateRevoked
 	BellsReset
 
 	NamespaceStored // SysV: making a semaphore set, sleeping on it, removing it
@@ -78,15 +78,15 @@ const (
 func (p Point) String() string { return names[p] }
 
 var names = [Points]string{
-	"DraftOpened", "DraftFormatted", "DraftLocked", "Published", "FileOpened", "AdminShared", "FileMapped",
-	"AdminAlone", "Unlinked", "PagesBlanked", "FileClosed",
+	"UnpublishedOpened", "UnpublishedFormatted", "UnpublishedLocked", "Published", "FileOpened", "AttachLockShared", "FileMapped",
+	"AttachLockAlone", "Unlinked", "PagesBlanked", "FileClosed",
 	"LockFileMade", "LockFileUnlinked",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
-	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "BusyRecorded", "ClaimFinished",
-	"TurnTaken", "TurnEnded",
+	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded", "ClaimFinished",
+	"PriorityTaken", "PriorityEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
-	"MetaKept", "MarkStored", "ReadPosStored", "ClaimSkipped",
-	"FencePosStored", "StateFenced", "BellsReset",
+	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
+	"RevokedPosStored", "StateRevoked", "BellsReset",
 	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed", "SemaphoresRemoved",
 }

@@ -98,8 +98,8 @@ func operations(dir string) ([]operation, error) {
 		}
 	}
 	list := []operation{{"nothing", nothing, nothing, nothing}}
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
-		o := &shmring.Options{Dir: dir, Mode: shmring.OpenOrCreate, Kind: kind, Prefault: true, Policy: shmring.Spin}
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
+		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: kind, Prefault: true, WaitPolicy: shmring.WaitSpin}
 		p, err := shmring.OpenProducer(ctx, kind.String(), o)
 		if err != nil {
 			return nil, err

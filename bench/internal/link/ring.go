@@ -41,15 +41,15 @@ func openRing(mpsc, inPlace bool) work.Open {
 // Options are those of all who open a ring, so that it does not matter who creates it:
 // the defaults as far as messages fit.
 func Options(j *work.Job, mpsc bool) *shmring.Options {
-	o := &shmring.Options{Dir: j.Dir, Mode: shmring.OpenOrCreate, Prefault: true, Policy: shmring.Spin}
+	o := &shmring.Options{Dir: j.Dir, Mode: shmring.ModeOpenOrCreate, Prefault: true, WaitPolicy: shmring.WaitSpin}
 	if mpsc {
-		o.Kind = shmring.MPSC
+		o.Kind = shmring.KindMPSC
 	}
 	switch {
 	case j.Work == "blocked":
-		o.Policy = shmring.Sleep
+		o.WaitPolicy = shmring.WaitSleep
 	case j.Work == "wake" || j.Work == "mpsc":
-		o.Policy = shmring.Balanced
+		o.WaitPolicy = shmring.WaitBalanced
 	}
 	if j.Size > shmring.DefaultMaxMessage {
 		o.Slots, o.SlotSize, o.MaxMessage = 8192, 512, j.Size

@@ -27,7 +27,7 @@ func resident(j *work.Job) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &shmring.Options{Dir: j.Dir, Mode: shmring.OpenOrCreate, Prefault: true}
+	o := &shmring.Options{Dir: j.Dir, Mode: shmring.ModeOpenOrCreate, Prefault: true}
 	p, err := shmring.OpenProducer(ctx, "r", o)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func attach(j *work.Job) ([]float64, error) {
 
 // create is how long a ring of 64 MiB takes to be there.
 func create(j *work.Job) ([]float64, error) {
-	o := &shmring.Options{Dir: j.Dir, Mode: shmring.CreateOnly, Slots: 1 << 17, SlotSize: 448}
+	o := &shmring.Options{Dir: j.Dir, Mode: shmring.ModeCreateOnly, Slots: 1 << 17, SlotSize: 448}
 	if n, err := o.Size(); err != nil || n < 64<<20 {
 		return nil, fmt.Errorf("a ring of %d bytes, want 64 MiB: %v", n, err)
 	}

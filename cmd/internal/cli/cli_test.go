@@ -69,13 +69,13 @@ func TestFlagsOfWaiting(t *testing.T) {
 	for args, want := range map[string]shmring.Options{
 		"":                                {},
 		"-wait auto":                      {},
-		"-wait futex":                     {Wait: shmring.WaitFutex},
-		"-wait sysv -policy sleep":        {Wait: shmring.WaitSysV, Policy: shmring.Sleep},
-		"-wait flock -max-sleep 1ms":      {Wait: shmring.WaitFlock, MaxSleep: ms},
-		"-wait spin":                      {Wait: shmring.WaitSpin},
-		"-wait spin -policy spin":         {Wait: shmring.WaitSpin, Policy: shmring.Spin},
+		"-wait futex":                     {Doorbell: shmring.DoorbellFutex},
+		"-wait sysv -policy sleep":        {Doorbell: shmring.DoorbellSysV, WaitPolicy: shmring.WaitSleep},
+		"-wait flock -max-sleep 1ms":      {Doorbell: shmring.DoorbellPoll, MaxSleep: ms},
+		"-wait spin":                      {Doorbell: shmring.DoorbellSpin},
+		"-wait spin -policy spin":         {Doorbell: shmring.DoorbellSpin, WaitPolicy: shmring.WaitSpin},
 		"-policy balanced -spin-for 50us": {SpinFor: 50 * time.Microsecond},
-		"-policy spin -max-sleep 20ms":    {Policy: shmring.Spin, MaxSleep: 20 * ms},
+		"-policy spin -max-sleep 20ms":    {WaitPolicy: shmring.WaitSpin, MaxSleep: 20 * ms},
 	} {
 		got, err := parseRing(args)
 		require.NoError(t, err, args)

@@ -27,10 +27,10 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
   -wait auto          sleep on the doorbell that the ring has. A new ring gets the
-                      one that $SHMRING_WAIT names, else the best that works here
+                      one that $SHMRING_DOORBELL names, else the best that works here
   -wait futex         insist on a futex: the fastest
   -wait sysv          insist on a SysV semaphore, where futexes are refused
-  -wait flock         insist on naps and file locks, where both are refused
+  -wait poll          insist on short naps, where both are refused
   -wait spin          never sleep, on a ring with any doorbell: the lowest latency,
                       for one processor each
   -policy balanced    spin as long as that pays, then sleep (default)
@@ -49,18 +49,18 @@ or G.
 `
 
 // Waits are the doorbells that a ring may be asked for.
-var Waits = []Choice[shmring.Wait]{
-	{"futex", shmring.WaitFutex},
-	{"sysv", shmring.WaitSysV},
-	{"flock", shmring.WaitFlock},
-	{"spin", shmring.WaitSpin},
+var Waits = []Choice[shmring.Doorbell]{
+	{"futex", shmring.DoorbellFutex},
+	{"sysv", shmring.DoorbellSysV},
+	{"poll", shmring.DoorbellPoll},
+	{"spin", shmring.DoorbellSpin},
 }
 
 // Policies are what a handle may be asked to do before it sleeps.
-var Policies = []Choice[shmring.Policy]{
-	{"balanced", shmring.Balanced},
-	{"sleep", shmring.Sleep},
-	{"spin", shmring.Spin},
+var Policies = []Choice[shmring.WaitPolicy]{
+	{"balanced", shmring.WaitBalanced},
+	{"sleep", shmring.WaitSleep},
+	{"spin", shmring.WaitSpin},
 }
 
 // minSleep is the shortest Options.MaxSleep that is not rounded up.
@@ -71,13 +71,13 @@ func (r *Ring) Register(f *Flags) {
 	o := &r.Options
 	f.StringVar(&r.Name, "ring", "", "")
 	f.StringVar(&o.Dir, "dir", "", "")
-	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.SPSC}, {"mpsc", shmring.MPSC}})
+	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC}})
 	f.IntVar(&o.Slots, "slots", 0, "")
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
 	f.IntVar(&o.MaxProducers, "max-producers", 0, "")
-	Choose(f, &o.Wait, "wait", append([]Choice[shmring.Wait]{{"auto", shmring.WaitAuto}}, Waits...))
-	Choose(f, &o.Policy, "policy", Policies)
+	Choose(f, &o.Doorbell, "wait", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Waits...))
+	Choose(f, &o.WaitPolicy, "policy", Policies)
 	f.DurationVar(&o.SpinFor, "spin-for", 0, "")
 	f.DurationVar(&o.MaxSleep, "max-sleep", 0, "")
 }
@@ -102,9 +102,9 @@ func (r *Ring) Check(f *Flags) error {
 func (r *Ring) checkWaiting(f *Flags) error {
 	o := &r.Options
 	switch {
-	case o.Wait == shmring.WaitSpin && f.IsSet("policy") && o.Policy != shmring.Spin:
+	case o.Doorbell == shmring.DoorbellSpin && f.IsSet("policy") && o.WaitPolicy != shmring.WaitSpin:
 		return Usagef("-wait spin never sleeps: leave -policy out, or name another doorbell with -wait")
-	case f.IsSet("spin-for") && (o.Wait == shmring.WaitSpin || o.Policy != shmring.Balanced):
+	case f.IsSet("spin-for") && (o.Doorbell == shmring.DoorbellSpin || o.WaitPolicy != shmring.WaitBalanced):
 		return Usagef("-spin-for is for -policy balanced: the others spin for ever, or not at all")
 	case f.IsSet("spin-for") && o.SpinFor <= 0:
 		return Usagef("-spin-for %v: want a positive duration like 50us; -policy sleep does not spin", o.SpinFor)

@@ -10,25 +10,25 @@ import (
 
 // Totals is what a run came to, as -json prints it.
 type Totals struct {
-	Program     string  `json:"program"`
-	Ring        string  `json:"ring"`
-	Messages    uint64  `json:"messages"`
-	Bytes       uint64  `json:"bytes"` // of messages, without framing
-	Seconds     float64 `json:"seconds"`
-	PerSecond   float64 `json:"msgs_per_s"`
-	Full        uint64  `json:"full"`
-	Dropped     uint64  `json:"dropped"`
-	Sleeps      uint64  `json:"sleeps"`
-	Wakes       uint64  `json:"wakes"`
-	Spins       uint64  `json:"spins"`
-	Asleep      float64 `json:"asleep_seconds"`
-	Rescues     uint64  `json:"rescues"`
-	Skipped     uint64  `json:"skipped"`
-	Deaths      uint64  `json:"deaths"`
-	Redelivered uint64  `json:"redelivered"`
-	Created     bool    `json:"created"`
-	TookOver    bool    `json:"took_over"`
-	Recovered   bool    `json:"recovered"`
+	Program        string  `json:"program"`
+	Ring           string  `json:"ring"`
+	Messages       uint64  `json:"messages"`
+	Bytes          uint64  `json:"bytes"` // of messages, without framing
+	Seconds        float64 `json:"seconds"`
+	PerSecond      float64 `json:"msgs_per_s"`
+	Full           uint64  `json:"full"`
+	Dropped        uint64  `json:"dropped"`
+	Sleeps         uint64  `json:"sleeps"`
+	Wakes          uint64  `json:"wakes"`
+	Spins          uint64  `json:"spins"`
+	Asleep         float64 `json:"asleep_seconds"`
+	TimeoutWakeups uint64  `json:"timeout_wakeups"`
+	Skipped        uint64  `json:"skipped"`
+	Deaths         uint64  `json:"deaths"`
+	Redelivered    uint64  `json:"redelivered"`
+	Created        bool    `json:"created"`
+	TookOver       bool    `json:"took_over"`
+	Recovered      bool    `json:"recovered"`
 
 	Verify *load.Report `json:"verify,omitempty"`
 
@@ -44,7 +44,7 @@ func (t *Totals) Opened(i shmring.Info) {
 // Counted notes the counters of a handle that is still open. Messages and bytes are
 // the program's own: the ring's may be behind.
 func (t *Totals) Counted(s shmring.Stats) {
-	t.Sleeps, t.Wakes, t.Spins, t.Asleep, t.Rescues = s.Sleeps, s.Wakes, s.Spins, s.Asleep.Seconds(), s.Rescues
+	t.Sleeps, t.Wakes, t.Spins, t.Asleep, t.TimeoutWakeups = s.Sleeps, s.Wakes, s.Spins, s.Asleep.Seconds(), s.TimeoutWakeups
 	t.Skipped, t.Deaths, t.Dropped = s.Skipped, s.Deaths, s.Dropped
 }
 
@@ -70,14 +70,14 @@ func (t *Totals) String() string {
 		{t.Redelivered, "%d redelivered"},
 		{t.Skipped, "%d unfinished claims of dead producers passed over"},
 		{t.Deaths, "%d producers died"},
-		{t.Rescues, "%d lost wake-ups"},
+		{t.TimeoutWakeups, "%d lost wake-ups"},
 	} {
 		if c.n > 0 {
 			s += ", " + fmt.Sprintf(c.text, c.n)
 		}
 	}
 	if v := t.Verify; v != nil {
-		s += fmt.Sprintf("; verified %d of %d streams", v.Verified, v.Streams)
+		s += fmt.Sprintf("; verified %d of %d streams", v.Verified, v.ExpectedProducers)
 	}
 	return s
 }

@@ -76,10 +76,10 @@ func (c *config) check(f *cli.Flags) error {
 		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
 	}
 	if c.create {
-		c.ring.Options.Mode = shmring.OpenOrCreate
+		c.ring.Options.Mode = shmring.ModeOpenOrCreate
 	}
 	if c.once {
-		c.ring.Options.Delivery = shmring.AtMostOnce
+		c.ring.Options.Delivery = shmring.DeliveryAtMostOnce
 	}
 	return c.ring.Check(f)
 }

@@ -59,8 +59,8 @@ const remarkAfter = time.Second
 
 func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	o := c.ring.Options
-	o.Streams = c.producers
-	o.OnSkip = func(s shmring.Skip) {
+	o.ExpectedProducers = c.producers
+	o.OnSkip = func(s shmring.SkippedClaim) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
 	o.OnStall = func(s shmring.StalledClaim) {

@@ -30,7 +30,7 @@ func newCrew(t *testing.T) (context.Context, *crew.Crew, job) {
 	c := &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir()}
 	t.Cleanup(func() { require.NoError(t, crew.RemoveRings(c.Dir)) })
 	return ctx, c, job{
-		Job: crew.Job{Timeout: deadline}, Dir: c.Dir, Ring: "r", Back: "back", Kind: shmring.SPSC, Size: 64,
+		Job: crew.Job{Timeout: deadline}, Dir: c.Dir, Ring: "r", Back: "back", Kind: shmring.KindSPSC, Size: 64,
 		Producers: 1, For: 10 * time.Millisecond,
 	}
 }

@@ -48,9 +48,9 @@ var RunChild = crew.Child(ChildCommand, roles)
 
 // options are the same for all who open a ring, so it does not matter who creates it.
 func (j *job) options() *shmring.Options {
-	o := &shmring.Options{Dir: j.Dir, Mode: shmring.OpenOrCreate, Kind: j.Kind, Prefault: true}
+	o := &shmring.Options{Dir: j.Dir, Mode: shmring.ModeOpenOrCreate, Kind: j.Kind, Prefault: true}
 	if j.Asleep {
-		o.Policy = shmring.Sleep
+		o.WaitPolicy = shmring.WaitSleep
 	}
 	return o
 }

@@ -33,9 +33,9 @@ func newPlan(c *crew.Crew) plan {
 // report is all the demo has found.
 type report struct {
 	crew.Outcome
-	Verified []checked `json:"verified"`
-	Streams  []rate    `json:"streams"`
-	Trips    []trips   `json:"round_trips"`
+	Verified          []checked `json:"verified"`
+	ExpectedProducers []rate    `json:"streams"`
+	Trips             []trips   `json:"round_trips"`
 }
 
 type checked struct {
@@ -64,9 +64,9 @@ type trips struct {
 func (p plan) steps(r *report) []crew.Step {
 	var steps []crew.Step
 	for _, size := range sizes {
-		steps = append(steps, p.verifyStep(r, shmring.SPSC, size, 1), p.verifyStep(r, shmring.MPSC, size, 3))
+		steps = append(steps, p.verifyStep(r, shmring.KindSPSC, size, 1), p.verifyStep(r, shmring.KindMPSC, size, 3))
 	}
-	for _, kind := range []shmring.Kind{shmring.SPSC, shmring.MPSC} {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		for _, size := range sizes {
 			steps = append(steps, p.streamStep(r, kind, size))
 		}
@@ -108,7 +108,7 @@ func (p plan) streamStep(r *report, kind shmring.Kind, size int) crew.Step {
 			return err
 		}
 		each := results[0].NsPerMessage
-		r.Streams = append(r.Streams, rate{
+		r.ExpectedProducers = append(r.ExpectedProducers, rate{
 			Ring: kind.String(), Size: size, Producers: 1, NsPerMsg: each, MsgsPerS: 1e9 / each,
 			BytesPerS: 1e9 / each * float64(size), Messages: results[0].Messages,
 		})
@@ -124,7 +124,7 @@ func (p plan) tripStep(r *report, asleep bool) crew.Step {
 	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
 		base := job{
 			Job: crew.Job{Timeout: p.trips + crew.Slack}, Dir: c.Dir, Ring: name, Back: name + "-back",
-			Kind: shmring.SPSC, Size: tripSize, For: p.trips, Asleep: asleep,
+			Kind: shmring.KindSPSC, Size: tripSize, For: p.trips, Asleep: asleep,
 		}
 		results, err := crew.Run[result](ctx, c, base.as("echo", p.cpus[1]), base.as("ping", p.cpus[0]))
 		if err != nil {

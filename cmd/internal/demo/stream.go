@@ -148,10 +148,10 @@ func verify(ctx context.Context, j *job) (*result, error) {
 		report = v.Report()
 		// Between two producers that do not overlap the stream ends and goes on.
 		if err != nil && err != io.EOF {
-			return nil, errors.Join(fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.Streams), c.Close())
+			return nil, errors.Join(fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.ExpectedProducers), c.Close())
 		}
 	}
-	if !report.OK() || report.Streams != j.Producers {
+	if !report.OK() || report.ExpectedProducers != j.Producers {
 		return nil, errors.Join(fmt.Errorf("%w: %+v", cli.ErrVerify, report), c.Close())
 	}
 	return &result{Messages: report.Verified, Verify: &report}, c.Close()

@@ -22,7 +22,7 @@ func (r *report) Print(w io.Writer) error {
 
 	fmt.Fprint(t, "\nStreaming, one message per send, process to process\n")
 	fmt.Fprint(t, "ring\tsize\tproducers\tns/msg\tMmsg/s\tMB/s\t\n")
-	for _, s := range r.Streams {
+	for _, s := range r.ExpectedProducers {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%.3f\t%.0f\t\n", s.Ring, s.Size, s.Producers, s.NsPerMsg, s.MsgsPerS/1e6, s.BytesPerS/1e6)
 	}
 

@@ -168,7 +168,7 @@ func TestJSONOfBothSidesAgrees(t *testing.T) {
 	require.EqualValues(t, len(numbered("x", 0, 5000))-5000, got.Bytes)
 	require.True(t, sent.Created)
 	require.False(t, got.Created)
-	require.Zero(t, got.Redelivered+got.Skipped+got.Deaths+got.Rescues+sent.Rescues)
+	require.Zero(t, got.Redelivered+got.Skipped+got.Deaths+got.TimeoutWakeups+sent.TimeoutWakeups)
 	require.Positive(t, got.Seconds)
 	require.InEpsilon(t, float64(got.Messages)/got.Seconds, got.PerSecond, 1e-9)
 	require.Equal(t, "r", got.Ring)

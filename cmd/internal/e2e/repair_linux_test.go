@@ -63,7 +63,7 @@ func TestRecoverAndRemove(t *testing.T) {
 // A producer that is stopped with a claim open is passed over by force.
 func TestForceSkip(t *testing.T) {
 	dir := ringDir(t)
-	o := &shmring.Options{Dir: dir, Kind: shmring.MPSC, Slots: 16}
+	o := &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 16}
 	p, err := shmring.OpenProducer(t.Context(), "r", o)
 	require.NoError(t, err)
 	defer p.Close()

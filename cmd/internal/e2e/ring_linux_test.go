@@ -53,7 +53,7 @@ func (s *spy) producers(n int) {
 	s.t.Helper()
 	eventually(s.t, "producers", func() bool {
 		there := 0
-		for i := layout.ConsumerIndex + 1; i < len(s.view.Members); i++ {
+		for i := layout.ConsumerIndex + 1; i < len(s.view.Participants); i++ {
 			if held, err := s.seg.Held(i); err == nil && held {
 				there++
 			}

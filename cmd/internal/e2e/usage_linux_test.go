@@ -78,7 +78,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		{"shmring", "help demo", "-no-pin"},
 		{"shmring", "demo -help", "-no-pin"},
 		{"shmring", "help wait", "-for DURATION"},
-		{"producer", "-help", "$SHMRING_WAIT"},
+		{"producer", "-help", "$SHMRING_DOORBELL"},
 		{"shmring", "recover -help", "Usage: shmring recover"},
 		{"shmring", "help remove", "Usage: shmring remove"},
 		{"shmring", "force-skip -h", "POSITION"},

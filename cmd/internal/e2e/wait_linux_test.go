@@ -139,7 +139,7 @@ func TestWaitForMachines(t *testing.T) {
 		met[s.Doorbell] = len(policies)
 		require.NotEmpty(t, s.Reason)
 	}
-	require.Equal(t, map[string]int{"futex": 3, "sysv": 3, "flock": 3, "spin": 1}, met)
+	require.Equal(t, map[string]int{"futex": 3, "sysv": 3, "poll": 3, "spin": 1}, met)
 	requireNothingLeft(t, dir)
 }
 

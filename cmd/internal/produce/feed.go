@@ -169,7 +169,7 @@ func (f *feeder) feedReader(ctx context.Context, r io.Reader, name string) error
 		defer stop()
 		r = input
 	}
-	if f.format.Chunk() >= directFrom && f.p.Info().Kind == shmring.SPSC {
+	if f.format.Chunk() >= directFrom && f.p.Info().Kind == shmring.KindSPSC {
 		return f.feedDirect(ctx, r, name)
 	}
 	return f.feed(ctx, r, name)

@@ -22,15 +22,15 @@ const size = 32
 // job is what one process does.
 type job struct {
 	crew.Job
-	Dir    string         `json:"dir"`
-	Ring   string         `json:"ring"`
-	Back   string         `json:"back,omitempty"` // the ring for the way back
-	Wait   shmring.Wait   `json:"wait"`
-	Policy shmring.Policy `json:"policy"`
-	For    time.Duration  `json:"for,omitempty"`
-	Settle time.Duration  `json:"settle,omitempty"` // how long to wait before idleness is measured
-	Gap    time.Duration  `json:"gap,omitempty"`    // between messages
-	Count  int            `json:"count,omitempty"`  // of messages
+	Dir    string             `json:"dir"`
+	Ring   string             `json:"ring"`
+	Back   string             `json:"back,omitempty"` // the ring for the way back
+	Wait   shmring.Doorbell   `json:"wait"`
+	Policy shmring.WaitPolicy `json:"policy"`
+	For    time.Duration      `json:"for,omitempty"`
+	Settle time.Duration      `json:"settle,omitempty"` // how long to wait before idleness is measured
+	Gap    time.Duration      `json:"gap,omitempty"`    // between messages
+	Count  int                `json:"count,omitempty"`  // of messages
 }
 
 // result is what came of it.
@@ -60,8 +60,8 @@ const slots = 1024
 
 func (j *job) options() *shmring.Options {
 	return &shmring.Options{
-		Dir: j.Dir, Mode: shmring.OpenOrCreate, Slots: slots, SlotSize: shmring.NoPayload, Prefault: true,
-		Wait: j.Wait, Policy: j.Policy,
+		Dir: j.Dir, Mode: shmring.ModeOpenOrCreate, Slots: slots, SlotSize: shmring.NoPayload, Prefault: true,
+		Doorbell: j.Wait, WaitPolicy: j.Policy,
 	}
 }
 

@@ -63,20 +63,20 @@ func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // way is a doorbell with a policy.
 type way struct {
-	doorbell cli.Choice[shmring.Wait]
-	policy   cli.Choice[shmring.Policy]
+	doorbell cli.Choice[shmring.Doorbell]
+	policy   cli.Choice[shmring.WaitPolicy]
 }
 
 func (w way) String() string { return w.doorbell.Word + "-" + w.policy.Word }
 
 func (w way) sleeps() bool {
-	return w.doorbell.Value != shmring.WaitSpin && w.policy.Value != shmring.Spin
+	return w.doorbell.Value != shmring.DoorbellSpin && w.policy.Value != shmring.WaitSpin
 }
 
 // waysOf lists those of a doorbell. The one that never sleeps knows no policy.
-func waysOf(d cli.Choice[shmring.Wait]) (all []way) {
+func waysOf(d cli.Choice[shmring.Doorbell]) (all []way) {
 	for _, p := range cli.Policies {
-		if d.Value != shmring.WaitSpin || p.Value == shmring.Spin {
+		if d.Value != shmring.DoorbellSpin || p.Value == shmring.WaitSpin {
 			all = append(all, way{d, p})
 		}
 	}
@@ -88,7 +88,7 @@ func ways(ctx context.Context, dir string) (all []way, not []skipped, err error)
 	not = []skipped{}
 	for _, d := range cli.Waits {
 		if err := try(ctx, dir, d); err != nil {
-			if d.Value == shmring.WaitSpin || ctx.Err() != nil {
+			if d.Value == shmring.DoorbellSpin || ctx.Err() != nil {
 				return nil, nil, err // it needs nothing of the system: no ring can be made
 			}
 			not = append(not, skipped{d.Word, cli.Oneline(err)})
@@ -100,9 +100,9 @@ func ways(ctx context.Context, dir string) (all []way, not []skipped, err error)
 }
 
 // try makes a ring with a doorbell.
-func try(ctx context.Context, dir string, d cli.Choice[shmring.Wait]) error {
+func try(ctx context.Context, dir string, d cli.Choice[shmring.Doorbell]) error {
 	name := "try-" + d.Word
-	o := &shmring.Options{Dir: dir, Mode: shmring.CreateOnly, Wait: d.Value}
+	o := &shmring.Options{Dir: dir, Mode: shmring.ModeCreateOnly, Doorbell: d.Value}
 	p, err := shmring.OpenProducer(ctx, name, o)
 	if err != nil {
 		return err

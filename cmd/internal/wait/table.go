@@ -49,7 +49,7 @@ low rate  µs of processor time a message, or seconds a million, at %d messages 
           timer in it that paces it, and receive whatever it spins
 -         too few samples
 
-doorbell  of the ring, set when it is created: Options.Wait, -wait, or SHMRING_WAIT
+doorbell  of the ring, set when it is created: Options.Wait, -wait, or SHMRING_DOORBELL
 policy    of each handle: Options.Policy, -policy
           balanced spins for Options.SpinFor, -spin-for, while that pays; longer catches later answers
           and costs more at low rates

@@ -125,7 +125,7 @@ func (y *yardstick) runProgram(ctx context.Context, cpus [2]int, silence time.Du
 // createBare makes a segment of which only two words are used: DataBell, which counts
 // messages, and ReadPos, where the stamp is.
 func createBare(ctx context.Context, dir, name string) (io.Closer, error) {
-	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: layout.MinMembers, Doorbell: layout.Futex}
+	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: layout.MinParticipants, Doorbell: layout.Futex}
 	bytes, err := cfg.Size()
 	if err != nil {
 		return nil, err
