@@ -50,7 +50,7 @@ func (c *Consumer) Info() Info { return c.s.info }
 // inside a handler or a loop over All; calls after the first return what that returned.
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
-		c.Close()
+		c.Consumer.Close()
 		c.err = c.s.detach(c.Attachment())
 	})
 	return c.err

@@ -232,7 +232,7 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 	}
 	t.Setenv(shmring.EnvDoorbell, "sleepy")
 	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: ringDir(t)})
-	require.ErrorContains(t, err, `SHMRING_DOORBELL="sleepy": want futex, sysv, flock or spin`)
+	require.ErrorContains(t, err, `SHMRING_DOORBELL="sleepy": want futex, sysv, poll or spin`)
 }
 
 // Whoever makes a ring without its favourite doorbell says why.

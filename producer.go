@@ -63,7 +63,7 @@ func (p *Producer) Close() error {
 func (p *Producer) close() error {
 	var err error
 	if p.linger < 0 {
-		p.Close()
+		p.Producer.Close()
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), p.linger)
 		if err = p.CloseAndEnd(ctx); err != nil {
