@@ -78,7 +78,9 @@ func (c *config) parse(args []string) error {
 	f.Float64Var(&c.suite.Scale, "scale", 1, "make every measurement so many times longer")
 	f.Uint64Var(&c.suite.Seed, "seed", uint64(time.Now().UnixNano()), "of the order of measurements")
 	f.StringVar(&c.suite.Dir, "dir", "/dev/shm", "where to put the rings: a memory file system")
-	f.BoolVar(&c.counts, "counts", false, "measure no time: count instructions, LOCKed instructions, system calls and allocations, and compare with the file of -counts-file")
+	f.BoolVar(&c.counts, "counts", false,
+		"measure no time: count instructions, LOCKed instructions, system calls and allocations, "+
+			"and compare with the file of -counts-file")
 	f.BoolVar(&c.update, "update", false, "with -counts: keep what was counted")
 	f.StringVar(&c.file, "counts-file", "counts.json", "the `file` of -counts")
 	if err := f.Parse(args); err != nil {

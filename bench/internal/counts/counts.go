@@ -81,11 +81,14 @@ func Compare(kept, now *File) (string, error) {
 		}
 		line("allocations", k.Allocs, n.Allocs, true)
 		if len(bad) == before && sameCode {
-			fmt.Fprintf(&b, "%-34s as kept: %d instructions, %d LOCKed, %d system calls, %g allocations\n", name, n.Instructions, n.Locked, n.Syscalls, n.Allocs)
+			fmt.Fprintf(&b, "%-34s as kept: %d instructions, %d LOCKed, %d system calls, %g allocations\n", name,
+				n.Instructions, n.Locked, n.Syscalls, n.Allocs)
 		}
 	}
 	if len(bad) > 0 {
-		return b.String(), fmt.Errorf("counts of %d operations have changed: undo that, or keep them with go run . -counts -update", len(slices.Compact(bad)))
+		return b.String(),
+			fmt.Errorf("counts of %d operations have changed: undo that, or keep them with go run . -counts -update",
+				len(slices.Compact(bad)))
 	}
 	return b.String(), nil
 }

@@ -99,7 +99,8 @@ func operations(dir string) ([]operation, error) {
 	}
 	list := []operation{{"nothing", nothing, nothing, nothing}}
 	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
-		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: kind, Prefault: true, WaitPolicy: shmring.WaitSpin}
+		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: kind, Prefault: true,
+			WaitPolicy: shmring.WaitSpin}
 		p, err := shmring.OpenProducer(ctx, kind.String(), o)
 		if err != nil {
 			return nil, err

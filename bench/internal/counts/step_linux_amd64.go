@@ -95,7 +95,8 @@ func measure(executable, dir string) (*File, error) {
 			overhead = c // of calling anything between two marks
 			continue
 		}
-		f.Counts[name] = Count{c.Instructions - overhead.Instructions, c.Locked - overhead.Locked, c.Syscalls - overhead.Syscalls, h.Allocs[i]}
+		f.Counts[name] = Count{c.Instructions - overhead.Instructions, c.Locked - overhead.Locked,
+			c.Syscalls - overhead.Syscalls, h.Allocs[i]}
 	}
 	return f, nil
 }

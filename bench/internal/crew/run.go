@@ -82,7 +82,8 @@ func (c *Crew) Run(ctx context.Context, t *Transport, j work.Job, cpus []int) ([
 }
 
 // RunWith is Run under a wrapper, such as strace.
-func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int, wrapper []string) ([]work.Result, error) {
+func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int, wrapper []string) ([]work.Result,
+	error) {
 	dir, err := os.MkdirTemp(c.Dir, "")
 	if err != nil {
 		return nil, err
@@ -167,7 +168,8 @@ type actor struct {
 
 // play starts the actors, sets them off together, and collects what they say. If one
 // fails, the others are killed; none is left when it returns.
-func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, files []*os.File, results *[]work.Result) (err error) {
+func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, files []*os.File,
+	results *[]work.Result) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var actors []*actor
 	defer func() {

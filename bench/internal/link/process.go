@@ -55,8 +55,10 @@ func (l valueLink[T]) Recv(buf []byte) (int, error) {
 func (l valueLink[T]) Close() error { return nil }
 
 // bySize picks the type.
-func bySize(j *work.Job, eight, thirtytwo, fortyeight, sixtyfour, quarter, one, four func() work.Link) (work.Link, error) {
-	makers := map[int]func() work.Link{8: eight, 32: thirtytwo, 48: fortyeight, 64: sixtyfour, 248: quarter, 1016: one, 4088: four}
+func bySize(j *work.Job, eight, thirtytwo, fortyeight, sixtyfour, quarter, one, four func() work.Link) (work.Link,
+	error) {
+	makers := map[int]func() work.Link{8: eight, 32: thirtytwo, 48: fortyeight, 64: sixtyfour, 248: quarter, 1016: one,
+		4088: four}
 	if m := makers[j.Size]; m != nil {
 		return m(), nil
 	}
@@ -64,7 +66,8 @@ func bySize(j *work.Job, eight, thirtytwo, fortyeight, sixtyfour, quarter, one, 
 }
 
 func openChan(j *work.Job, direction string, _ bool) (work.Link, error) {
-	return bySize(j, chanOf[[8]byte](j, direction), chanOf[[32]byte](j, direction), chanOf[[48]byte](j, direction), chanOf[[64]byte](j, direction),
+	return bySize(j, chanOf[[8]byte](j, direction), chanOf[[32]byte](j, direction), chanOf[[48]byte](j, direction),
+		chanOf[[64]byte](j, direction),
 		chanOf[[248]byte](j, direction), chanOf[[1016]byte](j, direction), chanOf[[4088]byte](j, direction))
 }
 
@@ -76,7 +79,8 @@ func chanOf[T value](j *work.Job, direction string) func() work.Link {
 }
 
 func openSPSC(j *work.Job, direction string, _ bool) (work.Link, error) {
-	return bySize(j, spscOf[[8]byte](j, direction), spscOf[[32]byte](j, direction), spscOf[[48]byte](j, direction), spscOf[[64]byte](j, direction),
+	return bySize(j, spscOf[[8]byte](j, direction), spscOf[[32]byte](j, direction), spscOf[[48]byte](j, direction),
+		spscOf[[64]byte](j, direction),
 		spscOf[[248]byte](j, direction), spscOf[[1016]byte](j, direction), spscOf[[4088]byte](j, direction))
 }
 
@@ -88,7 +92,8 @@ func spscOf[T value](j *work.Job, direction string) func() work.Link {
 }
 
 func openMPMC(j *work.Job, direction string, _ bool) (work.Link, error) {
-	return bySize(j, mpmcOf[[8]byte](j, direction), mpmcOf[[32]byte](j, direction), mpmcOf[[48]byte](j, direction), mpmcOf[[64]byte](j, direction),
+	return bySize(j, mpmcOf[[8]byte](j, direction), mpmcOf[[32]byte](j, direction), mpmcOf[[48]byte](j, direction),
+		mpmcOf[[64]byte](j, direction),
 		mpmcOf[[248]byte](j, direction), mpmcOf[[1016]byte](j, direction), mpmcOf[[4088]byte](j, direction))
 }
 

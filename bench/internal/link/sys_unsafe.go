@@ -58,7 +58,8 @@ func openMQ(j *work.Job, direction string, sender bool) (work.Link, error) {
 
 func (q mqLink) Send(msg []byte) error {
 	for {
-		_, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDSEND, uintptr(q), uintptr(unsafe.Pointer(&msg[0])), uintptr(len(msg)), 0, 0, 0)
+		_, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDSEND, uintptr(q), uintptr(unsafe.Pointer(&msg[0])), uintptr(len(msg)),
+			0, 0, 0)
 		if errno != unix.EINTR {
 			return named("mq_send", errno)
 		}
@@ -67,7 +68,8 @@ func (q mqLink) Send(msg []byte) error {
 
 func (q mqLink) Recv(buf []byte) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDRECEIVE, uintptr(q), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDRECEIVE, uintptr(q), uintptr(unsafe.Pointer(&buf[0])),
+			uintptr(len(buf)), 0, 0, 0)
 		if errno != unix.EINTR {
 			return int(n), named("mq_receive", errno)
 		}
@@ -96,7 +98,8 @@ func NewMQ(name string, slots, size int) (int, error) {
 		return -1, err
 	}
 	attr := MQAttr{MaxMsg: slots, MsgSize: size}
-	fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(path)), unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600, uintptr(unsafe.Pointer(&attr)), 0, 0)
+	fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(path)),
+		unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600, uintptr(unsafe.Pointer(&attr)), 0, 0)
 	if errno != 0 {
 		return -1, named("mq_open", errno)
 	}
@@ -131,7 +134,8 @@ func (l *sysvLink) Send(msg []byte) error {
 
 func (l *sysvLink) Recv(buf []byte) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_MSGRCV, uintptr(l.id), uintptr(unsafe.Pointer(&l.buf[0])), uintptr(len(l.buf)-8), 0, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_MSGRCV, uintptr(l.id), uintptr(unsafe.Pointer(&l.buf[0])),
+			uintptr(len(l.buf)-8), 0, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

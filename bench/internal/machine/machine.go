@@ -55,7 +55,8 @@ func Describe() Machine {
 	m := Machine{
 		Model: cpuModel(), Arch: runtime.GOARCH, Processors: len(cpus), Cores: cores(cpus), Caches: caches(cpus[0]),
 		Governor: governor(cpus[0]), Virtualisation: virtualisation(), Kernel: kernel(),
-		Go: runtime.Version(), Compiler: rival.Version(), Load: strings.Join(head(strings.Fields(read("/proc/loadavg")), 3), " "),
+		Go: runtime.Version(), Compiler: rival.Version(), Load: strings.Join(head(strings.Fields(read("/proc/loadavg")), 3),
+			" "),
 		Places: places(cpus),
 	}
 	var info unix.Sysinfo_t
@@ -86,10 +87,15 @@ func places(cpus []int) []Place {
 	far := slices.DeleteFunc(slices.Clone(others), func(c int) bool { return sameL3(c, a) })
 	switch {
 	case len(near) > 0:
-		rest := slices.DeleteFunc(append(near[1:len(near):len(near)], far...), func(c int) bool { return sameCore(c, near[0]) })
-		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores, one L3", near[0], a), append([]int{near[0], a}, rest...)})
+		rest := slices.DeleteFunc(append(near[1:len(near):len(near)], far...), func(c int) bool {
+			return sameCore(c,
+				near[0])
+		})
+		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores, one L3",
+			near[0], a), append([]int{near[0], a}, rest...)})
 	case len(far) > 0:
-		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores", far[0], a), append([]int{far[0], a}, far[1:]...)})
+		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores", far[0],
+			a), append([]int{far[0], a}, far[1:]...)})
 	}
 	for _, c := range cpus {
 		if c != a && sameCore(c, a) {
@@ -98,7 +104,8 @@ func places(cpus []int) []Place {
 		}
 	}
 	if len(near) > 0 && len(far) > 0 {
-		list = append(list, Place{Far, fmt.Sprintf("processors %d and %d, which share no cache", far[0], a), []int{far[0], a}})
+		list = append(list, Place{Far, fmt.Sprintf("processors %d and %d, which share no cache", far[0], a), []int{far[0],
+			a}})
 	}
 	return append(list, Place{Free, "wherever the system puts them", nil})
 }

@@ -55,8 +55,10 @@ func roundValues(c *Cell) []float64 {
 func CompareText(old, now *Report) string {
 	var b strings.Builder
 	changes := Compare(old, now)
-	if old.Machine.Model != now.Machine.Model || old.Machine.Kernel != now.Machine.Kernel || old.Machine.Processors != now.Machine.Processors {
-		fmt.Fprintf(&b, "Not the same machine: %s, %s, %d processors; now %s, %s, %d.\n", old.Machine.Model, old.Machine.Kernel, old.Machine.Processors,
+	if old.Machine.Model != now.Machine.Model || old.Machine.Kernel != now.Machine.Kernel ||
+		old.Machine.Processors != now.Machine.Processors {
+		fmt.Fprintf(&b, "Not the same machine: %s, %s, %d processors; now %s, %s, %d.\n", old.Machine.Model,
+			old.Machine.Kernel, old.Machine.Processors,
 			now.Machine.Model, now.Machine.Kernel, now.Machine.Processors)
 	}
 	fmt.Fprintf(&b, "%-44s %-11s %12s %12s %9s\n", "cell", "unit", "old", "new", "delta")
@@ -67,7 +69,8 @@ func CompareText(old, now *Report) string {
 		if c.Sure {
 			delta = fmt.Sprintf("%+.1f%%", 100*c.Delta())
 		}
-		fmt.Fprintf(&b, "%-44s %-11s %12s %12s %9s  (p=%.3f n=%d+%d)\n", c.Key, c.Unit, digits(c.Old), digits(c.New), delta, c.P, c.N[0], c.N[1])
+		fmt.Fprintf(&b, "%-44s %-11s %12s %12s %9s  (p=%.3f n=%d+%d)\n", c.Key, c.Unit, digits(c.Old), digits(c.New), delta,
+			c.P, c.N[0], c.N[1])
 		if c.Old > 0 && c.New > 0 {
 			product += math.Log(c.New / c.Old)
 			n++

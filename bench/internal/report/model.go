@@ -156,7 +156,8 @@ func Read(path string) (*Report, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if r.Version != Version {
-		return nil, fmt.Errorf("%s: a report of version %d, want %d: measure again with this program", path, r.Version, Version)
+		return nil, fmt.Errorf("%s: a report of version %d, want %d: measure again with this program", path, r.Version,
+			Version)
 	}
 	return &r, nil
 }

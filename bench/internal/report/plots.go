@@ -24,12 +24,16 @@ func (r *Report) Plot(dir string) error {
 	percentiles := func(c *Cell) []float64 { return []float64{c.P50, c.P90, c.P99, c.P999, c.Max} }
 	return errors.Join(
 		r.percentiles(dir, "rtt-percentiles", "Round trip, 32 bytes", r.cells(place, "rtt"), percentiles),
-		r.percentiles(dir, "blocked-percentiles", "Round trip, 32 bytes, both sides asleep", slices.Concat(r.cells(place, "blocked"), r.sleepers(place)), percentiles),
-		r.lines(dir, "stream-messages", "Streaming, one publish each", "bytes per message", "messages per second", true, r.cells(place, "stream"),
+		r.percentiles(dir, "blocked-percentiles", "Round trip, 32 bytes, both sides asleep", slices.Concat(r.cells(place,
+			"blocked"), r.sleepers(place)), percentiles),
+		r.lines(dir, "stream-messages", "Streaming, one publish each", "bytes per message", "messages per second", true,
+			r.cells(place, "stream"),
 			func(c *Cell) (float64, float64) { return float64(c.Size), c.MsgsPerS }),
-		r.lines(dir, "stream-bytes", "Streaming, one publish each", "bytes per message", "bytes per second", true, r.cells(place, "stream"),
+		r.lines(dir, "stream-bytes", "Streaming, one publish each", "bytes per message", "bytes per second", true,
+			r.cells(place, "stream"),
 			func(c *Cell) (float64, float64) { return float64(c.Size), c.BytesPerS }),
-		r.lines(dir, "mpsc", "Many producers, 32 bytes", "producers", "ns per message", false, bySize(r.cells(place, mpscWorks(r)...), 32),
+		r.lines(dir, "mpsc", "Many producers, 32 bytes", "producers", "ns per message", false, bySize(r.cells(place,
+			mpscWorks(r)...), 32),
 			func(c *Cell) (float64, float64) { return float64(number(c.Work)), c.Median }),
 	)
 }
@@ -61,7 +65,8 @@ func bySize(cells []*Cell, size int) []*Cell {
 
 // palette is one of colours that most people can tell apart; groups have dashes.
 var palette = []color.RGBA{
-	{0, 0, 0, 255}, {213, 94, 0, 255}, {0, 114, 178, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255},
+	{0, 0, 0, 255}, {213, 94, 0, 255}, {0, 114, 178, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255},
+	{86, 180, 233, 255},
 }
 
 func style(group string, i int) draw.LineStyle {
@@ -90,7 +95,8 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
-func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, at func(*Cell) (float64, float64)) error {
+func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, at func(*Cell) (float64,
+	float64)) error {
 	p := newPlot(title, x, y)
 	if logX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}

@@ -17,13 +17,15 @@ import (
 // synthetic is a report whose round i of a cell has the value that f gives.
 func synthetic(f func(c *Cell, round int) float64) *Report {
 	r := &Report{Version: Version, Settings: Settings{Pinned: true, Rounds: 6}, Machine: machine.Machine{
-		Model: "a processor", Cores: 2, Processors: 2, Places: []machine.Place{{Name: machine.Pinned, CPUs: []int{1, 0}}, {Name: machine.Free}},
+		Model: "a processor", Cores: 2, Processors: 2, Places: []machine.Place{{Name: machine.Pinned, CPUs: []int{1, 0}},
+			{Name: machine.Free}},
 	}}
 	add := func(w string, size int, transport, group, place string) {
 		c := &Cell{Work: w, Size: size, Transport: transport, Group: group, Where: "processes", Place: place, Unit: "ns/msg"}
 		for i := range 6 {
 			v := f(c, i)
-			c.Rounds = append(c.Rounds, Round{Round: i + 1, Value: v, P50: v, P90: v, P99: v, P999: v, Max: v, Bytes: float64(size), Shares: 1.5})
+			c.Rounds = append(c.Rounds, Round{Round: i + 1, Value: v, P50: v, P90: v, P99: v, P999: v, Max: v,
+				Bytes: float64(size), Shares: 1.5})
 		}
 		c.Finish(group == "shmring")
 		r.Cells = append(r.Cells, c)
@@ -55,16 +57,19 @@ func synthetic(f func(c *Cell, round int) float64) *Report {
 // lines of the table, by the works they begin with, and how many targets each
 // has.
 var lines = map[string]int{
-	"RTT 32 B": 2, "streaming 8 B": 1, "streaming 32 B": 1, "streaming 48 B": 1, "streaming 248 B": 1, "streaming 1016 B": 1,
-	"streaming 65528 B": 1, "streaming 1048576 B": 1, "batches of 64, 8 B": 2, "batches of 64, 32 B": 1, "batches of 64, 48 B": 1,
-	"MPSC, one producer": 5, "MPSC, 4 producers, more than cores": 2, "MPSC, 8 producers, more than cores": 2,
+	"RTT 32 B": 2, "streaming 8 B": 1, "streaming 32 B": 1, "streaming 48 B": 1, "streaming 248 B": 1,
+	"streaming 1016 B":  1,
+	"streaming 65528 B": 1, "streaming 1048576 B": 1, "batches of 64, 8 B": 2, "batches of 64, 32 B": 1,
+	"batches of 64, 48 B": 1,
+	"MPSC, one producer":  5, "MPSC, 4 producers, more than cores": 2, "MPSC, 8 producers, more than cores": 2,
 	"against pipe": 2, "against UDS": 2, "against TCP": 2, "blocked": 1, "memory": 3,
 }
 
 func TestEveryTargetIsThere(t *testing.T) {
 	for name, r := range map[string]*Report{
-		"all measured":     synthetic(func(*Cell, int) float64 { return 100 }),
-		"nothing measured": {Settings: Settings{Pinned: true}, Machine: machine.Machine{Cores: 2}, Absent: []Absent{{"boost-spsc", "g++ is not installed", "g++"}}},
+		"all measured": synthetic(func(*Cell, int) float64 { return 100 }),
+		"nothing measured": {Settings: Settings{Pinned: true}, Machine: machine.Machine{Cores: 2},
+			Absent: []Absent{{"boost-spsc", "g++ is not installed", "g++"}}},
 	} {
 		r.Judge()
 		total := 0
@@ -138,7 +143,8 @@ func TestJSON(t *testing.T) {
 	for key := range map[string]bool{"work": true, "target": true, "measured": true, "met": true, "detail": true} {
 		require.Contains(t, raw["targets"].([]any)[0], key)
 	}
-	for _, key := range []string{"work", "size", "transport", "place", "rounds", "median", "q1", "q3", "p50", "p90", "p99", "p99_9", "max",
+	for _, key := range []string{"work", "size", "transport", "place", "rounds", "median", "q1", "q3", "p50", "p90",
+		"p99", "p99_9", "max",
 		"cpu_s_per_million", "syscalls_per_message", "allocs_per_message"} {
 		require.Contains(t, raw["cells"].([]any)[0], key)
 	}
@@ -190,7 +196,8 @@ func TestPageAndPlots(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	page := string(data)
-	for _, part := range []string{"## How to choose", "## Method", "## Targets", "## Where others win", "a processor", "](plots/rtt-percentiles.svg)",
+	for _, part := range []string{"## How to choose", "## Method", "## Targets", "## Where others win", "a processor",
+		"](plots/rtt-percentiles.svg)",
 		"| batch-64 | 8 B | pinned | boost-spsc | 25.0 ns | shmring | 100 ns | 4.00× |"} {
 		require.Contains(t, page, part)
 	}
@@ -206,7 +213,8 @@ func TestAdd(t *testing.T) {
 	c := &Cell{}
 	require.ErrorContains(t, c.Add(1, []work.Result{{}, {Messages: 3}}), "3 messages are too few")
 	require.NoError(t, c.Add(1, []work.Result{
-		{Messages: 110, WindowMessages: 100, WindowNs: 5000, WindowBytes: 3200, Shares: []uint64{60, 40}, Times: [][2]int64{{3200, 9}, {64000, 1}}, Per: 64, CPUNs: 6000},
+		{Messages: 110, WindowMessages: 100, WindowNs: 5000, WindowBytes: 3200, Shares: []uint64{60, 40},
+			Times: [][2]int64{{3200, 9}, {64000, 1}}, Per: 64, CPUNs: 6000},
 		{Messages: 70, CPUNs: 2500}, {Messages: 40, CPUNs: 2500, Mallocs: 11},
 	}))
 	c.Finish(true)

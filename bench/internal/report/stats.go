@@ -77,7 +77,8 @@ func (c *Cell) Add(round int, results []work.Result) error {
 	}
 	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / pico }
 	if len(recv.Numbers) == 0 && out.Value <= 0 {
-		return fmt.Errorf("%v: nothing was measured in round %d: %d messages are too few, -scale makes it longer", c.Key(), round, sent)
+		return fmt.Errorf("%v: nothing was measured in round %d: %d messages are too few, -scale makes it longer", c.Key(),
+			round, sent)
 	}
 	out.P50, out.P90, out.P99, out.P999, out.Max = at(50), at(90), at(99), at(99.9), at(100)
 	if len(recv.Shares) > 1 {

@@ -30,7 +30,8 @@ func Summary(r *Report) string {
 			fmt.Fprintf(&b, "    %s\n", t.Detail)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d targets met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open, len(r.Cells), r.Settings.Rounds, r.Seconds)
+	fmt.Fprintf(&b, "\n%d targets met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open,
+		len(r.Cells), r.Settings.Rounds, r.Seconds)
 	for _, c := range r.Cells {
 		if c.Error != "" {
 			fmt.Fprintf(&b, "%v failed: %s\n", c.Key(), c.Error)

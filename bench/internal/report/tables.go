@@ -57,7 +57,8 @@ func (r *Report) Latency(work string, size int, place string) string {
 				fmt.Sprintf("%s – %s", ns(c.Q1), ns(c.Q3)), fmt.Sprintf("%.2f", c.CPU), optional(c.Syscalls), optional(c.Allocs)})
 		}
 	}
-	return table([]string{"", "p50", "p90", "p99", "p99.9", "max", "quartiles of p50", "CPU s/M", "sys calls", "allocs"}, rows)
+	return table([]string{"", "p50", "p90", "p99", "p99.9", "max", "quartiles of p50", "CPU s/M", "sys calls", "allocs"},
+		rows)
 }
 
 // BySize is the table of a work: a row for each transport, a column for each size.
@@ -193,7 +194,8 @@ func (r *Report) Losing() string {
 		}
 		var ours *Cell
 		for _, o := range r.Cells {
-			if o.Group == "shmring" && o.Work == c.Work && o.Size == c.Size && o.Place == c.Place && len(o.Rounds) > 0 && (ours == nil || o.Median < ours.Median) {
+			if o.Group == "shmring" && o.Work == c.Work && o.Size == c.Size && o.Place == c.Place && len(o.Rounds) > 0 &&
+				(ours == nil || o.Median < ours.Median) {
 				ours = o
 			}
 		}
@@ -215,10 +217,12 @@ func (r *Report) Losing() string {
 	})
 	var rows [][]string
 	for _, l := range losses {
-		rows = append(rows, []string{l.other.Work, size(l.other.Size), l.other.Place, label(l.other), ns(l.other.Median), l.ours.Transport, ns(l.ours.Median), fmt.Sprintf("%.2f×", l.by)})
+		rows = append(rows, []string{l.other.Work, size(l.other.Size), l.other.Place, label(l.other), ns(l.other.Median),
+			l.ours.Transport, ns(l.ours.Median), fmt.Sprintf("%.2f×", l.by)})
 	}
 	if len(rows) == 0 {
 		return "None in this run.\n"
 	}
-	return table([]string{"work", "size", "place", "rival", "its time", "the best of ours", "its time", "rival is faster by"}, rows)
+	return table([]string{"work", "size", "place", "rival", "its time", "the best of ours", "its time",
+		"rival is faster by"}, rows)
 }

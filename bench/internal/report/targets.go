@@ -33,7 +33,8 @@ func (r *Report) Judge() {
 		if size > 48 {
 			limit = 0.5
 		}
-		j.atMost(fmt.Sprintf("streaming %d B, one publish each", size), fmt.Sprintf("≤ %.1f × the best C++ rival's ns/msg", limit), limit, size,
+		j.atMost(fmt.Sprintf("streaming %d B, one publish each", size), fmt.Sprintf("≤ %.1f × the best C++ rival's ns/msg",
+			limit), limit, size,
 			our("stream", "batch-1"), j.rivals("stream", "batch-1"))
 	}
 	for _, size := range []int{65528, mib} {
@@ -41,9 +42,11 @@ func (r *Report) Judge() {
 			each("stream", []string{"raw-copy-4", "raw-copy-2m", "raw-loop-4", "raw-loop-2m"}), our("stream", "batch-1"))
 	}
 	for _, size := range []int{8, 32, 48} {
-		j.atMost(fmt.Sprintf("batches of 64, %d B", size), "≤ 0.35 × single publish", 0.35, size, our("batch-64"), our("stream", "batch-1"))
+		j.atMost(fmt.Sprintf("batches of 64, %d B", size), "≤ 0.35 × single publish", 0.35, size, our("batch-64"),
+			our("stream", "batch-1"))
 	}
-	j.inverse("batches of 64, 8 B", "≥ 1.5 × the best C++ rival's messages per second", 1.5, 8, j.rivals("stream", "batch-1", "batch-64"), our("batch-64"))
+	j.inverse("batches of 64, 8 B", "≥ 1.5 × the best C++ rival's messages per second", 1.5, 8, j.rivals("stream",
+		"batch-1", "batch-64"), our("batch-64"))
 	for _, size := range []int{8, 32, 48, 248, 1016} {
 		limit := 1.25
 		if size > 48 {
@@ -63,10 +66,12 @@ func (r *Report) Judge() {
 		all  []string
 	}{{"pipe", []string{"pipe", "pipe-sys"}}, {"UDS", []string{"unix", "unix-sys"}}, {"TCP", []string{"tcp"}}} {
 		name := k.name
-		j.inverse("against "+name+", 32 B", "≥ 20 × messages per second", 20, 32, each("stream", k.all), our("stream", "batch-1"))
+		j.inverse("against "+name+", 32 B", "≥ 20 × messages per second", 20, 32, each("stream", k.all), our("stream",
+			"batch-1"))
 		j.inverse("against "+name+", RTT 32 B", "≥ 100 × lower RTT when spinning", 100, 32, each("rtt", k.all), our("rtt"))
 	}
-	j.atMost("blocked both sides, RTT 32 B", "≤ 1.1 × a C futex ping-pong", 1.1, 32, our("blocked"), []who{{"blocked", "futex"}})
+	j.atMost("blocked both sides, RTT 32 B", "≤ 1.1 × a C futex ping-pong", 1.1, 32, our("blocked"), []who{{"blocked",
+		"futex"}})
 	j.absolute("memory: resident", "segment + < 2 MiB per process", "resident", 2, mib, "MiB beyond the segment")
 	j.absolute("memory: attach", "< 1 ms", "attach", 1, 1e6, "ms")
 	j.absolute("memory: create of 64 MiB", "< 30 ms", "create", 30, 1e6, "ms")

@@ -186,7 +186,8 @@ func (p *planner) one(name, w, transport string, size int, place string, j work.
 	if !special && !t.Does(w, size) {
 		return
 	}
-	c := &report.Cell{Work: name, Size: size, Transport: transport, Group: string(t.Group), Where: t.Where, Place: place, Unit: unit(w)}
+	c := &report.Cell{Work: name, Size: size, Transport: transport, Group: string(t.Group), Where: t.Where, Place: place,
+		Unit: unit(w)}
 	if p.seen[c.Key()] || p.s.Run != nil && !p.s.Run.MatchString(c.Key().String()) {
 		return
 	}

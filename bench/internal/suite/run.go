@@ -132,7 +132,8 @@ func build(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, sho
 
 // rounds measures every job once per round, each time in another order, so that what
 // the machine does meanwhile hits all alike.
-func rounds(ctx context.Context, c *crew.Crew, s Settings, jobs []*job, r *report.Report, show Progress, begin time.Time) error {
+func rounds(ctx context.Context, c *crew.Crew, s Settings, jobs []*job, r *report.Report, show Progress,
+	begin time.Time) error {
 	dice := rand.New(rand.NewPCG(s.Seed, 1))
 	budget, most := fullBudget, mostRounds
 	if s.Quick {

@@ -42,7 +42,8 @@ func TestRun(t *testing.T) {
 	show := &silent{}
 	s := Settings{
 		Quick: true, Pin: true, Rounds: 2, Scale: 1, Seed: 1, Dir: dir,
-		Run: regexp.MustCompile(`^(rtt|blocked|stream|batch-64|mpsc-2)/32/(shmring|shmring-zc|shmring-mpsc|raw-go|pipe|go-chan)/|^(resident|attach|create)/`),
+		Run: regexp.MustCompile(`^(rtt|blocked|stream|batch-64|mpsc-2)/32/(shmring|shmring-zc|shmring-mpsc|raw-go|pipe|go-chan)/|` +
+			`^(resident|attach|create)/`),
 	}
 	r, err := Run(ctx, s, os.Args[0], show)
 	require.NoError(t, err)
@@ -88,8 +89,10 @@ func TestQuickHasTheTargets(t *testing.T) {
 	}
 	p := (&planner{s: Settings{Pin: true}, m: &m}).main()
 	for _, want := range []string{
-		"rtt/32/raw-pingpong/", "rtt/32/boost-spsc/", "stream/8/ck-ring/", "batch-1/48/shmring/", "batch-64/8/moodycamel-cq/", "stream/1048576/raw-copy-4/",
-		"stream/65528/shmring/", "stream/1016/shmring-mpsc/", "mpsc-8/32/shmring-mpsc/", "stream/32/tcp/", "rtt/32/unix-sys/", "blocked/32/futex/",
+		"rtt/32/raw-pingpong/", "rtt/32/boost-spsc/", "stream/8/ck-ring/", "batch-1/48/shmring/",
+		"batch-64/8/moodycamel-cq/", "stream/1048576/raw-copy-4/",
+		"stream/65528/shmring/", "stream/1016/shmring-mpsc/", "mpsc-8/32/shmring-mpsc/", "stream/32/tcp/",
+		"rtt/32/unix-sys/", "blocked/32/futex/",
 	} {
 		require.True(t, keys[want+p], want)
 	}

@@ -18,13 +18,15 @@ import (
 func countSyscalls(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, show Progress) error {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		r.Absent = append(r.Absent, report.Absent{Transport: "system calls per message", Reason: "strace is not installed", Package: "strace"})
+		r.Absent = append(r.Absent, report.Absent{Transport: "system calls per message", Reason: "strace is not installed",
+			Package: "strace"})
 		return nil
 	}
 	var some []*job
 	for _, j := range jobs {
 		w := j.cell.Work
-		if j.cell.Size == 32 && (w == "rtt" || w == "blocked" || w == "stream" || w == "batch-64") && len(j.cell.Rounds) > 0 && len(j.cpus) > 0 {
+		if j.cell.Size == 32 && (w == "rtt" || w == "blocked" || w == "stream" || w == "batch-64") &&
+			len(j.cell.Rounds) > 0 && len(j.cpus) > 0 {
 			some = append(some, j)
 		}
 	}

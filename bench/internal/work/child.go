@@ -18,7 +18,8 @@ import (
 type Special func(j *Job) ([]float64, error)
 
 // Child runs the job that the arguments describe, and returns the exit code.
-func Child(args []string, open map[string]Open, special map[string]Special, stdin io.Reader, stdout, stderr io.Writer) int {
+func Child(args []string, open map[string]Open, special map[string]Special, stdin io.Reader, stdout,
+	stderr io.Writer) int {
 	err := child(args, open, special, stdin, stdout)
 	if err != nil {
 		fmt.Fprintln(stderr, err)

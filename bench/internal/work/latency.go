@@ -72,7 +72,8 @@ func (a *actor) sendPaced() error {
 	buf := a.buffer()
 	begin := Now()
 	next := begin
-	for ; a.j.Count > 0 && a.r.Messages < uint64(a.j.Count) || a.j.Count == 0 && next < begin+int64(a.j.For); a.r.Messages++ {
+	for ; a.j.Count > 0 && a.r.Messages < uint64(a.j.Count) || a.j.Count == 0 &&
+		next < begin+int64(a.j.For); a.r.Messages++ {
 		next += int64(a.j.Pace)
 		if a.j.Work == "wake" {
 			time.Sleep(a.j.Pace)

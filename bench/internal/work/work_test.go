@@ -9,8 +9,10 @@ import (
 
 func TestJobTravels(t *testing.T) {
 	j := &Job{
-		Transport: "shmring", Work: "stream", Role: "send", Dir: "/dev/shm/x y", Size: 32, Batch: 8, Producers: 3, Index: 2, For: time.Second,
-		Count: 5, Pace: time.Microsecond, Verify: true, Timeout: 3 * time.Second, CPUs: []int{1, -1}, Shm: 7, Sem: 8, Queues: []int{9, 10},
+		Transport: "shmring", Work: "stream", Role: "send", Dir: "/dev/shm/x y", Size: 32, Batch: 8, Producers: 3, Index: 2,
+		For:   time.Second,
+		Count: 5, Pace: time.Microsecond, Verify: true, Timeout: 3 * time.Second, CPUs: []int{1, -1}, Shm: 7, Sem: 8,
+		Queues: []int{9, 10},
 	}
 	got, err := Parse(j.Args())
 	require.NoError(t, err)
@@ -37,7 +39,10 @@ func TestDamageIsFound(t *testing.T) {
 
 func TestReceiverNoticesWhatIsWrong(t *testing.T) {
 	f := func() *flow {
-		a, err := newActor(&Job{Size: 8, Producers: 1, Batch: 1}, "recv", 0, func(*Job, string, bool) (Link, error) { return nil, nil })
+		a, err := newActor(&Job{Size: 8, Producers: 1, Batch: 1}, "recv", 0, func(*Job, string, bool) (Link,
+			error) {
+			return nil, nil
+		})
 		require.NoError(t, err)
 		return &flow{a: a, want: make([]uint64, 1), left: 1}
 	}
