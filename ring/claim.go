@@ -32,12 +32,21 @@ func (*noCopy) Unlock() {}
 // TryClaim claims room for a message of n bytes; a negative n panics. An SPSC producer
 // has at most one open claim, and cannot send while it has one. Errors: those of
 // TrySend.
-func (p *Producer) TryClaim(n int) (Claim, error) {
+func (p *Producer) TryClaim(n int) (c Claim, err error) {
+	err = p.TryClaimInto(n, &c)
+	return
+}
+
+// TryClaimInto is TryClaim for who has a Claim already: it is not copied. After an error
+// the Claim is one that is finished.
+func (p *Producer) TryClaimInto(n int, c *Claim) error {
 	pos, k, err := p.tryClaim(n)
 	if err != nil {
-		return Claim{}, err
+		*c = Claim{}
+		return err
 	}
-	return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
+	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
+	return nil
 }
 
 func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
@@ -75,14 +84,23 @@ func (p *Producer) tryClaimAny(n int) (pos, k uint64, err error) {
 
 // Claim is TryClaim that waits for room while the ring is full. Errors: those of
 // Send.
-func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
+func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
+	err = p.ClaimInto(ctx, n, &c)
+	return
+}
+
+// ClaimInto is Claim for who has a Claim already: it is not copied. After an error the
+// Claim is one that is finished.
+func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
 	pos, k, err := p.tryClaim(n)
 	if err != nil {
 		if pos, k, err = p.claimAgain(ctx, err, n); err != nil {
-			return Claim{}, err
+			*c = Claim{}
+			return err
 		}
 	}
-	return Claim{p: p, data: p.bytes(pos, n), pos: pos, k: k}, nil
+	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
+	return nil
 }
 
 // claimAgain is Claim after a refusal; see sendAgain.

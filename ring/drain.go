@@ -15,15 +15,6 @@ import (
 // closed, which f may do; it calls nothing else of the handle. Errors: those of
 // Receive, and those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
-	return c.drain(ctx, true, max, f)
-}
-
-// TryDrain is Drain that does not wait: ErrEmpty when there is nothing.
-func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
-	return c.drain(context.Background(), false, max, f)
-}
-
-func (c *Consumer) drain(ctx context.Context, wait bool, max int, f func(Message) error) (n int, err error) {
 	if max <= 0 {
 		max = int(c.slots)
 	}
@@ -39,7 +30,7 @@ func (c *Consumer) drain(ctx context.Context, wait bool, max int, f func(Message
 			if err == ErrEmpty && n > 0 {
 				break
 			}
-			if !wait {
+			if ctx == noWait {
 				c.settle()
 			} else if err = c.again(ctx, err, turn); err == nil {
 				continue
@@ -72,6 +63,15 @@ func (c *Consumer) drain(ctx context.Context, wait bool, max int, f func(Message
 	}
 	c.leave()
 	return n, nil
+}
+
+// noWait in place of a context makes Drain a TryDrain. (Drain is the loop itself, and not
+// one of two wrappers, so that package shmring can inline its own.)
+var noWait context.Context
+
+// TryDrain is Drain that does not wait: ErrEmpty when there is nothing.
+func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
+	return c.Drain(noWait, max, f)
 }
 
 // drainBatch is drain's loop while a batch lasts. It is inside enter; after an error it

@@ -127,3 +127,11 @@ func (e *ContextError) Timeout() bool { return errors.Is(e.Err, context.Deadline
 func contextError(op string, ctx context.Context) error {
 	return &ContextError{op, ctx.Err(), context.Cause(ctx)}
 }
+
+// wrap is Config.Wrap.
+func (c *core) wrap(err error) error {
+	if c.cfg.Wrap == nil {
+		return err
+	}
+	return c.cfg.Wrap(err)
+}

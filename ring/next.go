@@ -209,7 +209,7 @@ func (c *Consumer) death(k uint64, data []byte) error {
 	if !c.news(dead.Epoch) {
 		return nil
 	}
-	return &dead
+	return c.wrap(&dead)
 }
 
 // news tells whether the death of that SPSC producer is to be told, once. It is not if
@@ -232,7 +232,7 @@ func (c *Consumer) nothing() error {
 	if err := c.lost; err != nil {
 		c.lost = nil
 		if c.news(err.Epoch) {
-			return err
+			return c.wrap(err)
 		}
 	}
 	if c.lookEnd || c.overNow {

@@ -105,7 +105,7 @@ func (p *Producer) refuse(n int, flags uint16) error {
 	case p.halt.Load() != 0:
 		return p.why()
 	case n > p.maxMsg && flags == 0:
-		return &SizeError{n, p.maxMsg}
+		return p.wrap(&SizeError{n, p.maxMsg})
 	case p.ended.Load() && flags&layout.FlagEnd == 0:
 		return ErrEnded
 	}
@@ -315,8 +315,11 @@ func (p *Producer) CloseAndEnd(ctx context.Context) error {
 
 // corrupt poisons the handle.
 func (c *core) corrupt(field string, pos, got uint64) error {
-	return c.poison(&CorruptError{field, pos, got}, c.stop)
+	return c.poisonWith(&CorruptError{field, pos, got})
 }
+
+// poisonWith poisons the handle because of an error that is not wrapped yet.
+func (c *core) poisonWith(err error) error { return c.poison(c.wrap(err), c.stop) }
 
 func (p *Producer) misuse(what string) {
 	panic(fmt.Sprintf("shmring: %s while a Claim of this producer is open", what))

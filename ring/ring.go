@@ -69,6 +69,9 @@ type Config struct {
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
 	// them: is the segment still the one that others open by its name?
 	Check func() error
+	// Wrap, if not nil, is applied to each error that is more than a sentinel when it is made,
+	// so that a caller can say which ring it is about.
+	Wrap func(error) error
 	// ExpectedProducers is how many producers' streams have to end before the consumer says
 	// io.EOF; 0 is as good as 1. For MPSC it also waits for those that are attached.
 	ExpectedProducers int

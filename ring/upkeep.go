@@ -94,7 +94,7 @@ func (c *Consumer) unblock() error {
 	c.stalled = false
 	v, found, err := c.claimAt(h)
 	if err != nil {
-		return c.poison(err, c.stop)
+		return c.poisonWith(err)
 	}
 	if !found {
 		return nil

@@ -64,9 +64,9 @@ func (c *core) interrupted(ctx context.Context, op string, until time.Time) erro
 	case c.halt.Load() != 0:
 		return c.why()
 	case ctx.Err() != nil:
-		return contextError(op, ctx)
+		return c.wrap(contextError(op, ctx))
 	case !until.IsZero() && !time.Now().Before(until):
-		return &ContextError{op, context.DeadlineExceeded, errTimeout}
+		return c.wrap(&ContextError{op, context.DeadlineExceeded, errTimeout})
 	}
 	return nil
 }
