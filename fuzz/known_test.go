@@ -226,11 +226,11 @@ func TestLiesAreFound(t *testing.T) {
 		call func(p *ring.Producer, c *ring.Consumer) error
 	}{
 		{"a claim longer than the ring", layout.MPSC,
-			func(v *layout.View) { v.Hot.Tail.Store(uint64(layout.PackTail(8, 9, 1))) },
+			func(v *layout.View) { v.Hot.Tail.Store(layout.PackTail(8, 9, 1)) },
 			func(p *ring.Producer, _ *ring.Consumer) error { return p.TrySend(nil) }},
 		{"more claimed than there is room", layout.MPSC,
 			func(v *layout.View) {
-				v.Hot.Tail.Store(uint64(layout.PackTail(2+9, 1, 1)))
+				v.Hot.Tail.Store(layout.PackTail(2+9, 1, 1))
 				v.Descriptors[2].Ctl.Store(0)
 			},
 			func(_ *ring.Producer, c *ring.Consumer) error { return c.Check() }},

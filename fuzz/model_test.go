@@ -132,9 +132,9 @@ func past(v *layout.View, stale bool) {
 		d := &v.Descriptors[pos%uint64(c.Slots)]
 		if stale {
 			lap := layout.LapOf(pos+(1+i%3)*uint64(c.Slots), c.Shift())
-			d.Ctl.Store(uint64(layout.PackCtl(lap, 1, 1, layout.Committed)))
+			d.Ctl.Store(layout.PackCtl(lap, 1, 1, layout.Committed))
 		} else {
-			d.Ctl.Store(uint64(layout.PackCtl(layout.LapOf(pos-uint64(c.Slots), c.Shift()), 1, 1, layout.Discarded)))
+			d.Ctl.Store(layout.PackCtl(layout.LapOf(pos-uint64(c.Slots), c.Shift()), 1, 1, layout.Discarded))
 		}
 	}
 }

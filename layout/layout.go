@@ -145,7 +145,7 @@ type Geometry struct {
 // Hot holds the words that move while messages flow.
 type Hot struct {
 	_          structs.HostLayout
-	Tail       atomic.Uint64
+	Tail       TailWord
 	_          [120]byte
 	ReadPos    atomic.Uint64
 	_          [120]byte
@@ -153,7 +153,7 @@ type Hot struct {
 	_          [124]byte
 	SpaceBell  atomic.Uint32
 	_          uint32
-	Priority   atomic.Uint64
+	Priority   PriorityWord
 	_          [112]byte
 	Semaphores Semaphores
 }
@@ -184,7 +184,7 @@ type Semaphores struct {
 // Participant is one process's entry.
 type Participant struct {
 	_            structs.HostLayout
-	State        atomic.Uint32
+	State        StateWord
 	Epoch        atomic.Uint32
 	Role         atomic.Uint32
 	PID          atomic.Uint32
@@ -200,7 +200,7 @@ type Participant struct {
 // consumer from the load of Ctl that sees it.
 type Descriptor struct {
 	_      structs.HostLayout
-	Ctl    atomic.Uint64
+	Ctl    CtlWord
 	Meta   uint64
 	Inline [InlineSize]byte
 }

@@ -238,11 +238,11 @@ func TestWords(t *testing.T) {
 		require.EqualValues(t, 4095, c.Slots())
 		require.EqualValues(t, 255, c.Owner())
 		require.Equal(t, layout.Committed, c.State())
-		require.True(t, c.Done(lap))
-		require.False(t, c.Done(lap+1))
-		require.True(t, layout.PackCtl(lap, 1, 1, layout.Claimed).On(lap))
-		require.False(t, layout.PackCtl(lap, 1, 1, layout.Claimed).Done(lap))
-		require.False(t, layout.PackCtl(lap, 0, 1, layout.None).On(lap))
+		require.True(t, c.IsFinished(lap))
+		require.False(t, c.IsFinished(lap+1))
+		require.True(t, layout.PackCtl(lap, 1, 1, layout.Claimed).IsRecorded(lap))
+		require.False(t, layout.PackCtl(lap, 1, 1, layout.Claimed).IsFinished(lap))
+		require.False(t, layout.PackCtl(lap, 0, 1, layout.None).IsRecorded(lap))
 	}
 	// A later lap or a later state is a larger word: what helpers' CAS rely on.
 	require.Less(t, layout.PackCtl(5, 1, 1, layout.Claimed), layout.PackCtl(5, 1, 1, layout.Committed))

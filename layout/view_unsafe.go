@@ -119,7 +119,7 @@ func Format(mem []byte, cfg Config) (*View, error) {
 	}
 	h.Checksum = h.sum()
 	v := overlay(mem, cfg)
-	v.Hot.Tail.Store(uint64(PackTail(cfg.Start, 0, 0)))
+	v.Hot.Tail.Store(PackTail(cfg.Start, 0, 0))
 	v.Hot.ReadPos.Store(cfg.Start)
 	v.Participants[ConsumerIndex].DrainPos.Store(cfg.Start)
 	return v, nil

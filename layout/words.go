@@ -75,13 +75,13 @@ func PackCtl(lap, slots uint64, owner uint8, s State) Ctl {
 // Lap is the turn of the ring this word belongs to, 42 bits.
 func (c Ctl) Lap() uint64 { return uint64(c) >> ctlLapShift }
 
-// On reports whether the word puts a record of that lap on record: claimed, or more.
+// IsRecorded reports whether the word tells of a record of that lap: claimed, or more.
 // None does not, whatever its lap: zeroed memory carries lap 0, which comes around.
-func (c Ctl) On(lap uint64) bool { return c.Lap() == lap && c.State() != None }
+func (c Ctl) IsRecorded(lap uint64) bool { return c.Lap() == lap && c.State() != None }
 
-// Done reports whether the word ends a record of that lap: committed, or to be
-// passed over.
-func (c Ctl) Done(lap uint64) bool { return c.Lap() == lap && c.State() >= Committed }
+// IsFinished reports whether the word finishes a record of that lap: committed or
+// discarded.
+func (c Ctl) IsFinished(lap uint64) bool { return c.Lap() == lap && c.State() >= Committed }
 
 // Slots is the length of the record.
 func (c Ctl) Slots() uint64 { return uint64(c) >> ctlSlotsShift & slotsMask }

@@ -2,21 +2,14 @@ package ring
 
 import (
 	"context"
-	"encoding/binary"
 	"time"
 
-	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
 // batchBytes is the size to which small messages are packed into one record. Larger
 // batches save nothing more and make the first message wait for the last.
 const batchBytes = 32 << 10
-
-// entrySize is what a message of n bytes takes in a batch.
-func entrySize(n int) int {
-	return layout.EntryHeader + (n+layout.EntryAlign-1)&^(layout.EntryAlign-1)
-}
 
 // TrySendBatch sends copies of msgs in order, as many as there is room for, and
 // returns how many that were. Messages are packed into as few records as possible:
@@ -38,18 +31,18 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 // full. n is how many were sent, all of them unless err is not nil or Config.WhenFull says
 // to drop the rest. Errors: those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
-	var a attempt
+	a := attempt{op: "send"}
 	for {
 		m, err := p.TrySendBatch(msgs[n:])
 		if n += m; m > 0 {
-			p.endTurn(&a)
+			p.endPriority(&a)
 			a.begun = time.Time{}
 		}
 		if err == nil {
 			return n, nil
 		}
-		if err = p.again(ctx, err, "send", len(msgs[n]), &a); err != nil {
-			p.endTurn(&a)
+		if err = p.awaitRetry(ctx, err, len(msgs[n]), &a); err != nil {
+			p.endPriority(&a)
 			if err == errDropped {
 				p.Drop(len(msgs) - n)
 				err = nil
@@ -62,9 +55,9 @@ func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err err
 // trySendRecord sends the longest prefix of msgs that fits into one record, and a
 // shorter one where the ring has no room for that. msgs is not empty.
 func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
-	limit := min(p.maxRec, max(batchBytes, p.oneSlot), max(p.oneSlot, int(p.slots/4*p.slotSize)))
+	limit := min(p.maxRecord, max(batchBytes, p.oneSlot), max(p.oneSlot, int(p.slots.count/4*p.slotSize)))
 	count, size := 0, 0
-	for count < len(msgs) && len(msgs[count]) <= p.maxMsg && size+entrySize(len(msgs[count])) <= limit {
+	for count < len(msgs) && len(msgs[count]) <= p.maxMessage && size+entrySize(len(msgs[count])) <= limit {
 		size += entrySize(len(msgs[count]))
 		count++
 	}
@@ -80,7 +73,7 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 			size -= entrySize(len(msgs[count-1]))
 		}
 	}
-	if err := p.trySend(msgs[0], 0, 0); err != nil {
+	if err := p.trySend(msgs[0], 0); err != nil {
 		return 0, err
 	}
 	return 1, nil
@@ -88,39 +81,11 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 
 // tryBatch sends msgs as one record, of size bytes.
 func (p *Producer) tryBatch(msgs [][]byte, size int) error {
-	if err := p.refuse(0, 0); err != nil {
-		return err
-	}
-	if p.shared {
-		k := p.slotsFor(size)
-		pos, err := p.claimShared(k)
-		if err != nil {
-			return err
-		}
-		p.fillBatch(pos, size, msgs)
-		return p.finish(pos, k, layout.Committed)
-	}
-	if !p.enter() {
-		return p.why()
-	}
-	defer p.leave()
-	k, err := p.roomOwn(size)
+	pos, k, err := p.reserve(size, 0)
 	if err != nil {
 		return err
 	}
-	p.fillBatch(p.pos, size, msgs)
-	p.publishOwn(k)
-	return nil
-}
-
-// fillBatch is fill for a record of entries.
-func (p *Producer) fillBatch(pos uint64, size int, msgs [][]byte) {
-	b := p.bytes(pos, size)
-	for _, m := range msgs {
-		binary.NativeEndian.PutUint64(b, layout.PackMeta(uint32(len(m)), 0, 0))
-		copy(b[layout.EntryHeader:], m)
-		killpoint.At(killpoint.EntryWritten)
-		b = b[entrySize(len(m)):]
-	}
-	p.label(pos, layout.PackMeta(uint32(size), 0, layout.FlagBatch))
+	putEntries(p.bytes(pos, size), msgs)
+	p.setMeta(pos, layout.PackMeta(uint32(size), 0, layout.FlagBatch))
+	return p.publish(pos, k)
 }

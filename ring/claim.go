@@ -50,36 +50,26 @@ func (p *Producer) TryClaimInto(n int, c *Claim) error {
 }
 
 func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
-	// As in sendQuick: one slot, and room that is known of.
-	if 0 <= n && n <= p.quick && p.pos-p.readSeen.Load() < p.slots && p.enter() {
+	// As in sendFast: one slot, and room that is known of.
+	if 0 <= n && n <= p.fastMax && p.pos-p.cachedReadPos.Load() < p.slots.count && p.enter() {
 		p.setOpen(true)
 		p.leave()
 		return p.pos, 1, nil
 	}
-	return p.tryClaimAny(n)
+	return p.claimRecord(n)
 }
 
-// tryClaimAny is tryClaim for what is not quick.
-func (p *Producer) tryClaimAny(n int) (pos, k uint64, err error) {
+// claimRecord is tryClaim by the general way: reserve, and leave the rest to Commit.
+func (p *Producer) claimRecord(n int) (pos, k uint64, err error) {
 	if n < 0 {
 		panic(fmt.Sprintf("shmring: Claim of %d bytes", n))
 	}
-	if err := p.refuse(n, 0); err != nil {
-		return 0, 0, err
-	}
-	if p.shared {
-		k = p.slotsFor(n)
-		pos, err = p.claimShared(k)
-		return pos, k, err
-	}
-	if !p.enter() {
-		return 0, 0, p.why()
-	}
-	defer p.leave()
-	if k, err = p.roomOwn(n); err == nil {
+	pos, k, err = p.reserve(n, n)
+	if err == nil && !p.mpsc {
 		p.setOpen(true)
+		p.leave()
 	}
-	return p.pos, k, err
+	return pos, k, err
 }
 
 // Claim is TryClaim that waits for room while the ring is full. Errors: those of
@@ -94,7 +84,7 @@ func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
 func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
 	pos, k, err := p.tryClaim(n)
 	if err != nil {
-		if pos, k, err = p.claimAgain(ctx, err, n); err != nil {
+		if pos, k, err = p.claimAfter(ctx, err, n); err != nil {
 			*c = Claim{}
 			return err
 		}
@@ -103,16 +93,16 @@ func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
 	return nil
 }
 
-// claimAgain is Claim after a refusal; see sendAgain.
-func (p *Producer) claimAgain(ctx context.Context, err error, n int) (pos, k uint64, _ error) {
-	var a attempt
+// claimAfter is Claim after a refusal; see sendAfter.
+func (p *Producer) claimAfter(ctx context.Context, err error, n int) (pos, k uint64, _ error) {
+	a := attempt{op: "claim"}
 	for err != nil {
-		if err = p.again(ctx, err, "claim", n, &a); err != nil {
+		if err = p.awaitRetry(ctx, err, n, &a); err != nil {
 			break
 		}
 		pos, k, err = p.tryClaim(n)
 	}
-	p.endTurn(&a)
+	p.endPriority(&a)
 	if err == errDropped {
 		err = ErrFull // nothing to drop yet
 	}
@@ -153,26 +143,24 @@ func (c *Claim) Commit() error {
 	}
 	c.p = nil
 	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
-	if p.shared {
-		if p.halt.Load() != 0 {
-			return p.why()
+	if p.mpsc {
+		if p.closed.Load() != 0 {
+			return p.closeReason()
 		}
-		p.label(c.pos, meta)
-		return p.finish(c.pos, c.k, layout.Committed)
+		p.setMeta(c.pos, meta)
+		return p.publish(c.pos, c.k)
 	}
 	if !p.enter() {
-		return p.why()
+		return p.closeReason()
 	}
 	p.setOpen(false)
-	p.label(c.pos, meta)
-	p.publishOwn(c.k)
-	p.leave()
-	return nil
+	p.setMeta(c.pos, meta)
+	return p.publish(c.pos, c.k)
 }
 
 func (p *Producer) setOpen(open bool) {
 	p.open = open
-	p.setQuick()
+	p.setFastMax()
 }
 
 // Abort gives the claim up; the consumer never sees it. After Commit it does
@@ -183,9 +171,10 @@ func (c *Claim) Abort() {
 		return
 	}
 	c.p = nil
-	if p.shared {
-		if p.halt.Load() == 0 {
-			_ = p.finish(c.pos, c.k, layout.Discarded) // an error has poisoned the handle and shows at its next call
+	if p.mpsc {
+		if p.closed.Load() == 0 {
+			// An error has closed the handle and shows at its next call.
+			_ = p.publishMPSC(c.pos, c.k, layout.Discarded)
 		}
 		return
 	}

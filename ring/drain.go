@@ -16,23 +16,25 @@ import (
 // Receive, and those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
 	if max <= 0 {
-		max = int(c.slots)
+		max = int(c.slots.count)
 	}
 	if !c.enter() {
-		return 0, c.why()
+		return 0, c.closeReason()
 	}
-	if !c.leased {
-		c.handle(c.auto)
+	if !c.outstanding {
+		if c.ack(c.implicitAck); c.isFlushDue() {
+			c.flushReadPos()
+		}
 	}
-	for turn := 0; n < max; turn++ {
+	for try := 0; n < max; try++ {
 		var m Message
 		if err := c.peek(&m); err != nil {
 			if err == ErrEmpty && n > 0 {
 				break
 			}
 			if ctx == noWait {
-				c.settle()
-			} else if err = c.again(ctx, err, turn); err == nil {
+				c.flushReadPos()
+			} else if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
 			}
 			c.leave()
@@ -46,18 +48,20 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 			continue
 		}
 		m.c = nil
-		c.handOver(&m)
+		c.expose(m.end)
 		c.leave()
 		if err := f(m); err != nil {
 			return n, err
 		}
 		if !c.enter() {
-			return n, c.why()
+			return n, c.closeReason()
 		}
-		c.take(&m)
-		c.auto = m.end
-		if !c.leased {
-			c.handle(m.end)
+		c.take(&m, &c.cursors)
+		c.implicitAck = m.end
+		if !c.outstanding {
+			if c.ack(m.end); c.isFlushDue() {
+				c.flushReadPos()
+			}
 		}
 		n++
 	}
@@ -78,13 +82,11 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 // is not.
 func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error) {
 	b := &c.batch
-	if int64(b.end-c.hand) > 0 {
-		c.hand = b.end
-	}
+	c.expose(b.end)
 	m := Message{start: b.start, end: b.start}
-	again := c.seenBefore(b.start)
+	again := c.mayBeSeen(b.start, c.slots.count)
 	for n < max {
-		size, kind, ok := b.entry(c.maxMsg)
+		size, kind, ok := b.entry(c.maxMessage)
 		if !ok {
 			err = c.corruptEntry(size)
 			c.leave()
@@ -104,12 +106,12 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 			return n, err
 		}
 		if !c.enter() {
-			return n, c.why()
+			return n, c.closeReason()
 		}
-		t := &c.tally[b.from]
-		t.messages++
-		t.bytes += uint64(size)
-		c.uncounted++
+		d := &c.received[b.from]
+		d.messages++
+		d.bytes += uint64(size)
+		c.pending++
 		n++
 		if last {
 			b.rest = nil
@@ -119,9 +121,11 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		b.rest = b.rest[whole:]
 		b.index++
 	}
-	c.auto = m.end
-	if !c.leased {
-		c.handle(m.end)
+	c.implicitAck = m.end
+	if !c.outstanding {
+		if c.ack(m.end); c.isFlushDue() {
+			c.flushReadPos()
+		}
 	}
 	return n, nil
 }

@@ -42,7 +42,8 @@ func (e *SizeError) Error() string {
 // Is makes the error match ErrTooLarge.
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
-// CorruptError tells what was found where. The handle that returned it is poisoned.
+// CorruptError tells what was found where. The handle that returned it is of no further
+// use.
 type CorruptError struct {
 	Field    string // which word
 	Position uint64 // of the record or claim it belongs to, in slots
@@ -59,10 +60,12 @@ func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 
 // BusyError names who holds the role that was asked for.
 type BusyError struct {
-	Role     layout.Role
-	PID      int // of the holder, as it sees itself; 0 when several hold it or none wrote it down
-	Slots    int // participant slots for this role
-	Draining int // of those, how many only wait for the consumer to pass what their dead owners left
+	Role  layout.Role
+	PID   int // of the holder, as it sees itself; 0 when several hold it or none wrote it down
+	Slots int // participant slots for this role
+	// Draining is how many of those only wait for the consumer to pass what their dead owners
+	// left.
+	Draining int
 }
 
 func (e *BusyError) Error() string {
@@ -126,12 +129,4 @@ func (e *ContextError) Timeout() bool { return errors.Is(e.Err, context.Deadline
 
 func contextError(op string, ctx context.Context) error {
 	return &ContextError{op, ctx.Err(), context.Cause(ctx)}
-}
-
-// wrap is Config.Wrap.
-func (c *core) wrap(err error) error {
-	if c.cfg.Wrap == nil {
-		return err
-	}
-	return c.cfg.Wrap(err)
 }

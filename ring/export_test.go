@@ -1,6 +1,6 @@
 package ring
 
-// ParkEverybody makes all sleepers of this process go to the lot, until undone. No
+// ParkEverybody makes all sleepers of this process park, until undone. No
 // handle may be in use when it is called.
 func ParkEverybody() (undo func()) {
 	was := maxThreads
@@ -8,5 +8,5 @@ func ParkEverybody() (undo func()) {
 	return func() { maxThreads = was }
 }
 
-// Eagerness of a consumer, from 0 to 1024.
-func (c *Consumer) Eagerness() int { return int(c.eager.score.Load()) }
+// Adaptive is how much a consumer expects that spinning pays, from 0 to 1024.
+func (c *Consumer) Adaptive() int { return int(c.adaptive.score.Load()) }

@@ -6,41 +6,41 @@ import (
 	"sync/atomic"
 )
 
-// gate lets a handle be closed under the feet of its users without costing them a
-// LOCKed instruction.
+// gate lets a handle be closed under the feet of its users without costing them a LOCKed
+// instruction.
 //
-// A single-goroutine handle (SPSC producer, consumer) brackets each call by enter
-// and leave. The closer sets halt and then waits for busy to be clear. That is
-// Dekker's problem: without a fence between the user's store of busy and its load of
-// halt both may miss the other. The fence is all on the closer's side: stopping the
-// world makes every thread of this process pass a full barrier, so afterwards either
-// the user has seen halt or its busy is visible. (Asymmetric fences: folly's
-// AsymmetricThreadFence does it with membarrier; a stop of the world is the one that
-// needs nothing of the kernel.)
+// A handle for one goroutine (SPSC producer, consumer) brackets each call by enter and
+// leave. The closer sets closed and then waits for busy to be clear. That is Dekker's
+// problem: without a fence between the user's store of busy and its load of closed, both
+// may miss the other. The fence is all on the closer's side: stopping the world makes
+// every thread of this process pass a full barrier, so afterwards either the user has
+// seen closed or its busy is visible. (Asymmetric fences: folly's AsymmetricThreadFence
+// does it with membarrier; a stop of the world needs nothing of the kernel.)
 //
-// A handle for many goroutines cannot be bracketed for free. Its calls look at halt
+// A handle for many goroutines cannot be bracketed for free. Its calls look at closed
 // when they begin and again after they published; its blocking calls register. The
 // closer makes the rest harmless by what it does next: the mapping is replaced by
 // private memory before the life lock goes (see shm.Segment.Close).
 type gate struct {
-	halt   atomic.Uint32 // 0: open. Also the stop word of every blocked call
+	closed atomic.Uint32 // 0: open. Also the stop word of every blocked call
 	busy   flag
 	single bool // this handle is for one goroutine at a time
 
 	mu      sync.Mutex
-	reason  error // why halt is set
+	reason  error // why it is closed
+	ending  bool  // the closer still sends the end of the stream
 	blocked int   // registered calls of many goroutines
 	left    chan struct{}
 }
 
-// enter begins a call on a single-goroutine handle; false: halted. Two calls at once
-// are the caller's bug, mostly found here, and by the race detector for sure.
+// enter begins a call on a handle for one goroutine; false: the handle is closed. Two
+// calls at once are the caller's bug. Most are found here; the race detector finds all.
 func (g *gate) enter() bool {
 	if g.busy.get() {
 		panic("shmring: concurrent use of a handle that is for one goroutine at a time")
 	}
 	g.busy.set(true)
-	if g.halt.Load() != 0 {
+	if g.closed.Load() != 0 {
 		g.busy.set(false)
 		return false
 	}
@@ -75,21 +75,21 @@ func (g *gate) leaveBlocking() {
 	}
 }
 
-// Closed reports whether the handle is of no use any more: closed, or poisoned by what
-// a peer wrote. Any goroutine may ask.
-func (g *gate) Closed() bool { return g.halt.Load() != 0 }
+// Closed reports whether the handle is of no use any more: it was closed, or it failed
+// because of what a peer wrote. Any goroutine may ask.
+func (g *gate) Closed() bool { return g.closed.Load() != 0 }
 
-// why is the reason for halt.
-func (g *gate) why() error {
+// closeReason is why the handle is closed, or nil.
+func (g *gate) closeReason() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.reason
 }
 
-// shut halts the handle: no call begins any more, blocked ones end, and those that
-// had begun are waited for (of a handle for many goroutines: the blocked ones).
-// stop is how a blocked call is woken. Only the first call does anything.
-func (g *gate) shut(stop func(*atomic.Uint32)) bool {
+// close closes the handle: no call begins any more, blocked ones end, and it waits for
+// those that had begun (of a handle for many goroutines: for the blocked ones). stop ends
+// blocked calls by setting a stop word. Only the first call does anything.
+func (g *gate) close(stop func(*atomic.Uint32)) bool {
 	g.mu.Lock()
 	if g.reason == ErrClosed {
 		g.mu.Unlock()
@@ -102,7 +102,7 @@ func (g *gate) shut(stop func(*atomic.Uint32)) bool {
 		g.left = left
 	}
 	g.mu.Unlock()
-	stop(&g.halt)
+	stop(&g.closed)
 	if left != nil {
 		<-left
 	}
@@ -119,14 +119,24 @@ func (g *gate) shut(stop func(*atomic.Uint32)) bool {
 	return true
 }
 
-// poison halts the handle because of what a peer wrote. Later calls get err.
-func (g *gate) poison(err error, stop func(*atomic.Uint32)) error {
+// setEnding says whether the closer is still sending the end of the stream. Meanwhile its
+// failures are its own, and not that the handle is closed.
+func (g *gate) setEnding(ending bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ending = ending
+}
+
+// fail closes the handle because of what a peer wrote. Later calls get err.
+func (g *gate) fail(err error, stop func(*atomic.Uint32)) error {
 	g.mu.Lock()
 	if g.reason == nil {
 		g.reason = err
 	}
-	err = g.reason
+	if !g.ending {
+		err = g.reason
+	}
 	g.mu.Unlock()
-	stop(&g.halt)
+	stop(&g.closed)
 	return err
 }

@@ -26,8 +26,8 @@ func TestLockedInstructions(t *testing.T) {
 		funcs []string
 		want  int
 	}{
-		{"SPSC send", []string{"Producer.send", "Producer.sendQuick"}, 1},
-		{"MPSC send", []string{"Producer.send", "Producer.trySendMeta", "Producer.sendShared", "Producer.claimShared", "Producer.finish"}, 2},
+		{"SPSC send", []string{"Producer.send", "Producer.sendFast"}, 1},
+		{"MPSC send", []string{"Producer.send", "Producer.sendRecord", "Producer.reserve", "Producer.reserveMPSC", "Producer.publishMPSC"}, 2},
 		{"receive", []string{"Consumer.receive", "Consumer.peek"}, 0},
 	}
 	for _, path := range paths {

@@ -6,10 +6,10 @@ import (
 )
 
 // Position names one message of a ring for ever: the slot at which its record begins,
-// counted from the segment's first, and its place in that record (0 unless it was
-// sent in a batch). Positions grow in the order of delivery and are the same when a
-// message is delivered again, so a sink that stores the last one together with its
-// effect can tell what it has seen.
+// counted from the segment's first, and its place in that record (0 unless it was sent in
+// a batch). Positions grow in the order of delivery and are the same when a message is
+// delivered again, so a sink that stores the last one together with its effect can tell
+// what it has seen.
 type Position struct {
 	Record uint64
 	Index  uint32
@@ -25,46 +25,25 @@ func (p Position) Compare(q Position) int {
 
 func (p Position) String() string { return fmt.Sprintf("%d.%d", p.Record, p.Index) }
 
-// Message is one message in place. It is a small value; what it refers to belongs to
-// it until Release.
+// Message is one message in place. It is a small value; what it refers to belongs to it
+// until Release.
 //
 // Its fields are so few and wide that it is passed in registers. Its methods take its
-// address, because the compiler copies a value of that size for a call, in pieces that are
+// address, because the compiler copies a value of that size for a call in pieces that are
 // wider than those it was written in, and the processor then waits for the stores.
 type Message struct {
-	c     *Consumer // nil: released by whoever handed it out
+	c     *Consumer // nil: whoever handed it out releases it
 	data  []byte
 	start uint64
 	end   uint64 // what may be released with it
-	id    uint64 // which Next it came from
+	loan  uint64 // which Next it came from
 	about about
 }
 
-// about is what else is known of a message: bits 32 to 63 its index in its batch, 16 to
-// 31 its kind, 8 to 15 the sender, 0 and 1 the flags.
-type about uint64
-
-const (
-	redelivered about = 1 << iota
-	inner             // of a batch, and not its last
-)
-
-func describe(kind uint16, from uint8, again bool) about {
-	a := about(kind)<<16 | about(from)<<8
-	if again {
-		a |= redelivered
-	}
-	return a
-}
-
-func (a about) from() uint8   { return uint8(a >> 8) }
-func (a about) kind() uint16  { return uint16(a >> 16) }
-func (a about) index() uint32 { return uint32(a >> 32) }
-
-// Bytes is the message in the ring's own memory, without a copy. It is valid until
-// the message, or a later one, is released, or the handle is closed. A peer that
-// breaks the rules can change it meanwhile: read each byte at most once where that
-// matters, or use Receive. Writing to it is the caller's bug.
+// Bytes is the message in the ring's own memory, without a copy. It is valid until the
+// message, or a later one, is released, or the handle is closed. A peer that breaks the
+// rules can change it meanwhile: read each byte at most once where that matters, or use
+// Receive. Writing to it is the caller's bug.
 func (m *Message) Bytes() []byte { return m.data }
 
 // Len is the length in bytes.
@@ -80,18 +59,18 @@ func (m *Message) Producer() int { return int(m.about.from()) }
 // Position names the message.
 func (m *Message) Position() Position { return Position{m.start, m.about.index()} }
 
-// Redelivered reports that a former consumer may have handled this message already:
-// it had it in hand, or (if it died) was at most 64 slots away from it, and did not
-// release it.
+// Redelivered reports that a former consumer may have handled this message already: it
+// held the message, or (if it died) was at most 64 slots away from it, and did not release
+// it.
 func (m *Message) Redelivered() bool { return m.about&redelivered != 0 }
 
-// Release says that this message, and every one handed out before it, has been
-// handled: their memory goes back to the producers, and no later consumer sees them
-// again. A message of a batch is released with the last one of its batch. The
-// consumer's goroutine calls it; releasing twice does nothing, and neither does
-// releasing what Drain or All handed out.
+// Release says that this message, and every one handed out before it, has been handled:
+// their memory goes back to the producers, and no later consumer sees them again. A
+// message of a batch is released with the last one of its batch. The consumer's goroutine
+// calls it; releasing twice does nothing, and neither does releasing what Drain or All
+// handed out.
 func (m *Message) Release() {
 	if m.c != nil {
-		m.c.release(m.id, m.end)
+		m.c.returnLoan(m.loan, m.end)
 	}
 }

@@ -91,7 +91,7 @@ func TestEagerness(t *testing.T) {
 		p1, c1, p2, c2 := there.producer(), there.consumer(), back.producer(), back.consumer()
 		ctx := soon(t)
 		buf := make([]byte, 8)
-		for c1.Eagerness() > 100 || c2.Eagerness() > 100 {
+		for c1.Adaptive() > 100 || c2.Adaptive() > 100 {
 			short, cancel := context.WithTimeout(ctx, 200*time.Microsecond)
 			_, err := c1.Receive(short, buf)
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -122,7 +122,7 @@ func TestEagerness(t *testing.T) {
 		})
 		go func() {
 			defer close(stop)
-			for c1.Eagerness() < 900 || c2.Eagerness() < 900 {
+			for c1.Adaptive() < 900 || c2.Adaptive() < 900 {
 				if p1.Send(ctx, []byte("ping")) != nil {
 					return
 				}

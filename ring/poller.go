@@ -7,73 +7,76 @@ import (
 	"time"
 )
 
-// Poller lets one goroutine wait for many consumers, without a thread for each: [Poller.Wait]
-// returns one that has something to say. Those that have are handed out in turns: each
-// once before any of them again.
+// Poller lets one goroutine wait for many consumers, without a thread for each.
+// [Poller.Wait] returns one that has something to say. Those that have are handed out in
+// turns: each once before any of them again.
 //
 // A Poller and the consumers in it belong to one goroutine at a time: who calls Wait uses
 // the consumers, with their Try calls only, and adds and removes them. Close, of the
 // Poller and of each consumer, may be called by any goroutine.
 type Poller struct {
-	cfg     PollerConfig
-	use     sync.Mutex // by the one goroutine, and by Close when that has gone
-	done    chan struct{}
-	closing sync.Once
-	eager   eagerness
+	cfg      PollerConfig
+	use      sync.Mutex // by the one goroutine, and by Close when that has gone
+	done     chan struct{}
+	closing  sync.Once
+	adaptive adaptive
 
-	members map[*Consumer]*member
-	order   []*member // for upkeep in turns
-	at      int       // in order: whose turn it is
-	warm    []*member // neither armed nor in due: looked at again and again
-	due     []*member // to be handed out, from next on
-	next    int
-	stalled int   // how many members wait for a stalled claim
-	blinded int   // how many members cannot wake us up
-	blind   error // why
+	entries         map[*Consumer]*entry
+	order           []*entry // to maintain them in turns
+	at              int      // in order: who is maintained next
+	polled          []*entry // neither armed nor in due: looked at again and again
+	due             []*entry // to be handed out, from next on
+	next            int
+	stalled         int   // how many entries wait for a stalled claim
+	unsubscribed    int   // how many entries cannot wake us up
+	whyUnsubscribed error // why
 
-	kept   time.Time     // when upkeep was done last
-	rounds uint          // of hand-outs without a wait
-	up     chan struct{} // a token: look into fired
-	mu     sync.Mutex    // guards fired and member.fired; those who poke take it
-	fired  []*member
+	maintained time.Time     // when some were maintained last
+	rounds     uint          // of hand-outs without a wait
+	up         chan struct{} // a token: look into signalled
+	mu         sync.Mutex    // guards signalled and entry.signalled; signal takes it
+	signalled  []*entry
 }
 
-// PollerConfig is how a Poller waits: see Config for Spin, FirstSleep and MaxSleep.
+// PollerConfig is how a Poller waits: see Config for SpinFor, FirstSleep and MaxSleep.
 type PollerConfig struct {
 	SpinFor              time.Duration
 	FirstSleep, MaxSleep time.Duration
 }
 
-// member is one consumer of a Poller. It is armed, or in one of warm and due.
-type member struct {
-	c       *Consumer
-	stop    func() // nil: nobody can wake us up for this one
-	armed   bool   // its bell word was key, and says that we are parked
-	key     uint32
-	cold    int   // for how many looks in a row it had nothing
-	fired   bool  // in Poller.fired
-	stalled bool  // counted in Poller.stalled
-	errand  error // to be told with the next hand-out
+// entry is one consumer of a Poller. It is armed, or in one of polled and due.
+type entry struct {
+	c          *Consumer
+	stop       func() // nil: nobody can wake us up for this one
+	armed      bool   // its bell word was key, and says that we are parked
+	key        uint32
+	idleRounds int   // for how many looks in a row it had nothing
+	signalled  bool  // in Poller.signalled
+	stalled    bool  // counted in Poller.stalled
+	pendingErr error // to be told with the next hand-out
 }
 
 const (
-	// coldAfter is how many looks at a consumer may be in vain, while others keep the
+	// armAfter is how many looks at a consumer may be in vain, while others keep the
 	// Poller busy, before it is armed.
-	coldAfter = 64
+	armAfter = 64
 	// busyRounds is how many rounds of hand-outs there are between two looks at the clock.
 	busyRounds = 64
-	// blindMost bounds sleeps where a consumer cannot wake us up.
-	blindMost = 5 * time.Millisecond
-	blindMin  = 50 * time.Microsecond
-	// keepEach is how much time there is for upkeep of each consumer: it is late for many.
-	keepEach = time.Millisecond
+	// unsubscribedMost bounds sleeps where a consumer cannot wake us up.
+	unsubscribedMost = 5 * time.Millisecond
+	unsubscribedMin  = 50 * time.Microsecond
+	// maintainEach is how much time there is to maintain each consumer: it is late for many.
+	maintainEach = time.Millisecond
 )
 
 // NewPoller makes a Poller without consumers.
 func NewPoller(cfg PollerConfig) *Poller {
-	cfg.FirstSleep, cfg.MaxSleep = caps(cfg.FirstSleep, cfg.MaxSleep)
-	p := &Poller{cfg: cfg, done: make(chan struct{}), members: make(map[*Consumer]*member), up: make(chan struct{}, 1), kept: time.Now()}
-	p.eager.score.Store(eagerMost)
+	cfg.FirstSleep, cfg.MaxSleep = sleepBounds(cfg.FirstSleep, cfg.MaxSleep)
+	p := &Poller{
+		cfg: cfg, done: make(chan struct{}), entries: make(map[*Consumer]*entry), up: make(chan struct{}, 1),
+		maintained: time.Now(),
+	}
+	p.adaptive.start()
 	return p
 }
 
@@ -84,21 +87,21 @@ func (p *Poller) Add(c *Consumer) error {
 	if p.closed() {
 		return ErrClosed
 	}
-	if p.members[c] != nil {
+	if p.entries[c] != nil {
 		return nil
 	}
-	m := &member{c: c}
+	m := &entry{c: c}
 	err := errors.ErrUnsupported
 	if c.cfg.ParkingLot != nil {
-		m.stop, err = c.cfg.ParkingLot.Subscribe(func() { p.fire(m) })
+		m.stop, err = c.cfg.ParkingLot.Subscribe(func() { p.signal(m) })
 	}
 	if m.stop == nil {
-		p.blinded++
-		p.blind = err
+		p.unsubscribed++
+		p.whyUnsubscribed = err
 	}
-	p.members[c] = m
+	p.entries[c] = m
 	p.order = append(p.order, m)
-	p.warm = append(p.warm, m)
+	p.polled = append(p.polled, m)
 	return nil
 }
 
@@ -106,7 +109,7 @@ func (p *Poller) Add(c *Consumer) error {
 func (p *Poller) Remove(c *Consumer) bool {
 	p.use.Lock()
 	defer p.use.Unlock()
-	m := p.members[c]
+	m := p.entries[c]
 	if m == nil {
 		return false
 	}
@@ -115,23 +118,23 @@ func (p *Poller) Remove(c *Consumer) bool {
 	return true
 }
 
-func (p *Poller) remove(m *member) {
+func (p *Poller) remove(m *entry) {
 	if m.stop != nil {
 		m.stop() // afterwards nobody fires it
 	} else {
-		p.blinded--
+		p.unsubscribed--
 	}
 	if m.stalled {
 		p.stalled--
 	}
-	delete(p.members, m.c)
+	delete(p.entries, m.c)
 	p.mu.Lock()
-	p.fired = without(p.fired, m)
+	p.signalled = without(p.signalled, m)
 	p.mu.Unlock()
-	p.order, p.warm, p.due = without(p.order, m), without(p.warm, m), without(p.due, m)
+	p.order, p.polled, p.due = without(p.order, m), without(p.polled, m), without(p.due, m)
 }
 
-func without(list []*member, m *member) []*member {
+func without(list []*entry, m *entry) []*entry {
 	for i := range list {
 		if list[i] == m {
 			return append(list[:i], list[i+1:]...)
@@ -144,14 +147,14 @@ func without(list []*member, m *member) []*member {
 func (p *Poller) Has(c *Consumer) bool {
 	p.use.Lock()
 	defer p.use.Unlock()
-	return p.members[c] != nil
+	return p.entries[c] != nil
 }
 
 // Len is how many consumers there are.
 func (p *Poller) Len() int {
 	p.use.Lock()
 	defer p.use.Unlock()
-	return len(p.members)
+	return len(p.entries)
 }
 
 // Blind tells why some of the consumers cannot wake the Poller up, which then looks at
@@ -159,10 +162,10 @@ func (p *Poller) Len() int {
 func (p *Poller) Blind() error {
 	p.use.Lock()
 	defer p.use.Unlock()
-	if p.blinded == 0 {
+	if p.unsubscribed == 0 {
 		return nil
 	}
-	return p.blind
+	return p.whyUnsubscribed
 }
 
 // Close ends a Wait in progress and lets go of the consumers, which stay open.
@@ -171,13 +174,13 @@ func (p *Poller) Close() {
 		close(p.done)
 		p.use.Lock()
 		defer p.use.Unlock()
-		for _, m := range p.members {
+		for _, m := range p.entries {
 			if m.stop != nil {
 				m.stop()
 			}
 			m.disarm()
 		}
-		p.members, p.order, p.warm, p.due = nil, nil, nil, nil
+		p.entries, p.order, p.polled, p.due = nil, nil, nil, nil
 	})
 }
 
@@ -208,18 +211,18 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 				return nil, err
 			}
 		} else if p.rounds++; p.rounds%busyRounds == 0 {
-			p.upkeep() // of those who are armed, though others never run dry
+			p.maintain() // of those who are armed, though others never run dry
 		}
 	}
 	m := p.due[p.next]
 	p.due[p.next] = nil
 	p.next++
-	err := m.errand
-	m.errand = nil
-	if m.c.halt.Load() != 0 {
+	err := m.pendingErr
+	m.pendingErr = nil
+	if m.c.Closed() {
 		p.remove(m)
-		return m.c, m.c.why()
+		return m.c, m.c.closeReason()
 	}
-	p.warm = append(p.warm, m) // looked at again when the others have had their turns
+	p.polled = append(p.polled, m) // looked at again when the others have had their turns
 	return m.c, err
 }

@@ -4,40 +4,39 @@ import (
 	"context"
 	"time"
 
-	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
 
-// gather looks at the warm and the fired. It reports whether anybody is due. busy: those
-// who have had nothing for long are armed, though others may be due.
+// gather looks at the polled and the signalled consumers. It reports whether any is due.
+// busy: those that have had nothing for long are armed, though others may be due.
 func (p *Poller) gather(busy bool) bool {
 	p.due, p.next = p.due[:0], 0
 	p.mu.Lock()
-	for _, m := range p.fired {
-		m.fired = false
+	for _, m := range p.signalled {
+		m.signalled = false
 		if m.armed {
-			m.armed, m.cold = false, 0
-			p.warm = append(p.warm, m)
+			m.armed, m.idleRounds = false, 0
+			p.polled = append(p.polled, m)
 		}
 	}
-	p.fired = p.fired[:0]
+	p.signalled = p.signalled[:0]
 	p.mu.Unlock()
-	warm := p.warm
-	p.warm = p.warm[:0]
-	for _, m := range warm {
+	polled := p.polled
+	p.polled = p.polled[:0]
+	for _, m := range polled {
 		switch {
-		case m.c.due():
-			m.cold = 0
+		case m.c.hasNews():
+			m.idleRounds = 0
 			p.due = append(p.due, m)
-		case busy && m.cold >= coldAfter:
+		case busy && m.idleRounds >= armAfter:
 			if !p.arm(m) {
-				m.cold = 0
+				m.idleRounds = 0
 				p.due = append(p.due, m)
 			}
 		default:
-			m.cold++
-			p.warm = append(p.warm, m)
+			m.idleRounds++
+			p.polled = append(p.polled, m)
 		}
 	}
 	return len(p.due) > 0
@@ -45,22 +44,21 @@ func (p *Poller) gather(busy bool) bool {
 
 // arm announces that the consumer is waited for, and looks again (B2). False: it has
 // something, and is not armed.
-func (p *Poller) arm(m *member) bool {
+func (p *Poller) arm(m *entry) bool {
 	c := m.c
 	if !c.enter() {
 		return false
 	}
 	defer c.leave()
-	p.keep(m)
-	if c.due() || m.errand != nil {
+	p.maintainEntry(m)
+	if c.hasNews() || m.pendingErr != nil {
 		return false
 	}
 	if m.stop != nil {
 		c.count(layout.Sleeps, 1)
-		m.key = c.sleepWord.Or(layout.BellParked) | layout.BellParked
-		killpoint.At(killpoint.Announced)
-		if c.due() {
-			c.unannounce(m.key)
+		m.key = c.announce(layout.BellParked)
+		if c.hasNews() {
+			c.withdraw(m.key)
 			return false
 		}
 	}
@@ -68,22 +66,24 @@ func (p *Poller) arm(m *member) bool {
 	return true
 }
 
-// disarm takes the announcement of a member that leaves back.
-func (m *member) disarm() {
+// disarm withdraws the announcement of a consumer that leaves.
+func (m *entry) disarm() {
 	if m.armed && m.c.enter() {
-		m.c.unannounce(m.key)
+		m.c.withdraw(m.key)
 		m.c.leave()
 	}
 }
 
 // keep does what the consumer's own calls do before they sleep. Its error is told with
 // the next hand-out.
-func (p *Poller) keep(m *member) {
+func (p *Poller) maintainEntry(m *entry) {
 	c := m.c
-	if !c.leased {
-		c.handle(c.auto)
+	if !c.outstanding {
+		if c.ack(c.implicitAck); c.isFlushDue() {
+			c.flushReadPos()
+		}
 	}
-	err := c.lookAround()
+	err := c.lookAfter()
 	if err == nil {
 		err = c.checkOutside()
 	}
@@ -94,18 +94,18 @@ func (p *Poller) keep(m *member) {
 			p.stalled--
 		}
 	}
-	if err != nil && c.halt.Load() == 0 {
-		m.errand = err
+	if err != nil && !c.Closed() {
+		m.pendingErr = err
 	}
 }
 
 // fire is called by whoever pokes.
-func (p *Poller) fire(m *member) {
+func (p *Poller) signal(m *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !m.fired {
-		m.fired = true
-		p.fired = append(p.fired, m)
+	if !m.signalled {
+		m.signalled = true
+		p.signalled = append(p.signalled, m)
 	}
 	select {
 	case p.up <- struct{}{}:
@@ -144,25 +144,25 @@ func (p *Poller) await(ctx context.Context) error {
 		case <-p.done:
 			return ErrClosed
 		}
-		p.upkeep()
+		p.maintain()
 	}
 }
 
-// spin is core.spin for many.
+// spin is wait.spin for many.
 func (p *Poller) spin(ctx context.Context) bool {
 	most := p.cfg.SpinFor
-	if most == 0 || len(p.warm) == 0 {
+	if most == 0 || len(p.polled) == 0 {
 		return false
 	}
 	budget, probe := most, false
 	if most > 0 {
-		budget, probe = p.eager.budget(most)
+		budget, probe = p.adaptive.budget(most)
 	}
 	for begin := time.Now(); ; {
-		for range polls / 8 {
+		for range looks / 8 {
 			if p.gather(false) {
-				if p.eager.learn(true); probe {
-					p.eager.resume()
+				if p.adaptive.learn(true); probe {
+					p.adaptive.resume()
 				}
 				return true
 			}
@@ -171,21 +171,21 @@ func (p *Poller) spin(ctx context.Context) bool {
 		if ctx.Err() != nil || p.closed() {
 			return false
 		}
-		if p.upkeep(); len(p.due) > 0 {
+		if p.maintain(); len(p.due) > 0 {
 			return true
 		}
 		if most > 0 && time.Since(begin) >= budget {
-			p.eager.learn(false)
+			p.adaptive.learn(false)
 			return false
 		}
 	}
 }
 
-// armAll arms whoever is warm. Those that have something become due.
+// armAll arms whoever is polled. Those that have something become due.
 func (p *Poller) armAll() {
-	warm := p.warm
-	p.warm = p.warm[:0]
-	for _, m := range warm {
+	polled := p.polled
+	p.polled = p.polled[:0]
+	for _, m := range polled {
 		if !p.arm(m) {
 			p.due = append(p.due, m)
 		}
@@ -194,12 +194,12 @@ func (p *Poller) armAll() {
 
 // limit bounds a sleep when so much time was waited.
 func (p *Poller) limit(waited time.Duration) time.Duration {
-	limit := piece(waited, p.cfg.FirstSleep, p.cfg.MaxSleep)
-	if p.blinded > 0 {
-		limit = piece(waited, blindMin, blindMost)
+	limit := sleepLimit(waited, p.cfg.FirstSleep, p.cfg.MaxSleep)
+	if p.unsubscribed > 0 {
+		limit = sleepLimit(waited, unsubscribedMin, unsubscribedMost)
 	}
 	if p.stalled > 0 {
-		limit = min(limit, stalledCap)
+		limit = min(limit, stalledSleep)
 	}
 	return limit
 }
@@ -208,38 +208,38 @@ func (p *Poller) limit(waited time.Duration) time.Duration {
 // killed before it did (late: that is the only reason).
 func (p *Poller) lookAtAll(late bool) bool {
 	for _, m := range p.order {
-		if m.armed && (m.c.due() || m.c.stalled) {
+		if m.armed && (m.c.hasNews() || m.c.stalled) {
 			m.armed = false
-			p.warm = append(p.warm, m)
-			if late && m.c.due() && m.stop != nil {
-				m.c.countRescue(m.key)
+			p.polled = append(p.polled, m)
+			if late && m.c.hasNews() && m.stop != nil {
+				m.c.countTimeoutWakeup(m.key)
 			}
 		}
 	}
 	return p.gather(false)
 }
 
-// upkeep looks after as many consumers as it is time for: after all of them every
+// maintain looks after as many consumers as it is time for: after all of them every
 // MaxSleep, or every millisecond times their number.
-func (p *Poller) upkeep() {
+func (p *Poller) maintain() {
 	n := len(p.order)
 	if n == 0 {
 		return
 	}
-	round := max(p.cfg.MaxSleep, time.Duration(n)*keepEach)
-	share := int(int64(time.Since(p.kept)) * int64(n) / int64(round))
+	round := max(p.cfg.MaxSleep, time.Duration(n)*maintainEach)
+	share := int(int64(time.Since(p.maintained)) * int64(n) / int64(round))
 	if share == 0 {
 		return
 	}
-	p.kept = time.Now()
+	p.maintained = time.Now()
 	for range min(share, n) {
 		p.at++
 		m := p.order[p.at%n]
 		if !m.armed || !m.c.enter() {
 			continue // it is looked at anyhow
 		}
-		p.keep(m)
-		if m.c.due() || m.errand != nil {
+		p.maintainEntry(m)
+		if m.c.hasNews() || m.pendingErr != nil {
 			m.armed = false
 			p.due = append(p.due, m)
 		}

@@ -2,9 +2,7 @@ package ring
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -15,151 +13,101 @@ import (
 // Producer is the sending half of a ring.
 //
 // For a ring of kind SPSC it is for one goroutine at a time; for MPSC any number of
-// goroutines may use one Producer, except that each [Claim] belongs to the goroutine
-// that made it. Messages of one goroutine arrive in the order in which its calls
-// returned; of several, in the order of their claims.
+// goroutines may use one Producer, except that each [Claim] belongs to the goroutine that
+// made it. Messages of one goroutine arrive in the order in which its calls returned; of
+// several, in the order of their claims.
 type Producer struct {
-	_ [128]byte // a handle written at every message shares no line with its neighbour
-	core
+	_ [128]byte // a handle that is written at every message shares no line with its neighbour
+	handle
+	spsc
+	priority priority // MPSC
 
-	// SPSC only, touched by the one goroutine inside enter and leave.
-	pos   uint64 // next position
-	quick int    // longest message that sendQuick may send without asking; −1: none, see setQuick
-	open  bool   // a Claim is neither committed nor aborted
-	mourn bool   // the death of our predecessor is not on record yet
-
-	// A true ReadPos of some time ago. Reloaded only when the ring looks full, so that
-	// the consumer's line stays where it is.
-	readSeen atomic.Uint64
-	turn     courtesy // MPSC only
-	ended    atomic.Bool
-	att      Attachment
-	_        [128]byte
+	// cachedReadPos is a true ReadPos of some time ago. It is reloaded only when the ring
+	// looks full, so that the consumer's line stays where it is.
+	cachedReadPos atomic.Uint64
+	ended         atomic.Bool
+	_             [128]byte
 }
 
-// NewProducer attaches a producer to a ring. Where the former producer of an SPSC
-// ring died, it goes on behind the last message that one had committed. The error is
-// a *BusyError when there is no room for another producer, or a *CorruptError.
+// NewProducer attaches a producer to a ring. Where the former producer of an SPSC ring
+// died, it goes on behind the last message that one had committed. The error is a
+// *BusyError when there is no room for another producer, or a *CorruptError.
 func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
-	p := &Producer{quick: -1}
-	p.init(v, cfg)
-	p.single = !p.shared
+	p := &Producer{spsc: spsc{fastMax: -1}}
+	p.handle.init(v, cfg)
+	p.single = !p.mpsc
 	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.SpaceBell
-	p.ringWord, p.ringBell = &v.Hot.DataBell, cfg.DataBell
-	p.alone = !p.shared
-	att, err := p.attach(layout.RoleProducer)
-	if err != nil {
+	p.notifyWord, p.notifyBell = &v.Hot.DataBell, cfg.DataBell
+	p.sleepAlone = !p.mpsc
+	if err := p.attach(layout.RoleProducer); err != nil {
 		return nil, err
 	}
-	p.att = att
 	read := p.hot.ReadPos.Load() // S2
-	p.readSeen.Store(read)
-	if !p.shared {
-		if p.pos, err = p.walk(read); err != nil {
+	p.cachedReadPos.Store(read)
+	if !p.mpsc {
+		var err error
+		if p.pos, err = p.finished(read); err != nil {
 			return nil, err
 		}
 	}
-	if p.mourn = !p.shared && att.TookOver; p.mourn {
-		_ = p.obituary() // if there is no room, before the first message
+	if p.deathUnsent = !p.mpsc && p.att.TookOver; p.deathUnsent {
+		_ = p.sendDeathRecord() // if there is no room, before the first message
 	}
-	p.setQuick()
+	p.setFastMax()
 	return p, nil
 }
 
-// Attachment tells what this handle found when it attached.
-func (p *Producer) Attachment() Attachment { return p.att }
-
-// TrySend sends a copy of msg, which may be empty. It never blocks, never allocates
-// and makes no system call unless the consumer has to be woken. Errors: ErrFull,
-// *SizeError, ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
-func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0, 0) }
+// TrySend sends a copy of msg, which may be empty. It never blocks, never allocates and
+// makes no system call unless the consumer has to be woken. Errors: ErrFull, *SizeError,
+// ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
+func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0) }
 
 // TrySendKind is TrySend with a message type of the user's own.
-func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind, 0) }
+func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind) }
 
-func (p *Producer) trySend(msg []byte, kind, flags uint16) error {
-	meta := layout.PackMeta(uint32(len(msg)), kind, flags)
-	if len(msg) <= p.quick && p.sendQuick(msg, meta) {
+func (p *Producer) trySend(msg []byte, kind uint16) error {
+	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
+	if len(msg) <= p.fastMax && p.sendFast(msg, meta) {
 		return nil
 	}
-	return p.trySendMeta(msg, meta)
-}
-
-// trySendMeta is trySend for what is not quick.
-func (p *Producer) trySendMeta(msg []byte, meta uint64) error {
-	if !p.shared {
-		return p.sendOwn(msg, meta)
-	}
-	if len(msg) > p.maxMsg || p.ended.Load() {
-		_, _, flags := layout.UnpackMeta(meta)
-		if err := p.refuse(len(msg), flags); err != nil {
-			return err
-		}
-	}
-	return p.sendShared(msg, meta)
-}
-
-// refuse tells why a message of n bytes cannot be sent at all.
-func (p *Producer) refuse(n int, flags uint16) error {
-	switch {
-	case p.halt.Load() != 0:
-		return p.why()
-	case n > p.maxMsg && flags == 0:
-		return p.wrap(&SizeError{n, p.maxMsg})
-	case p.ended.Load() && flags&layout.FlagEnd == 0:
-		return ErrEnded
-	}
-	return nil
-}
-
-// fill writes a record into slots that this producer has claimed. All of it is plain
-// memory: nobody else touches it before D1.
-func (p *Producer) fill(pos uint64, msg []byte, meta uint64) {
-	move(p.bytes(pos, len(msg)), msg)
-	killpoint.At(killpoint.PayloadWritten)
-	p.label(pos, meta)
-}
-
-func (p *Producer) label(pos, meta uint64) {
-	p.desc[pos&p.mask].Meta = meta
-	killpoint.At(killpoint.MetaWritten)
+	return p.sendRecord(msg, meta)
 }
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
-// Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. Errors: those of
-// TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
-// returns. After ErrClosed from a Close during the call, and
-// only then, it is unknown whether the message was sent.
-func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0, 0) }
+// Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. Errors: those
+// of TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
+// returns. After ErrClosed from a Close during the call, and only then, it is unknown
+// whether the message was sent.
+func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0) }
 
 // SendKind is Send with a message type of the user's own.
 func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
-	return p.send(ctx, msg, kind, 0)
+	return p.send(ctx, msg, kind)
 }
 
-func (p *Producer) send(ctx context.Context, msg []byte, kind, flags uint16) error {
-	meta := layout.PackMeta(uint32(len(msg)), kind, flags)
-	if len(msg) <= p.quick && p.sendQuick(msg, meta) {
+func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
+	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
+	if len(msg) <= p.fastMax && p.sendFast(msg, meta) {
 		return nil
 	}
-	err := p.trySendMeta(msg, meta)
+	err := p.sendRecord(msg, meta)
 	if err == nil {
 		return nil
 	}
-	return p.sendAgain(ctx, err, msg, kind, flags)
+	return p.sendAfter(ctx, err, msg, kind)
 }
 
-// sendAgain is send after a refusal, apart from it so that the first try has no part in
-// what it takes to wait.
-func (p *Producer) sendAgain(ctx context.Context, err error, msg []byte, kind, flags uint16) error {
-	a := attempt{last: flags&layout.FlagEnd != 0}
+// sendAfter is send after a refusal. It is apart from send, so that the first try has no
+// part in what it takes to wait.
+func (p *Producer) sendAfter(ctx context.Context, err error, msg []byte, kind uint16) error {
+	a := attempt{op: "send"}
 	for err != nil {
-		if err = p.again(ctx, err, "send", len(msg), &a); err != nil {
+		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
 			break
 		}
-		err = p.trySend(msg, kind, flags)
+		err = p.trySend(msg, kind)
 	}
-	p.endTurn(&a)
+	p.endPriority(&a)
 	if err == errDropped {
 		p.Drop(1)
 		return nil
@@ -167,20 +115,85 @@ func (p *Producer) sendAgain(ctx context.Context, err error, msg []byte, kind, f
 	return err
 }
 
-// attempt is one call of Send or its kin that was refused.
+// sendRecord sends a record: reserve, fill, publish.
+func (p *Producer) sendRecord(msg []byte, meta uint64) error {
+	pos, k, err := p.reserve(len(msg), len(msg))
+	if err != nil {
+		return err
+	}
+	copyBytes(p.bytes(pos, len(msg)), msg) // fill, written out: it is a call less
+	killpoint.At(killpoint.PayloadWritten)
+	p.setMeta(pos, meta)
+	return p.publish(pos, k)
+}
+
+// reserve makes the slots of a record of n bytes, in which the longest message has so
+// many, this producer's. On an SPSC ring the caller is inside the gate then, until publish.
+func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
+	if longest > p.maxMessage || p.ended.Load() || p.closed.Load() != 0 {
+		return 0, 0, p.refusal(longest)
+	}
+	k = p.needFor(n)
+	if p.mpsc {
+		pos, err = p.reserveMPSC(k)
+		return pos, k, err
+	}
+	if !p.enter() {
+		return 0, 0, p.closeReason()
+	}
+	if p.open {
+		p.leave()
+		panic("shmring: send or claim while a Claim of this producer is open")
+	}
+	if err := p.reserveSPSC(k); err != nil {
+		p.leave()
+		return 0, 0, err
+	}
+	return p.pos, k, nil
+}
+
+// publish hands a record that was reserved and filled to the consumer.
+func (p *Producer) publish(pos, k uint64) error {
+	if !p.mpsc {
+		p.publishSPSC(k, layout.Committed)
+		p.leave()
+		return nil
+	}
+	err := p.publishMPSC(pos, k, layout.Committed)
+	if p.closed.Load() != 0 {
+		return p.closeReason() // perhaps into memory that is not shared any more
+	}
+	return err
+}
+
+// refusal tells why a message of n bytes cannot be sent at all.
+func (p *Producer) refusal(n int) error {
+	switch {
+	case p.closed.Load() != 0:
+		return p.closeReason()
+	case n > p.maxMessage:
+		return p.wrap(&SizeError{n, p.maxMessage})
+	}
+	return ErrEnded
+}
+
+// attempt is one call of Send, SendBatch, Claim or CloseSend that was refused.
 type attempt struct {
-	begun time.Time       // when it was first refused (MPSC)
-	until time.Time       // when Config.SendTimeout is over
-	turn  layout.Priority // that it has, or 0
-	last  bool            // the end of a stream waits whatever Config.WhenFull says
+	op       string
+	begun    time.Time       // when it was first refused (MPSC)
+	until    time.Time       // when Config.SendTimeout is over
+	priority layout.Priority // that it has, or 0
+	last     bool            // the end of a stream waits whatever Config.WhenFull says
+	closing  bool            // and is sent by the closer of the handle
 }
 
 // errDropped: the caller is to give up the message and count it.
 var errDropped = errors.New("dropped")
 
-// again turns a refusal into nil once it makes sense to try again: when there is
-// room for a record of n bytes, or at once after lost races.
-func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a *attempt) error {
+// awaitRetry turns a refusal into nil once it makes sense to try again: when there is room
+// for a record of n bytes, or at once after lost races.
+func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *attempt) error {
+	w := wait{h: &p.handle, ctx: ctx, op: a.op, closing: a.closing}
 	switch refusal {
 	case ErrFull:
 		p.count(layout.Full, 1)
@@ -193,61 +206,42 @@ func (p *Producer) again(ctx context.Context, refusal error, op string, n int, a
 		case p.cfg.SendTimeout > 0 && a.until.IsZero():
 			a.until = time.Now().Add(p.cfg.SendTimeout)
 		}
-		return p.awaitRoom(ctx, op, n, a)
+		w.until = a.until
+		return p.awaitSpace(&w, p.needFor(n), a)
 	case ErrContended:
-		return p.interrupted(ctx, op, a.until)
+		w.until = a.until
+		return w.interrupted()
 	}
 	return refusal
 }
 
-// awaitRoom waits until a record of n bytes, or the padding before it, would fit.
-func (p *Producer) awaitRoom(ctx context.Context, op string, n int, a *attempt) error {
-	if p.single {
+// awaitSpace waits until a record of k slots, or the padding before it, would fit.
+func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
+	if p.single && !a.closing {
 		if !p.enter() {
-			return p.why()
+			return p.closeReason()
 		}
 		defer p.leave()
 	}
-	k := p.slotsFor(n)
-	if !p.shared {
-		return p.await(ctx, op, a.until, func() bool { return p.roomFor(k) }, func() {}, p.checkRoom)
+	if !p.mpsc {
+		return w.await(func() bool { return p.hasSpaceSPSC(k) }, func() {}, p.checkSpaceSPSC)
 	}
 	if a.begun.IsZero() {
 		a.begun = time.Now()
 	}
-	return p.await(ctx, op, a.until, func() bool { return p.roomFor(k) && !p.yields(k) }, func() {}, func() error {
-		p.askTurn(k, a)
-		return p.checkRoom()
+	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBack(k) }, func() {}, func() error {
+		p.claimPriority(k, a)
+		return p.checkSpaceMPSC()
 	})
 }
 
-// checkRoom is the upkeep of a producer that waits: it finds a ReadPos or a Tail that
-// no correct peer can have written, which would keep it waiting for ever.
-func (p *Producer) checkRoom() error {
-	if !p.shared {
-		if read := p.hot.ReadPos.Load(); p.pos-read > p.slots {
-			return p.corrupt("ReadPos", p.pos, read)
-		}
-		return nil
-	}
-	before := p.hot.Tail.Load()
-	read := p.hot.ReadPos.Load()
-	if p.hot.Tail.Load() != before {
-		return nil // ReadPos belongs to no single Tail
-	}
-	if used := layout.Tail(before).Pos(read) - read; used > p.slots {
-		return p.corrupt("distance from ReadPos to Tail", read, used)
-	}
-	return nil
-}
-
 // Check looks whether the segment is still the one that others open by its name, as
-// blocked calls do by themselves now and then. Programs that only use the Try calls,
-// or whose ring is never full, call it if they want to know. Any goroutine may. Errors:
+// blocked calls do by themselves now and then. Programs that only use the Try calls, or
+// whose ring is never full, call it if they want to know. Any goroutine may. Errors:
 // ErrClosed, and whatever Config.Check returns.
 func (p *Producer) Check() error {
-	if p.halt.Load() != 0 {
-		return p.why()
+	if p.closed.Load() != 0 {
+		return p.closeReason()
 	}
 	return p.checkOutside()
 }
@@ -255,72 +249,101 @@ func (p *Producer) Check() error {
 // Drop records that the caller gave up n messages because the ring was full.
 func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
 
-// CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
-// (MPSC: behind the last message of the last producer). It waits for room like Send.
-// Later sends return ErrEnded; a second CloseSend does nothing. What other goroutines
-// send at the same time may come before the end, behind it, or be refused.
-func (p *Producer) CloseSend(ctx context.Context) error {
-	if !p.ended.CompareAndSwap(false, true) {
-		return nil
-	}
-	p.setQuick()
-	var epoch [4]byte
-	binary.NativeEndian.PutUint32(epoch[:], p.epoch)
-	if err := p.send(ctx, epoch[:], 0, layout.FlagEnd); err != nil {
-		p.ended.Store(false)
-		p.setQuick()
-		return err
-	}
-	// For those who come later: a consumer that was not there when the end was read, and
-	// one that finds us dead.
-	p.members[p.me].State.CompareAndSwap(uint32(layout.Used), uint32(layout.Ended)) // not if fenced
-	killpoint.At(killpoint.StateEnded)
-	return nil
-}
-
 // Ended reports whether the stream was ended.
 func (p *Producer) Ended() bool { return p.ended.Load() }
 
-// Close ends this handle: calls that wait and all later ones return ErrClosed. It
-// returns when no call is in progress that could still wait; the calls of other
-// goroutines that do not wait may still be running (see gate). Only the first Close
-// reports true.
-func (p *Producer) Close() bool { return p.shut(p.stop) }
+// CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
+// (MPSC: behind the last message of the last producer). It waits for room like Send. Later
+// sends return ErrEnded; a second CloseSend does nothing. What other goroutines send at
+// the same time may come before the end, behind it, or be refused.
+func (p *Producer) CloseSend(ctx context.Context) error { return p.endStream(ctx, false) }
 
-// CloseAndEnd is Close, and then CloseSend if that has not been done. It may be called
-// by any goroutine, also while others are using the handle. A producer that has lost a
-// claim to ForceSkip, or found corruption, sends no end.
+// Close ends this handle: calls that wait and all later ones return ErrClosed. It returns
+// when no call is in progress that could still wait; the calls of other goroutines that do
+// not wait may still be running (see gate). Only the first Close reports true.
+func (p *Producer) Close() bool { return p.close(p.stop) }
+
+// CloseAndEnd is Close, and then CloseSend if that has not been done. It may be called by
+// any goroutine, also while others are using the handle. A producer that has lost a claim
+// to ForceSkip, or found corruption, sends no end.
 func (p *Producer) CloseAndEnd(ctx context.Context) error {
-	why := p.why()
-	if !p.Close() || p.Ended() || why == ErrRevoked {
+	reason := p.closeReason()
+	if !p.Close() || p.Ended() || reason == ErrRevoked {
 		return nil
 	}
-	if why != nil {
-		return why // corrupt
+	if reason != nil {
+		return reason // corrupt
 	}
 	if p.open {
 		return errors.New("shmring: a Claim is open") // its owner may be writing where the end would go
 	}
-	// The handle is closed to everybody, us included. An heir with a gate of its own has
-	// the last word: it goes on in the same participant slot at the same position.
-	heir := &Producer{quick: -1, pos: p.pos, att: p.att, mourn: p.mourn}
-	heir.init(p.view, p.cfg)
-	heir.me, heir.epoch, heir.former, heir.single = p.me, p.epoch, p.former, p.single
-	heir.sleepWord, heir.sleepBell, heir.ringWord, heir.ringBell, heir.alone = p.sleepWord, p.sleepBell, p.ringWord, p.ringBell, p.alone
-	heir.readSeen.Store(p.readSeen.Load())
-	err := heir.CloseSend(ctx)
-	p.ended.Store(err == nil)
-	return err
+	// The gate is closed to everybody else. The closer has the last word.
+	p.setEnding(true)
+	defer p.setEnding(false)
+	return p.endStream(ctx, true)
 }
 
-// corrupt poisons the handle.
-func (c *core) corrupt(field string, pos, got uint64) error {
-	return c.poisonWith(&CorruptError{field, pos, got})
+// endStream sends the end record, once. closing: the handle is closed to everybody but the
+// caller.
+func (p *Producer) endStream(ctx context.Context, closing bool) error {
+	if !p.ended.CompareAndSwap(false, true) {
+		return nil
+	}
+	p.setFastMax()
+	a := attempt{op: "send", last: true, closing: closing}
+	end := newEndRecord(p.epoch)
+	err := p.trySendEnd(end, closing)
+	for err != nil {
+		if err = p.awaitRetry(ctx, err, len(end), &a); err != nil {
+			break
+		}
+		err = p.trySendEnd(end, closing)
+	}
+	p.endPriority(&a)
+	if err != nil {
+		p.ended.Store(false)
+		p.setFastMax()
+		return err
+	}
+	// For those who come later: a consumer that was not there when the end was read, and
+	// one that finds us dead.
+	p.participants[p.index].State.CompareAndSwap(layout.Used, layout.Ended) // not if revoked
+	killpoint.At(killpoint.StateEnded)
+	return nil
 }
 
-// poisonWith poisons the handle because of an error that is not wrapped yet.
-func (c *core) poisonWith(err error) error { return c.poison(c.wrap(err), c.stop) }
-
-func (p *Producer) misuse(what string) {
-	panic(fmt.Sprintf("shmring: %s while a Claim of this producer is open", what))
+func (p *Producer) trySendEnd(end endRecord, closing bool) error {
+	if !closing {
+		if p.closed.Load() != 0 {
+			return p.closeReason()
+		}
+		if p.single {
+			if !p.enter() {
+				return p.closeReason()
+			}
+			defer p.leave()
+			if p.open {
+				panic("shmring: end of the stream while a Claim of this producer is open")
+			}
+		}
+	}
+	meta := layout.PackMeta(uint32(len(end)), 0, layout.FlagEnd)
+	k := p.needFor(len(end))
+	if !p.mpsc {
+		if err := p.reserveSPSC(k); err != nil {
+			return err
+		}
+		p.fill(p.pos, end[:], meta)
+		p.publishSPSC(k, layout.Committed)
+		return nil
+	}
+	pos, err := p.reserveMPSC(k)
+	if err != nil {
+		return err
+	}
+	p.fill(pos, end[:], meta)
+	if closing {
+		return p.publishMPSC(pos, k, layout.Committed) // we are the closer: the memory is still shared
+	}
+	return p.publish(pos, k)
 }

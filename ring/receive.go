@@ -4,23 +4,22 @@ import (
 	"context"
 	"io"
 	"iter"
-	"time"
 )
 
-// TryReceive copies the next message into buf and returns its length. Where buf is
-// too short it returns the length needed and io.ErrShortBuffer, and the message stays
-// next. Coming back for another releases the ones before. It never blocks, never
-// allocates and makes no system call except to wake a producer that waits for room
-// and to judge whether the end of one stream was the last; it does not look after the
-// dead, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later
-// call waits for another), *PeerDeadError, ErrClosed, *CorruptError.
+// TryReceive copies the next message into buf and returns its length. Where buf is too
+// short it returns the length needed and io.ErrShortBuffer, and the message stays next.
+// Coming back for another releases the ones before. It never blocks, never allocates and
+// makes no system call except to wake a producer that waits for room and to judge whether
+// the end of one stream was the last; it does not look for dead producers, see
+// [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later call waits for
+// another), *PeerDeadError, ErrClosed, *CorruptError.
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
-		return 0, c.why()
+		return 0, c.closeReason()
 	}
 	n, err := c.receive(buf)
 	if err != nil {
-		c.settle()
+		c.flushReadPos()
 	}
 	c.leave()
 	return n, err
@@ -31,12 +30,12 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
-		return 0, c.why()
+		return 0, c.closeReason()
 	}
-	for turn := 0; ; turn++ {
+	for try := 0; ; try++ {
 		n, err := c.receive(buf)
 		if err != nil {
-			if err = c.again(ctx, err, turn); err == nil {
+			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
 			}
 		}
@@ -46,8 +45,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 }
 
 func (c *Consumer) receive(buf []byte) (int, error) {
-	if !c.leased {
-		c.handle(c.auto)
+	if !c.outstanding {
+		if c.ack(c.implicitAck); c.isFlushDue() {
+			c.flushReadPos()
+		}
 	}
 	var m Message
 	if err := c.peek(&m); err != nil {
@@ -56,24 +57,23 @@ func (c *Consumer) receive(buf []byte) (int, error) {
 	if len(m.data) > len(buf) {
 		return len(m.data), io.ErrShortBuffer
 	}
-	n := move(buf, m.data)
-	c.take(&m)
-	c.auto = m.end
+	n := copyBytes(buf, m.data)
+	c.take(&m, &c.cursors)
+	c.implicitAck = m.end
 	return n, nil
 }
 
-// TryNext returns the next message in place. Several may be out at once; they are
-// released in order, see [Message.Release]. While one is out, nothing that Receive or
-// Drain handled is released either: better not to mix them. Errors: those of
-// TryReceive.
+// TryNext returns the next message in place. Several may be out at once; they are released
+// in order, see [Message.Release]. While one is out, nothing that Receive or Drain handled
+// is released either: better not to mix them. Errors: those of TryReceive.
 func (c *Consumer) TryNext() (Message, error) {
 	if !c.enter() {
-		return Message{}, c.why()
+		return Message{}, c.closeReason()
 	}
 	var m Message
-	err := c.lease(&m)
+	err := c.borrow(&m)
 	if err != nil {
-		c.settle()
+		c.flushReadPos()
 	}
 	c.leave()
 	return m, err
@@ -82,13 +82,13 @@ func (c *Consumer) TryNext() (Message, error) {
 // Next is TryNext that waits while the ring is empty. Errors: those of Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
-		return Message{}, c.why()
+		return Message{}, c.closeReason()
 	}
-	for turn := 0; ; turn++ {
+	for try := 0; ; try++ {
 		var m Message
-		err := c.lease(&m)
+		err := c.borrow(&m)
 		if err != nil {
-			if err = c.again(ctx, err, turn); err == nil {
+			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
 			}
 		}
@@ -97,71 +97,26 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-// patience is how many turns of a blocking call may bring nothing although something
-// was ready (claims that were aborted, or whose owner is dead) before the call looks
-// at its context: data comes before the context's error, but a peer that feeds nothing
-// but aborted claims must not keep us.
-const patience = 64
-
-// again turns the refusal of one turn of a blocking call into nil once it makes sense
-// to try again.
-func (c *Consumer) again(ctx context.Context, refusal error, turn int) error {
-	if refusal != ErrEmpty {
-		c.settle()
-		return refusal
-	}
-	if !c.leased {
-		c.handle(c.auto)
-	}
-	if turn > patience {
-		c.settle()
-		if err := c.interrupted(ctx, "receive", time.Time{}); err != nil {
-			return err
+func (c *Consumer) borrow(m *Message) error {
+	if !c.outstanding {
+		if c.ack(c.implicitAck); c.isFlushDue() {
+			c.flushReadPos()
 		}
-	}
-	if c.cfg.SpinFor != 0 && c.soon() {
-		return nil
-	}
-	return c.await(ctx, "receive", time.Time{}, c.ready, c.settle, c.upkeep)
-}
-
-func (c *Consumer) lease(m *Message) error {
-	if !c.leased {
-		c.handle(c.auto)
 	}
 	if err := c.peek(m); err != nil {
 		*m = Message{}
 		return err
 	}
-	c.take(m)
-	c.handed++
-	c.leased = true
-	m.id = c.handed
+	c.take(m, &c.cursors)
+	c.loans++
+	c.outstanding = true
+	m.loan = c.loans
 	return nil
 }
 
-// release is Message.Release, of the message that Next handed out as number id.
-func (c *Consumer) release(id, end uint64) {
-	if !c.enter() {
-		return // closed: the next consumer gets it again
-	}
-	if id <= c.freed {
-		c.leave()
-		return // released before, by itself or with a later one
-	}
-	c.freed = id
-	if id == c.handed {
-		c.leased = false
-		end = c.pos // with it goes what was passed over behind it
-	}
-	c.handle(end)
-	c.auto = c.owed
-	c.leave()
-}
-
-// All returns a single-use iterator over messages in place. Each is valid for its
-// round of the loop and released when that ends, by break too. It waits like Next. It
-// ends silently at io.EOF, and after yielding any other error once.
+// All returns a single-use iterator over messages in place. Each is valid for its round of
+// the loop and released when that ends, by break too. It waits like Next. It ends silently
+// at io.EOF, and after yielding any other error once.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
@@ -180,4 +135,35 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 			}
 		}
 	}
+}
+
+// triesBeforeInterrupt is how many tries of a blocking call may bring nothing although
+// something was ready (claims that were aborted, or whose owner is dead) before the call
+// looks at its context: data comes before the context's error, but a peer that feeds
+// nothing but aborted claims must not keep us.
+const triesBeforeInterrupt = 64
+
+// awaitMessage turns the refusal of one try of a blocking call into nil once it makes
+// sense to try again.
+func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) error {
+	if refusal != ErrEmpty {
+		c.flushReadPos()
+		return refusal
+	}
+	if !c.outstanding {
+		if c.ack(c.implicitAck); c.isFlushDue() {
+			c.flushReadPos()
+		}
+	}
+	w := wait{h: &c.handle, ctx: ctx, op: "receive"}
+	if try > triesBeforeInterrupt {
+		c.flushReadPos()
+		if err := w.interrupted(); err != nil {
+			return err
+		}
+	}
+	if c.cfg.SpinFor != 0 && c.awaitAtOnce() {
+		return nil
+	}
+	return w.await(c.isReady, c.flushReadPos, c.maintain)
 }

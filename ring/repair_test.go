@@ -189,7 +189,7 @@ func TestForceSkipKilledHalfway(t *testing.T) {
 				require.NoError(t, err)
 				m := &p.view.Participants[p.Attachment().Index]
 				m.DrainPos.Store(0)
-				m.State.Store(uint32(layout.Revoked))
+				m.State.Store(layout.Revoked)
 				switch then {
 				case "again":
 					_, err := r.forceSkip(0)
@@ -368,13 +368,13 @@ func TestRepairRefusesCorruption(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
 		for name, spoil := range map[string]func(v *layout.View){
 			"state":  func(v *layout.View) { v.Participants[2].State.Store(9) },
-			"tail":   func(v *layout.View) { v.Hot.Tail.Store(uint64(layout.PackTail(100, 1, 1))) },
-			"length": func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 0, 1, layout.Committed))) },
-			"claim":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Claimed))) },
-			"owner":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 2, 0, layout.Claimed))) },
+			"tail":   func(v *layout.View) { v.Hot.Tail.Store(layout.PackTail(100, 1, 1)) },
+			"length": func(v *layout.View) { v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 0, 1, layout.Committed)) },
+			"claim":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 3, 1, layout.Claimed)) },
+			"owner":  func(v *layout.View) { v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 2, 0, layout.Claimed)) },
 			"overrun": func(v *layout.View) {
-				v.Descriptors[0].Ctl.Store(uint64(layout.PackCtl(1, 1, 1, layout.Claimed)))
-				v.Descriptors[1].Ctl.Store(uint64(layout.PackCtl(1, 3, 1, layout.Committed)))
+				v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 1, 1, layout.Claimed))
+				v.Descriptors[1].Ctl.Store(layout.PackCtl(1, 3, 1, layout.Committed))
 			},
 		} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})

@@ -9,36 +9,67 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// await returns nil when ready says so. Before each sleep it calls upkeep, which may
-// make something ready or find a reason to give up.
-//
-// Data comes before errors: whatever ended a sleep, ready is asked first.
-//
-// idle is called once, when it looks as if the wait may take longer than a peer's
-// next step. until, if not zero, ends the wait like the context's deadline.
-func (c *core) await(ctx context.Context, op string, until time.Time, ready func() bool, idle func(), upkeep func() error) error {
-	found, err := c.spin(ctx, op, until, ready, idle, upkeep)
+// wait is one blocking call while it waits.
+type wait struct {
+	h     *handle
+	ctx   context.Context
+	op    string    // for errors
+	until time.Time // ends the wait like the context's deadline, unless zero
+	// closing: the closer of the handle waits. That the handle is closed does not end its
+	// wait.
+	closing bool
+
+	begun   time.Time
+	checked time.Time // when Config.Check was called last
+	unhook  func() bool
+	stops   []*atomic.Uint32
+}
+
+const (
+	// looks is how often one looks at the ring between two looks at the clock.
+	looks = 64
+	// spinPiece is how long one spins between two looks for dead peers.
+	spinPiece = stalledSleep
+	// checkEvery is how often a blocking call asks Config.Check, if it does not sleep longer.
+	checkEvery = 150 * time.Millisecond
+	// A sleep may last an eighth of the time waited so far. What a sleeper notices only by
+	// itself, because a notifier was killed or a peer died, it notices so much later at most,
+	// and who waits for long wakes seldom.
+	sleepShare = 8
+)
+
+// await returns nil when ready says so. Data comes before errors: whatever ended a sleep,
+// ready is asked first. maintain is called before each sleep. It may make something ready
+// or find a reason to give up. idle is called once, when it looks as if the wait may take
+// longer than a peer's next step. (The functions are no fields of wait: they would be
+// allocated.)
+func (w *wait) await(ready func() bool, idle func(), maintain func() error) error {
+	h := w.h
+	found, err := w.spin(ready, idle, maintain)
 	if found || err != nil {
 		return err
 	}
-	if err := c.enterBlocking(); err != nil {
-		return err
+	if !w.closing {
+		if err := h.enterBlocking(); err != nil {
+			return err
+		}
+		defer h.leaveBlocking()
+		w.stops = append(w.stops, &h.closed)
 	}
-	defer c.leaveBlocking()
-	w := wait{c: c, ctx: ctx, until: until, stops: []*atomic.Uint32{&c.halt}, begun: time.Now()}
+	w.begun = time.Now()
 	w.checked = w.begun
 	defer w.close()
 	for {
 		// Asked before looking: what was published before the end came is not overlooked.
-		end := c.interrupted(ctx, op, until)
-		if !ready() { // after a sleep the message comes first: upkeep takes 20 µs cold
-			if err := upkeep(); err != nil {
+		end := w.interrupted()
+		if !ready() { // after a sleep the message comes first: maintain takes 20 µs cold
+			if err := maintain(); err != nil {
 				return err
 			}
 		}
 		if ready() {
-			if c.cfg.SpinFor > 0 && time.Since(w.begun) <= 2*c.cfg.SpinFor {
-				c.eager.learn(true) // it would nearly have paid
+			if h.cfg.SpinFor > 0 && time.Since(w.begun) <= 2*h.cfg.SpinFor {
+				h.adaptive.learn(true) // spinning would nearly have paid
 			}
 			return nil
 		}
@@ -51,132 +82,89 @@ func (c *core) await(ctx context.Context, op string, until time.Time, ready func
 	}
 }
 
-func (c *core) checkOutside() error {
-	if c.cfg.Check == nil {
-		return nil
-	}
-	return c.cfg.Check()
-}
-
-// interrupted tells why a blocking call should not go on.
-func (c *core) interrupted(ctx context.Context, op string, until time.Time) error {
+// interrupted tells why the call should not go on.
+func (w *wait) interrupted() error {
+	h := w.h
 	switch {
-	case c.halt.Load() != 0:
-		return c.why()
-	case ctx.Err() != nil:
-		return c.wrap(contextError(op, ctx))
-	case !until.IsZero() && !time.Now().Before(until):
-		return c.wrap(&ContextError{op, context.DeadlineExceeded, errTimeout})
+	case w.isClosed():
+		return h.closeReason()
+	case w.ctx.Err() != nil:
+		return h.wrap(contextError(w.op, w.ctx))
+	case !w.until.IsZero() && !time.Now().Before(w.until):
+		return h.wrap(&ContextError{w.op, context.DeadlineExceeded, errTimeout})
 	}
 	return nil
 }
 
-// polls is how often one looks at the ring between two looks at the clock.
-const polls = 64
-
-// spinPiece is how long one spins between two looks after the dead.
-const spinPiece = stalledCap
+func (w *wait) isClosed() bool { return w.h.closed.Load() != 0 && !w.closing }
 
 // spin busy-waits for as long as the handle's policy says.
-func (c *core) spin(ctx context.Context, op string, until time.Time, ready func() bool, idle func(), upkeep func() error) (found bool, err error) {
-	most := c.cfg.SpinFor
+func (w *wait) spin(ready func() bool, idle func(), maintain func() error) (found bool, err error) {
+	h := w.h
+	most := h.cfg.SpinFor
 	if most == 0 {
 		return false, nil
 	}
-	for range polls {
-		if ready() {
-			if most > 0 {
-				c.eager.learn(true)
-			}
-			return true, nil
+	if pollUntil(ready, looks) {
+		if most > 0 {
+			h.adaptive.learn(true)
 		}
-		spin.Pause()
+		return true, nil
 	}
 	idle()
 	left, probe := spinPiece, false // of those who spin for ever; the rest in poll
 	if most > 0 {
-		left, probe = c.eager.budget(most)
+		left, probe = h.adaptive.budget(most)
 	}
 	if left >= most {
-		c.count(layout.Spins, 1)
+		h.count(layout.Spins, 1)
 	}
 	for ; left > 0 && !found; left -= spinPiece {
-		found = c.spinPiece(ctx, min(left, spinPiece), ready)
-		if found || c.interrupted(ctx, op, until) != nil {
+		found = w.spinPiece(min(left, spinPiece), ready)
+		if found || w.interrupted() != nil {
 			break
 		}
 		if left > spinPiece {
-			if err := upkeep(); err != nil {
+			if err := maintain(); err != nil {
 				return false, err
 			}
 		}
 	}
 	switch {
 	case probe && found:
-		c.eager.resume()
+		h.adaptive.resume()
 	case most > 0:
-		c.eager.learn(found)
+		h.adaptive.learn(found)
 	}
 	return found, nil
 }
 
 // spinPiece polls for a while, or until something needs attention.
-func (c *core) spinPiece(ctx context.Context, budget time.Duration, ready func() bool) bool {
+func (w *wait) spinPiece(budget time.Duration, ready func() bool) bool {
 	for begin := time.Now(); time.Since(begin) < budget; {
-		for range polls {
-			if ready() {
-				return true
-			}
-			spin.Pause()
+		if pollUntil(ready, looks) {
+			return true
 		}
-		if c.halt.Load() != 0 || ctx.Err() != nil {
+		if w.isClosed() || w.ctx.Err() != nil {
 			return false
 		}
 	}
 	return false
 }
 
-// wait is the sleeping part of one blocking call.
-type wait struct {
-	c       *core
-	ctx     context.Context
-	until   time.Time // or zero
-	begun   time.Time
-	checked time.Time // when Config.Check was called last
-	unhook  func() bool
-	stops   []*atomic.Uint32
-}
-
-// checkEvery is how often a blocking call asks Config.Check, if it does not sleep
-// longer.
-const checkEvery = 150 * time.Millisecond
-
-// A sleep may last an eighth of the time waited so far: what a sleeper notices only by
-// itself, because a waker was killed or a peer died, it notices so much later at most,
-// and who waits for long wakes seldom.
-const sleepShare = 8
-
-// piece is how long a sleep may last when so much time was waited.
-func piece(waited, first, most time.Duration) time.Duration {
+// sleepLimit is how long a sleep may last when so much time was waited.
+func sleepLimit(waited, first, most time.Duration) time.Duration {
 	return min(max(first, waited/sleepShare), most)
-}
-
-// caps fills in what Config.FirstSleep and MaxSleep leave out.
-func caps(first, most time.Duration) (time.Duration, time.Duration) {
-	if first == 0 {
-		first = DefaultFirstSleep
-	}
-	return first, max(first, most)
 }
 
 // once waits a single time.
 func (w *wait) once(ready func() bool) error {
-	c := w.c
+	h := w.h
 	now := time.Now()
 	waited := now.Sub(w.begun)
-	limit := piece(waited, c.cfg.FirstSleep, c.cfg.MaxSleep)
-	if c.stalled {
-		limit = min(limit, stalledCap)
+	limit := sleepLimit(waited, h.cfg.FirstSleep, h.cfg.MaxSleep)
+	if h.stalled {
+		limit = min(limit, stalledSleep)
 	}
 	if !w.until.IsZero() {
 		limit = min(limit, max(w.until.Sub(now), 0))
@@ -187,42 +175,36 @@ func (w *wait) once(ready func() bool) error {
 	}
 	if now.Sub(w.checked) >= checkEvery {
 		w.checked = now
-		if err := c.checkOutside(); err != nil {
+		if err := h.checkOutside(); err != nil {
 			return err
 		}
 	}
-	if c.cfg.SpinFor < 0 || c.sleepBell == nil {
-		w.poll(ready, min(limit, c.cfg.FirstSleep))
+	if h.cfg.SpinFor < 0 || h.sleepBell == nil {
+		w.poll(min(limit, h.cfg.FirstSleep), ready)
 		return nil
 	}
 	w.hook()
-	return c.sleep(limit, waited, ready, w.stops)
+	return h.sleep(limit, waited, ready, w.stops)
 }
 
 // poll is once for those who never sleep.
-func (w *wait) poll(ready func() bool, limit time.Duration) {
+func (w *wait) poll(limit time.Duration, ready func() bool) {
 	for begin := time.Now(); ; spin.Yield() {
-		for range 4 * polls {
-			if ready() {
-				return
-			}
-			spin.Pause()
-		}
-		if w.c.halt.Load() != 0 || w.ctx.Err() != nil || time.Since(begin) >= limit {
+		if pollUntil(ready, 4*looks) || w.isClosed() || w.ctx.Err() != nil || time.Since(begin) >= limit {
 			return
 		}
 	}
 }
 
-// hook makes the context end sleeps. It allocates, so it is done by calls that do
-// sleep, once.
+// hook makes the context end sleeps. It allocates, so it is done by calls that do sleep,
+// once.
 func (w *wait) hook() {
 	if w.unhook != nil || w.ctx.Done() == nil {
 		return
 	}
-	c, word := w.c, new(atomic.Uint32)
+	h, word := w.h, new(atomic.Uint32)
 	w.stops = append(w.stops, word)
-	w.unhook = context.AfterFunc(w.ctx, func() { c.stop(word) })
+	w.unhook = context.AfterFunc(w.ctx, func() { h.stop(word) })
 }
 
 func (w *wait) close() {

@@ -34,8 +34,8 @@ var mutantsOfMessages = []mutant{
 	}, in("step")},
 	{"passes-open-claims", "the consumer takes a claim for a message", []edit{
 		{"ring/next.go",
-			"if !v.Done(layout.LapOf(h, c.shift)) {\n\t\t\treturn c.nothing()",
-			"if !v.On(layout.LapOf(h, c.shift)) {\n\t\t\treturn c.nothing()"},
+			"if !v.IsFinished(layout.LapOf(h, c.shift)) {\n\t\t\treturn c.nothing()",
+			"if !v.IsRecorded(layout.LapOf(h, c.shift)) {\n\t\t\treturn c.nothing()"},
 	}, in("stop pidns")},
 	{"released-unhandled", "Drain releases a message before the handler has it", []edit{
 		{"ring/drain.go",

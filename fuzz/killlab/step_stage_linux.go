@@ -168,7 +168,7 @@ func (s *stage) contend() error {
 		if !op.consumer {
 			i = s.free()
 		}
-		s.view.Participants[i].State.Store(uint32(layout.Used))
+		s.view.Participants[i].State.Store(layout.Used)
 	}
 	return nil
 }

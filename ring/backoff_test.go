@@ -7,43 +7,43 @@ import (
 )
 
 // meet plays a stream: after each look that finds nothing, gathered records come, at once
-// or later. It returns how many lulls there were.
-func (h *chase) meet(times int, pos *uint64, atOnce bool, gathered func(lull bool) uint64) (lulls int) {
+// or later. It returns how many pauses there were.
+func (h *backoff) meet(times int, pos *uint64, atOnce bool, gathered func(paused bool) uint64) (pauses int) {
 	for range times {
-		lull := h.empty(*pos)
-		if lull {
-			lulls++
+		paused := h.ranDry(*pos)
+		if paused {
+			pauses++
 		}
-		h.next(atOnce)
-		*pos += gathered(lull)
+		h.came(atOnce)
+		*pos += gathered(paused)
 	}
-	return lulls
+	return pauses
 }
 
-func TestChase(t *testing.T) {
+func TestBackoff(t *testing.T) {
 	one := func(bool) uint64 { return 1 }
-	many := func(lull bool) uint64 {
-		if lull {
+	many := func(paused bool) uint64 {
+		if paused {
 			return 20
 		}
 		return 1
 	}
 	pos := ^uint64(0) - 100 // positions wrap
 	t.Run("a stream gathers", func(t *testing.T) {
-		var h chase
-		require.Zero(t, h.meet(chaseAfter, &pos, true, many))
+		var h backoff
+		require.Zero(t, h.meet(backoffAfter, &pos, true, many))
 		require.Equal(t, 1000, h.meet(1000, &pos, true, many))
 	})
 	t.Run("a stream that slows down is followed closely", func(t *testing.T) {
-		var h chase
-		h.meet(chaseAfter+1, &pos, true, many)
+		var h backoff
+		h.meet(backoffAfter+1, &pos, true, many)
 		require.Equal(t, 1, h.meet(1, &pos, false, many))
-		require.Zero(t, h.meet(chaseAfter, &pos, true, many))
+		require.Zero(t, h.meet(backoffAfter, &pos, true, many))
 	})
 	t.Run("replies are kept waiting once in thousands", func(t *testing.T) {
-		var h chase
+		var h backoff
 		require.Zero(t, h.meet(10_000, &pos, false, one))
-		lulls := h.meet(100_000, &pos, true, one)
-		require.InDelta(t, 100_000/(chaseAfter-chaseAgain), lulls, 2)
+		pauses := h.meet(100_000, &pos, true, one)
+		require.InDelta(t, 100_000/(backoffAfter-backoffAgain), pauses, 2)
 	})
 }

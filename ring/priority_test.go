@@ -74,7 +74,7 @@ func TestTurnOfTheDead(t *testing.T) {
 			r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 			c, p := r.consumer(), r.producer()
 			fill(t, p)
-			p.view.Hot.Priority.Store(uint64(dead))
+			p.view.Hot.Priority.Store(dead)
 			sent := make(chan error, 1)
 			go func() { sent <- p.Send(soon(t), nil) }()
 			for range 16 {

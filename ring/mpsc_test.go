@@ -12,7 +12,7 @@ import (
 // A send that was between its claim and its commit when the handle was closed may
 // have committed into memory that nobody shares any more: it must not say that the
 // message was sent.
-func TestFinishAfterHalt(t *testing.T) {
+func TestPublishAfterClose(t *testing.T) {
 	cfg := layout.Config{Kind: layout.MPSC, Slots: 8, SlotSize: 64, Participants: 2, Doorbell: layout.Futex}
 	size, err := cfg.Size()
 	require.NoError(t, err)
@@ -21,8 +21,8 @@ func TestFinishAfterHalt(t *testing.T) {
 	require.NoError(t, err)
 	p, err := NewProducer(v, Config{Locks: seg})
 	require.NoError(t, err)
-	pos, err := p.claimShared(1)
+	pos, err := p.reserveMPSC(1)
 	require.NoError(t, err)
 	p.Close()
-	require.ErrorIs(t, p.finish(pos, 1, layout.Committed), ErrClosed)
+	require.ErrorIs(t, p.publish(pos, 1), ErrClosed)
 }

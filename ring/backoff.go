@@ -1,0 +1,61 @@
+package ring
+
+import "github.com/shmring/shmring/internal/spin"
+
+// backoff notices a consumer that has caught up with its producer and takes each message
+// from under the producer's hands. For every message, and for every look that came too
+// early, the line changes hands, and the lines of the payload with it. It is cheaper to
+// leave the ring alone for a moment and let some messages gather. Whether some do decides
+// if the consumer backs off again, so replies, which come one at a time, are not kept
+// waiting.
+type backoff struct {
+	dryAt uint64 // messages taken when the ring ran dry last
+	score int    // how often in a row the next message came at once; below 0: no backoff until then
+	last  bool   // it backed off before the messages behind dryAt
+}
+
+const (
+	backoffAfter = 32       // so many in a row are a stream that is caught up with
+	backoffFew   = 4        // a backoff in which fewer messages gathered was useless for this stream
+	backoffAgain = -1 << 12 // then it is not tried again for so many
+	backoffLooks = 4        // a message that is there at one of so many looks came at once
+	backoffFor   = 128      // PAUSEs; two or three microseconds
+)
+
+// ranDry notes that the ring ran dry after so many messages. It reports whether to leave
+// the ring alone now.
+func (b *backoff) ranDry(messages uint64) (now bool) {
+	if b.last && messages-b.dryAt < backoffFew {
+		b.score = backoffAgain
+	}
+	b.dryAt = messages
+	b.last = b.score >= backoffAfter
+	return b.last
+}
+
+// came notes whether the message that followed came at once.
+func (b *backoff) came(atOnce bool) {
+	if atOnce {
+		b.score++
+	} else {
+		b.score = min(b.score, 0)
+	}
+}
+
+// awaitAtOnce waits for a record that comes at once.
+func (c *Consumer) awaitAtOnce() bool {
+	if c.backoff.ranDry(c.messagesTaken()) {
+		for range backoffFor {
+			spin.Pause()
+		}
+	}
+	for range backoffLooks {
+		if c.isReady() {
+			c.backoff.came(true)
+			return true
+		}
+		spin.Pause()
+	}
+	c.backoff.came(false)
+	return false
+}

@@ -1,0 +1,93 @@
+package ring
+
+import (
+	"time"
+
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
+
+// handle is what both halves have.
+type handle struct {
+	gate
+	segment
+	bells
+	participant
+	adaptive adaptive
+	stalled  bool // an unfinished claim is next: sleep in short pieces
+	cfg      Config
+}
+
+// participant is a handle's place among the participants of the ring.
+type participant struct {
+	index  uint8
+	epoch  uint32
+	base   Stats         // the counters of this place before we had it
+	former PeerDeadError // who had it
+	att    Attachment
+}
+
+// Attachment tells what a handle found when it attached.
+type Attachment struct {
+	Index    int    // participant slot
+	Epoch    uint32 // how often this slot has been taken, this time included
+	TookOver bool   // the slot's former owner had died without leaving, or left a claim unfinished
+}
+
+// Attachment tells what this handle found when it attached.
+func (p *participant) Attachment() Attachment { return p.att }
+
+func (h *handle) init(v *layout.View, cfg Config) {
+	h.segment.init(v)
+	h.adaptive.start()
+	cfg.FirstSleep, cfg.MaxSleep = sleepBounds(cfg.FirstSleep, cfg.MaxSleep)
+	h.cfg = cfg
+}
+
+// sleepBounds fills in what Config.FirstSleep and MaxSleep leave out.
+func sleepBounds(first, most time.Duration) (time.Duration, time.Duration) {
+	if first == 0 {
+		first = DefaultFirstSleep
+	}
+	return first, max(first, most)
+}
+
+// count adds to one of the handle's counters in the segment.
+func (h *handle) count(which layout.Counter, n uint64) {
+	h.participants[h.index].Counters[which].Add(n)
+	killpoint.At(killpoint.Counted)
+}
+
+// wrap is Config.Wrap.
+func (h *handle) wrap(err error) error {
+	if h.cfg.Wrap == nil {
+		return err
+	}
+	return h.cfg.Wrap(err)
+}
+
+// corrupt closes the handle because of a word that no correct peer writes.
+func (h *handle) corrupt(field string, pos, got uint64) error {
+	return h.failWith(&CorruptError{field, pos, got})
+}
+
+// failWith closes the handle because of an error that is not wrapped yet.
+func (h *handle) failWith(err error) error { return h.fail(h.wrap(err), h.stop) }
+
+func (h *handle) checkOutside() error {
+	if h.cfg.Check == nil {
+		return nil
+	}
+	return h.cfg.Check()
+}
+
+// MaxMessage is the longest message this ring takes, in bytes.
+func (h *handle) MaxMessage() int { return h.maxMessage }
+
+// Slots is how many slots the ring has.
+func (h *handle) Slots() int { return int(h.slots.count) }
+
+// Used is how many slots are taken at present: claimed or finished, and not yet released.
+// Any goroutine may ask; the answer may be old when it arrives. On an SPSC ring it walks
+// the records, which costs some nanoseconds for each.
+func (h *handle) Used() int { return h.used() }

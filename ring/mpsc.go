@@ -1,0 +1,134 @@
+package ring
+
+import (
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/internal/spin"
+	"github.com/shmring/shmring/layout"
+)
+
+// The way of a record on an MPSC ring. Producers race for Tail. See spsc.go for its twin:
+// the same functions in the same order.
+
+// claimTries bounds the races for Tail that one call may lose. Losing means that another
+// producer has claimed, so honest ones lose a few; a peer that keeps changing the word
+// must not keep us.
+const claimTries = 1 << 12
+
+// reserveMPSC claims k slots and returns their position. It takes two loads and one LOCKed
+// instruction when nobody interferes.
+func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
+	for range claimTries {
+		// cachedReadPos was loaded before Tail, so it is never ahead of it.
+		read := p.cachedReadPos.Load()
+		t := p.hot.Tail.Load()
+		pos := t.Pos(read)
+		if n := t.Slots(); n != 0 {
+			prev := pos - n
+			if n > p.slots.count {
+				return 0, p.corrupt("length in Tail", pos, n)
+			}
+			if !p.desc[prev&p.mask].Ctl.Load().IsRecorded(layout.LapOf(prev, p.shift)) {
+				// Not recorded yet, or cachedReadPos is so old that pos is wrong.
+				p.cacheReadPos(p.help(t))
+				continue
+			}
+		}
+		need, pad := p.fit(pos, k)
+		if pos+need-read > p.slots.count {
+			fresh := p.hot.ReadPos.Load() // S2
+			if fresh == read {
+				return 0, ErrFull
+			}
+			if int64(fresh-read) < 0 {
+				return 0, p.corrupt("ReadPos", pos, fresh)
+			}
+			if p.holdBack(k) {
+				return 0, ErrFull
+			}
+			p.cacheReadPos(fresh)
+			continue
+		}
+		// The claim, its owner and its length in one step. The claim before it is recorded,
+		// seen just now (H1).
+		if !p.hot.Tail.CompareAndSwap(t, layout.PackTail(pos+need, need, p.index)) {
+			spin.Pause()
+			continue
+		}
+		killpoint.At(killpoint.TailMoved)
+		p.renew(pos, need, p.index)
+		if !pad {
+			return pos, nil
+		}
+		if err := p.publishMPSC(pos, need, layout.Discarded); err != nil {
+			return 0, err
+		}
+	}
+	return 0, ErrContended
+}
+
+// publishMPSC finishes a claim of our own: Committed hands it to the consumer, Discarded
+// makes it one to skip. The word is of an older lap, or Claimed if somebody has recorded
+// the claim meanwhile, which can happen only once. Any other word means that a peer broke
+// the protocol, or that our claim was revoked, or, while we are being closed, that we were
+// already declared gone.
+func (p *Producer) publishMPSC(pos, k uint64, s layout.State) error {
+	lap := layout.LapOf(pos, p.shift)
+	ctl := &p.desc[pos&p.mask].Ctl
+	claimed := layout.PackCtl(lap, k, p.index, layout.Claimed)
+	for range 3 {
+		v := ctl.Load()
+		if v.IsRecorded(lap) && v != claimed {
+			if p.participants[p.index].State.Load() == layout.Revoked {
+				return p.fail(ErrRevoked, p.stop)
+			}
+			break
+		}
+		if ctl.CompareAndSwap(v, layout.PackCtl(lap, k, p.index, s)) { // D1
+			killpoint.At(killpoint.ClaimFinished)
+			if s == layout.Discarded {
+				p.clearRevocation(pos)
+			}
+			p.notify()
+			return nil
+		}
+	}
+	return p.corrupt("control word of our own claim", pos, uint64(ctl.Load()))
+}
+
+// hasSpaceMPSC tells whether a record of k slots, or the padding before it, would fit.
+func (p *Producer) hasSpaceMPSC(k uint64) bool {
+	read := p.hot.ReadPos.Load() // S2
+	pos := p.hot.Tail.Load().Pos(read)
+	need, _ := p.fit(pos, k)
+	return pos+need-read <= p.slots.count
+}
+
+// checkSpaceMPSC finds a ReadPos or a Tail that no correct peer can have written. They
+// would keep the producer waiting for ever.
+func (p *Producer) checkSpaceMPSC() error {
+	before := p.hot.Tail.Load()
+	read := p.hot.ReadPos.Load()
+	if p.hot.Tail.Load() != before {
+		return nil // ReadPos belongs to no single Tail
+	}
+	if used := before.Pos(read) - read; used > p.slots.count {
+		return p.corrupt("distance from ReadPos to Tail", read, used)
+	}
+	return nil
+}
+
+// cacheReadPos keeps a ReadPos for the claims to come. Not inlined: it is for the few
+// calls that need it, and the rest of reserveMPSC should be seen to do without its XCHG.
+//
+//go:noinline
+func (p *Producer) cacheReadPos(read uint64) { p.cachedReadPos.Store(read) }
+
+// clearRevocation takes back the mark of somebody who was going to revoke a claim that we
+// aborted ourselves. Else it would look revoked. Not inlined: see cacheReadPos.
+//
+//go:noinline
+func (p *Producer) clearRevocation(pos uint64) {
+	if m := &p.participants[p.index]; m.DrainPos.Load() == pos {
+		m.State.CompareAndSwap(layout.Revoked, layout.Used)
+	}
+}

@@ -1,0 +1,200 @@
+package ring
+
+import (
+	"io"
+	"sync/atomic"
+
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
+
+// reader is where the consumer is in the record that is next.
+type reader struct {
+	batch batch // the batch that is being taken apart
+	// streak is how many records were taken since the ring was empty. The consumer writes to
+	// the line of a descriptor what the line holds. That takes the line away from the
+	// producer, which would otherwise keep a shared copy until it comes around again, and then
+	// pay five times as much to make that writable as to fetch the line anew (Zen 4: a copy is
+	// not prefetched). The first of a streak is left alone: it is likely to be answered, and an
+	// MPSC producer begins its next claim with a look at the line of its last. So is the
+	// second: the processor, which looks for it while it waits for the first, would take the
+	// line for a store it never makes.
+	streak int
+
+	received []delta // by producer: what is not in the shared counters yet
+	pending  int     // messages in received
+	flushed  uint64  // messages that were in it
+}
+
+// peek finds the next message without taking it. On the way it skips records that hold
+// nothing for the user. It is the walk over records written out once more, because each
+// message passes here; see slots.records for the other one. Errors: ErrEmpty, io.EOF,
+// *PeerDeadError, *CorruptError.
+func (c *Consumer) peek(m *Message) error {
+	if c.batch.rest != nil {
+		return c.peekEntry(m)
+	}
+	for range c.slots.count + 1 { // a peer that keeps feeding us discarded records cannot keep us longer
+		pos := c.pos
+		i := pos & c.mask
+		d := &c.desc[i]
+		v := d.Ctl.Load() // D2
+		if !v.IsFinished(layout.LapOf(pos, c.shift)) {
+			return c.nothingNext()
+		}
+		k := v.Slots()
+		if k == 0 || i+k > c.slots.count {
+			return c.corrupt("record length in slots", pos, k)
+		}
+		if v.State() == layout.Discarded {
+			if c.mpsc {
+				c.noteRevocation(pos, v)
+			}
+			c.skip(k)
+			continue
+		}
+		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
+		if c.streak++; c.streak > 2 {
+			d.Meta = meta // takes the line away from the producer, see streak; it is ours until ReadPos passes it
+			killpoint.At(killpoint.MetaRewritten)
+		}
+		length, kind, flags := layout.UnpackMeta(meta)
+		n := uint64(length)
+		if n > max(layout.InlineSize, k*c.slotSize) || n > uint64(c.maxMessage) && flags == 0 {
+			return c.corrupt("record length", pos, n)
+		}
+		from := v.Owner()
+		if from == layout.ConsumerIndex || int(from) >= len(c.participants) {
+			return c.corrupt("record owner", pos, uint64(from))
+		}
+		again := c.mayBeSeen(pos, c.slots.count)
+		if again && c.cfg.AtMostOnce && holdsMessages(flags) {
+			c.dropSeen(k)
+			continue
+		}
+		if end := pos + k; int64(end-c.mark) > 0 && holdsMessages(flags) {
+			c.setMark(min(end+c.markAhead-c.released, c.slots.count) + c.released) // before anybody sees it
+		}
+		data := c.bytes(pos, int(n))
+		if flags == 0 {
+			// Field by field: a literal would be built beside m and copied over in wider pieces
+			// than it was written in, which costs more than all the rest of this function.
+			m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
+			return nil
+		}
+		if flags == layout.FlagBatch && n > 0 {
+			c.batch = batch{rest: data, start: pos, end: pos + k, from: from}
+			return c.peekEntry(m)
+		}
+		if err := c.readNotice(k, from, flags, data); err != nil {
+			return err
+		}
+	}
+	return ErrEmpty
+}
+
+// readNotice reads a record that is not a message but news of a producer.
+func (c *Consumer) readNotice(k uint64, from uint8, flags uint16, data []byte) error {
+	switch flags {
+	case layout.FlagBatch:
+		return c.corrupt("batch length", c.pos, 0)
+	case layout.FlagEnd:
+		return c.readEnd(k, from, data)
+	case layout.FlagDeath:
+		return c.readDeath(k, data)
+	}
+	return c.corrupt("record flags", c.pos, uint64(flags))
+}
+
+// peekEntry is peek inside a batch.
+func (c *Consumer) peekEntry(m *Message) error {
+	b := &c.batch
+	n, kind, ok := b.entry(c.maxMessage)
+	if !ok {
+		return c.corruptEntry(n)
+	}
+	m.c, m.data, m.start, m.end = c, b.rest[layout.EntryHeader:][:n:n], b.start, b.end
+	m.about = describe(kind, b.from, c.mayBeSeen(b.start, c.slots.count)) | about(b.index)<<32
+	if entrySize(n) < len(b.rest) {
+		m.about |= inner
+		m.end = b.start // its record goes with the last of the batch
+	}
+	return nil
+}
+
+func (c *Consumer) corruptEntry(n int) error {
+	b := &c.batch
+	if len(b.rest) < layout.EntryHeader {
+		return c.corrupt("batch: bytes left for an entry", b.start, uint64(len(b.rest)))
+	}
+	return c.corrupt("batch: entry length", b.start, uint64(n))
+}
+
+// take moves behind the message that peek found.
+func (r *reader) take(m *Message, c *cursors) {
+	d := &r.received[m.about.from()]
+	d.messages++
+	d.bytes += uint64(len(m.data))
+	r.pending++
+	if m.about&inner != 0 {
+		r.batch.rest = r.batch.rest[entrySize(len(m.data)):]
+		r.batch.index++
+		return
+	}
+	r.batch.rest = nil
+	c.pos = m.end
+}
+
+// dropSeen skips a record that is lost to the user, because a former consumer may have
+// handled it.
+//
+//go:noinline
+func (c *Consumer) dropSeen(k uint64) {
+	c.count(layout.Dropped, 1)
+	c.skip(k)
+}
+
+// exposedTo is the end of the newest record of which the user has got anything.
+func (c *Consumer) exposedTo() uint64 {
+	to := c.pos
+	if c.batch.index > 0 && c.batch.rest != nil {
+		to = c.batch.end
+	}
+	if int64(c.exposed-to) > 0 {
+		to = c.exposed
+	}
+	return to
+}
+
+// readEnd passes the end record of one producer. On an SPSC ring it is the end of the
+// stream. On an MPSC ring others may still send: the ring is asked when it is empty.
+func (c *Consumer) readEnd(k uint64, from uint8, data []byte) error {
+	epoch, ok := parseEndRecord(data)
+	if !ok {
+		return c.corrupt("end of stream: length", c.pos, uint64(len(data)))
+	}
+	c.fates.ended[from] = epoch
+	c.skipReported(k)
+	if c.fates.ends++; c.fates.ends < c.cfg.ExpectedProducers {
+		return nil
+	}
+	if !c.mpsc {
+		c.fates.ends = 0
+		return io.EOF
+	}
+	c.fates.ending, c.fates.asking = true, true
+	return nil
+}
+
+// readDeath passes the place at which the stream of a dead SPSC producer ends.
+func (c *Consumer) readDeath(k uint64, data []byte) error {
+	dead, ok := parseDeathRecord(data)
+	if c.mpsc || !ok {
+		return c.corrupt("death of a producer: length", c.pos, uint64(len(data)))
+	}
+	c.skipReported(k)
+	if !c.fates.report(dead.Epoch) {
+		return nil
+	}
+	return c.wrap(&dead)
+}

@@ -1,0 +1,244 @@
+package ring
+
+import (
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
+
+// cursors say how far the consumer has come. All are positions of records.
+//
+//	 ReadPos
+//	released        acked       implicitAck          pos
+//	    |-------------|--------------|----------------|------------------>
+//	    handled,      handled when   handed out and   not read
+//	    not stored    the user       not released
+//	                  comes back     (Next, a batch)
+//
+//	    |----------------------------------|--------|-------------------->
+//	                                    exposed    mark
+//	                                       |        what the segment says that we may have seen
+//	                                       end of the newest record that a handler got
+//
+// In this order, always: released ≤ acked ≤ implicitAck ≤ pos, and exposed ≤ mark. The
+// mark is stored before anybody sees a record, and runs ahead, so that not every record
+// costs a store. Whoever takes over marks everything before it as redelivered.
+type cursors struct {
+	pos         uint64 // next record
+	released    uint64 // ReadPos as last stored
+	acked       uint64 // what ReadPos may become
+	implicitAck uint64 // what coming back for the next message acknowledges
+	flushAfter  uint64 // how much may be acknowledged before ReadPos is stored
+
+	exposed         uint64 // end of the newest record that a handler got
+	mark            uint64 // redelivery mark: records before it may have been seen by this consumer
+	markAhead       uint64 // how far the mark runs ahead
+	redeliverBefore uint64 // records before this position may have been seen by a former consumer
+
+	loans       uint64 // messages handed out by Next
+	returned    uint64 // of those, the newest that was released, and with it all before it
+	outstanding bool   // the last of them is not released
+
+	revocations []revocation // revoked claims that were passed and may not be released
+}
+
+// start begins at a position. A former consumer has marked records before another one.
+func (c *cursors) start(pos, marked uint64) {
+	c.pos, c.released, c.acked, c.implicitAck = pos, pos, pos, pos
+	c.redeliverBefore, c.mark, c.exposed = marked, marked, marked
+}
+
+// invariant panics if the cursors are out of order. Builds with the tag invariants call it
+// at the end of each call.
+func (c *cursors) invariant(count uint64) {
+	inOrder := func(a, b uint64) bool { return int64(b-a) >= 0 }
+	switch {
+	case !inOrder(c.released, c.acked):
+		panic("shmring: released > acked")
+	case !inOrder(c.acked, c.implicitAck):
+		panic("shmring: acked > implicitAck")
+	case !inOrder(c.implicitAck, c.pos):
+		panic("shmring: implicitAck > pos")
+	case c.exposed-c.released <= count && !inOrder(c.exposed, c.mark):
+		panic("shmring: exposed > mark") // farther than a ringful only if a peer lies
+	case c.returned > c.loans || c.outstanding != (c.returned < c.loans):
+		panic("shmring: loans do not add up")
+	}
+}
+
+// skip moves over a record that holds nothing for the user. If all before it is handled,
+// so is it.
+func (c *cursors) skip(k uint64) {
+	switch c.pos {
+	case c.acked:
+		c.acked += k
+		c.implicitAck = c.acked
+	case c.implicitAck:
+		c.implicitAck += k
+	}
+	c.pos += k
+}
+
+// skipReported is skip for a record of which the user is told. Whoever is killed before it
+// has told leaves the record to its successor.
+func (c *cursors) skipReported(k uint64) {
+	if c.implicitAck == c.pos {
+		c.implicitAck += k
+	}
+	c.pos += k
+}
+
+// mayBeSeen tells whether a former consumer may have handled the record at pos.
+func (c *cursors) mayBeSeen(pos, count uint64) bool { return c.redeliverBefore-pos-1 < count }
+
+// ack notes that everything before end is handled.
+func (c *cursors) ack(end uint64) {
+	if int64(end-c.acked) > 0 {
+		c.acked = end
+	}
+}
+
+// isFlushDue tells whether enough is acknowledged to store ReadPos: one store for many
+// messages.
+func (c *cursors) isFlushDue() bool { return c.acked-c.released >= c.flushAfter }
+
+// expose notes that a handler gets a record up to its end.
+func (c *cursors) expose(end uint64) {
+	if int64(end-c.exposed) > 0 {
+		c.exposed = end
+	}
+}
+
+// isReady tells whether a finished record is next.
+func (c *Consumer) isReady() bool {
+	g, pos := &c.slots, c.pos
+	return g.desc[pos&g.mask].Ctl.Load().IsFinished(layout.LapOf(pos, g.shift)) // D2
+}
+
+// leave ends a call that enter began.
+func (c *Consumer) leave() {
+	if invariants {
+		c.invariant(c.slots.count)
+	}
+	c.gate.leave()
+}
+
+// setMark writes down that everything before a position may have been seen. Not inlined:
+// see Producer.cacheReadPos.
+//
+//go:noinline
+func (c *Consumer) setMark(pos uint64) {
+	c.mark = pos
+	c.participants[layout.ConsumerIndex].DrainPos.Store(pos)
+	killpoint.At(killpoint.MarkStored)
+}
+
+// flushReadPos stores ReadPos if anything was acknowledged since the last time.
+func (c *Consumer) flushReadPos() {
+	if c.acked == c.released {
+		return
+	}
+	to := c.acked
+	if len(c.revocations) != 0 {
+		if to = c.limitByRevocations(to); to == c.released {
+			return
+		}
+	}
+	c.released = to
+	c.hot.ReadPos.Store(to) // S1
+	killpoint.At(killpoint.ReadPosStored)
+	c.notify()
+	if c.pending >= flushDeltasAt {
+		c.flushDeltas()
+	}
+}
+
+// returnLoan releases the message that Next handed out as number loan.
+func (c *Consumer) returnLoan(loan, end uint64) {
+	if !c.enter() {
+		return // closed: the next consumer gets it again
+	}
+	if loan <= c.returned {
+		c.leave()
+		return // released before, by itself or with a later one
+	}
+	c.returned = loan
+	if loan == c.loans {
+		c.outstanding = false
+		end = c.pos // with it goes what was skipped behind it
+	}
+	if c.ack(end); c.isFlushDue() {
+		c.flushReadPos()
+	}
+	c.implicitAck = c.acked
+	c.leave()
+}
+
+// noteRevocation looks whether a discarded record is a revoked claim. ForceSkip marks the
+// owner before it discards the claim, so whoever sees the claim discarded sees the mark
+// (F2).
+func (c *Consumer) noteRevocation(pos uint64, v layout.Ctl) {
+	r := revocation{int(v.Owner()), pos}
+	if !c.isProducer(r.owner) || !c.stands(r) {
+		return
+	}
+	for i, known := range c.revocations {
+		if known.owner == r.owner {
+			c.revocations[i] = r // an owner has one at a time
+			return
+		}
+	}
+	c.revocations = append(c.revocations, r)
+}
+
+// limitByRevocations is how far ReadPos may go. It forgets revocations that no longer
+// stand.
+func (c *Consumer) limitByRevocations(to uint64) uint64 {
+	standing := c.revocations[:0]
+	for _, r := range c.revocations {
+		if !c.stands(r) {
+			continue
+		}
+		standing = append(standing, r)
+		if int64(to-r.pos) > 0 {
+			to = r.pos
+		}
+	}
+	c.revocations = standing
+	if int64(to-c.released) < 0 {
+		return c.released // cannot be, unless a peer has tampered
+	}
+	return to
+}
+
+// delta is what was received of one producer and is not in the shared counters yet.
+type delta struct{ messages, bytes uint64 }
+
+// flushDeltasAt is how many messages may be missing from the shared counters.
+const flushDeltasAt = 4096
+
+// messagesTaken is how many messages this handle has taken so far.
+func (c *Consumer) messagesTaken() uint64 { return c.flushed + uint64(c.pending) }
+
+// flushDeltas adds what was received since the last time to the shared counters: to the
+// sender's and, in sum, to our own. Counting here costs producers nothing.
+func (c *Consumer) flushDeltas() {
+	if c.pending == 0 {
+		return
+	}
+	var sum delta
+	for i, d := range c.received {
+		if d.messages != 0 {
+			c.participants[i].Counters[layout.Messages].Add(d.messages)
+			killpoint.At(killpoint.Counted)
+			c.participants[i].Counters[layout.Bytes].Add(d.bytes)
+			killpoint.At(killpoint.Counted)
+			sum.messages += d.messages
+			sum.bytes += d.bytes
+			c.received[i] = delta{}
+		}
+	}
+	c.count(layout.Messages, sum.messages)
+	c.count(layout.Bytes, sum.bytes)
+	c.flushed += uint64(c.pending)
+	c.pending = 0
+}

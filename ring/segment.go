@@ -1,0 +1,174 @@
+package ring
+
+import (
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
+
+// segment is the shared memory of a ring as one handle sees it, with what anybody may do
+// to it who has it mapped: help, discard, retire. It has no state of its own.
+type segment struct {
+	slots
+	view         *layout.View
+	hot          *layout.Hot
+	participants []layout.Participant
+	mpsc         bool
+}
+
+func (s *segment) init(v *layout.View) {
+	s.slots.init(v)
+	s.view, s.hot, s.participants = v, v.Hot, v.Participants
+	s.mpsc = v.Config.Kind == layout.MPSC
+}
+
+// used is how many slots are taken: claimed or finished, and not released.
+func (s *segment) used() int {
+	read := s.hot.ReadPos.Load()
+	if s.mpsc {
+		return int(min(s.hot.Tail.Load().Pos(read)-read, s.count))
+	}
+	end, _ := s.finished(read)
+	return int(end - read)
+}
+
+// help records the newest claim, whoever made it, if t still names it. It returns a fresh
+// ReadPos.
+//
+// The first load of Tail below says that t is still the newest claim after ReadPos was
+// read, so its position is right. The second says so after the descriptor was read: then
+// a descriptor without the claim's lap is older than the claim, not newer, and the CAS
+// either records exactly this claim or loses to someone who did.
+func (s *segment) help(t layout.Tail) (read uint64) {
+	read = s.hot.ReadPos.Load()
+	if s.hot.Tail.Load() != t {
+		return read
+	}
+	k := t.Slots()
+	pos := t.Pos(read) - k
+	ctl := s.ctl(pos)
+	v := ctl.Load()
+	lap := s.lap(pos)
+	if v.IsRecorded(lap) || s.hot.Tail.Load() != t {
+		return read
+	}
+	ctl.CompareAndSwap(v, layout.PackCtl(lap, k, t.Owner(), layout.Claimed))
+	killpoint.At(killpoint.ClaimRecorded)
+	return read
+}
+
+// claimAt returns the control word of the claim that begins at pos, if it is unfinished.
+// It records a claim that is not recorded yet. pos lies between ReadPos and Tail, and a
+// record begins there. The owner of the claim is a producer's index.
+func (s *segment) claimAt(pos uint64) (v layout.Ctl, found bool, err error) {
+	lap := s.lap(pos)
+	ctl := s.ctl(pos)
+	if v = ctl.Load(); !v.IsRecorded(lap) {
+		t := s.hot.Tail.Load()
+		claimed := t.Pos(pos) - pos
+		switch {
+		case claimed == 0:
+			return v, false, nil // empty
+		case claimed > s.count:
+			return v, false, &CorruptError{"distance from ReadPos to Tail", pos, claimed}
+		case claimed == t.Slots():
+			s.help(t)
+		}
+		// Either we have recorded the claim at pos, or Tail has moved on and somebody else
+		// had to record it before (H1).
+		if v = ctl.Load(); !v.IsRecorded(lap) {
+			return v, false, &CorruptError{"control word of a claim", pos, uint64(v)}
+		}
+	}
+	if v.State() != layout.Claimed {
+		return v, false, nil
+	}
+	if owner := int(v.Owner()); !s.isProducer(owner) {
+		return v, false, &CorruptError{"claim owner", pos, uint64(owner)}
+	}
+	return v, true, nil
+}
+
+// isProducer tells whether a participant index is one that a producer can have.
+func (s *segment) isProducer(i int) bool { return i != layout.ConsumerIndex && i < len(s.participants) }
+
+// discard makes an unfinished claim one that the consumer skips; false: its owner has
+// finished it meanwhile.
+func (s *segment) discard(pos uint64, v layout.Ctl) bool {
+	won := s.ctl(pos).CompareAndSwap(v, layout.PackCtl(v.Lap(), v.Slots(), v.Owner(), layout.Discarded))
+	killpoint.At(killpoint.ClaimDiscarded)
+	return won
+}
+
+// hasUnfinished tells whether an owner that makes no more claims has left one unfinished.
+// In doubt it says yes, which only costs a quarantine.
+func (s *segment) hasUnfinished(owner uint8) bool {
+	read := s.hot.ReadPos.Load()
+	t := s.hot.Tail.Load()
+	end := t.Pos(read)
+	if end-read > s.count {
+		return true // the ring has moved on between the two loads
+	}
+	next := read
+	for pos, v := range s.records(read, end) {
+		k := v.Slots()
+		if v.State() == layout.Claimed && v.Owner() == owner || k == 0 || end-pos < k {
+			return true
+		}
+		next = pos + k
+	}
+	switch end - next {
+	case 0:
+		return false
+	case t.Slots():
+		return t.Owner() == owner // the newest claim, not recorded
+	}
+	return true // released and claimed again since we loaded ReadPos
+}
+
+// retire marks a participant as gone. The caller holds its lock, or is itself the
+// participant and can make no more claims.
+func (s *segment) retire(i int) {
+	m := &s.participants[i]
+	if i == layout.ConsumerIndex || !s.mpsc {
+		m.State.Store(layout.Draining)
+		killpoint.At(killpoint.StateDraining)
+		return
+	}
+	read := s.hot.ReadPos.Load()
+	drain := s.hot.Tail.Load().Pos(read)
+	m.DrainPos.Store(drain)
+	killpoint.At(killpoint.DrainPosStored)
+	m.State.Store(layout.Draining)
+	killpoint.At(killpoint.StateDraining)
+	if m.DrainPos.Load() != drain { // somebody was about to revoke a claim of this one, and is too late now
+		m.DrainPos.Store(drain)
+	}
+}
+
+// isQuarantined tells whether the consumer may still have to pass records that the former
+// owner of a producer's slot claimed. Given to a newcomer now, the slot would make those
+// look alive, and the consumer would wait for ever for claims that nobody will finish.
+// Only claims of an MPSC ring name their owner before they are finished.
+func (s *segment) isQuarantined(m *layout.Participant) bool {
+	return s.mpsc && m.State.Load() != layout.Free && int64(s.hot.ReadPos.Load()-m.DrainPos.Load()) < 0
+}
+
+// free gives the slot of a retired participant to whoever comes.
+func (s *segment) free(i int) {
+	s.participants[i].State.Store(layout.Free)
+	killpoint.At(killpoint.StateFree)
+}
+
+// revocation is a claim that the consumer has passed though its owner is alive. The owner
+// may still be writing into the claim's slots, so they are not released, and nothing
+// behind them, until its lock is free.
+type revocation struct {
+	owner int
+	pos   uint64
+}
+
+// stands tells whether the owner may still write.
+func (s *segment) stands(r revocation) bool {
+	m := &s.participants[r.owner]
+	return m.DrainPos.Load() == r.pos && m.State.Load() == layout.Revoked
+}
