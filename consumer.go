@@ -2,37 +2,44 @@ package shmring
 
 import (
 	"context"
+	"iter"
 	"sync"
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 )
 
-// Consumer receives the messages of a ring. The methods that move messages are those
-// of [ring.Consumer]: Receive, Next and their Try variants, Drain, All and Check. See
-// there for what each returns.
+// Consumer receives the messages of a ring.
 //
-// A Consumer is for one goroutine at a time; Close, Info, Stats and Used may be
-// called from any.
+// A Consumer is for one goroutine at a time, and that includes the release of its messages.
+// Close, Info, MaxMessage, Slots, Stats and Used may be called by any goroutine at any
+// time.
+//
+// Delivery is at least once. A message is released after it was handled: by
+// [Message.Release], by coming back for the next one (Receive, TryReceive), or by the
+// handler's return (Drain, All). If the process is killed before, the next consumer gets
+// the message again. Releases are gathered, so that may be up to 64 messages (fewer on
+// rings of less than 512 slots) and the batches they belong to. With
+// [DeliveryAtMostOnce] the next consumer passes over what this one may have seen.
 type Consumer struct {
-	*ring.Consumer
+	ring    *ring.Consumer
 	s       *segment
 	closing sync.Once
 	err     error
 }
 
-// OpenConsumer attaches the consumer to the named ring and goes on behind the last
-// message that was released. Unless Options.Mode says otherwise it waits for the ring
-// to be created. ctx bounds that wait, not the life of the handle. Errors: those
-// listed at ErrFull and its neighbours; ErrBusy, naming the holder, when the ring has
-// a live consumer.
+// OpenConsumer attaches the consumer to the named ring and goes on behind the last message
+// that was released. Unless Options.Mode says otherwise it waits for the ring to be
+// created. ctx bounds waiting for the ring or for the role, not the life of the consumer.
+// Errors: [ErrBusy], naming the holder, when the ring has a live consumer, and those listed
+// at [ErrFull] and its neighbours.
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
 	c := &Consumer{}
 	s, err := join(ctx, name, o, ModeOpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
-		if c.Consumer, err = ring.NewConsumer(v, cfg); err != nil {
+		if c.ring, err = ring.NewConsumer(v, cfg); err != nil {
 			return att, err
 		}
-		return c.Attachment(), nil
+		return c.ring.Attachment(), nil
 	})
 	if err != nil {
 		return nil, err
@@ -41,17 +48,94 @@ func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, erro
 	return c, nil
 }
 
-// Info tells what opening did and found.
+// Receive copies the next message into buf and returns its length. It waits while the ring
+// is empty, until ctx ends the wait. Coming back for another message releases the ones
+// before. Errors: those of TryReceive except [ErrEmpty]; a [*ContextError]; [ErrOrphaned].
+func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
+	return c.ring.Receive(ctx, buf)
+}
+
+// TryReceive is Receive that does not wait. If buf is too short, it returns the length that
+// is needed and io.ErrShortBuffer, and the message stays next. It never blocks, never
+// allocates and makes no system call except to wake a producer that waits for room, and to
+// judge whether the end of one stream was the last; it does not look after the dead, see
+// Check. Errors: [ErrEmpty]; io.EOF behind the end of a stream (the next call waits for
+// another stream); a [*PeerDeadError] where the stream of a dead producer ends (likewise);
+// [ErrClosed]; [*CorruptError].
+func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
+
+// Next returns the next message in place, without a copy. It waits while the ring is empty,
+// until ctx ends the wait. Several messages may be out at once; they are released in order,
+// see [Message.Release]. While one is out, nothing that Receive or Drain handled is
+// released either: better not to mix them. Errors: those of Receive.
+func (c *Consumer) Next(ctx context.Context) (Message, error) {
+	m, err := c.ring.Next(ctx)
+	return Message(m), err
+}
+
+// TryNext is Next that does not wait. Errors: those of TryReceive.
+func (c *Consumer) TryNext() (Message, error) {
+	m, err := c.ring.TryNext()
+	return Message(m), err
+}
+
+// Drain handles what is there: it waits for one message, then calls f for it and for those
+// behind it that are there already, at most max of them (max ≤ 0: as many as the ring has
+// slots). A message is released when f returns nil, many of them with one store, which
+// makes this the fastest way to receive. When f returns an error, Drain returns it and that
+// message stays next. n is how many were handled; it can be above 0 together with an error.
+// The message is valid until f returns or the consumer is closed, which f may do; f calls
+// nothing else of the consumer. Errors: those of Receive, and those of f.
+func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
+	return c.ring.Drain(ctx, max, ringHandler(f))
+}
+
+// TryDrain is Drain that does not wait: [ErrEmpty] when there is nothing.
+func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
+	return c.ring.TryDrain(max, ringHandler(f))
+}
+
+// All returns a single-use iterator over messages in place. Each is valid for its round of
+// the loop and is released when that ends, by break too. All waits like Next. It ends
+// silently at io.EOF, and after yielding any other error once.
+func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
+	return sequence(c.ring.All(ctx))
+}
+
+// Check looks after the dead and at the ring's file, as calls that wait do by themselves
+// now and then: it passes over the claim of a dead producer that stands at the head of the
+// ring, and finds the death of an SPSC ring's producer. It is for programs that use the Try
+// calls only. It makes a few system calls. Errors: [*PeerDeadError]; io.EOF; [ErrClosed];
+// [*CorruptError]; [ErrOrphaned]; an error that says that the file was truncated.
+func (c *Consumer) Check() error { return c.ring.Check() }
+
+// MaxMessage returns how many bytes the longest message may have.
+func (c *Consumer) MaxMessage() int { return c.ring.MaxMessage() }
+
+// Slots returns how many slots the ring has.
+func (c *Consumer) Slots() int { return c.ring.Slots() }
+
+// Used returns how many slots are taken: by messages that are not released yet, and by
+// claims. The answer may be old when it arrives. On an SPSC ring Used costs some
+// nanoseconds for each record.
+func (c *Consumer) Used() int { return c.ring.Used() }
+
+// Stats returns what this consumer has counted so far, until Close, and the claim that
+// holds it up. Messages and Bytes may be behind: they are written before it sleeps, when it
+// closes, and every few thousand messages.
+func (c *Consumer) Stats() Stats { return statsOf(c.ring.Stats()) }
+
+// Info returns what opening did and found.
 func (c *Consumer) Info() Info { return c.s.info }
 
-// Close wakes and ends a call that is blocked, and detaches. The ring stays. What
-// Next handed out and was not released goes to the next consumer; what Receive
-// returned last counts as handled. It is safe to call from any goroutine, and from
-// inside a handler or a loop over All; calls after the first return what that returned.
+// Close wakes and ends a call that is blocked, and detaches. The ring stays. What Next
+// returned and was not released goes to the next consumer; what Receive returned last
+// counts as handled. Any goroutine may call Close at any time, also from inside a handler
+// or a loop over All; calls after the first return what that returned.
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
-		c.Consumer.Close()
-		c.err = c.s.detach(c.Attachment())
+		c.ring.Close()
+		c.err = c.s.detach(c.ring.Attachment())
 	})
 	return c.err
 }

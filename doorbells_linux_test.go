@@ -67,24 +67,24 @@ func ipcrm(t *testing.T, id int) {
 
 func TestRemoveRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, KeepStream: true}
 	p, err := shmring.OpenProducer(soon(t), "r", &o)
 	require.NoError(t, err)
-	require.Equal(t, layout.SysV, p.Info().Doorbell)
+	require.Equal(t, shmring.DoorbellSysV, p.Info().Doorbell)
 	key := setKey(t, p.Info().Path)
 	require.Equal(t, 1, semaphoreSets(t, key))
-	require.ErrorIs(t, shmring.Remove("r", &o), shmring.ErrBusy)
+	require.ErrorIs(t, shmring.Remove(soon(t), "r", at(o.Dir)), shmring.ErrBusy)
 	require.Equal(t, 1, semaphoreSets(t, key))
 	require.NoError(t, p.Close())
 	require.Equal(t, 1, semaphoreSets(t, key), "the ring stays, and so does its set")
-	require.NoError(t, shmring.Remove("r", &o))
+	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 	require.Zero(t, semaphoreSets(t, key))
 }
 
 // The file is removed by hand. Those who have it open go on; the last one cleans up.
 func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 	needSysV(t)
-	orphan := openProducer(t, &shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1})
+	orphan := openProducer(t, &shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, KeepStream: true})
 	if orphan.Info().Locks == "flock" {
 		// Nobody can tell who is last. Closing works all the same.
 		head, err := os.ReadFile(orphan.Info().Path)
@@ -97,7 +97,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		return
 	}
 	for range 20 {
-		o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Kind: shmring.KindMPSC, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Kind: shmring.KindMPSC, KeepStream: true}
 		var handles []*shmring.Producer
 		for range 4 {
 			p, err := shmring.OpenProducer(soon(t), "r", &o)
@@ -123,7 +123,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 // that is blocked: they go on with another.
 func TestSemaphoresAreRemovedByHand(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Slots: 16, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Slots: 16, WaitPolicy: shmring.WaitSleep}
 	c := openConsumer(t, &o)
 	path := c.Info().Path
 	key := setKey(t, path)
@@ -169,14 +169,14 @@ func TestSemaphoresAreRemovedByHand(t *testing.T) {
 		c.Receive(soon(t), nil) // the end
 	}
 	require.NoError(t, c.Close())
-	require.NoError(t, shmring.Remove("r", &o))
+	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 	require.Zero(t, semaphoreSets(t, key))
 }
 
 // A process in another IPC namespace is refused, and makes nothing.
 func TestAnotherIPCNamespace(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, KeepStream: true}
 	p := openProducer(t, &o)
 	set, key := currentSet(t, p.Info().Path), setKey(t, p.Info().Path)
 	exe, err := os.Executable()
@@ -192,21 +192,22 @@ func TestAnotherIPCNamespace(t *testing.T) {
 	require.Contains(t, string(out), "share the IPC namespace")
 	require.Equal(t, set, currentSet(t, p.Info().Path))
 	require.NoError(t, p.Close())
-	require.NoError(t, shmring.Remove("r", &o))
+	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 	require.Zero(t, semaphoreSets(t, key))
 }
 
 func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
-	for text, want := range map[string]layout.Doorbell{"futex": layout.Futex, "sysv": layout.SysV, "poll": layout.Poll, "spin": layout.Spin} {
+	for text, want := range map[string]shmring.Doorbell{
+		"futex": shmring.DoorbellFutex, "sysv": shmring.DoorbellSysV, "poll": shmring.DoorbellPoll,
+	} {
 		t.Run(text, func(t *testing.T) {
 			t.Setenv(shmring.EnvDoorbell, text)
-			if err := doorbell.Refused(want); err != nil {
+			if err := doorbell.Refused(layout.Doorbell(want)); err != nil {
 				t.Skip(err)
 			}
-			o := shmring.Options{Dir: ringDir(t), Linger: -1}
+			o := shmring.Options{Dir: ringDir(t), KeepStream: true}
 			p := openProducer(t, &o)
 			require.Equal(t, want, p.Info().Doorbell)
-			require.Equal(t, want == layout.Spin, p.Info().Spin < 0)
 			require.Empty(t, p.Info().Refused)
 
 			other := map[bool]string{true: "poll", false: "futex"}[text == "futex"]
@@ -217,22 +218,17 @@ func TestEnvironmentChoosesTheDoorbell(t *testing.T) {
 			require.Equal(t, "doorbell", geometry.Field)
 			require.ErrorContains(t, err, shmring.EnvDoorbell)
 
-			t.Setenv(shmring.EnvDoorbell, "spin")
+			o.Doorbell = want
 			c, err := shmring.OpenConsumer(soon(t), "r", &o)
-			require.NoError(t, err)
-			require.Negative(t, c.Info().Spin)
-			require.NoError(t, c.Close())
-			o.Doorbell = map[string]shmring.Doorbell{"futex": shmring.DoorbellFutex, "sysv": shmring.DoorbellSysV, "poll": shmring.DoorbellPoll, "spin": shmring.DoorbellSpin}[text]
-			c, err = shmring.OpenConsumer(soon(t), "r", &o)
 			require.NoError(t, err, "the option is stronger")
 			require.NoError(t, c.Close())
 			require.NoError(t, p.Close())
-			require.NoError(t, shmring.Remove("r", &o))
+			require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 		})
 	}
 	t.Setenv(shmring.EnvDoorbell, "sleepy")
 	_, err := shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: ringDir(t)})
-	require.ErrorContains(t, err, `SHMRING_DOORBELL="sleepy": want futex, sysv, poll or spin`)
+	require.ErrorContains(t, err, `environment variable SHMRING_DOORBELL is "sleepy", want futex, sysv or poll`)
 }
 
 // Whoever makes a ring without its favourite doorbell says why.
@@ -240,11 +236,13 @@ func TestRefusedDoorbells(t *testing.T) {
 	t.Setenv(shmring.EnvDoorbell, "")
 	why := []doorbell.Refusal{{Kind: layout.Futex, Err: syscall.ENOSYS}, {Kind: layout.SysV, Err: syscall.EPERM}}
 	shmring.ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) { return layout.Poll, why })
-	o := shmring.Options{Dir: ringDir(t), Linger: -1, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), KeepStream: true, WaitPolicy: shmring.WaitSleep}
 	p := openProducer(t, &o)
-	require.Equal(t, layout.Poll, p.Info().Doorbell)
-	require.Equal(t, why, p.Info().Refused)
-	require.Equal(t, []string{"not the doorbell futex: " + syscall.ENOSYS.Error(), "not the doorbell sysv: " + syscall.EPERM.Error()}, p.Stats().Fallbacks)
+	require.Equal(t, shmring.DoorbellPoll, p.Info().Doorbell)
+	require.Equal(t, []shmring.Refusal{{Doorbell: shmring.DoorbellFutex, Err: syscall.ENOSYS},
+		{Doorbell: shmring.DoorbellSysV, Err: syscall.EPERM}}, p.Info().Refused)
+	require.Equal(t, []string{"not the doorbell futex: " + syscall.ENOSYS.Error(),
+		"not the doorbell sysv: " + syscall.EPERM.Error()}, p.Stats().Fallbacks)
 	c := openConsumer(t, &o)
 	require.Empty(t, c.Info().Refused, "it had no choice")
 	go func() {
@@ -260,7 +258,7 @@ func TestRefusedDoorbells(t *testing.T) {
 // An attempt that is refused leaves no set behind that nobody finds.
 func TestRefusedAttach(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, KeepStream: true}
 	p := openProducer(t, &o)
 	key := setKey(t, p.Info().Path)
 	_, err := shmring.OpenProducer(soon(t), "r", &o)
@@ -268,6 +266,6 @@ func TestRefusedAttach(t *testing.T) {
 	_, err = os.Stat(filepath.Join(o.Dir, "r"+shm.Suffix))
 	require.NoError(t, err)
 	require.NoError(t, p.Close())
-	require.NoError(t, shmring.Remove("r", &o))
+	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 	require.Zero(t, semaphoreSets(t, key))
 }

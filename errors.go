@@ -1,17 +1,21 @@
 package shmring
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
 )
 
-// Errors to be compared with errors.Is. Besides them, files that are or are not there
-// give fs.ErrExist and fs.ErrNotExist, contexts give their own error and, for
-// deadlines, os.ErrDeadlineExceeded too, and a full memory file system gives
-// syscall.ENOSPC with the numbers in a *shm.SpaceError.
+// Errors to be compared with errors.Is. ErrFull, ErrEmpty and ErrContended mean "not now"
+// and are returned as they are. Errors that are news come as types that name the ring.
+// Besides these, files that are or are not there give fs.ErrExist and fs.ErrNotExist,
+// options that cannot be an [*OptionError], contexts a [*ContextError], and a full memory
+// file system a [*SpaceError].
 var (
 	ErrFull        = ring.ErrFull          // no room at present
 	ErrEmpty       = ring.ErrEmpty         // no message at present
@@ -20,27 +24,224 @@ var (
 	ErrClosed      = ring.ErrClosed        // this handle was closed: os.ErrClosed
 	ErrEnded       = ring.ErrEnded         // this producer has ended its stream
 	ErrPeerDead    = ring.ErrPeerDead      // the producer died: *PeerDeadError
-	ErrBusy        = ring.ErrBusy          // the role is taken, or the ring is in use: *BusyError
+	ErrBusy        = ring.ErrBusy          // the role is taken (*BusyError), or the ring is in use
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
-	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and its claim was given up by ForceSkip
+	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
-	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, or *layout.FieldError when opening
-	ErrFormat      = layout.ErrFormat      // the file is no ring: *layout.FieldError
-	ErrVersion     = layout.ErrVersion     // the ring is of another version: *layout.FieldError
+	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be
+	ErrRefused     = shm.ErrRefused        // what the name means cannot be trusted to be a ring, see Options.AnyOwner
+	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, or *FormatError when opening
+	ErrFormat      = layout.ErrFormat      // the file is no ring: *FormatError
+	ErrVersion     = layout.ErrVersion     // the ring is of another version: *FormatError
 	ErrUnsupported = errors.ErrUnsupported // this platform or system cannot do it
 )
 
-// Types that come from package ring.
-type (
-	Claim         = ring.Claim
-	Message       = ring.Message
-	Position      = ring.Position
-	SkippedClaim  = ring.SkippedClaim
-	StalledClaim  = ring.StalledClaim
-	Stats         = ring.Stats
-	SizeError     = ring.SizeError
-	BusyError     = ring.BusyError
-	PeerDeadError = ring.PeerDeadError
-	CorruptError  = ring.CorruptError
-	ContextError  = ring.ContextError
+// prefix begins the text of an error about a ring.
+func prefix(name string) string {
+	if name == "" {
+		return "shmring: "
+	}
+	return "shmring: ring " + name + ": "
+}
+
+// SizeError tells how large a message may be.
+type SizeError struct {
+	Ring      string
+	Size, Max int // bytes
+}
+
+// Error names the ring and both sizes.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%smessage of %d bytes is too large: "+
+		"this ring takes at most %d (MaxMessage, fixed when it was created)", prefix(e.Ring), e.Size, e.Max)
+}
+
+// Is makes the error match ErrTooLarge.
+func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
+
+// CorruptError tells what was found where. The handle that returned it is of no use any
+// more: every later call returns the same error.
+type CorruptError struct {
+	Ring     string
+	Field    string   // which word
+	Position Position // of the record or claim that the word belongs to
+	Got      uint64
+}
+
+// Error names the ring, the word and the remedy.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%scorrupt: %s is %#x at position %v: "+
+		"a peer has written what no correct peer writes; remove the ring and create it anew",
+		prefix(e.Ring), e.Field, e.Got, e.Position)
+}
+
+// Unwrap returns ErrCorrupt.
+func (e *CorruptError) Unwrap() error { return ErrCorrupt }
+
+// Role is what a participant does in a ring.
+type Role string
+
+const (
+	RoleConsumer Role = "consumer"
+	RoleProducer Role = "producer"
 )
+
+// BusyError tells who holds the role that was asked for.
+type BusyError struct {
+	Ring     string
+	Role     Role
+	PID      int // of the holder, as it sees itself; 0 when several hold it or none wrote it down
+	Slots    int // participant slots for this role
+	Draining int // of those, how many only wait for the consumer to pass what their dead owners left
+}
+
+// Error names the ring and the holder.
+func (e *BusyError) Error() string {
+	switch {
+	case e.Role == RoleConsumer:
+		return fmt.Sprintf("%sthere is a consumer already (pid %d); a ring admits one", prefix(e.Ring), e.PID)
+	case e.Slots == 1 && e.Draining == 0:
+		return fmt.Sprintf("%sthere is a producer already (pid %d); this ring admits one", prefix(e.Ring), e.PID)
+	case e.Draining > 0:
+		return fmt.Sprintf("%sall %d producer slots are taken, "+
+			"%d of them until the consumer has passed what their former owners left", prefix(e.Ring), e.Slots, e.Draining)
+	}
+	return fmt.Sprintf("%sall %d producer slots are taken by live producers "+
+		"(MaxProducers, fixed when the ring was created)", prefix(e.Ring), e.Slots)
+}
+
+// Is makes the error match ErrBusy.
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// PeerDeadError names the producer that died without ending its stream. Everything it had
+// committed was delivered before this error. The consumer goes on: its next call waits for
+// the dead producer's successor.
+type PeerDeadError struct {
+	Ring  string
+	PID   int // as it saw itself
+	Epoch uint32
+}
+
+// Error names the ring and the producer.
+func (e *PeerDeadError) Error() string {
+	return fmt.Sprintf("%sthe producer (pid %d) died without ending its stream", prefix(e.Ring), e.PID)
+}
+
+// Is makes the error match ErrPeerDead.
+func (e *PeerDeadError) Is(target error) bool { return target == ErrPeerDead }
+
+// ContextError is how a blocking call ends with its context, or with Options.SendTimeout. It
+// matches the context's error and its cause, and os.ErrDeadlineExceeded when it was a
+// deadline.
+type ContextError struct {
+	Ring  string // empty: of a Poller
+	Op    string // what was being done: "open", "send", "claim", "receive", …
+	Err   error  // context.Canceled or context.DeadlineExceeded
+	Cause error
+}
+
+// Error names the ring, what was being done, and why it ended.
+func (e *ContextError) Error() string {
+	text := prefix(e.Ring) + e.Op + ": " + e.Err.Error()
+	if e.Cause != nil && e.Cause != e.Err {
+		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns the context's error and its cause.
+func (e *ContextError) Unwrap() []error { return []error{e.Err, e.Cause} }
+
+// Is adds os.ErrDeadlineExceeded for deadlines.
+func (e *ContextError) Is(target error) bool {
+	return target == os.ErrDeadlineExceeded && e.Timeout()
+}
+
+// Timeout reports whether a deadline ended the call.
+func (e *ContextError) Timeout() bool { return errors.Is(e.Err, context.DeadlineExceeded) }
+
+// FormatError tells which field of a file's header keeps it from being opened as a ring.
+type FormatError struct {
+	Path  string
+	Field string
+	Got   string
+	Want  string
+	Err   error // ErrFormat, ErrVersion or ErrCorrupt
+}
+
+// Error names the file and the field.
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("shmring: %s: %v: %s is %s, want %s", e.Path, e.Err, e.Field, e.Got, e.Want)
+}
+
+// Unwrap returns Err.
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// GeometryError tells that a ring that exists is not the one that the options ask for.
+type GeometryError struct {
+	Path  string
+	Field string // "kind", "slots", "slot size", "max message", "max producers" or "doorbell"
+	Got   any    // what the ring has
+	Want  any    // what the options ask for
+
+	fromEnv bool
+}
+
+// Error names the file, the field and the remedy.
+func (e *GeometryError) Error() string {
+	if e.fromEnv {
+		return fmt.Sprintf("shmring: %s: ring has %s %v, the environment variable %s asks for %v: "+
+			"unset it to take the ring as it is, or remove the ring", e.Path, e.Field, e.Got, EnvDoorbell, e.Want)
+	}
+	return fmt.Sprintf("shmring: %s: ring has %s %v, options ask for %v: "+
+		"leave the option at zero to take the ring as it is, or remove the ring", e.Path, e.Field, e.Got, e.Want)
+}
+
+// SpaceError tells that a ring does not fit into its memory file system. It matches
+// syscall.ENOSPC or syscall.EDQUOT.
+type SpaceError struct {
+	Dir  string
+	Need uint64 // bytes asked for
+	Free uint64 // bytes available before we took any
+	Err  error
+}
+
+// Error states both numbers and what to do about them.
+func (e *SpaceError) Error() string { return (*shm.SpaceError)(e).Error() }
+
+// Unwrap returns Err.
+func (e *SpaceError) Unwrap() error { return e.Err }
+
+// named returns an error of package ring as one of this package's that names the ring.
+func named(name string, err error) error {
+	switch e := err.(type) {
+	case *ring.SizeError:
+		return &SizeError{name, e.Size, e.Max}
+	case *ring.CorruptError:
+		return &CorruptError{name, e.Field, Position{Record: e.Position}, e.Got}
+	case *ring.BusyError:
+		return &BusyError{name, Role(e.Role.String()), e.PID, e.Slots, e.Draining}
+	case *ring.PeerDeadError:
+		return &PeerDeadError{name, e.PID, e.Epoch}
+	case *ring.ContextError:
+		return &ContextError{name, e.Op, e.Err, e.Cause}
+	}
+	return err
+}
+
+// ofFile returns an error of opening or creating a file as one of this package's.
+func ofFile(path string, err error) error {
+	if e, ok := errors.AsType[*layout.FieldError](err); ok {
+		return &FormatError{path, e.Field, e.Got, e.Want, e.Err}
+	}
+	if e, ok := errors.AsType[*shm.SpaceError](err); ok {
+		return (*SpaceError)(e)
+	}
+	return err
+}
+
+// inUse makes an error match ErrBusy.
+type inUse struct{ error }
+
+func (e inUse) Is(target error) bool { return target == ErrBusy }
+func (e inUse) Unwrap() error        { return e.error }

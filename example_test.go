@@ -140,7 +140,10 @@ func ExamplePoller() {
 	defer os.RemoveAll(dir)
 	opt := &shmring.Options{Dir: dir}
 
-	poller := shmring.NewPoller(nil)
+	poller, err := shmring.NewPoller(nil)
+	if err != nil {
+		panic(err)
+	}
 	defer poller.Close()
 	for _, name := range []string{"a", "b", "c"} {
 		p, err := shmring.OpenProducer(ctx, name, opt)

@@ -28,7 +28,8 @@ func TestPollerOfThousand(t *testing.T) {
 		rings = 100
 	}
 	dir := ringDir(t)
-	poller := shmring.NewPoller(nil)
+	poller, err := shmring.NewPoller(nil)
+	require.NoError(t, err)
 	defer poller.Close()
 	producers := make([]*shmring.Producer, rings)
 	before := threadsNow(t)
@@ -130,7 +131,8 @@ func TestManyBlocked(t *testing.T) {
 // What a Poller tells of its consumers.
 func TestPollerNews(t *testing.T) {
 	dir := ringDir(t)
-	poller := shmring.NewPoller(&shmring.Options{MaxSleep: time.Millisecond})
+	poller, err := shmring.NewPoller(&shmring.PollerOptions{MaxSleep: time.Millisecond})
+	require.NoError(t, err)
 	defer poller.Close()
 	ctx := soon(t)
 	o := &shmring.Options{Dir: dir, Slots: 8}

@@ -306,7 +306,7 @@ func TestConsumerIsKilled(t *testing.T) {
 
 // A consumer that sleeps learns of the producer's death by itself.
 func TestDeathIsNoticedWhileAsleep(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Mode: shmring.ModeCreateOnly, SpinFor: -1}
+	o := shmring.Options{Dir: ringDir(t), Mode: shmring.ModeCreateOnly, WaitPolicy: shmring.WaitSleep}
 	c := openConsumer(t, &o)
 	cmd, told := spawn(t, o.Dir, 0, 1, "stop")
 	require.True(t, told.Scan())
@@ -339,7 +339,7 @@ func TestRecoveredMeansAlone(t *testing.T) {
 
 // Who waits for a role learns what happened while it waited.
 func TestRecoveredWhileWaiting(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), KeepStream: true}
 	p := openProducer(t, &o)
 	require.NoError(t, p.Send(soon(t), numbered(0)))
 	require.NoError(t, p.Close())

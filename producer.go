@@ -11,50 +11,138 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
-// Producer sends messages into a ring. The methods that move messages are those of
-// [ring.Producer]: Send, TrySend, SendBatch, Claim and CloseSend, with their Try and
-// Kind variants. See there for what each returns.
+// Producer sends messages into a ring.
 //
-// The Producer of an SPSC ring is for one goroutine at a time, that of an MPSC ring
-// for any number.
+// The Producer of an SPSC ring is for one goroutine at a time. That of an MPSC ring is for
+// any number, except that each [Claim] belongs to the goroutine that made it. Messages of
+// one goroutine arrive in the order in which its calls returned; of several, in the order
+// of their claims. Check, Close, CountDropped, Info, MaxMessage, Slots, Stats and Used may
+// be called by any goroutine at any time.
 type Producer struct {
-	*ring.Producer
-	s       *segment
-	linger  time.Duration
-	closing sync.Once
-	err     error
+	ring       *ring.Producer
+	s          *segment
+	keepStream bool
+	linger     time.Duration
+	closing    sync.Once
+	err        error
 }
 
-// OpenProducer attaches a producer to the named ring, which it creates if need be
-// (see Options.Mode). ctx bounds waiting for the ring or for a role, not the life of
-// the handle. Errors: those listed at ErrFull and its neighbours; ErrBusy when the
-// ring has no room for another producer.
+// OpenProducer attaches a producer to the named ring, which it creates if there is none
+// (see Options.Mode). ctx bounds waiting for the ring or for a role, not the life of the
+// producer. Errors: [ErrBusy] when the ring has no room for another producer, and those
+// listed at [ErrFull] and its neighbours.
 func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, error) {
-	p := &Producer{linger: o.orDefault().Linger}
-	if p.linger == 0 {
-		p.linger = DefaultLinger
-	}
+	p := &Producer{}
 	s, err := join(ctx, name, o, ModeOpenOrCreate, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
-		if p.Producer, err = ring.NewProducer(v, cfg); err != nil {
+		if p.ring, err = ring.NewProducer(v, cfg); err != nil {
 			return att, err
 		}
-		return p.Attachment(), nil
+		return p.ring.Attachment(), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.s = s
+	o = o.orDefault()
+	p.s, p.keepStream, p.linger = s, o.KeepStream, o.Linger
+	if p.linger == 0 {
+		p.linger = DefaultLinger
+	}
 	return p, nil
 }
 
-// Info tells what opening did and found.
+// Send sends a copy of msg, which may be empty. While the ring is full it waits for room,
+// until ctx or Options.SendTimeout ends the wait, unless Options.WhenFull says otherwise.
+// Errors: those of TrySend, [ErrFull] only with [WhenFullFail]; a [*ContextError];
+// [ErrOrphaned]. After ErrClosed because of a Close during the call, and only then, it is
+// unknown whether the message was sent.
+func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.ring.Send(ctx, msg) }
+
+// SendKind is Send with a message type of the user's own: [Message.Kind].
+func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
+	return p.ring.SendKind(ctx, msg, kind)
+}
+
+// TrySend sends a copy of msg, which may be empty. It never blocks, never allocates and
+// makes no system call unless the consumer has to be woken. Errors: [ErrFull];
+// [*SizeError]; [ErrClosed]; [ErrEnded]; [ErrContended]; [ErrRevoked]; [*CorruptError].
+func (p *Producer) TrySend(msg []byte) error { return p.ring.TrySend(msg) }
+
+// TrySendKind is TrySend with a message type of the user's own: [Message.Kind].
+func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.ring.TrySendKind(msg, kind) }
+
+// SendBatch sends copies of all msgs in order and waits for room while the ring is full, as
+// Send does. n is how many were sent: all of them unless err is not nil, or WhenFullDrop
+// has dropped the rest. Messages are packed into as few records as possible, which makes
+// small ones cheap. Each record is published, released and redelivered as a whole. Errors:
+// those of Send.
+func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
+	return p.ring.SendBatch(ctx, msgs)
+}
+
+// TrySendBatch is SendBatch that does not wait: it sends as many of msgs as there is room
+// for, and returns how many that were. Errors, with n < len(msgs): those of TrySend. The
+// first message that is too large stops the batch.
+func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) { return p.ring.TrySendBatch(msgs) }
+
+// Claim claims room for a message of n bytes, to be written in place; a negative n panics.
+// It waits for room as Send does; with [WhenFullDrop] it returns ErrFull. The producer of
+// an SPSC ring has at most one open claim, and panics when it is to send while it has one.
+// Errors: those of Send.
+func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
+	err = p.ring.ClaimInto(ctx, n, (*ring.Claim)(&c))
+	return
+}
+
+// TryClaim is Claim that does not wait. Errors: those of TrySend.
+func (p *Producer) TryClaim(n int) (c Claim, err error) {
+	err = p.ring.TryClaimInto(n, (*ring.Claim)(&c))
+	return
+}
+
+// CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
+// (MPSC: behind the last message of the last producer). It waits for room until ctx ends
+// or for Options.SendTimeout, whatever WhenFull says. Later sends return [ErrEnded]; a
+// second CloseSend does nothing. What other goroutines send at the same time may come
+// before the end, behind it, or be refused. Errors: those of Send.
+func (p *Producer) CloseSend(ctx context.Context) error { return p.ring.CloseSend(ctx) }
+
+// Ended reports whether the stream was ended.
+func (p *Producer) Ended() bool { return p.ring.Ended() }
+
+// Check looks whether the ring's file is still the one that others open by its name, as
+// calls that wait do by themselves now and then. It is for programs that use the Try calls
+// only, or whose ring is never full. It makes a few system calls. Errors: [ErrClosed],
+// [ErrOrphaned], an error that says that the file was truncated.
+func (p *Producer) Check() error { return p.ring.Check() }
+
+// CountDropped adds n to [Stats].Dropped: messages that the caller gave up by itself after
+// [ErrFull]. What [WhenFullDrop] drops is counted already.
+func (p *Producer) CountDropped(n int) { p.ring.Drop(n) }
+
+// MaxMessage returns how many bytes the longest message may have.
+func (p *Producer) MaxMessage() int { return p.ring.MaxMessage() }
+
+// Slots returns how many slots the ring has.
+func (p *Producer) Slots() int { return p.ring.Slots() }
+
+// Used returns how many slots are taken: by messages that are not released yet, and by
+// claims. The answer may be old when it arrives. On an SPSC ring Used costs some
+// nanoseconds for each record.
+func (p *Producer) Used() int { return p.ring.Used() }
+
+// Stats returns what this producer has counted so far, until Close. Messages and Bytes are
+// written by the consumer: before it sleeps, when it closes, and every few thousand
+// messages.
+func (p *Producer) Stats() Stats { return statsOf(p.ring.Stats()) }
+
+// Info returns what opening did and found.
 func (p *Producer) Info() Info { return p.s.info }
 
-// Close wakes and ends calls that are blocked, ends the stream if CloseSend has not
-// (see Options.Linger), and detaches. The ring stays. It is safe to call from any
-// goroutine; calls after the first return what that returned. The error tells that
-// the end of the stream could not be sent, because the ring stayed full or is
-// corrupt, or that the system refused something; the handle is closed all the same.
+// Close wakes and ends calls that are blocked, ends the stream if CloseSend has not (see
+// Options.KeepStream and Options.Linger), and detaches. The ring stays. Any goroutine may
+// call Close at any time; calls after the first return what that returned. The error tells
+// that the end of the stream could not be sent, because the ring stayed full or is corrupt,
+// or that the system refused something. The producer is closed all the same.
 func (p *Producer) Close() error {
 	p.closing.Do(func() { p.err = p.close() })
 	return p.err
@@ -62,14 +150,14 @@ func (p *Producer) Close() error {
 
 func (p *Producer) close() error {
 	var err error
-	if p.linger < 0 {
-		p.Producer.Close()
+	if p.keepStream {
+		p.ring.Close()
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), p.linger)
-		if err = p.CloseAndEnd(ctx); err != nil {
-			err = fmt.Errorf("shmring: close: end of stream not sent: %w", err)
+		if err = p.ring.CloseAndEnd(ctx); err != nil {
+			err = fmt.Errorf("%send of stream not sent: %w", prefix(p.s.info.Name), err)
 		}
 		cancel()
 	}
-	return errors.Join(err, p.s.detach(p.Attachment()))
+	return errors.Join(err, p.s.detach(p.ring.Attachment()))
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/layout"
 )
 
 func soon(t testing.TB) context.Context {
@@ -46,8 +45,11 @@ func openProducer(t testing.TB, o *shmring.Options) *shmring.Producer {
 // removeLast removes the ring when the test is over and all is closed: semaphores, with
 // SHMRING_DOORBELL=sysv, outlive the directory.
 func removeLast(t testing.TB, dir string) {
-	t.Cleanup(func() { shmring.Remove("r", &shmring.Options{Dir: dir}) })
+	t.Cleanup(func() { shmring.Remove(context.Background(), "r", at(dir)) })
 }
+
+// at makes the options of an administrator's call.
+func at(dir string) *shmring.AdminOptions { return &shmring.AdminOptions{Dir: dir} }
 
 func openConsumer(t testing.TB, o *shmring.Options) *shmring.Consumer {
 	c, err := shmring.OpenConsumer(soon(t), "r", o)
@@ -137,7 +139,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, shmring.KindSPSC, i.Kind)
 	require.Equal(t, shmring.DefaultMaxMessage, i.MaxMessage)
 	require.Equal(t, 1, i.MaxProducers)
-	require.Equal(t, layout.Futex, i.Doorbell)
+	require.Equal(t, shmring.DoorbellFutex, i.Doorbell)
 	require.Equal(t, size, i.Size)
 	st, err := os.Stat(i.Path)
 	require.NoError(t, err)
@@ -148,10 +150,10 @@ func TestDefaults(t *testing.T) {
 		{SlotSize: shmring.NoPayload, MaxMessage: 49},
 	} {
 		_, err := bad.Size()
-		require.ErrorIs(t, err, layout.ErrConfig)
+		requireOptionError(t, err)
 		bad.Mode = shmring.ModeCreateOnly
 		_, err = shmring.OpenProducer(soon(t), "bad", &bad)
-		require.ErrorIs(t, err, layout.ErrConfig)
+		requireOptionError(t, err)
 	}
 }
 
@@ -159,7 +161,8 @@ func TestDefaults(t *testing.T) {
 func TestGeometryDisagrees(t *testing.T) {
 	t.Setenv(shmring.EnvDoorbell, "")
 	dir := ringDir(t)
-	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000, MaxProducers: 3, Doorbell: shmring.DoorbellSpin})
+	openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 1000,
+		MaxProducers: 3, Doorbell: shmring.DoorbellPoll})
 	for field, o := range map[string]shmring.Options{
 		"kind":          {Kind: shmring.KindSPSC},
 		"slots":         {Slots: 128},
@@ -174,8 +177,9 @@ func TestGeometryDisagrees(t *testing.T) {
 		require.ErrorAs(t, err, &ge, field)
 		require.Equal(t, field, ge.Field)
 	}
-	p := openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 10, MaxProducers: 1})
-	require.Negative(t, p.Info().Spin, "spins, as the creator said")
+	p := openProducer(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 128, MaxMessage: 10,
+		MaxProducers: 1})
+	require.Equal(t, shmring.DoorbellPoll, p.Info().Doorbell, "as the creator said")
 }
 
 func TestRoles(t *testing.T) {
@@ -193,7 +197,7 @@ func TestRoles(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, os.Getpid(), busy.PID)
 
-		require.ErrorIs(t, shmring.Remove("r", &o), shmring.ErrBusy)
+		require.ErrorIs(t, shmring.Remove(soon(t), "r", at(o.Dir)), shmring.ErrBusy)
 
 		// A successor that waits gets the role when it is given up.
 		o.WaitForRole = true
@@ -208,8 +212,8 @@ func TestRoles(t *testing.T) {
 		require.NoError(t, c.Close())
 		require.NoError(t, <-next)
 		require.NoError(t, p.Close())
-		require.NoError(t, shmring.Remove("r", &o))
-		require.ErrorIs(t, shmring.Remove("r", &o), fs.ErrNotExist)
+		require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
+		require.ErrorIs(t, shmring.Remove(soon(t), "r", at(o.Dir)), fs.ErrNotExist)
 	})
 }
 
@@ -230,8 +234,8 @@ func TestCloseEndsStream(t *testing.T) {
 			}
 			require.Equal(t, 1, got)
 		}
-		// With a negative Linger the stream goes on under a successor.
-		o.Linger = -1
+		// With KeepStream the stream goes on under a successor.
+		o.KeepStream = true
 		p := openProducer(t, &o)
 		require.NoError(t, p.Close())
 		_, err := c.TryNext()
@@ -274,7 +278,7 @@ func TestConsumerGoesOn(t *testing.T) {
 // 100 goroutines blocked in Send, and one in Receive, survive Close and say ErrClosed.
 func TestCloseUnderLoad(t *testing.T) {
 	for range 10 {
-		o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, Linger: -1}
+		o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, KeepStream: true}
 		p := openProducer(t, &o)
 		var wg sync.WaitGroup
 		for range 100 {
@@ -352,7 +356,7 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 
 // Several goroutines may end the stream of an MPSC producer; on a full ring all fail.
 func TestCloseSendByMany(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, Linger: -1}
+	o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, KeepStream: true}
 	p := openProducer(t, &o)
 	for p.TrySend(nil) == nil {
 	}
@@ -439,7 +443,7 @@ func ringDir(t testing.TB) string {
 		rings, _ := filepath.Glob(filepath.Join(dir, "*.shmring"))
 		for _, path := range rings {
 			// Some are broken on purpose, or still open.
-			_ = shmring.Remove(strings.TrimSuffix(filepath.Base(path), ".shmring"), &shmring.Options{Dir: dir})
+			_ = shmring.Remove(context.Background(), strings.TrimSuffix(filepath.Base(path), ".shmring"), at(dir))
 		}
 	})
 	return dir

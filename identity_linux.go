@@ -12,8 +12,8 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
-// who describes this process for people. What cannot be found out stays 0.
-var who = sync.OnceValue(func() ring.ProcessIdentity {
+// processIdentity describes this process for people. What cannot be found out stays 0.
+var processIdentity = sync.OnceValue(func() ring.ProcessIdentity {
 	w := ring.ProcessIdentity{PID: uint32(os.Getpid())}
 	if stat, err := os.ReadFile("/proc/self/stat"); err == nil {
 		// The name in parentheses may contain anything; field 3 follows the last one.

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// usable is how many processors this process can keep busy: no more than it may run on,
+// usableCPUs is how many processors this process can keep busy: no more than it may run on,
 // than GOMAXPROCS, and than the quota of its control groups pays for. The runtime's own
 // GOMAXPROCS rounds quotas up, to at least 2; who spins on the last processor that is paid
 // for is stopped, with all its threads, for the rest of the period.
-func usable() int {
+func usableCPUs() int {
 	// Not the affinity of this thread: who pins one means it to have a processor of its own.
 	n := min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	return max(1, min(n, cgroupQuota("/proc/self/cgroup", "/sys/fs/cgroup", n)))

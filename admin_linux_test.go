@@ -17,8 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/layout"
-	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -56,7 +54,7 @@ func TestForceSkipOfAStoppedProducer(t *testing.T) {
 	cmd, told, in := stopped(t, o)
 	require.NoError(t, p.Send(soon(t), []byte("behind")))
 	c := openConsumer(t, o)
-	_, err := shmring.ForceSkip(soon(t), "r", 5, o)
+	_, err := shmring.ForceSkip(soon(t), "r", shmring.Position{Record: 5}, at(o.Dir))
 	require.ErrorIs(t, err, shmring.ErrNotStalled)
 
 	brief, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -70,9 +68,9 @@ func TestForceSkipOfAStoppedProducer(t *testing.T) {
 
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = shmring.ForceSkip(cancelled, "r", stalled.Position, o)
+	_, err = shmring.ForceSkip(cancelled, "r", stalled.Position, at(o.Dir))
 	require.ErrorIs(t, err, context.Canceled)
-	skipped, err := shmring.ForceSkip(soon(t), "r", stalled.Position, o)
+	skipped, err := shmring.ForceSkip(soon(t), "r", stalled.Position, at(o.Dir))
 	require.NoError(t, err)
 	require.Equal(t, cmd.Process.Pid, skipped.PID)
 	require.GreaterOrEqual(t, skipped.Age, time.Second)
@@ -103,7 +101,7 @@ func TestForceSkipSparesWhatMoves(t *testing.T) {
 	claim, err := p.TryClaim(4)
 	require.NoError(t, err)
 	time.AfterFunc(100*time.Millisecond, func() { claim.Commit() })
-	_, err = shmring.ForceSkip(soon(t), "r", 0, o)
+	_, err = shmring.ForceSkip(soon(t), "r", shmring.Position{}, at(o.Dir))
 	require.ErrorIs(t, err, shmring.ErrNotStalled)
 	m, err := c.Next(soon(t))
 	require.NoError(t, err)
@@ -115,30 +113,30 @@ func TestForceSkipSparesWhatMoves(t *testing.T) {
 // ring in use.
 func TestRecover(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		_, err := shmring.Recover(soon(t), "r", &o)
+		_, err := shmring.Recover(soon(t), "r", at(o.Dir))
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		o.Mode = shmring.ModeCreateOnly
 		c := openConsumer(t, &o)
 		cmd, told, _ := spawnWithInput(t, o.Dir, 0, 3, "stop")
 		require.True(t, told.Scan())
 		require.NoError(t, c.Close())
-		_, err = shmring.Recover(soon(t), "r", &o)
+		_, err = shmring.Recover(soon(t), "r", at(o.Dir))
 		require.ErrorIs(t, err, shmring.ErrBusy)
 		require.NoError(t, cmd.Process.Kill())
 		cmd.Wait()
 
 		looking, err := shm.Open(soon(t), "r", 1, &shm.Options{Dir: o.Dir})
 		require.NoError(t, err)
-		_, err = shmring.Recover(soon(t), "r", &o)
+		_, err = shmring.Recover(soon(t), "r", at(o.Dir))
 		require.ErrorIs(t, err, shmring.ErrBusy, "somebody is about to attach")
 		require.NoError(t, looking.Close())
 
-		got, err := shmring.Recover(soon(t), "r", &o)
+		got, err := shmring.Recover(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
-		require.Equal(t, []ring.DeadPeer{{Role: layout.RoleProducer, Index: 1, PID: cmd.Process.Pid}}, got.Dead)
+		require.Equal(t, []shmring.DeadPeer{{Role: shmring.RoleProducer, Participant: 1, PID: cmd.Process.Pid}}, got.Dead)
 		require.Positive(t, got.Used)
 		require.Equal(t, filepath.Join(o.Dir, "r.shmring"), got.Path)
-		got, err = shmring.Recover(soon(t), "r", &o)
+		got, err = shmring.Recover(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
 		require.Empty(t, got.Dead)
 
@@ -164,10 +162,10 @@ func TestRecoverRefusesCorruption(t *testing.T) {
 	defer f.Close()
 	_, err = f.WriteAt([]byte{9}, 768+256) // a participant's state
 	require.NoError(t, err)
-	_, err = shmring.Recover(soon(t), "r", o)
+	_, err = shmring.Recover(soon(t), "r", at(o.Dir))
 	require.ErrorIs(t, err, shmring.ErrCorrupt)
 	require.ErrorContains(t, err, "remove the ring")
-	require.NoError(t, shmring.Remove("r", o))
+	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 }
 
 // A ring of another version is told apart from a broken one, with both versions.
@@ -184,7 +182,7 @@ func TestOtherVersion(t *testing.T) {
 	for _, open := range []func() error{
 		func() error { _, err := shmring.OpenProducer(soon(t), "r", o); return err },
 		func() error { _, err := shmring.OpenConsumer(soon(t), "r", o); return err },
-		func() error { _, err := shmring.Recover(soon(t), "r", o); return err },
+		func() error { _, err := shmring.Recover(soon(t), "r", at(o.Dir)); return err },
 	} {
 		err := open()
 		require.ErrorIs(t, err, shmring.ErrVersion)
@@ -203,7 +201,7 @@ func TestRemoveIPC(t *testing.T) {
 		"replaced": func(dir, path string) error { return os.WriteFile(dir+"/x", nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &shmring.Options{Dir: ringDir(t), Slots: 8, SlotSize: shmring.NoPayload, SpinFor: -1}
+			o := &shmring.Options{Dir: ringDir(t), Slots: 8, SlotSize: shmring.NoPayload, WaitPolicy: shmring.WaitSleep}
 			p, c := openProducer(t, o), openConsumer(t, o)
 			for p.TrySend(nil) == nil {
 			}

@@ -38,6 +38,6 @@ func TestCgroupQuota(t *testing.T) {
 			require.Equal(t, test.want, cgroupQuota(list, filepath.Join(dir, "mount"), 8))
 		})
 	}
-	require.Positive(t, usable())
+	require.Positive(t, usableCPUs())
 	require.Equal(t, 8, cgroupQuota(filepath.Join(t.TempDir(), "nothing"), "/", 8))
 }

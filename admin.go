@@ -1,0 +1,143 @@
+package shmring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
+)
+
+// Recovery tells what Recover found and did.
+type Recovery struct {
+	Name    string     `json:"name"`
+	Path    string     `json:"path"`
+	Dead    []DeadPeer `json:"dead,omitempty"` // participants that had died without leaving
+	Skipped int        `json:"skipped"`        // unfinished claims that were given up
+	Used    int        `json:"used"`           // slots that wait for a consumer
+}
+
+// DeadPeer is a participant that died without leaving.
+type DeadPeer struct {
+	Role        Role `json:"role"`
+	Participant int  `json:"participant"`
+	PID         int  `json:"pid"` // as it saw itself
+}
+
+// Recover puts a ring that nobody uses in order after crashes: it frees the places of dead
+// participants and gives up their unfinished claims. Messages that wait for a consumer stay.
+// There is no need for it before opening a ring, which does the same step by step; it is for
+// people and for scripts who want to know what is left. Errors: [ErrBusy] while any process
+// has the ring open, which is left as it is; fs.ErrNotExist; [ErrCorrupt], after which only
+// [Remove] helps; those of opening.
+func Recover(ctx context.Context, name string, o *AdminOptions) (r Recovery, err error) {
+	seg, view, err := openBare(ctx, name, o)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, seg.Close()) }()
+	r.Name, r.Path = name, seg.Path()
+	alone, err := seg.Alone()
+	if err != nil {
+		return r, err
+	}
+	if !alone {
+		err := fmt.Errorf("shmring: %s: not recovered: a process has it open, and looks after the dead by itself", seg.Path())
+		return r, inUse{err}
+	}
+	repaired, err := ring.Repair(view, seg)
+	if err != nil {
+		err = fmt.Errorf("shmring: %s: not recovered: %w", seg.Path(), named(name, err))
+	}
+	for _, d := range repaired.Dead {
+		r.Dead = append(r.Dead, DeadPeer{Role(d.Role.String()), d.Index, d.PID})
+	}
+	r.Skipped, r.Used = repaired.Skipped, repaired.Used
+	return r, err
+}
+
+// Remove removes a ring that nobody uses: its name, and with it its memory. Errors:
+// [ErrBusy] while any process has the ring open; fs.ErrNotExist if there is none. An error
+// that matches fs.ErrPermission may also mean that the ring is gone and its semaphore set is
+// not; its text says so.
+func Remove(ctx context.Context, name string, o *AdminOptions) error {
+	if err := contextEnded(ctx, name, "remove"); err != nil {
+		return err
+	}
+	file := &shm.Options{Dir: o.orDefault().Dir}
+	err := shm.RemoveWith(name, file, layout.MinSize, func(head []byte, uid int) error {
+		cfg, hot, err := layout.ParseHead(head)
+		if err != nil {
+			return nil // whatever it is, it may go
+		}
+		return doorbell.Remove(cfg, &hot.Semaphores, uid)
+	})
+	if errors.Is(err, shm.ErrBusy) {
+		return inUse{err}
+	}
+	return err
+}
+
+// stallTime is how long ForceSkip watches a claim before it believes in a stall.
+const stallTime = time.Second
+
+// ForceSkip makes the consumer of an MPSC ring pass over the claim at position, which a live
+// producer has not finished: one that is stopped, debugged or hung while it holds everybody
+// up. The position comes from [Stats].Stalled, Options.OnStall or Options.Logger. ForceSkip
+// first watches the claim for a second, and leaves alone what is finished in that time.
+//
+// The claim is revoked before it is passed over: the producer's Commit, and from then on
+// whatever else it does with that handle, returns [ErrRevoked]. Since it may still be
+// writing, the claim's slots and those behind them are not used again until it has closed
+// the handle or died. Messages behind the claim are delivered at once, but at most as many
+// as the ring has room for until then, and they come again (marked as redelivered) to a
+// consumer that takes over before. If the process never comes back, kill it: that alone
+// makes the consumer go on by itself, without ForceSkip.
+//
+// Errors: [ErrNotStalled]; [ErrBusy] when the same producer has lost a claim already; those
+// of opening.
+func ForceSkip(ctx context.Context, name string, position Position, o *AdminOptions) (claim StalledClaim, err error) {
+	seg, view, err := openBare(ctx, name, o)
+	if err != nil {
+		return claim, err
+	}
+	defer func() { err = errors.Join(err, seg.Close()) }()
+	begin := time.Now()
+	err = retry(ctx, name, "force skip", func() (bool, error) {
+		if position.Index != 0 {
+			return true, ErrNotStalled // claims have no parts
+		}
+		if _, err := ring.Unfinished(view, position.Record); err != nil {
+			return true, err
+		}
+		return time.Since(begin) >= stallTime, nil
+	})
+	if err == nil {
+		var revoked ring.StalledClaim
+		revoked, err = ring.ForceSkip(view, seg, position.Record)
+		claim = stalledOf(revoked)
+	}
+	if err != nil {
+		return claim, fmt.Errorf("shmring: %s: nothing was skipped: %w", seg.Path(), named(name, err))
+	}
+	claim.Age = time.Since(begin)
+	return claim, nil
+}
+
+// openBare opens a ring without taking a role in it.
+func openBare(ctx context.Context, name string, o *AdminOptions) (*shm.Segment, *layout.View, error) {
+	file := o.orDefault()
+	seg, err := shm.Open(ctx, name, layout.MinSize, &shm.Options{Dir: file.Dir, AnyOwner: file.AnyOwner})
+	if err != nil {
+		return nil, nil, err
+	}
+	view, err := parse(seg)
+	if err != nil {
+		return nil, nil, errors.Join(err, seg.Close())
+	}
+	return seg, view, nil
+}

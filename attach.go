@@ -1,0 +1,198 @@
+package shmring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
+)
+
+// join opens a ring, in the usual mode unless the options say otherwise, and takes a role
+// in it by calling take.
+func join(ctx context.Context, name string, o *Options, usual Mode,
+	take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
+	o, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	mode := o.Mode
+	if mode == ModeDefault {
+		mode = usual
+	}
+	s, err := open(ctx, name, o, mode)
+	if err != nil {
+		return nil, err
+	}
+	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
+	if err != nil {
+		return nil, errors.Join(s.named(err), s.close(nil))
+	}
+	return s, nil
+}
+
+// named makes an error of package ring name this ring.
+func (s *segment) named(err error) error { return named(s.info.Name, err) }
+
+// config returns what package ring needs of the outside.
+func (s *segment) config(o *Options) (ring.Config, error) {
+	hot := s.view.Hot
+	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &hot.DataBell, View: s.view, Segment: s.seg})
+	if err != nil {
+		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
+	}
+	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &hot.SpaceBell, View: s.view, Segment: s.seg})
+	if err != nil {
+		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
+	}
+	first, longest := sleepLimits(o.MaxSleep)
+	return ring.Config{
+		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot,
+		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
+		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
+		Check: s.seg.Check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
+		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
+	}, nil
+}
+
+// fallbacks are the better ways of waiting that this handle does without, for people.
+func (s *segment) fallbacks() (list []string) {
+	for _, r := range s.info.Refused {
+		list = append(list, fmt.Sprintf("not the doorbell %s: %v", r.Doorbell, r.Err))
+	}
+	if s.info.Doorbell == DoorbellFutex {
+		if err := futex.VectorRefused(); err != nil {
+			list = append(list, fmt.Sprintf("cancelling may take %v: %v", futex.Slice, err))
+		}
+	}
+	return list
+}
+
+func (s *segment) onSkip(o *Options) func(ring.SkippedClaim) {
+	if s.log == nil && o.OnSkip == nil {
+		return nil
+	}
+	return func(r ring.SkippedClaim) {
+		c := skippedOf(r)
+		if s.log != nil {
+			s.log.Warn("shmring: passed over the claim of a dead producer",
+				"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID)
+		}
+		if o.OnSkip != nil {
+			o.OnSkip(c)
+		}
+	}
+}
+
+func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
+	if s.log == nil && o.OnStall == nil {
+		return nil
+	}
+	return func(r ring.StalledClaim) {
+		c := stalledOf(r)
+		if s.log != nil {
+			s.log.Warn("shmring: waiting for the claim of a live producer",
+				"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID, "age", c.Age)
+		}
+		if o.OnStall != nil {
+			o.OnStall(c)
+		}
+	}
+}
+
+// attach takes a role by calling take, which returns what it found.
+func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config) (ring.Attachment, error)) error {
+	cfg, err := s.config(o)
+	if err != nil {
+		return err
+	}
+	var anyDead, anyAlive bool
+	var att ring.Attachment
+	// Somebody who asks whether a participant lives holds its lock for a moment, so one
+	// refusal means little.
+	doubts := 3
+	err = retry(ctx, s.info.Name, "open", func() (bool, error) {
+		var err error
+		anyDead, anyAlive = s.others()
+		att, err = take(cfg)
+		busy, isBusy := err.(*ring.BusyError)
+		doubts--
+		return !isBusy || !o.WaitForRole && busy.Draining == 0 && doubts < 0, err
+	})
+	if err != nil {
+		return err
+	}
+	s.info.Participant, s.info.Epoch, s.info.TookOver = att.Index, att.Epoch, att.TookOver
+	s.info.Recovered = anyDead && !anyAlive
+	if s.log != nil {
+		s.log.Info("shmring: attached", "ring", s.info.Name, "path", s.info.Path, "created", s.info.Created,
+			"recovered", s.info.Recovered, "took_over", s.info.TookOver, "participant", att.Index)
+	}
+	return nil
+}
+
+// others looks at the participants for Info. Nothing is decided by it.
+func (s *segment) others() (dead, alive bool) {
+	for i := range s.view.Participants {
+		state := layout.ParticipantState(s.view.Participants[i].State.Load())
+		if !state.Attached() {
+			continue
+		}
+		held, err := s.seg.Held(i)
+		dead = dead || err == nil && !held && state != layout.Ended
+		alive = alive || held
+	}
+	return dead, alive
+}
+
+// detach gives the participant slot of a closed handle back and lets go of the ring.
+// Goroutines may still be inside calls that do not wait. They keep the old pages, which
+// are private by now; the slot is given back through new ones.
+func (s *segment) detach(att ring.Attachment) error {
+	s.lot.Close()
+	return s.close(func(mem []byte) {
+		view, err := layout.Parse(mem)
+		if err != nil || view.Config != s.view.Config {
+			return // somebody has destroyed the header: there is nothing to give back
+		}
+		ring.Detach(view, att)
+	})
+}
+
+// close lets go of the ring. Where nobody can open it any more, because its file was
+// removed by hand, the last to do so removes what of it is not in the file.
+func (s *segment) close(last func([]byte)) error {
+	var err error
+	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
+		// One after the other, until the lock goes with the file: of two who look at the
+		// same time, each would see the other. Who has just been making the set, or was
+		// stopped while at it, is not waited for: it closes too.
+		_ = retry(context.Background(), s.info.Name, "close", s.lockSemaphores())
+		var uid int
+		var alone bool
+		alone, err = s.seg.Alone()
+		switch {
+		case errors.Is(err, shm.ErrOrphaned):
+			err = nil // flock makes no locks for an orphan, so nobody can tell: the set stays
+		case alone && err == nil:
+			if uid, _, _, err = s.seg.Owner(); err == nil {
+				err = doorbell.Remove(s.view.Config, &s.view.Hot.Semaphores, uid)
+			}
+		}
+	}
+	return errors.Join(err, s.seg.CloseWith(last))
+}
+
+// lockSemaphores tries, some times, to take the lock of the semaphore set.
+func (s *segment) lockSemaphores() func() (bool, error) {
+	tries := 10
+	return func() (bool, error) {
+		tries--
+		ok, err := s.seg.TryLock(layout.SemaphoreLock)
+		return ok || err != nil || tries == 0, err
+	}
+}

@@ -1,0 +1,34 @@
+package shmring
+
+import "github.com/shmring/shmring/ring"
+
+// Claim is room in the ring that waits to be filled: write into Bytes, then Commit. Of
+// Commit and Abort the first one takes effect, so "defer c.Abort()" right after the claim
+// is safe. A claim of an MPSC ring holds up every message that is claimed behind it until
+// it is finished: have what goes into it ready.
+//
+// A Claim is used by one goroutine and must not be copied.
+type Claim ring.Claim
+
+// Bytes returns the memory of the message, as many bytes as were claimed, with undefined
+// content. It begins at an address that is a multiple of 8. The caller may write to it
+// until Commit or Abort, and must not touch it afterwards.
+func (c *Claim) Bytes() []byte { return (*ring.Claim)(c).Bytes() }
+
+// SetKind sets the type of the message, which is 0 otherwise.
+func (c *Claim) SetKind(kind uint16) { (*ring.Claim)(c).SetKind(kind) }
+
+// Shorten makes the message n bytes long, for those who learn the length while they write.
+// Bytes is that long afterwards and may be elsewhere; what it held is kept. Shorten panics
+// if n is negative or more than was claimed, or if the claim is finished.
+func (c *Claim) Shorten(n int) { (*ring.Claim)(c).Shorten(n) }
+
+// Commit publishes the message. Errors: [ErrClosed] when the producer was closed meanwhile
+// (if that happened during the call, the message may or may not have been sent),
+// [ErrRevoked] when [ForceSkip] has revoked the claim, a [*CorruptError] when a peer has
+// tampered with it. Commit of a claim that is finished does nothing and returns nil.
+func (c *Claim) Commit() error { return (*ring.Claim)(c).Commit() }
+
+// Abort gives the claim up: no consumer sees it. Abort of a claim that is finished does
+// nothing.
+func (c *Claim) Abort() { (*ring.Claim)(c).Abort() }
