@@ -52,7 +52,7 @@ func claim(ctx context.Context, a args, j *journal) error {
 	j.put(ownPID, uint64(os.Getpid()))
 	j.set(phase, running)
 	o := a.options()
-	o.Linger = -1
+	o.KeepStream = true
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ const (
 )
 
 func skipEntry(k shmring.SkippedClaim) entry {
-	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position, index: uint32(k.PID), flags: entrySkipped}
+	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position.Record, index: uint32(k.PID), flags: entrySkipped}
 }
 
 func deadEntry(err *shmring.PeerDeadError) entry {

@@ -21,7 +21,7 @@ func init() {
 // gunRing is the name and the geometry of the ring of one race.
 func gunRing(round int, dir string) (string, shmring.Options) {
 	return fmt.Sprintf("race%d", round), shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: shmring.KindMPSC,
-		Slots: 64, SlotSize: 128, MaxMessage: 2000, Linger: -1}
+		Slots: 64, SlotSize: 128, MaxMessage: 2000, KeepStream: true}
 }
 
 // race opens a ring each time the starting gun is fired: command and extra of a journal
@@ -103,7 +103,7 @@ func (l *lab) races(n, rounds int) {
 			c.j.all()
 		}
 		ring, o := gunRing(round, l.rings)
-		l.must(shmring.Remove(ring, &o))
+		l.must(shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: o.Dir}))
 		if l.over() {
 			return
 		}
@@ -135,14 +135,14 @@ func (l *lab) oneWinner(round int, racers []*child) {
 func createAndRemove(ctx context.Context, a args, j *journal) error {
 	j.set(phase, running)
 	for j.get(command) == 0 {
-		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly, Linger: -1})
+		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly, KeepStream: true})
 		if err != nil {
 			return err
 		}
 		if err := p.Close(); err != nil {
 			return err
 		}
-		if err := shmring.Remove(a.Ring, &shmring.Options{Dir: a.Dir}); err != nil {
+		if err := shmring.Remove(context.Background(), a.Ring, &shmring.AdminOptions{Dir: a.Dir}); err != nil {
 			return err
 		}
 	}
@@ -189,7 +189,7 @@ func (l *lab) notHalf(ring string) int {
 	if err := useOnce(ctx, ring, o); err != nil {
 		l.fault(&l.r.Torn, "a creator was killed, and %s is not complete: %v", ring, err)
 	}
-	if err := shmring.Remove(ring, &o); err != nil {
+	if err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: o.Dir}); err != nil {
 		l.fault(&l.r.Leaked, "a creator was killed: %v", err)
 	}
 	return 1

@@ -24,8 +24,8 @@ var situations = []situation{
 	{"several claims in a row", shmring.KindMPSC, 4, shmring.Options{}, (*holes).row},
 	{"nothing behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).newest},
 	{"spsc", shmring.KindSPSC, 1, shmring.Options{}, (*holes).single},
-	{"a consumer asleep", shmring.KindMPSC, 2, shmring.Options{SpinFor: -1}, (*holes).asleep},
-	{"a consumer that spins", shmring.KindMPSC, 2, shmring.Options{Doorbell: shmring.DoorbellSpin}, (*holes).behind},
+	{"a consumer asleep", shmring.KindMPSC, 2, shmring.Options{WaitPolicy: shmring.WaitSleep}, (*holes).asleep},
+	{"a consumer that spins", shmring.KindMPSC, 2, shmring.Options{WaitPolicy: shmring.WaitSpin}, (*holes).behind},
 }
 
 // holes is one situation, time and again.

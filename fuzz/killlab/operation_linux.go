@@ -73,14 +73,14 @@ var operations = []operation{
 	{"check", "consumer", "both", forReceiver, false, func(v *victim, ctx context.Context) error { return v.c.Check() }},
 	{"close", "consumer", "both", forReceiver, false, func(v *victim, ctx context.Context) error { return v.c.Close() }},
 	{"recover", "admin", "both", "empty wrecked", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.Recover(ctx, v.a.Ring, &shmring.Options{Dir: v.a.Dir})
+		_, err := shmring.Recover(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 		return err
 	}},
 	{"remove", "admin", "both", "wrecked sysv", true, func(v *victim, ctx context.Context) error {
-		return shmring.Remove(v.a.Ring, &shmring.Options{Dir: v.a.Dir})
+		return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 	}},
 	{"force-skip", "admin", "mpsc", "stalled", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.ForceSkip(ctx, v.a.Ring, uint64(v.a.Count), &shmring.Options{Dir: v.a.Dir})
+		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: uint64(v.a.Count)}, &shmring.AdminOptions{Dir: v.a.Dir})
 		return err
 	}},
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -245,5 +246,5 @@ func (b *battle) end() {
 			b.check.life(p.who, p.tried, p.sent)
 		}
 	}
-	b.l.must(shmring.Remove(b.ring, &shmring.Options{Dir: b.l.rings}))
+	b.l.must(shmring.Remove(context.Background(), b.ring, &shmring.AdminOptions{Dir: b.l.rings}))
 }

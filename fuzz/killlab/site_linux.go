@@ -49,7 +49,7 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 	}
 	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.rng.IntN}
 	if kind == shmring.KindMPSC {
-		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly, Linger: -1})
+		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true})
 		if !l.must(err) {
 			return nil, false
 		}
@@ -72,7 +72,7 @@ func (t *site) close(well bool) bool {
 		well = t.l.must(t.near.Close()) && well
 	}
 	if well {
-		well = t.l.must(shmring.Remove(t.ring, &shmring.Options{Dir: t.l.rings}))
+		well = t.l.must(shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.rings}))
 	}
 	return well
 }
@@ -141,7 +141,7 @@ func (t *site) enter(c *child) bool {
 
 // hold lets a child open its claim, and says how it would be reported if it died.
 func (t *site) hold(c *child) (shmring.SkippedClaim, bool) {
-	k := shmring.SkippedClaim{Position: t.place(c.args.Number), Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
+	k := shmring.SkippedClaim{Position: shmring.Position{Record: t.place(c.args.Number)}, Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
 	c.j.set(turns, 1)
 	return k, t.l.reach(c, holding)
 }
@@ -231,7 +231,7 @@ func (t *site) lost(pid int) (entry, bool) {
 // refused makes sure that nobody gets the slot of a dead producer whose claim is still
 // ahead of the consumer, which must be outside of all calls.
 func (t *site) refused() bool {
-	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, Linger: -1}
+	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true}
 	for limit := 4 * time.Millisecond; ; limit *= 2 {
 		ctx, cancel := context.WithTimeout(t.l.ctx, limit)
 		p, err := shmring.OpenProducer(ctx, t.ring, o)

@@ -29,7 +29,7 @@ func (h *holes) wait() (ok bool) {
 func (h *holes) noticed(killed machine.Moment, heard int64) {
 	took, owned := killed.To(heard)
 	h.times = append(h.times, took)
-	if h.sink.c.Info().Spin >= 0 {
+	if h.sink.c.Info().SpinFor >= 0 {
 		h.l.r.latencyOf(took)
 		*h.all = append(*h.all, owned)
 	} else if owned > behindMax {
@@ -92,7 +92,7 @@ func (h *holes) full(int) bool {
 		return false
 	}
 	h.sink.begin()
-	for h.at < k.Position+siteSlots {
+	for h.at < k.Position.Record+siteSlots {
 		if !h.send(smallest) {
 			return false
 		}

@@ -210,7 +210,7 @@ func (s *stage) look() error {
 }
 
 func (s *stage) options() *shmring.Options {
-	return &shmring.Options{Dir: s.l.rings, Mode: shmring.ModeOpenOnly, WaitForRole: true, Linger: -1}
+	return &shmring.Options{Dir: s.l.rings, Mode: shmring.ModeOpenOnly, WaitForRole: true, KeepStream: true}
 }
 
 // brief bounds whatever has to work by now.
@@ -369,9 +369,9 @@ func (s *stage) close() {
 		return
 	}
 	// A child that is being started shares all descriptors of the lab until its exec.
-	err := shmring.Remove(s.ring, s.options())
+	err := shmring.Remove(context.Background(), s.ring, &shmring.AdminOptions{Dir: s.options().Dir})
 	for end := time.Now().Add(patience); errors.Is(err, shmring.ErrBusy) && time.Now().Before(end); runtime.Gosched() {
-		err = shmring.Remove(s.ring, s.options())
+		err = shmring.Remove(context.Background(), s.ring, &shmring.AdminOptions{Dir: s.options().Dir})
 	}
 	if err != nil {
 		s.r.fault(&s.r.Leaked, "the ring cannot be removed: %v", err)

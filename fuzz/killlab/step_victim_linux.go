@@ -111,9 +111,9 @@ func stepOnce(ctx context.Context, a args, j *journal) error {
 	if _, err := fmt.Sscan(a.Text, (*int)(&v.state)); err != nil {
 		return err
 	}
-	v.o.SpinFor = -1 // a wait goes straight to sleep
+	v.o.WaitPolicy = shmring.WaitSleep // a wait goes straight to sleep
 	if v.state == full {
-		v.o.Linger = -1 // or Close would wait for room
+		v.o.KeepStream = true // or Close would wait for room
 	}
 	for i := range max(1, v.op.sends) {
 		v.msgs = append(v.msgs, a.source().made(uint64(i), v.messageSize()))
@@ -196,7 +196,7 @@ func (v *puppet) warmUp(a args) error {
 	if err := w.op.run(&w); err != nil && !errors.Is(err, shmring.ErrEmpty) {
 		return err
 	}
-	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(w.ring, &w.o))
+	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(context.Background(), w.ring, &shmring.AdminOptions{Dir: w.o.Dir}))
 }
 
 // prepare takes the role, and as consumer handles one message.

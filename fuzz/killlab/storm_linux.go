@@ -203,7 +203,7 @@ func (l *lab) usable(ring string, o shmring.Options) {
 		}
 		l.fault(heading, "%s cannot be used any more: %v", ring, err)
 	}
-	if err := shmring.Remove(ring, &shmring.Options{Dir: l.rings}); err != nil {
+	if err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: l.rings}); err != nil {
 		l.fault(&l.r.Leaked, "nobody uses %s: %v", ring, err)
 	}
 }

@@ -73,7 +73,7 @@ func (t *trial) must(what string, err error) bool {
 }
 
 func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, Linger: -1, SpinFor: -1, Doorbell: wish(t.state)}
+	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep, Doorbell: wish(t.state)}
 }
 
 // begin makes the ring, so that the state's position comes next.
@@ -90,7 +90,7 @@ func (t *trial) begin() bool {
 	case "absent":
 		return true
 	}
-	cfg := layout.Config{Kind: t.kind, Slots: trialSlots, SlotSize: 64, MaxMessage: trialSlots * 64,
+	cfg := layout.Config{Kind: layout.Kind(t.kind), Slots: trialSlots, SlotSize: 64, MaxMessage: trialSlots * 64,
 		Participants: 2, Doorbell: usualDoorbell(), Start: t.start}
 	if onSemaphores(t.state) {
 		cfg.Doorbell = layout.SysV
@@ -267,7 +267,7 @@ func (t *trial) end() {
 		_ = t.c.Close()
 	}
 	t.letGo()
-	if err := shmring.Remove(t.ring, &shmring.Options{Dir: t.l.rings}); err != nil {
+	if err := shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.rings}); err != nil {
 		t.fault(&t.l.r.Leaked, "%v", err)
 	}
 	if left, _ := os.ReadDir(t.l.rings); len(left) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 
@@ -44,7 +45,7 @@ func (d *duel) bury() {
 	for _, m := range d.all {
 		m.forget()
 	}
-	if err := shmring.Remove(d.name, &shmring.Options{Dir: l.rings}); err != nil && (complete || !errors.Is(err, fs.ErrNotExist)) {
+	if err := shmring.Remove(context.Background(), d.name, &shmring.AdminOptions{Dir: l.rings}); err != nil && (complete || !errors.Is(err, fs.ErrNotExist)) {
 		l.fault(&l.r.Leaked, "everybody has left: %v", err)
 	}
 }

@@ -100,7 +100,7 @@ func (s *stormer) options(ctx context.Context, name int) (context.Context, conte
 		o.Mode = shmring.Mode(s.rng.IntN(int(shmring.ModeOpenWait) + 1))
 	}
 	o.WaitForRole = s.rng.IntN(4) == 0
-	o.Linger = []time.Duration{-1, time.Millisecond}[s.rng.IntN(2)]
+	o.KeepStream, o.Linger = s.rng.IntN(2) == 0, time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(1+s.rng.IntN(30))*time.Millisecond)
 	return ctx, cancel, ring, o
 }
@@ -129,7 +129,7 @@ func (s *stormer) refusal(o shmring.Options, err error) error {
 
 func (s *stormer) remove(name int) error {
 	ring, o := stormRing(name, s.a.Dir)
-	err := shmring.Remove(ring, &o)
+	err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: o.Dir})
 	switch {
 	case err == nil:
 		s.add(removes)
@@ -158,7 +158,7 @@ func (s *stormer) tenure(info shmring.Info, use func() error) error {
 		return err
 	}
 	if s.rng.IntN(8) == 0 {
-		if err := shmring.Remove(info.Name, &shmring.Options{Dir: s.a.Dir}); !errors.Is(err, shmring.ErrBusy) {
+		if err := shmring.Remove(context.Background(), info.Name, &shmring.AdminOptions{Dir: s.a.Dir}); !errors.Is(err, shmring.ErrBusy) {
 			return s.blame(blameSplit, "remove, of a ring that is open, says %v", err)
 		}
 	}

@@ -105,5 +105,5 @@ func (n *line) watched() {
 
 // options open a ring as an ordinary small one.
 func (a args) options() *shmring.Options {
-	return &shmring.Options{Dir: a.Dir, Doorbell: a.Way.wait, Kind: a.Kind, Slots: 8, SlotSize: 64, WaitPolicy: shmring.WaitSleep, Linger: -1}
+	return &shmring.Options{Dir: a.Dir, Doorbell: a.Way.wait, Kind: a.Kind, Slots: 8, SlotSize: 64, WaitPolicy: shmring.WaitSleep, KeepStream: true}
 }

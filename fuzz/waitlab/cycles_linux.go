@@ -13,7 +13,6 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
-	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -24,8 +23,8 @@ func init() {
 
 // bounce is what one side of a ping-pong tells at its end.
 type bounce struct {
-	Out, In ring.Stats // of its producer and its consumer
-	Late    int        // cycles longer than lateCycle
+	Out, In shmring.Stats // of its producer and its consumer
+	Late    int           // cycles longer than lateCycle
 	Longest time.Duration
 	Took    time.Duration
 	Quick   []time.Duration // p50, p99
@@ -235,7 +234,7 @@ func (l *lab) pingPong(w way, n int) bool {
 	r.note("%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v", w.name, n, one.Took.Seconds(), one.Quick[0], one.Quick[1], one.Longest)
 	for _, s := range []struct {
 		name           string
-		sleeper, waker ring.Stats // on one bell
+		sleeper, waker shmring.Stats // on one bell
 		sleeps         bool
 	}{
 		{"ping's consumer", one.In, other.Out, true},

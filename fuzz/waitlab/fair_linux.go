@@ -10,7 +10,6 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/machine"
-	"github.com/shmring/shmring/ring"
 )
 
 func init() {
@@ -39,7 +38,7 @@ type crushed struct {
 	Sent    int
 	Longest time.Duration // that a Send took
 	Starved time.Duration // of that, the machine's fault
-	Stats   ring.Stats
+	Stats   shmring.Stats
 }
 
 // crush sends as fast as it can until it is told to stop. Count goroutines share the
@@ -213,7 +212,7 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 		list = append(list, k.Came)
 	}
 	var longest, longestLarge time.Duration
-	var s ring.Stats
+	var s shmring.Stats
 	for i, k := range all {
 		if mixed && i%2 == 1 {
 			longestLarge = max(longestLarge, k.Longest)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/ring"
 )
 
 func init() { roles["idler"] = idler }
@@ -71,7 +70,7 @@ func idle(l *lab) {
 		used := running(c.pid()) - before[i]
 		ticks := ticks(c.pid())
 		c.tell("enough")
-		var s ring.Stats
+		var s shmring.Stats
 		if !c.expect("done", patience, &s) || !c.finish() {
 			return
 		}

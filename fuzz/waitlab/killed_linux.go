@@ -9,7 +9,6 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/machine"
-	"github.com/shmring/shmring/ring"
 )
 
 func init() {
@@ -41,7 +40,7 @@ func sleeper(ctx context.Context, a args, lab *line) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var handle interface {
-		Stats() ring.Stats
+		Stats() shmring.Stats
 		Close() error
 	}
 	var once func() (got bool, n uint64, err error)
@@ -166,7 +165,7 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 		}
 	}
 	s.tell("end")
-	var stats ring.Stats
+	var stats shmring.Stats
 	if !s.last("got", "done", &stats) || !s.finish() {
 		return false
 	}

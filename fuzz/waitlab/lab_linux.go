@@ -65,7 +65,7 @@ func (l *lab) close() {
 	left, _ := filepath.Glob(filepath.Join(l.rings, "*"+shm.Suffix))
 	for _, path := range left {
 		name := strings.TrimSuffix(filepath.Base(path), shm.Suffix)
-		if err := shmring.Remove(name, &shmring.Options{Dir: l.rings}); err != nil && l.ctx.Err() == nil {
+		if err := shmring.Remove(context.Background(), name, &shmring.AdminOptions{Dir: l.rings}); err != nil && l.ctx.Err() == nil {
 			l.r.fault("left behind: %v", err)
 		}
 	}

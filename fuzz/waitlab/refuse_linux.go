@@ -14,7 +14,6 @@ import (
 	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/layout"
-	"github.com/shmring/shmring/ring"
 )
 
 func init() {
@@ -79,7 +78,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	k := outcome{Bell: p.Info().Doorbell}
+	k := outcome{Bell: layout.Doorbell(p.Info().Doorbell)}
 	buf := make([]byte, 64)
 	for i := range a.Count {
 		lab.step()
@@ -103,7 +102,7 @@ func refused(ctx context.Context, a args, lab *line) error {
 	if k.Cancels, err = cancelSome(ctx, c, lab); err != nil {
 		return err
 	}
-	var s ring.Stats = c.Stats()
+	var s shmring.Stats = c.Stats()
 	k.Sleeps, k.TimeoutWakeups, k.Reasons = s.Sleeps, s.TimeoutWakeups, append(p.Stats().Fallbacks, s.Fallbacks...)
 	lab.say("done", k)
 	lab.hear()

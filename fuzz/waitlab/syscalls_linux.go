@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/ring"
 )
 
 func init() {
@@ -81,7 +80,7 @@ func awake(ctx context.Context, a args, lab *line) error {
 		o.WaitPolicy = shmring.WaitSpin
 	}
 	var once func(i int) error
-	var stats func() ring.Stats
+	var stats func() shmring.Stats
 	var closing func() error
 	if a.Role == "awake-sender" {
 		p, err := shmring.OpenProducer(ctx, a.Ring, o)
@@ -190,7 +189,7 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 	c.tell("go")
 	how := "both spin"
 	limit := patience + 6*patience
-	var sender, receiver ring.Stats
+	var sender, receiver shmring.Stats
 	if slept == 0 {
 		p.tell("go")
 		ok = p.expect("done", limit, &sender) && c.expect("done", limit, &receiver)

@@ -66,10 +66,10 @@ func (l *lab) missing(w way) error {
 	if err := p.Close(); err != nil {
 		return err
 	}
-	if err := shmring.Remove(name, o); err != nil {
+	if err := shmring.Remove(l.ctx, name, &shmring.AdminOptions{Dir: o.Dir}); err != nil {
 		return err
 	}
-	if got != w.bell {
+	if layout.Doorbell(got) != w.bell {
 		return fmt.Errorf("a ring that asks for %v gets %v", w.bell, got)
 	}
 	return nil

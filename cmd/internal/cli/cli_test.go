@@ -71,9 +71,7 @@ func TestFlagsOfWaiting(t *testing.T) {
 		"-wait auto":                      {},
 		"-wait futex":                     {Doorbell: shmring.DoorbellFutex},
 		"-wait sysv -policy sleep":        {Doorbell: shmring.DoorbellSysV, WaitPolicy: shmring.WaitSleep},
-		"-wait flock -max-sleep 1ms":      {Doorbell: shmring.DoorbellPoll, MaxSleep: ms},
-		"-wait spin":                      {Doorbell: shmring.DoorbellSpin},
-		"-wait spin -policy spin":         {Doorbell: shmring.DoorbellSpin, WaitPolicy: shmring.WaitSpin},
+		"-wait poll -max-sleep 1ms":       {Doorbell: shmring.DoorbellPoll, MaxSleep: ms},
 		"-policy balanced -spin-for 50us": {SpinFor: 50 * time.Microsecond},
 		"-policy spin -max-sleep 20ms":    {WaitPolicy: shmring.WaitSpin, MaxSleep: 20 * ms},
 	} {
@@ -82,18 +80,15 @@ func TestFlagsOfWaiting(t *testing.T) {
 		require.Equal(t, want, got, args)
 	}
 	for args, want := range map[string]string{
-		"-wait long":                     "want auto, futex, sysv, flock or spin",
+		"-wait long":                     "want auto, futex, sysv or poll",
 		"-wait":                          "flag needs an argument",
 		"-policy eager":                  "want balanced, sleep or spin",
-		"-wait spin -policy balanced":    "-wait spin never sleeps",
 		"-policy sleep -spin-for 5us":    "-spin-for is for -policy balanced",
-		"-wait spin -spin-for 5us":       "-spin-for is for -policy balanced",
 		"-spin-for 0s":                   "-spin-for 0s: want a positive duration like 50us; -policy sleep does not spin",
 		"-spin-for 50":                   "-spin-for",
 		"-max-sleep 999us":               "-max-sleep 999µs: want 1ms or more",
 		"-max-sleep -5s -wait futex":     "-max-sleep -5s: want 1ms or more",
-		"-wait futex -wait nothing":      "want auto, futex, sysv, flock or spin",
-		"-policy sleep -wait spin":       "name another doorbell",
+		"-wait futex -wait nothing":      "want auto, futex, sysv or poll",
 		"-policy balanced -spin-for -1s": "-spin-for -1s: want a positive duration",
 	} {
 		_, err := parseRing(args)

@@ -2,11 +2,11 @@ package cli
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -53,7 +53,6 @@ var Waits = []Choice[shmring.Doorbell]{
 	{"futex", shmring.DoorbellFutex},
 	{"sysv", shmring.DoorbellSysV},
 	{"poll", shmring.DoorbellPoll},
-	{"spin", shmring.DoorbellSpin},
 }
 
 // Policies are what a handle may be asked to do before it sleeps.
@@ -93,18 +92,19 @@ func (r *Ring) Check(f *Flags) error {
 	if f.IsSet("slot-size") && r.Options.SlotSize == 0 {
 		r.Options.SlotSize = shmring.NoPayload
 	}
-	if _, err := r.Options.Size(); err != nil {
-		return geometryError(err)
+	if err := r.checkWaiting(f); err != nil {
+		return err
 	}
-	return r.checkWaiting(f)
+	if _, err := r.Options.Size(); err != nil {
+		return optionError(err)
+	}
+	return nil
 }
 
 func (r *Ring) checkWaiting(f *Flags) error {
 	o := &r.Options
 	switch {
-	case o.Doorbell == shmring.DoorbellSpin && f.IsSet("policy") && o.WaitPolicy != shmring.WaitSpin:
-		return Usagef("-wait spin never sleeps: leave -policy out, or name another doorbell with -wait")
-	case f.IsSet("spin-for") && (o.Doorbell == shmring.DoorbellSpin || o.WaitPolicy != shmring.WaitBalanced):
+	case f.IsSet("spin-for") && o.WaitPolicy != shmring.WaitBalanced:
 		return Usagef("-spin-for is for -policy balanced: the others spin for ever, or not at all")
 	case f.IsSet("spin-for") && o.SpinFor <= 0:
 		return Usagef("-spin-for %v: want a positive duration like 50us; -policy sleep does not spin", o.SpinFor)
@@ -114,15 +114,18 @@ func (r *Ring) checkWaiting(f *Flags) error {
 	return nil
 }
 
-// geometryError names the flag behind a field that cannot be.
-func geometryError(err error) error {
-	var bad *layout.FieldError
+// optionError names the flag behind an option that cannot be.
+func optionError(err error) error {
+	var bad *shmring.OptionError
 	if !errors.As(err, &bad) {
 		return Usagef("%v", err)
 	}
-	name := strings.ReplaceAll(bad.Field, " ", "-")
-	if name == "participants" {
-		name = "max-producers" // and the consumer
+	name := flagOf.ReplaceAllString(strings.TrimPrefix(bad.Option, "Options."), "$1-$2")
+	if name == bad.Option {
+		return Usagef("%s is %s, want %s", bad.Option, bad.Got, bad.Want) // of two options together
 	}
-	return Usagef("-%s: %s is %s, want %s", name, bad.Field, bad.Got, bad.Want)
+	return Usagef("-%s is %s, want %s", strings.ToLower(name), bad.Got, bad.Want)
 }
+
+// flagOf finds where the words of an option's name meet.
+var flagOf = regexp.MustCompile("([a-z])([A-Z])")

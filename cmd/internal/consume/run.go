@@ -64,7 +64,7 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
 	o.OnStall = func(s shmring.StalledClaim) {
-		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; \"shmring force-skip %s %d\" gives it up", s.PID, c.ring.Name, s.Position)
+		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; \"shmring force-skip %s %v\" gives it up", s.PID, c.ring.Name, s.Position)
 	}
 	path, err := shm.Path(c.ring.Name, &shm.Options{Dir: o.Dir})
 	if err != nil {

@@ -185,7 +185,7 @@ func RemoveRings(dir string) (err error) {
 		if !is {
 			continue // lock files, which go with their ring
 		}
-		err = errors.Join(err, shmring.Remove(name, &shmring.Options{Dir: dir}))
+		err = errors.Join(err, shmring.Remove(context.Background(), name, &shmring.AdminOptions{Dir: dir}))
 	}
 	return err
 }

@@ -27,7 +27,7 @@ func TestNoSystemCallsPerMessage(t *testing.T) {
 	counted := func(messages int) (calls int) {
 		dir, logs := ringDir(t), t.TempDir()
 		// A ring whose doorbell is the futex: on one made by -wait spin nobody could ring.
-		first, err := shmring.OpenProducer(t.Context(), "r", &shmring.Options{Dir: dir, Doorbell: shmring.DoorbellFutex, Linger: -1})
+		first, err := shmring.OpenProducer(t.Context(), "r", &shmring.Options{Dir: dir, Doorbell: shmring.DoorbellFutex, KeepStream: true})
 		require.NoError(t, err)
 		require.NoError(t, first.Close())
 		run := func(program string, args ...string) *exec.Cmd {

@@ -40,7 +40,7 @@ func (o *outlet) noRoom(wait func(context.Context) error) (sent bool, err error)
 	o.totals.Full++
 	switch o.full {
 	case drop:
-		o.p.Drop(1)
+		o.p.CountDropped(1)
 		return false, nil
 	case fail:
 		return false, fmt.Errorf("%w after %d messages: start a consumer, give the ring more -slots, or wait with -full block",

@@ -71,7 +71,7 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
 	o := c.ring.Options
-	o.Linger = -1 // end does it
+	o.KeepStream = true // end does it
 	p, err := shmring.OpenProducer(patience.Begin(), c.ring.Name, &o)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -47,11 +46,11 @@ const repairFlags = `
 type repair struct {
 	name, help string
 	arguments  int
-	do         func(ctx context.Context, args []string, o *shmring.Options) (report any, text string, err error)
+	do         func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
 }
 
 func (r repair) run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	var o shmring.Options
+	var o shmring.AdminOptions
 	asJSON := false
 	f := cli.NewFlags("shmring "+r.name, r.help+repairFlags)
 	f.StringVar(&o.Dir, "dir", "", "")
@@ -70,7 +69,7 @@ func (r repair) run(ctx context.Context, args []string, _ io.Reader, stdout, std
 	return cli.Code(err)
 }
 
-func (r repair) perform(ctx context.Context, args []string, o *shmring.Options, asJSON bool, stdout io.Writer) error {
+func (r repair) perform(ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
 	report, text, err := r.do(ctx, args, o)
 	if err != nil {
 		return err
@@ -82,7 +81,7 @@ func (r repair) perform(ctx context.Context, args []string, o *shmring.Options, 
 	return err
 }
 
-func recoverRing(ctx context.Context, args []string, o *shmring.Options) (any, string, error) {
+func recoverRing(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
 	r, err := shmring.Recover(ctx, args[0], o)
 	text := ""
 	for _, d := range r.Dead {
@@ -92,19 +91,19 @@ func recoverRing(ctx context.Context, args []string, o *shmring.Options) (any, s
 	return r, text, err
 }
 
-func removeRing(_ context.Context, args []string, o *shmring.Options) (any, string, error) {
-	err := shmring.Remove(args[0], o)
+func removeRing(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
+	err := shmring.Remove(ctx, args[0], o)
 	return struct {
 		Removed string `json:"removed"`
 	}{args[0]}, "removed " + args[0] + "\n", err
 }
 
-func forceSkip(ctx context.Context, args []string, o *shmring.Options) (any, string, error) {
-	position, err := strconv.ParseUint(args[1], 10, 64)
+func forceSkip(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
+	position, err := shmring.ParsePosition(args[1])
 	if err != nil {
 		return nil, "", cli.Usagef("position %q: want a number of slots", args[1])
 	}
 	c, err := shmring.ForceSkip(ctx, args[0], position, o)
-	return c, fmt.Sprintf("gave up the claim of %d slots at %d by producer %d (pid %d), after watching it for %v\n",
+	return c, fmt.Sprintf("gave up the claim of %d slots at %v by producer %d (pid %d), after watching it for %v\n",
 		c.Slots, c.Position, c.Producer, c.PID, c.Age.Round(time.Millisecond)), err
 }

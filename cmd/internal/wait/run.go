@@ -70,15 +70,13 @@ type way struct {
 func (w way) String() string { return w.doorbell.Word + "-" + w.policy.Word }
 
 func (w way) sleeps() bool {
-	return w.doorbell.Value != shmring.DoorbellSpin && w.policy.Value != shmring.WaitSpin
+	return w.policy.Value != shmring.WaitSpin
 }
 
-// waysOf lists those of a doorbell. The one that never sleeps knows no policy.
+// waysOf lists those of a doorbell.
 func waysOf(d cli.Choice[shmring.Doorbell]) (all []way) {
 	for _, p := range cli.Policies {
-		if d.Value != shmring.DoorbellSpin || p.Value == shmring.WaitSpin {
-			all = append(all, way{d, p})
-		}
+		all = append(all, way{d, p})
 	}
 	return all
 }
@@ -88,7 +86,7 @@ func ways(ctx context.Context, dir string) (all []way, not []skipped, err error)
 	not = []skipped{}
 	for _, d := range cli.Waits {
 		if err := try(ctx, dir, d); err != nil {
-			if d.Value == shmring.DoorbellSpin || ctx.Err() != nil {
+			if d.Value == shmring.DoorbellPoll || ctx.Err() != nil {
 				return nil, nil, err // it needs nothing of the system: no ring can be made
 			}
 			not = append(not, skipped{d.Word, cli.Oneline(err)})
@@ -110,5 +108,5 @@ func try(ctx context.Context, dir string, d cli.Choice[shmring.Doorbell]) error 
 	if got := p.Info().Doorbell.String(); got != d.Word {
 		err = fmt.Errorf("a ring that was to have this doorbell has %s", got)
 	}
-	return errors.Join(err, p.Close(), shmring.Remove(name, o))
+	return errors.Join(err, p.Close(), shmring.Remove(ctx, name, &shmring.AdminOptions{Dir: dir}))
 }
