@@ -1,6 +1,5 @@
 // Package shmring moves messages between processes of one Linux host through a ring
-// buffer in shared memory: no daemon, no cgo, no system call while both sides are
-// awake.
+// buffer in shared memory: no daemon, no cgo, no system call while both sides are awake.
 //
 //	p, err := shmring.OpenProducer(ctx, "orders", nil)       // one process
 //	err = p.Send(ctx, []byte("hello"))
@@ -8,65 +7,82 @@
 //	c, err := shmring.OpenConsumer(ctx, "orders", nil)       // another
 //	n, err := c.Receive(ctx, buf)
 //
-// A ring is a file, by default in /dev/shm. It outlives its users: whoever comes next
-// goes on where the last one stopped. It has one consumer, and one producer (SPSC) or
-// many (MPSC).
+// A ring is a file, by default in /dev/shm. It outlives its users: whoever comes next goes
+// on where the last one stopped. It has one consumer, and one producer (SPSC) or many
+// (MPSC). Programs that run are in the folder examples of the repository.
 //
 // # Delivery
 //
-// At least once, in order. A message that a Send returned nil for reaches a consumer
-// even if the sender is killed at the next instruction. The consumer releases a
-// message after it was handled (by Release, by coming back for the next one, or by
-// the return of a handler); if it is killed before, the next consumer gets it again,
-// marked [Message.Redelivered], which concerns at most the 64 messages (or the batch)
-// that were not released yet. With [DeliveryAtMostOnce] in Options.Delivery the next consumer
-// passes over them instead. Every message has a [Position] that never repeats, so a
-// sink that stores the last position together with its effect gets each effect once:
-// see the example ExactlyOnce.
+// At least once, in order. A message that a Send returned nil for reaches a consumer even
+// if the sender is killed at the next instruction. The consumer releases a message after
+// it was handled (by Release, by coming back for the next one, or by the return of a
+// handler). If it is killed before, the next consumer gets the message again, marked
+// [Message.Redelivered]. That concerns at most the 64 messages (or the batch) that were not
+// released yet. With [DeliveryAtMostOnce] the next consumer passes over them instead.
+//
+// Every message of a ring has a [Position] that never repeats. A sink that stores the
+// ring's [Info].UUID and the last position together with its effect gets each effect once:
+// see the example ExactlyOnce. The UUID belongs to it, because a ring that is removed and
+// created again begins again with the same positions.
 //
 // Messages of one producer goroutine arrive in the order of its sends. [Producer.CloseSend]
-// and [Producer.Close] end the stream: the consumer gets io.EOF behind the last
-// message, for MPSC behind the last message of the last producer. A producer that
-// dies without that gives [ErrPeerDead] on an SPSC ring; on an MPSC ring what it had
-// claimed but not committed is passed over and counted.
+// and [Producer.Close] end the stream: the consumer gets io.EOF behind the last message,
+// for MPSC behind the last message of the last producer. A producer that dies without that
+// gives [ErrPeerDead] on an SPSC ring; on an MPSC ring what it had claimed but not
+// committed is passed over and counted. A consumer that gets one of these errors may go
+// on: its next call waits for whoever comes.
+//
+// # In place
+//
+// [Producer.Claim] and [Consumer.Next], [Consumer.Drain] and [Consumer.All] spare the
+// copies: they give access to the ring's own memory. The bytes of a claim and of a message
+// begin at a multiple of 8. Those of a message are valid until it is released.
 //
 // # Who is alive
 //
-// Each participant holds a lock on one byte of the ring's file for life; where the system
-// refuses such locks (OFD locks), on a file of its own beside the ring, by flock. The
-// environment variable SHMRING_LOCKS, ofd or flock, insists on a kind. A ring has the kind
-// that it was created with, [Info].Locks, and a process that cannot use it, or was told
-// another, gets [ErrUnsupported]. The kernel drops the lock when the process dies, whatever
-// it died of, so nothing here depends on process ids, heartbeats or timeouts: a dead producer's claim is skipped, a slow or
-// stopped one's never. It is shown, in [Stats].Stalled, and [ForceSkip] is for those who
-// know that it will not be finished. Processes that are started inherit nothing, except
-// that between fork and exec a child shares its parent's locks: for that moment a
-// parent that dies may seem to live, and Remove may find a ring in use.
+// Each participant holds a lock on one byte of the ring's file as long as it is attached;
+// where the system refuses such locks (OFD locks), by flock on a file of its own beside the
+// ring. The environment variable SHMRING_LOCKS, ofd or flock, insists on a kind. A ring has
+// the kind that it was created with, [Info].Locks, and a process that cannot use it, or was
+// told another, gets [ErrUnsupported]. The kernel drops the lock when the process dies,
+// whatever it died of, so nothing here depends on process ids, heartbeats or timeouts: a
+// dead producer's claim is skipped, a slow or stopped one's never. It is shown, in
+// [Stats].Stalled, and [ForceSkip] is for those who know that it will not be finished.
+// Processes that are started inherit nothing, except that between fork and exec a child
+// shares its parent's locks: for that moment a parent that dies may seem to live, and
+// Remove may find a ring in use.
 //
-// Nobody has to clean up. Whoever opens a ring next frees what the dead left, and goes
-// on; [Info].Recovered says so. [Recover] does it at once, and [Remove] removes a ring.
-// Both leave a ring alone that is in use. If the file is removed or replaced under its
-// users, their blocked calls return [ErrOrphaned] within a fraction of a second, and
-// Check tells those who never block.
+// Nobody has to clean up. Whoever opens a ring next frees what the dead left, and goes on;
+// [Info].Recovered says so. [Recover] does it at once, and [Remove] removes a ring. Both
+// leave a ring alone that is in use. If the file is removed or replaced under its users,
+// their blocked calls return [ErrOrphaned] within a fraction of a second, and Check tells
+// those who never block.
 //
 // # Concurrency
 //
-// [Consumer] and the [Producer] of an SPSC ring are for one goroutine at a time; the
-// Producer of an MPSC ring is for any number. Close may be called at any time and from
-// any goroutine; it ends blocked calls. Concurrent use that is not allowed panics where
-// it is noticed.
+// A [Consumer] and the [Producer] of an SPSC ring are for one goroutine at a time; the
+// Producer of an MPSC ring is for any number. Close may be called at any time and from any
+// goroutine; it ends blocked calls. Concurrent use that is not allowed panics where it is
+// noticed.
+//
+// # Errors
+//
+// [ErrFull], [ErrEmpty] and [ErrContended] mean "not now", and io.EOF is the end of a
+// stream. They are returned as they are and may be compared with ==. All others are
+// compared with errors.Is, and name the ring. What was asked for and cannot be is an
+// [*OptionError].
 //
 // # Trust
 //
-// Processes that can open a ring for writing can destroy its contents and its
-// availability for each other. What they write cannot make this package read or
-// write outside the ring, allocate without bound, loop for ever or panic: it returns
-// a [CorruptError]. One thing they can do in this version is shorten the file, which
-// ends everybody who touches the missing pages with SIGBUS; files are made with mode
-// 0600 for that reason.
+// Processes that can open a ring for writing can destroy its contents and its availability
+// for each other. What they write cannot make this package read or write outside the ring,
+// allocate without bound, loop for ever or panic: it returns a [*CorruptError]. One thing
+// they can do in this version is shorten the file, which ends everybody who touches the
+// missing pages with SIGBUS. For that reason files are made with mode 0600, and a ring of
+// another user is refused unless Options.AnyOwner is set.
 //
 // # Platforms
 //
-// It runs on Linux (amd64 and arm64). Elsewhere the package builds and its functions
-// return [ErrUnsupported].
+// It runs on Linux (amd64 and arm64). Elsewhere the package builds and its functions return
+// [ErrUnsupported].
 package shmring

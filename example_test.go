@@ -48,7 +48,7 @@ func Example() {
 }
 
 // Writing a message where the consumer will read it, without a copy.
-func ExampleProducer_claim() {
+func ExampleProducer_Claim() {
 	ctx := context.Background()
 	dir, _ := os.MkdirTemp("", "shmring")
 	defer os.RemoveAll(dir)
@@ -75,7 +75,7 @@ func ExampleProducer_claim() {
 
 // Many messages for the price of one: one record to send them, one store to release
 // them.
-func ExampleConsumer_drain() {
+func ExampleConsumer_Drain() {
 	ctx := context.Background()
 	dir, _ := os.MkdirTemp("", "shmring")
 	defer os.RemoveAll(dir)
@@ -105,7 +105,7 @@ func ExampleConsumer_drain() {
 }
 
 // A loop over messages in place.
-func ExampleConsumer_all() {
+func ExampleConsumer_All() {
 	ctx := context.Background()
 	dir, _ := os.MkdirTemp("", "shmring")
 	defer os.RemoveAll(dir)
