@@ -341,15 +341,16 @@ func (h *victim) lie(s step) {
 	m := &h.v.Participants[int(s.Who)%len(h.v.Participants)]
 	switch s.Op % 20 {
 	case 0, 1:
-		old := layout.Tail(hot.Tail.Load())
-		hot.Tail.Store(edge(s, uint64(old), uint64(layout.PackTail(old.Pos(read)+uint64(int8(s.Word)), s.Word>>8%20, uint8(s.Word>>16)))))
+		old := hot.Tail.Load()
+		near := layout.PackTail(old.Pos(read)+uint64(int8(s.Word)), s.Word>>8%20, uint8(s.Word>>16))
+		hot.Tail.Store(layout.Tail(edge(s, uint64(old), uint64(near))))
 	case 2, 3:
 		hot.ReadPos.Store(edge(s, read, read+uint64(int8(s.Word))))
 	case 4:
 		hot.DataBell.Store(uint32(edge(s, uint64(hot.DataBell.Load()), 1)))
 		hot.SpaceBell.Store(uint32(edge(s, uint64(hot.SpaceBell.Load()), 1)))
 	case 5:
-		m.State.Store(uint32(edge(s, uint64(m.State.Load()), s.Word%4)))
+		m.State.Store(layout.ParticipantState(edge(s, uint64(m.State.Load()), s.Word%4)))
 	case 6:
 		m.Epoch.Store(uint32(edge(s, uint64(m.Epoch.Load()), 1)))
 		m.Role.Store(uint32(edge(s, 1, 2)))
@@ -363,7 +364,7 @@ func (h *victim) lie(s step) {
 		owner := pick(&script{[]byte{byte(s.Word >> 40)}}, 0, 1, 1, 1, 2, 3, uint8(len(h.v.Participants)), 254, 255)
 		length := pick(&script{[]byte{byte(s.Word >> 48)}}, 0, 1, 1, 2, 3, slots-slot%slots, slots-slot%slots+1, slots, slots+1, 4095)
 		near := layout.PackCtl(lap, length, owner, layout.State(s.Word>>56))
-		d.Ctl.Store(edge(s, d.Ctl.Load(), uint64(near)))
+		d.Ctl.Store(layout.Ctl(edge(s, uint64(d.Ctl.Load()), uint64(near))))
 	case 15, 16, 17:
 		S := uint32(h.cfg.SlotSize)
 		length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 4, 8, 16, 47, 48, 49, S, S+1, 2*S, 2*S+1, S*uint32(slots), uint32(h.cfg.MaxMessage)+1, 1<<31, 1<<32-1)

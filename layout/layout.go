@@ -50,7 +50,9 @@ const (
 	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
 	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
 	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
-	Revoked  ParticipantState = 4 // like Used, by a producer whose claim at DrainPos was revoked; ReadPos must not pass that while it lives
+	// Revoked is like Used, by a producer whose claim at DrainPos was revoked. ReadPos must
+	// not pass that while the producer is alive.
+	Revoked ParticipantState = 4
 )
 
 // Attached reports whether somebody has taken the slot and not given it back, alive
@@ -73,20 +75,24 @@ const ConsumerIndex = 0
 type Counter int
 
 const (
-	Messages        Counter = iota // delivered to the consumer; in a producer's block: of those it sent. Written by the consumer
-	Bytes                          // likewise, payload bytes. Written by the consumer
-	Full                           // sends that met a full ring. Written by the owner, like all below
-	Dropped                        // messages given up because the ring was full; by a consumer: records given up because a former one may have seen them
-	Sleeps                         // times it announced that it sleeps
-	Wakes                          // times it rang a sleeping peer
-	SpuriousWakeups                // sleeps that ended with nothing to do
-	TimeoutWakeups                 // sleeps ended by the cap though there was something to do
-	Skipped                        // claims of dead producers it passed over
-	Deaths                         // dead peers it found
-	Spins                          // waits in which it busy-waited
-	Asleep                         // nanoseconds it slept
-	LateWakeups                    // sleeps ended by the cap though it had been rung: the waker was held up, or killed
-	countersUsed                   // the rest is zero
+	// Messages were delivered to the consumer; in a producer's block: of those it sent. The
+	// consumer writes both.
+	Messages Counter = iota
+	Bytes            // likewise, payload bytes. Written by the consumer
+	Full             // sends that met a full ring. Written by the owner, like all below
+	// Dropped are messages given up because the ring was full; of a consumer: records skipped
+	// because a former one may have seen them.
+	Dropped
+	Sleeps          // times it announced that it sleeps
+	Wakes           // times it rang a sleeping peer
+	SpuriousWakeups // sleeps that ended with nothing to do
+	TimeoutWakeups  // sleeps ended by the cap though there was something to do
+	Skipped         // claims of dead producers it passed over
+	Deaths          // dead peers it found
+	Spins           // waits in which it busy-waited
+	Asleep          // nanoseconds it slept
+	LateWakeups     // sleeps ended by the cap though it had been rung: the waker was held up, or killed
+	countersUsed    // the rest is zero
 )
 
 // Counters is how many a participant has room for.
@@ -101,7 +107,9 @@ const InlineSize = 48
 const (
 	FlagEnd   uint16 = 1 << 0 // end of one producer's stream; payload: its epoch, 4 bytes
 	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
-	FlagDeath uint16 = 1 << 2 // SPSC: here the stream of a producer ends that died; payload: its epoch and pid, 4 bytes each
+	// FlagDeath is the death record of an SPSC ring: here the stream of a producer ends that
+	// died. Payload: its epoch and pid, 4 bytes each.
+	FlagDeath uint16 = 1 << 2
 )
 
 // EntryHeader is the size of the word before each message of a batch: length:32 |

@@ -44,7 +44,8 @@ func TestGolden(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(want, mem), "Format writes other bytes than the golden segment: that is a new version, or a mistake")
+	require.True(t, bytes.Equal(want, mem),
+		"Format writes other bytes than the golden segment: that is a new version, or a mistake")
 
 	copy(mem, want)
 	v, err := layout.Parse(mem)
@@ -134,7 +135,8 @@ func TestConfigLimits(t *testing.T) {
 		require.Contains(t, field, fe.Field)
 	}
 	for _, cfg := range []layout.Config{
-		{Slots: layout.MaxSlots}, {SlotSize: 256, MaxMessage: 4095 * 256, Slots: 8192}, {Slots: 16, SlotSize: 64, MaxMessage: 1024},
+		{Slots: layout.MaxSlots}, {SlotSize: 256, MaxMessage: 4095 * 256, Slots: 8192}, {Slots: 16, SlotSize: 64,
+			MaxMessage: 1024},
 	} {
 		cfg.Kind, cfg.Participants, cfg.Doorbell = layout.MPSC, layout.MaxParticipants, layout.Futex
 		if math.MaxInt == math.MaxInt64 {
@@ -258,7 +260,8 @@ func TestWords(t *testing.T) {
 
 // Reading and formatting a segment in the smallest number of lines.
 func ExampleFormat() {
-	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64, MaxMessage: 512, Participants: 2, Doorbell: layout.Futex}
+	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64, MaxMessage: 512, Participants: 2,
+		Doorbell: layout.Futex}
 	size, _ := cfg.Size()
 	mem := shm.Heap(int(size)).Bytes()
 	layout.Format(mem, cfg)

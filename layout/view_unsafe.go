@@ -156,7 +156,8 @@ func parse(mem []byte) (Config, error) {
 // long as its header says is not known.
 func ParseHead(head []byte) (Config, *Hot, error) {
 	if len(head) < participantsOffset {
-		return Config{}, nil, &FieldError{"file size", fmt.Sprint(len(head)), fmt.Sprintf("at least %d", participantsOffset), ErrFormat}
+		return Config{}, nil, &FieldError{"file size", fmt.Sprint(len(head)), fmt.Sprintf("at least %d",
+			participantsOffset), ErrFormat}
 	}
 	var private struct {
 		header

@@ -1,70 +1,114 @@
-// Package ring moves messages through the bytes of a segment: [Producer] and
-// [Consumer] over a [layout.View]. It knows no files and no operating system; what
-// it needs of them comes in as small interfaces: [Locks] (who lives?), [Bell] and [ParkingLot]
-// (two ways to sleep and wake). So the same code runs over heap memory, where the race
-// detector can see it, and over a mapping, where it cannot.
+// Package ring moves messages through the bytes of a segment: [Producer] and [Consumer]
+// over a [layout.View]. It knows no files and no operating system. What it needs of them
+// comes in as small interfaces: [Locks] (which participants are alive), [Bell] and
+// [ParkingLot] (two ways to sleep and wake). So the same code runs over heap memory, where
+// the race detector can see it, and over a mapping, where it cannot.
 //
 // # Who owns which bytes
 //
 // A position counts slots since the segment's first; slot = position mod C.
 //
-//	[ReadPos, WritePos)      committed, skipped or claimed records. A claimed one belongs to
-//	                         its owner until it commits; a committed one to the consumer.
+//	[ReadPos, WritePos)      committed, discarded or claimed records. A claimed one belongs
+//	                         to its owner until it commits; a committed one to the consumer.
 //	[WritePos, ReadPos+C)    free. For SPSC it belongs to the producer; for MPSC a CAS of
 //	                         Tail takes some of it.
 //
-// SPSC has no shared WritePos: it is the first position whose descriptor does not
-// carry the lap of that position, which a producer that takes over finds by walking
-// from ReadPos. For MPSC it is the position in Tail.
+// SPSC has no shared WritePos: it is the first position whose descriptor does not carry
+// the lap of that position, which a producer that takes over finds by walking from
+// ReadPos. For MPSC it is the position in Tail.
 //
 // # Edges
 //
 // Every store that hands bytes over, and the load it pairs with, carry the same label.
 //
-//	D1 → D2  Ctl commits            → consumer loads Ctl            the record's Meta and payload are readable
-//	S1 → S2  consumer stores ReadPos → producer loads ReadPos       the consumer has done with those slots
-//	H1 → H2  Ctl names the previous claim, then Tail moves → Tail seen moved, Ctl loaded again    no claim is ever anonymous
-//	B1 → B2  record published, then bell loaded ‖ bell announced, then ring looked at again       one of the two sees the other
-//	F1 → F2  owner marked as fenced, then its claim SKIP → SKIP loaded, then the owner's mark    a revoked claim is passed but not released
-//	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock       a dead owner writes no more
+//	D1 → D2  Ctl finishes a record  → consumer loads Ctl
+//	         the record's Meta and payload are readable
+//	S1 → S2  consumer stores ReadPos → producer loads ReadPos
+//	         the consumer has done with those slots
+//	H1 → H2  Ctl names the previous claim, then Tail moves → Tail seen moved, Ctl loaded again
+//	         no claim is ever anonymous
+//	B1 → B2  record published, then bell loaded ‖ bell announced, then ring looked at again
+//	         one of the two sees the other
+//	F1 → F2  owner marked as revoked, then its claim discarded → claim seen discarded, then the mark
+//	         a revoked claim is passed but not released
+//	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock
+//	         a dead owner writes no more
 //
-// All shared words go through sync/atomic, whose operations are sequentially
-// consistent; D, S, H and L need only release and acquire, B needs the full barrier
-// that Go's Store (XCHG on amd64) and CompareAndSwap are. Payload, Meta and Inline
-// are plain memory: between claim and D1 only the owner touches them, after D2 only
-// the consumer, after S2 again only an owner.
+// All shared words go through sync/atomic, whose operations are sequentially consistent.
+// D, S, H and L need only release and acquire; B needs the full barrier that Go's Store
+// (XCHG on amd64) and CompareAndSwap are. Payload, Meta and Inline are plain memory:
+// between claim and D1 only the owner touches them, after D2 only the consumer, after S2
+// again only an owner.
 //
-// The Go memory model speaks of the goroutines of one program. Between processes
-// this package leans on what the compiler emits for sync/atomic on amd64 and arm64
-// and on both sides mapping the same pages.
+// The Go memory model speaks of the goroutines of one program. Between processes this
+// package leans on what the compiler emits for sync/atomic on amd64 and arm64 and on both
+// sides mapping the same pages.
 //
 // # The claim of many producers
 //
-// Tail names the newest claim: where it ends, how long it is, whose it is. It moves
-// only by CAS, and nobody may move it before the claim it names is on record in that
-// claim's descriptor (committed, skipped, or CLAIMED written by whoever wants to move
-// Tail on: helping). So of all claims at most one, the newest, is not on record, and
-// Tail is its record. A producer killed at any instruction leaves a claim that names
-// it; the consumer skips that claim once the kernel has dropped the owner's lock and
-// never before.
+// Tail names the newest claim: where it ends, how long it is, whose it is. It moves only
+// by CAS, and nobody may move it before the claim it names is recorded in that claim's
+// descriptor (committed, discarded, or claimed, written by whoever wants to move Tail on:
+// that is helping). So of all claims at most one, the newest, is not recorded, and Tail is
+// its record. A producer killed at any instruction leaves a claim that names it. The
+// consumer discards that claim once the kernel has dropped the owner's lock, and never
+// before.
 //
 // # Waiting
 //
-// A wait spins while that pays (eager.go), then announces itself in the bell word, looks
-// once more and sleeps, in pieces (bell.go has the protocol, wait.go the loop). Sleepers
-// are on the doorbell, with a thread each, or in the lot. What ended a sleep does not
-// matter: the ring is looked at, then the dead, then the reasons to give up, which were
-// asked before. A [Poller] does the same for many consumers, in the lot only.
+// A wait spins while that pays (spin.go), then announces itself in the bell word, looks
+// once more and sleeps, in pieces (notify.go has the protocol, wait.go the loop). Sleepers
+// are on the doorbell, with a thread each, or parked. What ended a sleep does not matter:
+// the ring is looked at, then dead peers are looked for, then come the reasons to give up,
+// which were asked before. A [Poller] does the same for many consumers, which it parks.
 //
-// Producers of an MPSC ring that wait for room may take the turn (turn.go), a courtesy
-// on which nothing depends.
+// Producers of an MPSC ring that wait for room may claim priority (priority.go). Nothing
+// depends on that.
 //
 // # What a peer can do to us
 //
 // A process that maps the segment can write any word at any time. Geometry and own
-// positions are private copies; every other word is loaded once, checked, and used
-// from the copy; loops are bounded. A word no honest peer can have written poisons
-// the handle: this and every later call returns a [*CorruptError]. Payload can
-// change under a reader's eyes: [Consumer.TryReceive] copies, [Message.Bytes] does
-// not.
+// positions are private copies; every other word is loaded once, checked, and used from
+// the copy; loops are bounded. A word that no honest peer can have written closes the
+// handle: this and every later call returns a [*CorruptError]. Payload can change under a
+// reader's eyes: [Consumer.TryReceive] copies, [Message.Bytes] does not.
+//
+// # The files, top to bottom
+//
+// Calls run down this list, never up; a test holds them to it.
+//
+//	poller.go       many consumers, one goroutine: who is in, who is handed out
+//	polling.go      how a Poller looks, arms and sleeps
+//	message.go      a message in the user's hands
+//	consumer.go     the receiving handle: open, close, check
+//	drain.go        Drain: many messages, one release
+//	receive.go      Receive, Next, All: the loop of a blocking call
+//	backoff.go      a consumer that has caught up leaves the ring alone for a moment
+//	reader.go       the next record: message, entry of a batch, padding, end, death
+//	watch.go        fates of producers: ends, deaths, stalls
+//	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
+//	batch.go        SendBatch: many messages in one record
+//	claim.go        Claim: room to be filled in place
+//	producer.go     the sending handle: reserve, fill, publish, and the wait for room
+//	spsc.go         reserve and publish of one producer
+//	mpsc.go         reserve and publish of many producers
+//	priority.go     who waited long for room goes first
+//	repair.go       ForceSkip and Repair
+//	participant.go  attach, reap, detach
+//	stats.go        counters
+//	wait.go         the loop of a wait: look, spin, sleep
+//	notify.go       the bell protocol: announce, sleep, wake
+//	handle.go       what both halves have
+//	spin.go         how long to spin: what was learned of earlier waits
+//	gate.go         closing a handle under its users' feet
+//	flag.go         the gate's busy flag
+//	flag_race.go    the same where the race detector watches
+//	segment.go      what anybody may do to the shared memory: help, discard, retire
+//	slots.go        geometry: positions, descriptors, bytes, laps, the walk over records
+//	record.go       what the payload of a record is
+//	copy.go         copy, in pieces
+//	errors.go       what can go wrong
+//	config.go       what a handle needs of its surroundings
+//	invariants_on.go   the build that checks its own state
+//	invariants_off.go  and the one that does not
 package ring

@@ -36,7 +36,8 @@ var (
 type SizeError struct{ Size, Max int }
 
 func (e *SizeError) Error() string {
-	return fmt.Sprintf("shmring: message of %d bytes is too large: this ring takes at most %d (MaxMessage, fixed when it was created)", e.Size, e.Max)
+	return fmt.Sprintf("shmring: message of %d bytes is too large: this ring takes at most %d "+
+		"(MaxMessage, fixed when it was created)", e.Size, e.Max)
 }
 
 // Is makes the error match ErrTooLarge.
@@ -51,7 +52,8 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("shmring: corrupt ring: %s is %#x at position %d: a peer has written what no correct peer writes; remove the ring and create it anew",
+	return fmt.Sprintf("shmring: corrupt ring: %s is %#x at position %d: "+
+		"a peer has written what no correct peer writes; remove the ring and create it anew",
 		e.Field, e.Got, e.Position)
 }
 
@@ -75,9 +77,11 @@ func (e *BusyError) Error() string {
 	case e.Slots == 1 && e.Draining == 0:
 		return fmt.Sprintf("shmring: this ring has a producer already (pid %d); it admits one", e.PID)
 	case e.Draining > 0:
-		return fmt.Sprintf("shmring: all %d producer slots are taken, %d of them until the consumer has passed what their former owners left", e.Slots, e.Draining)
+		return fmt.Sprintf("shmring: all %d producer slots are taken, "+
+			"%d of them until the consumer has passed what their former owners left", e.Slots, e.Draining)
 	}
-	return fmt.Sprintf("shmring: all %d producer slots are taken by live producers (MaxProducers, fixed when the ring was created)", e.Slots)
+	return fmt.Sprintf("shmring: all %d producer slots are taken by live producers "+
+		"(MaxProducers, fixed when the ring was created)", e.Slots)
 }
 
 // Is makes the error match ErrBusy.

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/shmring/shmring/internal/killpoint"
@@ -73,6 +74,18 @@ func (h *handle) corrupt(field string, pos, got uint64) error {
 
 // failWith closes the handle because of an error that is not wrapped yet.
 func (h *handle) failWith(err error) error { return h.fail(h.wrap(err), h.stop) }
+
+// stop sets a stop word and ends the calls of this handle that sleep with it, however
+// they sleep.
+func (h *handle) stop(word *atomic.Uint32) {
+	word.Store(1)
+	if h.sleepBell != nil {
+		h.sleepBell.Stop(word)
+	}
+	if h.cfg.ParkingLot != nil {
+		h.cfg.ParkingLot.Stop(word)
+	}
+}
 
 func (h *handle) checkOutside() error {
 	if h.cfg.Check == nil {

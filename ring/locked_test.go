@@ -27,7 +27,8 @@ func TestLockedInstructions(t *testing.T) {
 		want  int
 	}{
 		{"SPSC send", []string{"Producer.send", "Producer.sendFast"}, 1},
-		{"MPSC send", []string{"Producer.send", "Producer.sendRecord", "Producer.reserve", "Producer.reserveMPSC", "Producer.publishMPSC"}, 2},
+		{"MPSC send", []string{"Producer.send", "Producer.sendRecord", "Producer.reserve", "Producer.reserveMPSC",
+			"Producer.publishMPSC"}, 2},
 		{"receive", []string{"Consumer.receive", "Consumer.peek"}, 0},
 	}
 	for _, path := range paths {

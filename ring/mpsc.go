@@ -7,7 +7,7 @@ import (
 )
 
 // The way of a record on an MPSC ring. Producers race for Tail. See spsc.go for its twin:
-// the same functions in the same order.
+// the same functions in the same order (hasSpaceMPSC is segment's: priority asks too).
 
 // claimTries bounds the races for Tail that one call may lose. Losing means that another
 // producer has claimed, so honest ones lose a few; a peer that keeps changing the word
@@ -93,14 +93,6 @@ func (p *Producer) publishMPSC(pos, k uint64, s layout.State) error {
 		}
 	}
 	return p.corrupt("control word of our own claim", pos, uint64(ctl.Load()))
-}
-
-// hasSpaceMPSC tells whether a record of k slots, or the padding before it, would fit.
-func (p *Producer) hasSpaceMPSC(k uint64) bool {
-	read := p.hot.ReadPos.Load() // S2
-	pos := p.hot.Tail.Load().Pos(read)
-	need, _ := p.fit(pos, k)
-	return pos+need-read <= p.slots.count
 }
 
 // checkSpaceMPSC finds a ReadPos or a Tail that no correct peer can have written. They

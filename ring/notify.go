@@ -77,18 +77,6 @@ func (h *handle) wakeAll(word *atomic.Uint32, bell Bell) {
 	h.count(layout.Wakes, 1)
 }
 
-// stop sets a stop word and ends the calls of this handle that sleep with it, however
-// they sleep.
-func (h *handle) stop(word *atomic.Uint32) {
-	word.Store(1)
-	if h.sleepBell != nil {
-		h.sleepBell.Stop(word)
-	}
-	if h.cfg.ParkingLot != nil {
-		h.cfg.ParkingLot.Stop(word)
-	}
-}
-
 // threads is how many goroutines of this process sleep on doorbells. Each takes a thread.
 var threads atomic.Int32
 

@@ -184,15 +184,6 @@ func (p *Poller) Close() {
 	})
 }
 
-func (p *Poller) closed() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Wait returns a consumer that has a message, or news that its Try calls will tell: the
 // end of its stream, the death of its producer, corruption. It waits for one until ctx
 // ends. Now and then a consumer has nothing after all. An error together with a consumer

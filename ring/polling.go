@@ -181,6 +181,15 @@ func (p *Poller) spin(ctx context.Context) bool {
 	}
 }
 
+func (p *Poller) closed() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // armAll arms whoever is polled. Those that have something become due.
 func (p *Poller) armAll() {
 	polled := p.polled

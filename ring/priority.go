@@ -46,7 +46,7 @@ func (p *Producer) holdBack(k uint64) bool {
 		p.priority.since.Store(0)
 		p.priority.other.Store(uint64(t))
 	}
-	if t.Slots() <= p.slots.count && !p.hasSpace(t.Slots()) {
+	if t.Slots() <= p.slots.count && !p.hasSpaceMPSC(t.Slots()) {
 		return true
 	}
 	now := int64(time.Since(origin))
@@ -61,15 +61,6 @@ func (p *Producer) holdBack(k uint64) bool {
 	p.hot.Priority.CompareAndSwap(t, 0)
 	killpoint.At(killpoint.PriorityEnded)
 	return false
-}
-
-// hasSpace tells whether a record of k slots, or the padding before it, would fit. It
-// loads Tail and ReadPos afresh.
-func (p *Producer) hasSpace(k uint64) bool {
-	if p.mpsc {
-		return p.hasSpaceMPSC(k)
-	}
-	return p.hasSpaceSPSC(k)
 }
 
 // claimPriority takes priority for a call that has waited for k slots for so long, if

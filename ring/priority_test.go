@@ -70,7 +70,8 @@ func TestTurn(t *testing.T) {
 // Nobody is held up for long by a turn whose owner is stopped, dead, or an invention.
 func TestTurnOfTheDead(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-		for _, dead := range []layout.Priority{layout.PackPriority(1, 4, 2), layout.PackPriority(1, 4095, 2), layout.PackPriority(1, 0, 0)} {
+		for _, dead := range []layout.Priority{layout.PackPriority(1, 4, 2), layout.PackPriority(1, 4095, 2),
+			layout.PackPriority(1, 0, 0)} {
 			r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 			c, p := r.consumer(), r.producer()
 			fill(t, p)

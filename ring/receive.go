@@ -129,7 +129,7 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 				return
 			}
 			more := yield(m, nil)
-			m.Release()
+			c.returnLoan(m.loan, m.end)
 			if !more {
 				return
 			}

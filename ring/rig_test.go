@@ -47,7 +47,10 @@ func newHeap(t testing.TB, size int64, format func([]byte) error) *shm.Segment {
 }
 
 func newFile(t testing.TB, size int64, format func([]byte) error) *shm.Segment {
-	s, err := shm.Create(t.Context(), "ring", size, &shm.Options{Dir: t.TempDir()}, func(mem []byte, _ shm.Locks) error { return format(mem) })
+	s, err := shm.Create(t.Context(), "ring", size, &shm.Options{Dir: t.TempDir()}, func(mem []byte,
+		_ shm.Locks) error {
+		return format(mem)
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
@@ -108,7 +111,8 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	require.NoError(r.t, err)
 	lot := doorbell.NewParkingLot(h)
 	r.t.Cleanup(lot.Close)
-	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin, FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Identity: ring.ProcessIdentity{PID: 4711}}
+	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin,
+		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Identity: ring.ProcessIdentity{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {

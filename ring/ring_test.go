@@ -38,7 +38,8 @@ func TestSizesAtEverySlot(t *testing.T) {
 						require.ErrorIs(t, err, ring.ErrEmpty)
 						want := message(uint64(at), uint64(i), n)
 						sendWay(t, p, want, way, c)
-						require.Equal(t, want, receiveWay(t, c, way), "%d bytes, slot size %d, from slot %d, way %d", n, slotSize, at, way)
+						require.Equal(t, want, receiveWay(t, c, way), "%d bytes, slot size %d, from slot %d, way %d", n, slotSize, at,
+							way)
 					}
 				}
 				require.ErrorIs(t, p.TrySend(make([]byte, largest+1)), ring.ErrTooLarge)

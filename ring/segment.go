@@ -31,6 +31,15 @@ func (s *segment) used() int {
 	return int(end - read)
 }
 
+// hasSpaceMPSC tells whether a record of k slots, or the padding before it, would fit behind
+// the newest claim of an MPSC ring. It loads Tail and ReadPos afresh.
+func (s *segment) hasSpaceMPSC(k uint64) bool {
+	read := s.hot.ReadPos.Load() // S2
+	pos := s.hot.Tail.Load().Pos(read)
+	need, _ := s.fit(pos, k)
+	return pos+need-read <= s.count
+}
+
 // help records the newest claim, whoever made it, if t still names it. It returns a fresh
 // ReadPos.
 //
