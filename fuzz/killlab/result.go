@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"math/bits"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // result is what one mode found: the object that -json prints.
@@ -32,7 +32,7 @@ type result struct {
 	Problems   []string `json:"problems,omitempty"` // the first few
 	Repeat     string   `json:"repeat,omitempty"`   // the command that repeats a failure
 
-	behind *hdrhistogram.Histogram
+	behind []int64 // microseconds
 }
 
 type latency struct {
@@ -60,18 +60,17 @@ func (r *result) note(format string, args ...any) {
 
 // latencyOf records one time from a kill to the first message behind the corpse.
 func (r *result) latencyOf(d time.Duration) {
-	if r.behind == nil {
-		r.behind = hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
-	}
-	_ = r.behind.RecordValue(max(1, d.Microseconds())) // a minute is beyond every limit here
+	r.behind = append(r.behind, max(1, d.Microseconds()))
 }
 
 // conclude fills in what follows from the counts.
 func (r *result) conclude() {
 	r.OK = r.Lost+r.Duplicated+r.Torn+r.Split+r.Disordered+r.Stuck+r.Leaked+r.Other == 0
-	if h := r.behind; h != nil {
-		r.Latency = &latency{h.TotalCount(), h.ValueAtQuantile(50), h.ValueAtQuantile(90),
-			h.ValueAtQuantile(99), h.ValueAtQuantile(99.9), h.Max()}
+	if n := len(r.behind); n > 0 {
+		slices.Sort(r.behind)
+		// The least value that so many of a thousand do not exceed.
+		at := func(permille int) int64 { return r.behind[(n*permille+999)/1000-1] }
+		r.Latency = &latency{int64(n), at(500), at(900), at(990), at(999), at(1000)}
 	}
 }
 
@@ -106,18 +105,12 @@ func (r *result) Print(w io.Writer) {
 }
 
 // bars draws a histogram in steps of powers of two.
-func bars(w io.Writer, h *hdrhistogram.Histogram) {
+func bars(w io.Writer, values []int64) {
 	steps := map[int]int64{}
 	least, most, peak := 64, 0, int64(1)
-	for _, b := range h.Distribution() {
-		if b.Count == 0 {
-			continue
-		}
-		k := 0
-		for v := b.From; v > 1; v >>= 1 {
-			k++
-		}
-		steps[k] += b.Count
+	for _, v := range values {
+		k := bits.Len64(uint64(v)) - 1
+		steps[k]++
 		least, most, peak = min(least, k), max(most, k), max(peak, steps[k])
 	}
 	for k := least; k <= most; k++ {

@@ -42,7 +42,7 @@ func (o *Out) Notice(format string, args ...any) {
 	}
 	clear := ""
 	if Terminal(o.W) {
-		clear = "\r\x1b[K" // a progress line may stand there
+		clear = clearLine // a progress line may stand there
 	}
 	fmt.Fprintf(o.W, clear+o.Name+": "+format+"\n", args...)
 }

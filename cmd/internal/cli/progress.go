@@ -1,13 +1,37 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"time"
 
-	"github.com/cheggaaa/pb/v3"
-
 	"github.com/shmring/shmring"
 )
+
+// Line is a line on a terminal that is written again and again. The zero Line, and one
+// on anything else than a terminal, shows nothing.
+type Line struct{ w io.Writer }
+
+// NewLine makes a line on w.
+func NewLine(w io.Writer) Line {
+	if !Terminal(w) {
+		return Line{}
+	}
+	return Line{w}
+}
+
+// clearLine goes to the line's begin and clears it.
+const clearLine = "\r\x1b[K"
+
+// Show replaces the line's text.
+func (l Line) Show(text string) {
+	if l.w != nil {
+		fmt.Fprint(l.w, clearLine+text)
+	}
+}
+
+// Clear takes the line away.
+func (l Line) Clear() { l.Show("") }
 
 // Handle is a producer or a consumer.
 type Handle interface {
@@ -18,11 +42,12 @@ type Handle interface {
 
 // Progress is a line on a terminal that tells how it goes.
 type Progress struct {
-	bar  *pb.ProgressBar
+	line Line
 	stop chan struct{}
 	done chan struct{}
 }
 
+// every is how often the line is written again.
 const every = 200 * time.Millisecond
 
 // StartProgress shows rates and the ring's filling on w, which is a terminal. The
@@ -32,12 +57,7 @@ func (o *Out) StartProgress(h Handle, w io.Writer) *Progress {
 	if o.Quiet || o.JSON || !Terminal(w) {
 		return nil
 	}
-	p := &Progress{stop: make(chan struct{}), done: make(chan struct{})}
-	p.bar = pb.New64(int64(h.Slots()))
-	p.bar.SetTemplateString(`{{string . "rate"}} messages/s, {{string . "speed"}}/s, {{bar . "[" "=" ">" " " "]"}} {{counters .}} slots, {{etime .}}`)
-	p.bar.Set(pb.CleanOnFinish, true).SetWriter(w).SetMaxWidth(110)
-	p.bar.Set("rate", "0").Set("speed", "0 B")
-	p.bar.Start()
+	p := &Progress{line: NewLine(w), stop: make(chan struct{}), done: make(chan struct{})}
 	go p.follow(h)
 	return p
 }
@@ -46,16 +66,17 @@ func (p *Progress) follow(h Handle) {
 	defer close(p.done)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	before, then := h.Stats(), time.Now()
+	begin := time.Now()
+	before, then := h.Stats(), begin
 	for {
 		select {
 		case <-p.stop:
 			return
 		case now := <-tick.C:
 			stats, seconds := h.Stats(), now.Sub(then).Seconds()
-			p.bar.Set("rate", Short(float64(stats.Messages-before.Messages)/seconds))
-			p.bar.Set("speed", Size(float64(stats.Bytes-before.Bytes)/seconds))
-			p.bar.SetCurrent(int64(h.Used()))
+			p.line.Show(fmt.Sprintf("%s messages/s, %s/s, %d / %d slots, %v",
+				Short(float64(stats.Messages-before.Messages)/seconds), Size(float64(stats.Bytes-before.Bytes)/seconds),
+				h.Used(), h.Slots(), now.Sub(begin).Round(time.Second)))
 			before, then = stats, now
 		}
 	}
@@ -68,5 +89,5 @@ func (p *Progress) Stop() {
 	}
 	close(p.stop)
 	<-p.done
-	p.bar.Finish()
+	p.line.Clear()
 }

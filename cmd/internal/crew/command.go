@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cheggaaa/pb/v3"
-
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/pin"
@@ -146,10 +144,10 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 	if err != nil {
 		return err
 	}
-	show := newBar(stderr, len(steps))
-	defer show.finish()
-	for _, s := range steps {
-		show.step(s.Name)
+	line := cli.NewLine(stderr)
+	defer line.Clear()
+	for i, s := range steps {
+		line.Show(fmt.Sprintf("%d / %d %s", i+1, len(steps), s.Name))
 		if err := s.Run(ctx, crew); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
@@ -188,27 +186,4 @@ func RemoveRings(dir string) (err error) {
 		err = errors.Join(err, shmring.Remove(context.Background(), name, &shmring.AdminOptions{Dir: dir}))
 	}
 	return err
-}
-
-// bar shows on a terminal how far the command is.
-type bar struct{ *pb.ProgressBar }
-
-func newBar(w io.Writer, steps int) bar {
-	if !cli.Terminal(w) {
-		return bar{}
-	}
-	b := pb.New(steps).SetTemplateString(`{{counters .}} {{bar . "[" "=" ">" " " "]"}} {{string . "step"}}`)
-	return bar{b.Set(pb.CleanOnFinish, true).SetWriter(w).SetMaxWidth(80).Start()}
-}
-
-func (b bar) step(name string) {
-	if b.ProgressBar != nil {
-		b.Set("step", name).Increment()
-	}
-}
-
-func (b bar) finish() {
-	if b.ProgressBar != nil {
-		b.Finish()
-	}
 }
