@@ -56,7 +56,6 @@ func program() *labs.Program {
 		Experiment: func(ctx context.Context, mode int, o labs.Options) labs.Report {
 			return opt.experiment(ctx, mode, o)
 		},
-		Mutants: mutantTable,
 		Child:   runChild,
 	}
 	for _, m := range modes {

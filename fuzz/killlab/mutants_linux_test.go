@@ -11,7 +11,7 @@ import (
 )
 
 func TestMutantTable(t *testing.T) {
-	require.NoError(t, mutants.Check(mutantTable(), "../..", program().Names(), 3))
+	require.NoError(t, mutants.CheckTable("../..", "killlab", program().Names(), 3))
 }
 
 // The checker of what consumers handled notices each kind of fault.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
-	"github.com/shmring/shmring/fuzz/internal/mutants"
 )
 
 // modes are the experiments.
@@ -33,7 +32,6 @@ func program() *labs.Program {
 		Name:       "waitlab",
 		Title:      "Modes",
 		Experiment: experiment,
-		Mutants:    func() []mutants.Mutant { return mutantTable },
 		Child:      runChild,
 	}
 	for _, m := range modes {

@@ -12,9 +12,9 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// Each mode has a mutant that it must notice, and the edits fit the source.
+// Each mode has a mutant that it must notice, and the patches apply.
 func TestMutantTable(t *testing.T) {
-	require.NoError(t, mutants.Check(mutantTable, "../..", program().Names(), 1))
+	require.NoError(t, mutants.CheckTable("../..", "waitlab", program().Names(), 1))
 }
 
 // Only what lies between the marks counts, only once, and nothing of the runtime's.

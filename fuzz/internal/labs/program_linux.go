@@ -35,7 +35,6 @@ type Program struct {
 	Check func() error
 	// Experiment carries out a mode: which of Modes.
 	Experiment func(ctx context.Context, mode int, o Options) Report
-	Mutants    func() []mutants.Mutant
 	Child      func(text string) error // main of a child
 }
 
@@ -48,7 +47,8 @@ type Options struct {
 	Short bool
 }
 
-// Report is what an experiment found. As JSON it has the fields that mutants.Harness wants.
+// Report is what an experiment found. As JSON it has the fields that
+// mutants.Harness wants.
 type Report interface {
 	Well() bool
 	Print(w io.Writer)
@@ -105,8 +105,8 @@ func (p *Program) Run(ctx context.Context, arguments []string, stdout, stderr io
 		}
 	}
 	if *breakIt {
-		h := &mutants.Harness{Lab: p.Name, Patience: PatienceEnv, Memory: Memory(), Mode: *mode, Seed: o.Seed, JSON: *asJSON}
-		return h.Run(ctx, p.Mutants(), stdout, stderr)
+		h := &mutants.Harness{Patience: PatienceEnv, Memory: Memory(), Seed: o.Seed, JSON: *asJSON}
+		return h.Run(ctx, p.Name, *mode, nil, stdout, stderr)
 	}
 	chosen := p.chosen(*mode)
 	if len(chosen) == 0 {

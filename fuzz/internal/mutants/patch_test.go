@@ -1,0 +1,133 @@
+package mutants
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const root = "../../.."
+
+// Each patch applies, and the tests that have to notice exist.
+func TestPatches(t *testing.T) {
+	all, err := Load(root)
+	require.NoError(t, err)
+	require.NoError(t, Check(root, all))
+	for _, m := range all {
+		for _, e := range m.Exams {
+			if e.Lab != Test {
+				require.FileExists(t, filepath.Join(root, "fuzz", e.Lab, "main_linux.go"), m.Name)
+				continue
+			}
+			files, err := filepath.Glob(filepath.Join(root, e.Mode, "*_test.go"))
+			require.NoError(t, err)
+			found := false
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				found = found || strings.Contains(string(text), "\nfunc "+e.Flags+"(t *testing.T)")
+			}
+			require.True(t, found, "%s: %s has no test %s", m.Name, e.Mode, e.Flags)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	m, err := parse("Breaks: a promise\nCaught-by: lab mode -short -n 3\nCaught-by: test ./ring TestIt\n\n--- a/f\n+++ b/f\n")
+	require.NoError(t, err)
+	require.Equal(t, "a promise", m.Breaks)
+	require.Equal(t, []Exam{{"lab", "mode", "-short -n 3"}, {Test, "./ring", "TestIt"}}, m.Exams)
+	for text, want := range map[string]string{
+		"Breaks: a promise\nCaught-by: lab mode\n":     "no empty line ends the head",
+		"Breaks: a promise\n\n":                        "does not say",
+		"Caught-by: lab mode\n\n":                      "does not say",
+		"Breaks: a\nCaught-by: lab\n\n":                "want LAB MODE",
+		"Breaks: a\nCaught-by: test ./ring\n\n":        "want LAB MODE",
+		"Breaks: a\nCaught-By: lab mode\n\n--- a/f\n":  "want Breaks: or Caught-by:",
+		"diff --git a/f b/f\n--- a/f\n+++ b/f\n\n x\n": "want Breaks: or Caught-by:",
+	} {
+		_, err := parse(text)
+		require.ErrorContains(t, err, want, text)
+	}
+}
+
+// tree is a source tree under git with one file and one patch.
+func tree(t *testing.T) (dir string, commit func()) {
+	dir = t.TempDir()
+	write(t, dir, "a/f.go", "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")
+	run := func(arguments ...string) {
+		c := exec.Command("git", append([]string{"-c", "user.name=n", "-c", "user.email=e"}, arguments...)...)
+		c.Dir = dir
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	commit = func() {
+		run("add", "-A")
+		run("commit", "-q", "--no-gpg-sign", "-m", "m")
+	}
+	run("init", "-q")
+	commit()
+	write(t, dir, "a/f.go", "one\ntwo\nthree\nfour\nFIVE\nsix\nseven\neight\n")
+	diff, err := git(dir, "diff", "--full-index")
+	require.NoError(t, err)
+	run("checkout", "-q", ".")
+	write(t, dir, Dir+"/five"+suffix, "Breaks: five\nCaught-by: lab mode\n\n"+diff)
+	commit()
+	return dir, commit
+}
+
+func write(t *testing.T, dir, name, text string) {
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func TestApplyChangesCopies(t *testing.T) {
+	dir, _ := tree(t)
+	list, err := Load(dir)
+	require.NoError(t, err)
+	overlay, err := list[0].apply(dir, t.TempDir())
+	require.NoError(t, err)
+	require.Len(t, overlay, 1)
+	text, err := os.ReadFile(overlay[filepath.Join(dir, "a/f.go")])
+	require.NoError(t, err)
+	require.Contains(t, string(text), "FIVE")
+	text, err = os.ReadFile(filepath.Join(dir, "a/f.go"))
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "FIVE")
+}
+
+// What has moved is merged, and what is not there any more is reported.
+func TestPort(t *testing.T) {
+	dir, commit := tree(t)
+	port := func(write bool) (int, string) {
+		list, err := Load(dir)
+		require.NoError(t, err)
+		var said strings.Builder
+		n, err := Port(dir, list, write, &said)
+		require.NoError(t, err)
+		return n, said.String()
+	}
+	n, _ := port(false)
+	require.Zero(t, n)
+	write(t, dir, "a/f.go", "one\nand\ntwo\n3\nfour\nfive\nsix\nseven\neight\n")
+	commit()
+	n, said := port(false)
+	require.Equal(t, 1, n)
+	require.Contains(t, said, "five does not apply: git apply: exit status 1: error: patch failed: a/f.go")
+	require.NoError(t, CheckTable(dir, "other", nil, 1))
+	require.ErrorContains(t, CheckTable(dir, "lab", []string{"none"}, 1), "five: lab has no mode mode\nmode none has 0")
+	n, said = port(true)
+	require.Zero(t, n, said)
+	n, _ = port(false)
+	require.Zero(t, n)
+	write(t, dir, "a/f.go", "one\ntwo\nthree\nfour\n5\nsix\nseven\neight\n")
+	commit()
+	n, said = port(true)
+	require.Equal(t, 1, n)
+	require.Contains(t, said, "    +<<<<<<< ours\n")
+}
