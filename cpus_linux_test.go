@@ -22,8 +22,10 @@ func TestCgroupQuota(t *testing.T) {
 		{"of a parent", "0::/a/b\n", map[string]string{"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2},
 		{"the smallest", "0::/a/b\n", map[string]string{"a/b/cpu.max": "400000 100000\n", "a/cpu.max": "300000 100000\n"}, 3},
 		{"of a container that sees only itself", "0::/../../x\n", map[string]string{"cpu.max": "100000 100000\n"}, 1},
-		{"version 1", "5:memory:/a\n4:cpu,cpuacct:/a\n", map[string]string{"cpu/a/cpu.cfs_quota_us": "200000\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 2},
-		{"version 1 without", "4:cpu,cpuacct:/a\n", map[string]string{"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 8},
+		{"version 1", "5:memory:/a\n4:cpu,cpuacct:/a\n",
+			map[string]string{"cpu/a/cpu.cfs_quota_us": "200000\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 2},
+		{"version 1 without", "4:cpu,cpuacct:/a\n",
+			map[string]string{"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 8},
 		{"nonsense", "0::/\n::\nx\n", map[string]string{"cpu.max": "many 0\n"}, 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -33,6 +33,11 @@ func semaphoreSets(t *testing.T, key uint32) (n int) {
 	return n
 }
 
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, 10*time.Second, time.Millisecond)
+}
+
 func setKey(t *testing.T, path string) uint32 {
 	key := header(t, path).Semaphores.Key.Load()
 	require.NotZero(t, key)
@@ -123,7 +128,8 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 // that is blocked: they go on with another.
 func TestSemaphoresAreRemovedByHand(t *testing.T) {
 	needSysV(t)
-	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Slots: 16, WaitPolicy: shmring.WaitSleep}
+	o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Mode: shmring.ModeCreateOnly, Slots: 16,
+		WaitPolicy: shmring.WaitSleep}
 	c := openConsumer(t, &o)
 	path := c.Info().Path
 	key := setKey(t, path)
@@ -136,9 +142,9 @@ func TestSemaphoresAreRemovedByHand(t *testing.T) {
 			_, err := c.Receive(soon(t), make([]byte, 1<<16))
 			received <- err
 		}()
-		require.Eventually(t, func() bool { return header(t, path).DataBell.Load()&layout.BellSleeper != 0 }, 10*time.Second, time.Millisecond)
+		eventually(t, func() bool { return header(t, path).DataBell.Load()&layout.BellSleeper != 0 })
 		ipcrm(t, set.ID())
-		require.Eventually(t, func() bool { return currentSet(t, path).Generation() == set.Generation()+1 }, 10*time.Second, time.Millisecond)
+		eventually(t, func() bool { return currentSet(t, path).Generation() == set.Generation()+1 })
 		cmd, told := spawn(t, o.Dir, 0, 1, "stop")
 		require.True(t, told.Scan())
 		require.NoError(t, <-received)
@@ -154,10 +160,10 @@ func TestSemaphoresAreRemovedByHand(t *testing.T) {
 		}
 		// A producer that is blocked, in another process.
 		cmd, _ = spawn(t, o.Dir, 0, 100, "quietly")
-		require.Eventually(t, func() bool { return header(t, path).SpaceBell.Load()&layout.BellSleeper != 0 }, 10*time.Second, time.Millisecond)
+		eventually(t, func() bool { return header(t, path).SpaceBell.Load()&layout.BellSleeper != 0 })
 		set = currentSet(t, path)
 		ipcrm(t, set.ID())
-		require.Eventually(t, func() bool { return currentSet(t, path).Generation() == set.Generation()+1 }, 10*time.Second, time.Millisecond)
+		eventually(t, func() bool { return currentSet(t, path).Generation() == set.Generation()+1 })
 		for i := range 100 {
 			n, err := c.Receive(soon(t), make([]byte, 1<<16))
 			for deadError(err) {

@@ -78,7 +78,8 @@ func child(args []string) error {
 // consume receives for ever and tells on stdout what it has handled, and whether it
 // was warned.
 func consume(ctx context.Context, dir string, promise shmring.Delivery) error {
-	c, err := shmring.OpenConsumer(ctx, "r", &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly, WaitForRole: true, Delivery: promise})
+	o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOnly, WaitForRole: true, Delivery: promise}
+	c, err := shmring.OpenConsumer(ctx, "r", o)
 	if err != nil {
 		return err
 	}
@@ -225,6 +226,23 @@ func deadError(err error) bool {
 	return ok
 }
 
+// sendUntil sends numbered messages until stop is closed, and then says how many.
+func sendUntil(t *testing.T, p *shmring.Producer, stop <-chan struct{}, sent chan<- int) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			sent <- i
+			return
+		default:
+		}
+		if err := p.Send(context.Background(), numbered(i)); err != nil {
+			t.Error(err)
+			sent <- i
+			return
+		}
+	}
+}
+
 // A consumer killed by SIGKILL is followed by one that gets everything it had not
 // released, and is warned of what may come twice.
 func TestConsumerIsKilled(t *testing.T) {
@@ -233,22 +251,7 @@ func TestConsumerIsKilled(t *testing.T) {
 		p := openProducer(t, &o)
 		stop := make(chan struct{})
 		sent := make(chan int)
-		go func() {
-			i := 0
-			for ; ; i++ {
-				select {
-				case <-stop:
-					sent <- i
-					return
-				default:
-				}
-				if err := p.Send(context.Background(), numbered(i)); err != nil {
-					t.Error(err)
-					sent <- i
-					return
-				}
-			}
-		}()
+		go sendUntil(t, p, stop, sent)
 		handled := -1 // the last number anybody has told of
 		twice := 0
 		for range 20 {
