@@ -9,15 +9,14 @@ import (
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
-	"github.com/shmring/shmring/shm"
 )
 
 // Kind tells how many producers a ring admits.
 type Kind int
 
 const (
-	KindSPSC Kind = Kind(layout.SPSC) // one producer
-	KindMPSC Kind = Kind(layout.MPSC) // many producers
+	KindSPSC Kind = 1 // one producer
+	KindMPSC Kind = 2 // many producers
 )
 
 // String returns "spsc" or "mpsc".
@@ -48,14 +47,14 @@ const (
 	// DoorbellAuto takes what the ring has. A ring that is created gets what the environment
 	// variable SHMRING_DOORBELL says (futex, sysv or poll; it also insists, like the constants
 	// below), else the first of the three that works on this system.
-	DoorbellAuto Doorbell = 0
+	DoorbellAuto Doorbell = iota
 	// DoorbellFutex is a futex: the fastest.
-	DoorbellFutex = Doorbell(layout.Futex)
+	DoorbellFutex
 	// DoorbellSysV is a SysV semaphore, for systems that refuse futexes.
-	DoorbellSysV = Doorbell(layout.SysV)
+	DoorbellSysV
 	// DoorbellPoll looks again after pauses of up to some milliseconds, for systems that
 	// refuse both.
-	DoorbellPoll = Doorbell(layout.Poll)
+	DoorbellPoll
 )
 
 // String returns "auto", "futex", "sysv" or "poll".
@@ -68,9 +67,9 @@ func (d Doorbell) String() string {
 
 // Environment variables that stand for options which are not set.
 const (
-	EnvDir      = shm.EnvDir         // for Options.Dir
+	EnvDir      = "SHMRING_DIR"      // for Options.Dir
 	EnvDoorbell = "SHMRING_DOORBELL" // for Options.Doorbell: futex, sysv or poll
-	EnvLocks    = shm.EnvLocks       // how a ring's users tell who is alive: ofd or flock
+	EnvLocks    = "SHMRING_LOCKS"    // how a ring's users tell who is alive: ofd or flock
 )
 
 // WaitPolicy tells how much processor time a handle spends on waking early. Each handle of a
@@ -93,12 +92,12 @@ type WhenFull int
 
 const (
 	// WhenFullBlock waits for room, until the context ends or for Options.SendTimeout.
-	WhenFullBlock WhenFull = WhenFull(ring.WhenFullBlock)
+	WhenFullBlock WhenFull = iota
 	// WhenFullFail returns ErrFull.
-	WhenFullFail = WhenFull(ring.WhenFullFail)
+	WhenFullFail
 	// WhenFullDrop drops the message, counts it in Stats.Dropped and returns nil. The end of
 	// a stream is never dropped.
-	WhenFullDrop = WhenFull(ring.WhenFullDrop)
+	WhenFullDrop
 )
 
 // Delivery is what a consumer promises about messages that a former consumer may have
@@ -121,7 +120,7 @@ const (
 	DefaultSlots        = 8192
 	DefaultSlotSize     = 256
 	DefaultMaxMessage   = 64 << 10
-	DefaultMaxProducers = layout.MaxParticipants - 1 // of an MPSC ring
+	DefaultMaxProducers = 254 // of an MPSC ring; no more than that are possible
 	DefaultSpinFor      = 20 * time.Microsecond
 	DefaultMaxSleep     = 400 * time.Millisecond
 	DefaultLinger       = time.Second
