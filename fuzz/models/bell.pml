@@ -1,5 +1,5 @@
 // The bell word: how sleepers announce themselves and how wakers ring. See doc.go for how
-// to read this and ring/bell.go for the code; B1 and B2 are the labels used there.
+// to read this and ring/notify.go for the code; B1 and B2 are the labels used there.
 //
 // THERE counts what sleepers wait for.
 //	data bell (default)  messages in the ring. 2 producers ring, each publishes 2 messages.

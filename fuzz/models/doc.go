@@ -4,7 +4,7 @@
 //
 //	model       what it is about                          the code
 //	----------  ----------------------------------------  ----------------------------------
-//	bell.pml    the bell word: announce, look again,      ring/bell.go; futex; the listener
+//	bell.pml    the bell word: announce, look again,      ring/notify.go; futex; the listener
 //	            sleep or park; publish, ring              of parked goroutines
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go

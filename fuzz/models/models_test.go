@@ -311,7 +311,7 @@ func TestLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wait, err := os.ReadFile("../../ring/bell.go")
+	wait, err := os.ReadFile("../../ring/notify.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestLabels(t *testing.T) {
 		}
 		for _, m := range regexp.MustCompile(`\bB\d\b`).FindAllString(text, -1) {
 			if !bytes.Contains(wait, []byte(m)) {
-				t.Errorf("%s.pml: ring/bell.go has no %s", model, m)
+				t.Errorf("%s.pml: ring/notify.go has no %s", model, m)
 			}
 		}
 		for _, m := range regexp.MustCompile(`\b(?:ring|futex|doorbell)/\w+\.go`).FindAllString(text, -1) {
