@@ -60,16 +60,16 @@ func Recover(ctx context.Context, name string, o *AdminOptions) (r Recovery, err
 	return r, err
 }
 
-// Remove removes a ring that nobody uses: its name, and with it its memory. Errors:
-// [ErrBusy] while any process has the ring open; fs.ErrNotExist if there is none. An error
+// Remove removes a ring that nobody uses: its name, and with it its memory. The locks of a
+// process may outlive it by a moment, so while any process has the ring open Remove waits,
+// until ctx is done and for a quarter of a second at most; with a ctx that is done already
+// it tries once. Errors: [ErrBusy] if a process still has the ring open, which stays as it
+// is, together with the error of ctx if that ended the wait; fs.ErrNotExist if there is none. An error
 // that matches fs.ErrPermission may also mean that the ring is gone and its semaphore set is
 // not; its text says so.
 func Remove(ctx context.Context, name string, o *AdminOptions) error {
-	if err := contextEnded(ctx, name, "remove"); err != nil {
-		return err
-	}
 	file := &shm.Options{Dir: o.orDefault().Dir}
-	err := shm.RemoveWith(name, file, layout.MinSize, func(head []byte, uid int) error {
+	err := shm.RemoveWith(ctx, name, file, layout.MinSize, func(head []byte, uid int) error {
 		cfg, hot, err := layout.ParseHead(head)
 		if err != nil {
 			return nil // whatever it is, it may go

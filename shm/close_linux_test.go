@@ -82,7 +82,7 @@ func TestCloseUnderFire(t *testing.T) {
 		wg.Wait()
 		runtime.KeepAlive(s)
 		require.NoError(t, other.Close())
-		require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+		require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
 	}
 }
 
@@ -164,7 +164,7 @@ func TestCollectedSegmentsGiveUpTheirAddresses(t *testing.T) {
 		return !closed.Mapped() && !forgotten.Mapped()
 	})
 	eventually(t, "the forgotten descriptor is closed", func() bool { return len(shm.OpenUnder(dir)) == 0 })
-	require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+	require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
 }
 
 func TestUsedSegmentIsNotCollected(t *testing.T) {

@@ -141,7 +141,7 @@ func TestModeIgnoresUmask(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, st.Mode(), "umask %#o", umask)
 			require.NoError(t, s.Close())
-			require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+			require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
 		}
 	}
 }
@@ -191,7 +191,7 @@ func TestDirFromEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a.shmring"}, shm.Names(t, dir))
 	require.NoError(t, s.Close())
-	require.NoError(t, shm.Remove("a", nil))
+	require.NoError(t, shm.Remove(t.Context(), "a", nil))
 }
 
 func TestOnDisk(t *testing.T) {

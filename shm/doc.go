@@ -15,11 +15,11 @@
 //     mapped, so that a full file system is an error of Create and not a SIGBUS
 //     in whoever touches the page first.
 //  3. Nobody who follows this package shortens a segment, ever.
-//  4. A name is unlinked only under the exclusive admin lock, and only while it
+//  4. A name is unlinked only under the exclusive attach lock, and only while it
 //     still names the locked file. Attached processes hold that lock shared, so
 //     a name cannot be taken from under them by this package. Who does it some
 //     other way is noticed by [Segment.Check].
-//  5. Who holds a shared admin lock after the same-inode check of Open is attached
+//  5. Who holds a shared attach lock after the same-inode check of Open is attached
 //     to the file that the name means, and to no other.
 //  6. No store through [Segment.Bytes] reaches the file once the locks of the
 //     handle are gone: Close takes the pages away first and the descriptor after.
@@ -34,7 +34,7 @@
 //	4 mmap                            nothing
 //	5 format the bytes                nothing
 //	6 fchmod to Options.Perm          nothing
-//	7 admin lock, shared              nothing
+//	7 attach lock, shared              nothing
 //	8 linkat to the final name        nothing, or the complete file under its name
 //
 // Where the file system has no O_TMPFILE, or the link through /proc is refused,
@@ -51,12 +51,12 @@
 // # Lock map
 //
 //	lock            on                                 shared               exclusive
-//	admin           the segment file, flock            attached, for life   Remove, and Alone until Close
+//	attach           the segment file, flock            attached, for life   Remove, and Alone until Close
 //	life lock i     OFD: byte 1<<40 + i of the file    -                    participant i is alive, for life
 //	                flock: ".shmring-INODE.i.lock"     who asks, briefly    the same
 //	                of index 255                       -                    ForceSkip, for its length
 //	                of index 256                       -                    whoever makes the doorbells' semaphore set
-//	gate            the life lock of index -1          -                    Alone, while it converts the admin lock
+//	gate            the life lock of index -1          -                    Alone, while it converts the attach lock
 //
 // Open file description locks (OFD, F_OFD_SETLK) and flock both belong to the open file
 // description. The kernel drops them when that is closed, so with the death of the
@@ -64,11 +64,11 @@
 // how POSIX locks get lost. Descriptors are O_CLOEXEC and are plain integers, not
 // *os.File, whose cleanup would drop a life lock behind our back.
 //
-// The admin lock is flock for everybody, because it is needed before the bytes can be
+// The attach lock is flock for everybody, because it is needed before the bytes can be
 // read and by Remove, which cannot read them: processes that have OFD locks and such that
 // do not must see each other there. Which kind the life locks are is up to those who know
 // what the bytes mean ([Segment.UseLocks]). flock shuts out less: who may only read the
-// segment can take the admin lock and keep others from opening it.
+// segment can take the attach lock and keep others from opening it.
 //
 // # Lock files
 //

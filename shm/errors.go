@@ -50,19 +50,30 @@ func fail(op, path string, err error, hint string, args ...any) error {
 	return &Error{Op: op, Path: path, Err: err, Hint: fmt.Sprintf(hint, args...)}
 }
 
-// BusyError tells that a name was not removed because the file behind it is in
-// use. errors.Is(err, ErrBusy) holds.
+// BusyError tells that a name was not removed because the file behind it is in use.
+// errors.Is(err, ErrBusy) holds.
 type BusyError struct {
 	Path string
+	Err  error // of the context that ended the wait, or nil
 }
 
 // Error names the file and the remedy.
 func (e *BusyError) Error() string {
-	return "shm: remove " + e.Path + ": busy: a process is attached; close its producers and consumers first (fuser " + e.Path + " lists them)"
+	text := "shm: remove " + e.Path + ": busy: a process is attached; close its producers and consumers first " +
+		"(fuser " + e.Path + " lists them)"
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
-// Unwrap returns ErrBusy.
-func (e *BusyError) Unwrap() error { return ErrBusy }
+// Unwrap returns ErrBusy, and Err if there is one.
+func (e *BusyError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrBusy}
+	}
+	return []error{ErrBusy, e.Err}
+}
 
 // LocksError tells that a handle cannot use the kind of life locks that the others on
 // the segment use. errors.Is(err, ErrUnsupported) holds.
@@ -80,7 +91,8 @@ func (e *LocksError) Error() string {
 	if e.Told {
 		return text + fmt.Sprintf("was told %v: leave Options.Locks and %s unset", e.Have, EnvLocks)
 	}
-	return text + fmt.Sprintf("has only %v (%v): remove the segment, and create it from here or with %s=%v", e.Have, e.Err, EnvLocks, e.Have)
+	return text + fmt.Sprintf("has only %v (%v): remove the segment, and create it from here or with %s=%v", e.Have,
+		e.Err, EnvLocks, e.Have)
 }
 
 // Unwrap returns ErrUnsupported, and Err if there is one.

@@ -29,7 +29,8 @@ func TestErrorTexts(t *testing.T) {
 			&shm.SpaceError{Dir: "/srv", Need: 1<<40 + 1, Free: 0, Err: syscall.ENOSPC},
 			"shm: need 1099511627777 bytes in /srv, 0 bytes free: free some, or set Options.Dir or SHMRING_DIR to another directory",
 		}, {
-			&shm.LimitError{Path: "/p", Resource: "RLIMIT_FSIZE", Need: 1 << 40, Limit: 3 << 10, Remedy: "ask for less", Err: fs.ErrInvalid},
+			&shm.LimitError{Path: "/p", Resource: "RLIMIT_FSIZE", Need: 1 << 40, Limit: 3 << 10, Remedy: "ask for less",
+				Err: fs.ErrInvalid},
 			"shm: /p: need 1 TiB, RLIMIT_FSIZE allows 3 KiB: invalid argument: ask for less",
 		}, {
 			&shm.LimitError{Path: "/p", Resource: "R", Need: 2 << 30, Remedy: "ask for less", Err: fs.ErrInvalid},

@@ -38,10 +38,10 @@ func Example() {
 	seen, _ := reader.Held(0)
 	fmt.Println("locked:", alive, "seen:", seen)
 
-	fmt.Println("busy:", errors.Is(shm.Remove("greetings", opt), shm.ErrBusy))
+	fmt.Println("busy:", errors.Is(shm.Remove(ctx, "greetings", opt), shm.ErrBusy))
 	_ = writer.Close()
 	_ = reader.Close()
-	fmt.Println("removed:", shm.Remove("greetings", opt) == nil)
+	fmt.Println("removed:", shm.Remove(ctx, "greetings", opt) == nil)
 	// Output:
 	// hello
 	// HELLO

@@ -40,13 +40,13 @@ func checkPublished(t *testing.T, dir string, s *Segment) {
 	raw := st.Sys().(*syscall.Stat_t)
 	require.GreaterOrEqual(t, raw.Blocks*512, int64(testSize))
 	require.EqualValues(t, 1, raw.Nlink)
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrBusy)
 	r, err := s.Reopen()
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("\x01", testSize), string(r.Bytes()))
 	require.NoError(t, r.Close())
 	require.NoError(t, s.Close())
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 }
 
 // refuseTmpFile is a file system without O_TMPFILE.
@@ -208,7 +208,7 @@ func TestHiddenNameCannotBeMade(t *testing.T) {
 	require.ErrorContains(t, err, dir+"/gone must be an existing directory")
 }
 
-// Somebody found the hidden file and sits on its admin lock: ctx ends the wait.
+// Somebody found the hidden file and sits on its attach lock: ctx ends the wait.
 func TestHiddenFileLockedByAStranger(t *testing.T) {
 	dir := ScratchDir(t)
 	change(t, refuseTmpFile(unix.EOPNOTSUPP))

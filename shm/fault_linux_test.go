@@ -136,7 +136,7 @@ func TestPrefaultFallsBackToTouching(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "applied (touch)", s.Applied().Prefault.String())
 		require.NoError(t, s.Close())
-		require.NoError(t, Remove("a", &Options{Dir: dir}))
+		require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	}
 	change(t, func(k *kernel) { k.madvise = func([]byte, int) error { return unix.EHWPOISON } })
 	s, err := Create(t.Context(), "a", testSize, &Options{Dir: dir, Prefault: true}, nil)
@@ -184,7 +184,7 @@ func TestLockedPagesRefused(t *testing.T) {
 		require.ErrorContains(t, limit, "need 1 MiB, RLIMIT_MEMLOCK allows 8 KiB")
 		require.ErrorContains(t, limit, "ulimit -l")
 		require.NoError(t, s.Close())
-		require.NoError(t, Remove("a", &Options{Dir: dir}))
+		require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	}
 }
 
@@ -209,7 +209,7 @@ func TestOpenErrors(t *testing.T) {
 		require.ErrorIs(t, err, errno)
 		require.ErrorContains(t, err, hint)
 		require.LessOrEqual(t, calls, maxInterrupts)
-		require.ErrorIs(t, Remove("a", &Options{Dir: dir}), errno)
+		require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), errno)
 		_, err = s.Reopen()
 		require.ErrorIs(t, err, errno)
 	}
@@ -249,7 +249,7 @@ func TestStatErrors(t *testing.T) {
 	require.NoError(t, s.Close())
 	for nth := 1; nth <= 3; nth++ {
 		failAt(nth)
-		require.ErrorIs(t, Remove("a", opt), unix.EIO, "call %d", nth)
+		require.ErrorIs(t, Remove(t.Context(), "a", opt), unix.EIO, "call %d", nth)
 	}
 	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
 

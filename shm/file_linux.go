@@ -80,8 +80,9 @@ func (f *file) check() error {
 		return nil // the path means something else to us than when we opened it
 	case err == unix.ENOENT:
 		return fail("check", f.path, ErrOrphaned, "inode %d has another name; close and open again", st.Ino)
-	case named != fileID{st.Dev, st.Ino}:
-		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", named.ino, st.Ino)
+	case named != fileID{uint64(st.Dev), st.Ino}:
+		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", named.ino,
+			st.Ino)
 	}
 	return nil
 }
@@ -95,7 +96,7 @@ type fileID struct{ dev, ino uint64 }
 func identify(path string) (fileID, error) {
 	var st unix.Stat_t
 	err := sys.lstat(path, &st)
-	return fileID{st.Dev, st.Ino}, err
+	return fileID{uint64(st.Dev), st.Ino}, err
 }
 
 func (f *file) owner() (uid, gid int, mode fs.FileMode, err error) {
@@ -116,7 +117,7 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	f.cleanup.Stop()
 	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
 	lastErr := f.withBytes(last)
-	// The admin lock goes last: whoever removes the segment finds no lock file held.
+	// The attach lock goes last: whoever removes the segment finds no lock file held.
 	lifeErr := f.life.close()
 	if err := cmp.Or(closeFile(f.fd), lifeErr); err != nil {
 		return true, fail("close", f.path, err, "")
@@ -153,7 +154,7 @@ func (f *file) reopen() (_ *Segment, err error) {
 			_ = sys.close(fd)
 		}
 	}()
-	if err := shareAdmin(context.Background(), fd, f.path); err != nil { // no wait: we hold it shared ourselves
+	if err := shareAttachLock(context.Background(), fd, f.path); err != nil { // no wait: we hold it shared ourselves
 		return nil, err
 	}
 	again := &file{name: f.name, path: f.path, fd: fd, opt: f.opt, locks: f.locks, told: f.told, noOFD: f.noOFD}
@@ -181,7 +182,7 @@ func (f *file) mapAndAttach(size int64, how Applied) (*Segment, error) {
 	if err := f.mapBytes(size); err != nil {
 		return nil, err
 	}
-	how.Prefault, how.Mlock = settle(f.path, f.mem.bytes(), f.opt)
+	how.Prefault, how.Mlock = prefaultAndLock(f.path, f.mem.bytes(), f.opt)
 	return f.attach(how), nil
 }
 
@@ -195,9 +196,12 @@ func (f *file) mapBytes(size int64) (err error) {
 	case nil:
 		return nil
 	case unix.EACCES, unix.EPERM:
-		return fail("map", f.path, err, "the file is open for writing, so a security module (SELinux, AppArmor) or a seal refuses the mapping")
+		return fail("map", f.path, err,
+			"the file is open for writing, so a security module (SELinux, AppArmor) or a seal refuses the mapping")
 	case unix.ENOMEM:
-		return fail("map", f.path, err, "%s of address space: RLIMIT_AS, vm.max_map_count or vm.overcommit_memory may be too tight", formatBytes(uint64(size)))
+		return fail("map", f.path, err,
+			"%s of address space: RLIMIT_AS, vm.max_map_count or vm.overcommit_memory may be too tight",
+			formatBytes(uint64(size)))
 	default:
 		return fail("map", f.path, err, "")
 	}

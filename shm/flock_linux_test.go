@@ -52,7 +52,8 @@ func TestLockNamesAreNoRings(t *testing.T) {
 		require.True(t, ok)
 		require.EqualValues(t, uint64(1<<64-1), ino)
 	}
-	for _, name := range []string{"a.shmring", ".a.0123456789abcdef.tmp", ".shmring-1.lock", ".shmring-x.0.lock", ".shmring-1.0", "shmring-1.0.lock"} {
+	for _, name := range []string{"a.shmring", ".a.0123456789abcdef.tmp", ".shmring-1.lock", ".shmring-x.0.lock",
+		".shmring-1.0", "shmring-1.0.lock"} {
 		_, ok := lockOwner(name)
 		require.False(t, ok, name)
 	}
@@ -213,13 +214,13 @@ func TestRemoveSweeps(t *testing.T) {
 	require.NoError(t, unix.Stat(other.Path(), &st))
 	others := filepath.Join(dir, lockName(st.Ino, 0))
 
-	require.ErrorIs(t, Remove("a", opt), fs.ErrNotExist)
+	require.ErrorIs(t, Remove(t.Context(), "a", opt), fs.ErrNotExist)
 	require.FileExists(t, orphans(0), "held")
 	require.NoFileExists(t, orphans(1))
 	require.FileExists(t, others)
 	require.NoError(t, orphan.Close())
 	require.NoError(t, other.Close())
-	require.NoError(t, Remove("other", opt))
+	require.NoError(t, Remove(t.Context(), "other", opt))
 	require.Empty(t, Names(t, dir))
 }
 
@@ -231,11 +232,11 @@ func TestRemoveIsBusyWhileALockIsHeld(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
 	release := hold(t, lockFile(0), unix.LOCK_EX)
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrBusy)
 	require.FileExists(t, a.Path())
 	require.FileExists(t, lockFile(0))
 	release()
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	require.Empty(t, Names(t, dir))
 }
 
@@ -250,7 +251,7 @@ func TestCloseLetsGoOfTheAdminLockLast(t *testing.T) {
 	change(t, func(k *kernel) { k.close = func(fd int) error { last = fd; return unix.Close(fd) } })
 	require.NoError(t, a.Close())
 	require.Equal(t, admin, last)
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	require.Empty(t, Names(t, dir))
 }
 
@@ -268,7 +269,7 @@ func TestRemoveWhileAloneConverts(t *testing.T) {
 			change(t, func(k *kernel) {
 				between := once(func() {
 					require.NoError(t, other.Close())
-					require.ErrorIs(t, Remove("a", opt), ErrBusy)
+					require.ErrorIs(t, Remove(t.Context(), "a", opt), ErrBusy)
 				})
 				k.flock = func(fd, how int) error {
 					err := unix.Flock(fd, how)
@@ -282,12 +283,12 @@ func TestRemoveWhileAloneConverts(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, alone)
 			require.NoError(t, s.Check())
-			require.ErrorIs(t, Remove("a", opt), ErrBusy)
+			require.ErrorIs(t, Remove(t.Context(), "a", opt), ErrBusy)
 			alone, err = s.Alone()
 			require.NoError(t, err)
 			require.True(t, alone)
 			require.NoError(t, s.Close())
-			require.NoError(t, Remove("a", opt))
+			require.NoError(t, Remove(t.Context(), "a", opt))
 			require.Empty(t, Names(t, dir))
 		})
 	}
@@ -369,7 +370,7 @@ func TestStrangersLockFileDoesNotKeepTheSegment(t *testing.T) {
 	defer hold(t, lockFile(0), unix.LOCK_EX)()
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	require.Empty(t, Rings(t, dir))
 }
 

@@ -16,16 +16,17 @@ func Heap(size int) *Segment {
 	if size <= 0 {
 		panic(fmt.Sprintf("shm: Heap(%d): size must be positive", size))
 	}
-	return newHeapSegment(&heapRegion{mem: alignedBytes(size), holder: make(map[int]*heap), pokes: make(map[*func()]struct{})})
+	return newHeapSegment(&heapRegion{mem: alignedBytes(size), holder: make(map[int]*heap),
+		notified: make(map[*func()]struct{})})
 }
 
 // heapRegion stands for the file: it is what several handles have in common.
 type heapRegion struct {
 	mem []byte
 
-	mu     sync.Mutex
-	holder map[int]*heap
-	pokes  map[*func()]struct{}
+	mu       sync.Mutex
+	holder   map[int]*heap
+	notified map[*func()]struct{}
 }
 
 // heap stands for one open file description of the region.
@@ -76,22 +77,22 @@ func (h *heap) use(Locks) error { return nil }
 
 func (h *heap) check() error { return nil }
 
-func (h *heap) poke() {
+func (h *heap) notify() {
 	h.region.mu.Lock()
 	defer h.region.mu.Unlock()
-	for f := range h.region.pokes {
+	for f := range h.region.notified {
 		(*f)()
 	}
 }
 
-func (h *heap) onPoke(f func()) (stop func(), err error) {
+func (h *heap) onNotify(f func()) (stop func(), err error) {
 	h.region.mu.Lock()
 	defer h.region.mu.Unlock()
-	h.region.pokes[&f] = struct{}{}
+	h.region.notified[&f] = struct{}{}
 	return func() {
 		h.region.mu.Lock()
 		defer h.region.mu.Unlock()
-		delete(h.region.pokes, &f)
+		delete(h.region.notified, &f)
 	}, nil
 }
 

@@ -78,10 +78,10 @@ func TestKilledProcessIsNotAttached(t *testing.T) {
 	require.NoError(t, mustCreate(t, dir, patternSize).Close())
 	p := start(t, "hold", dir)
 	require.Equal(t, "locked true", p.line())
-	require.ErrorIs(t, shm.Remove("a", opt), shm.ErrBusy)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", opt), shm.ErrBusy)
 	p.kill()
 	eventually(t, "the name can be removed", func() bool {
-		err := shm.Remove("a", opt)
+		err := shm.Remove(t.Context(), "a", opt)
 		if err != nil {
 			require.ErrorIs(t, err, shm.ErrBusy)
 		}
@@ -102,7 +102,7 @@ func TestOneHolderAtATime(t *testing.T) {
 		require.Equal(t, "one at a time", p.line())
 		require.NoError(t, p.cmd.Wait())
 	}
-	if err := shm.Remove("a", &shm.Options{Dir: dir}); err != nil {
+	if err := shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}); err != nil {
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}
 	require.Empty(t, shm.Names(t, dir))
@@ -127,7 +127,7 @@ func TestOrphansHaveLocksOfTheirOwn(t *testing.T) {
 	q.kill()
 	_ = q.cmd.Wait()
 	require.NoError(t, young.Close())
-	require.NoError(t, shm.Remove("a", opt))
+	require.NoError(t, shm.Remove(t.Context(), "a", opt))
 	require.True(t, isLocked(t, old, 7), "removing the new file takes nothing from users of the old one")
 
 	p.kill()
@@ -137,7 +137,7 @@ func TestOrphansHaveLocksOfTheirOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.NoError(t, old.Close())
-	require.ErrorIs(t, shm.Remove("a", opt), fs.ErrNotExist)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", opt), fs.ErrNotExist)
 	require.Empty(t, shm.Names(t, dir))
 }
 

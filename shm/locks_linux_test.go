@@ -53,10 +53,10 @@ func TestAutoFallsBackToFlock(t *testing.T) {
 				require.Equal(t, i == 0, take(t, h, 0))
 			}
 			for _, h := range all {
-				require.ErrorIs(t, Remove("a", opt), ErrBusy)
+				require.ErrorIs(t, Remove(t.Context(), "a", opt), ErrBusy)
 				require.NoError(t, h.Close())
 			}
-			require.NoError(t, Remove("a", opt))
+			require.NoError(t, Remove(t.Context(), "a", opt))
 			require.Empty(t, Names(t, dir))
 		})
 	}
@@ -121,7 +121,7 @@ func TestSystemWithoutFlock(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnsupported)
 	require.ErrorIs(t, err, unix.ENOSYS)
 	require.NoError(t, s.Close())
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), unix.ENOSYS)
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), unix.ENOSYS)
 	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
 }
 
@@ -137,7 +137,7 @@ func TestLocksFromTheEnvironment(t *testing.T) {
 		require.NotEqual(t, want, other.Applied().Locks, "the option comes first")
 		require.NoError(t, other.Close())
 		require.NoError(t, s.Close())
-		require.NoError(t, Remove("a", &Options{Dir: dir}))
+		require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	}
 	t.Setenv(EnvLocks, "posix")
 	_, err := create(t, dir)

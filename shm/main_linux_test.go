@@ -204,7 +204,8 @@ func childContend(dir string) error {
 		if err := s.Close(); err != nil {
 			return err
 		}
-		if err := shm.Remove("a", &shm.Options{Dir: dir}); err != nil && !errors.Is(err, shm.ErrBusy) && !errors.Is(err, fs.ErrNotExist) {
+		if err := shm.Remove(context.Background(), "a", &shm.Options{Dir: dir}); err != nil && !errors.Is(err,
+			shm.ErrBusy) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -220,7 +221,7 @@ func childRemove(dir string, done int) error {
 			untilInputEnds()
 		}
 	})
-	return shm.Remove("a", &shm.Options{Dir: dir})
+	return shm.Remove(context.Background(), "a", &shm.Options{Dir: dir})
 }
 
 func childDescriptors(dir string) error {

@@ -3,6 +3,10 @@ package shm
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/internal/killpoint"
 )
@@ -57,7 +61,7 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 	if err := trusted(path, st, opt); err != nil {
 		return nil, err
 	}
-	if err := shareAdmin(ctx, fd, path); err != nil {
+	if err := shareAttachLock(ctx, fd, path); err != nil {
 		return nil, err
 	}
 	killpoint.At(killpoint.AttachLockShared)
@@ -77,4 +81,106 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 		return nil, err
 	}
 	return f.mapAndAttach(st.Size, Applied{})
+}
+
+// removePatience is how long Remove waits for a segment that is in use. The kernel drops
+// the locks of a process with its last reference to the open file, and a mapping is one.
+// Whoever looks at a dying process through /proc (ps, top, a monitor in the kernel) holds
+// its mappings for a moment, and a child between fork and exec holds all its files. So the
+// locks of a process that has been reaped may outlive it by some milliseconds.
+const removePatience = 250 * time.Millisecond
+
+// Remove unlinks a name that nobody uses. While any process is attached, this one
+// included, it waits, for a quarter of a second at most and until ctx is done, because
+// the locks of a process may outlive it by a moment. (With a ctx that is done already it
+// tries once.) Then it returns a [*BusyError] and has changed nothing. It removes regular files only and follows no symbolic link
+// (ErrRefused). With the segment go its lock files, and those in the directory of segments
+// that are no more.
+//
+// Of the options only Dir matters. Errors: fs.ErrNotExist (no such segment), ErrBusy (and
+// the error of ctx, if that ended the wait), ErrRefused, [*NameError], and otherwise an
+// [*Error] with the cause.
+func Remove(ctx context.Context, name string, opt *Options) error {
+	return RemoveWith(ctx, name, opt, 0, nil)
+}
+
+// RemoveWith is Remove with a last word: when it is sure that nobody uses the segment and
+// before the name goes, it calls last with a copy of the first n bytes (fewer if the file
+// is shorter) and the file's owner. The name goes whatever last returns; its error is
+// returned then.
+func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, uid int) error) error {
+	path, err := Path(name, opt)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	replaced := 0
+	for pause := attachPollFirst; ; pause = min(2*pause, attachPollMost) {
+		err := removeOnce(path, n, last)
+		if errors.Is(err, fs.ErrNotExist) {
+			_, _ = sweep(path, nil) // somebody else may have unlinked it, with rm for example
+		}
+		if err == errReplaced {
+			if replaced++; replaced == maxReplaced {
+				return fail("remove", path, ErrOrphaned, "replaced %d times in a row while we removed it", replaced)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrBusy) || time.Since(begin) >= removePatience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return &BusyError{Path: path, Err: ctx.Err()}
+		case <-time.After(pause):
+		}
+	}
+}
+
+func removeOnce(path string, n int, last func(head []byte, uid int) error) error {
+	fd, st, err := openRegular("remove", path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sys.close(fd) }() // and the lock with it, after the unlink
+	alone, err := flock(fd, unix.LOCK_EX)
+	if err != nil {
+		return fail("remove", path, err, "")
+	}
+	if !alone {
+		return &BusyError{Path: path}
+	}
+	killpoint.At(killpoint.AttachLockAlone)
+	// The name may mean a newer file by now, which others are attached to.
+	if err := stillNamed("remove", path, fd); err != nil {
+		return err
+	}
+	// The lock files first: who is killed in between leaves a segment, and the next
+	// Remove does the rest.
+	busy, err := sweep(path, st)
+	if err != nil {
+		return err
+	}
+	gated, err := lockedByOther(fd, lifeBase+gate)
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		return fail("remove", path, err, "")
+	}
+	if busy || gated {
+		return &BusyError{Path: path}
+	}
+	var lastErr error
+	if last != nil {
+		// Read, not mapped: whoever does not keep to this package could shorten the file.
+		head := make([]byte, n)
+		got, err := unix.Pread(fd, head, 0)
+		if err != nil {
+			return fail("remove", path, err, "reading its first %d bytes", n)
+		}
+		lastErr = last(head[:got], int(st.Uid))
+	}
+	if err := sys.unlink(path); err != nil {
+		return errors.Join(openError("remove", path, err), lastErr)
+	}
+	killpoint.At(killpoint.Unlinked)
+	return lastErr
 }

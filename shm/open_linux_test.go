@@ -61,7 +61,8 @@ func TestAttachRefusals(t *testing.T) {
 			return os.Chmod(p, 0o602)
 		}, shm.ErrRefused, "0602 lets everybody write", false},
 		{"foreign", foreign, shm.ErrRefused, "owned by uid 65534, we are euid 0", false},
-		{"short", func(p string) error { return os.WriteFile(p, make([]byte, 4095), 0o600) }, shm.ErrTruncated, "4095 bytes; a segment has at least 4096", false},
+		{"short", func(p string) error { return os.WriteFile(p, make([]byte, 4095), 0o600) }, shm.ErrTruncated,
+			"4095 bytes; a segment has at least 4096", false},
 		{"empty", func(p string) error { return os.WriteFile(p, nil, 0o600) }, shm.ErrTruncated, "0 bytes", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestAttachRefusals(t *testing.T) {
 			require.Empty(t, shm.OpenUnder(dir))
 			if c.remove {
 				before := shm.Names(t, dir)
-				require.ErrorIs(t, shm.Remove("a", opt), c.want)
+				require.ErrorIs(t, shm.Remove(t.Context(), "a", opt), c.want)
 				require.Equal(t, before, shm.Names(t, dir))
 			}
 		})
@@ -144,7 +145,7 @@ func TestOpenRefusesAFileThatReachesTheLocks(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrInvalid)
 }
 
-// exclude takes the admin lock of the file exclusively, as Remove does, and returns
+// exclude takes the attach lock of the file exclusively, as Remove does, and returns
 // the end of it.
 func exclude(t *testing.T, path string) (release func()) {
 	t.Helper()
@@ -230,7 +231,7 @@ func TestDeniedNamesOwnerModeAndUs(t *testing.T) {
 		require.ErrorContains(t, err, facts)
 		require.NotContains(t, err.Error(), "SELinux")
 
-		err = shm.Remove("a", opt)
+		err = shm.Remove(t.Context(), "a", opt)
 		require.ErrorIs(t, err, fs.ErrPermission)
 		require.ErrorContains(t, err, facts)
 
@@ -273,11 +274,11 @@ func TestRemoveOfAnothersFileInAStickyDirectory(t *testing.T) {
 	require.NoError(t, os.Chown(s.Path(), 0, os.Getegid()))
 	require.NoError(t, os.Chmod(dir, fs.ModeSticky|0o777))
 	asNobody(t, func() {
-		err := shm.Remove("a", opt)
+		err := shm.Remove(t.Context(), "a", opt)
 		require.ErrorIs(t, err, fs.ErrPermission)
 		require.ErrorContains(t, err, "owned by uid 0")
 	})
-	require.NoError(t, shm.Remove("a", opt))
+	require.NoError(t, shm.Remove(t.Context(), "a", opt))
 }
 
 func TestStrangersFileCannotKeepUsWaiting(t *testing.T) {

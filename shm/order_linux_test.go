@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"testing"
@@ -11,8 +12,8 @@ import (
 
 // These tests step into the gap between two system calls of a protocol.
 
-// beforeAdminLock runs interfere just before each attempt to take the admin lock.
-func beforeAdminLock(t *testing.T, interfere func()) {
+// beforeAttachLock runs interfere just before each attempt to take the attach lock.
+func beforeAttachLock(t *testing.T, interfere func()) {
 	t.Helper()
 	change(t, func(k *kernel) {
 		k.flock = func(fd, how int) error {
@@ -36,7 +37,7 @@ func once(interfere func()) func() {
 // renew removes the segment and creates another one under its name.
 func renew(t *testing.T, dir string) *Segment {
 	t.Helper()
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	s, err := create(t, dir)
 	require.NoError(t, err)
 	return s
@@ -55,7 +56,7 @@ func abandoned(t *testing.T) (dir string) {
 func TestOpenFollowsTheNameToANewFile(t *testing.T) {
 	dir := abandoned(t)
 	var fresh *Segment
-	beforeAdminLock(t, once(func() { fresh = renew(t, dir) }))
+	beforeAttachLock(t, once(func() { fresh = renew(t, dir) }))
 	s, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
 	require.NoError(t, err)
 	require.NoError(t, s.Check(), "attached to a file without a name")
@@ -67,7 +68,7 @@ func TestOpenFollowsTheNameToANewFile(t *testing.T) {
 
 func TestOpenNoticesThatTheNameIsGone(t *testing.T) {
 	dir := abandoned(t)
-	beforeAdminLock(t, once(func() { require.NoError(t, Remove("a", &Options{Dir: dir})) }))
+	beforeAttachLock(t, once(func() { require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir})) }))
 	_, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
@@ -75,16 +76,16 @@ func TestOpenNoticesThatTheNameIsGone(t *testing.T) {
 func TestRemoveSparesANewFile(t *testing.T) {
 	dir := abandoned(t)
 	var fresh *Segment
-	beforeAdminLock(t, once(func() { fresh = renew(t, dir) }))
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+	beforeAttachLock(t, once(func() { fresh = renew(t, dir) }))
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrBusy)
 	require.NoError(t, fresh.Check(), "removed under the feet of its creator")
 	require.NoError(t, fresh.Close())
 }
 
 func TestRemoveThatComesSecond(t *testing.T) {
 	dir := abandoned(t)
-	beforeAdminLock(t, once(func() { require.NoError(t, Remove("a", &Options{Dir: dir})) }))
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), fs.ErrNotExist)
+	beforeAttachLock(t, once(func() { require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir})) }))
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), fs.ErrNotExist)
 }
 
 // While Remove is between its check and the unlink, nobody can attach.
@@ -106,7 +107,7 @@ func TestNobodyAttachesDuringRemoval(t *testing.T) {
 			return unix.Unlink(path)
 		}
 	})
-	require.NoError(t, Remove("a", &Options{Dir: dir}))
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 }
 
 // Somebody replaces the name each time we look.
@@ -114,7 +115,7 @@ func TestReplacedForEver(t *testing.T) {
 	dir := abandoned(t)
 	path := dir + "/a.shmring"
 	replaced := 0
-	beforeAdminLock(t, func() {
+	beforeAttachLock(t, func() {
 		replaced++
 		require.NoError(t, os.WriteFile(dir+"/next", make([]byte, 1), 0o600))
 		require.NoError(t, os.Rename(dir+"/next", path))
@@ -123,7 +124,7 @@ func TestReplacedForEver(t *testing.T) {
 	require.ErrorIs(t, err, ErrOrphaned)
 	require.ErrorContains(t, err, "replaced 100 times")
 	require.Equal(t, maxReplaced, replaced)
-	require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrOrphaned)
+	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrOrphaned)
 	require.Equal(t, 2*maxReplaced, replaced)
 	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
 }
@@ -132,7 +133,7 @@ func TestReplacedForEver(t *testing.T) {
 func TestCreatorIsAttachedWhenTheNameAppears(t *testing.T) {
 	check := func(t *testing.T, dir string) {
 		t.Helper()
-		require.ErrorIs(t, Remove("a", &Options{Dir: dir}), ErrBusy)
+		require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrBusy)
 		st, err := os.Stat(dir + "/a.shmring")
 		require.NoError(t, err)
 		require.Equal(t, fs.FileMode(0o640), st.Mode(), "the mode is set before the name appears")
@@ -302,6 +303,38 @@ func TestCloseErrors(t *testing.T) {
 		require.ErrorIs(t, s.Close(), want)
 		require.NoError(t, s.Close(), "closed is closed")
 		sys.close = unix.Close
-		require.NoError(t, Remove("a", &Options{Dir: dir}))
+		require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	}
+}
+
+// The locks of a process outlive it by a moment: Remove waits for them.
+func TestRemoveWaitsForLocksThatGo(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := Create(t.Context(), "a", testSize, &Options{Dir: dir}, nil)
+	require.NoError(t, err)
+	attempts := 0
+	beforeAttachLock(t, func() {
+		if attempts++; attempts == 3 {
+			require.NoError(t, s.Close())
+		}
+	})
+	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
+	require.Equal(t, 3, attempts)
+}
+
+// A context that is done means that nobody wants to wait.
+func TestRemoveTriesOnce(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := Create(t.Context(), "a", testSize, &Options{Dir: dir}, nil)
+	require.NoError(t, err)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	attempts := 0
+	beforeAttachLock(t, func() { attempts++ })
+	err = Remove(done, "a", &Options{Dir: dir})
+	require.ErrorIs(t, err, ErrBusy)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 1, attempts)
+	require.NoError(t, s.Close())
+	require.NoError(t, Remove(done, "a", &Options{Dir: dir}))
 }

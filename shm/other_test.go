@@ -17,8 +17,8 @@ func TestUnsupported(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	_, err = shm.Open(t.Context(), "a", 1, nil)
 	require.ErrorIs(t, err, shm.ErrUnsupported)
-	require.ErrorIs(t, shm.Remove("a", nil), shm.ErrUnsupported)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", nil), shm.ErrUnsupported)
 
 	var name *shm.NameError
-	require.ErrorAs(t, shm.Remove("a/b", nil), &name)
+	require.ErrorAs(t, shm.Remove(t.Context(), "a/b", nil), &name)
 }

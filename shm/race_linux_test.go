@@ -99,7 +99,7 @@ func TestNoSplitBrainUnderRemoval(t *testing.T) {
 				if err := errors.Join(s.Check(), s.Close()); err != nil {
 					t.Error(err)
 				}
-				switch err := shm.Remove("a", opt); {
+				switch err := shm.Remove(t.Context(), "a", opt); {
 				case err == nil:
 					removals.Add(1)
 				case !errors.Is(err, shm.ErrBusy) && !errors.Is(err, fs.ErrNotExist):
@@ -113,7 +113,7 @@ func TestNoSplitBrainUnderRemoval(t *testing.T) {
 	left := int32(len(shm.Rings(t, dir)))
 	require.Equal(t, creations.Load(), removals.Load()+left, "every file created was removed once or is left")
 	if left > 0 {
-		require.NoError(t, shm.Remove("a", opt))
+		require.NoError(t, shm.Remove(t.Context(), "a", opt))
 	}
 	require.Empty(t, shm.Names(t, dir))
 }

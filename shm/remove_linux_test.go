@@ -25,7 +25,7 @@ func TestRemoveRefusesWhileAttached(t *testing.T) {
 		require.True(t, ok)
 	}
 	for _, s := range []*shm.Segment{created, opened, reopened} {
-		err := shm.Remove("a", opt)
+		err := shm.Remove(t.Context(), "a", opt)
 		require.ErrorIs(t, err, shm.ErrBusy)
 		var busy *shm.BusyError
 		require.ErrorAs(t, err, &busy)
@@ -34,16 +34,16 @@ func TestRemoveRefusesWhileAttached(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	require.Equal(t, []string{"a.shmring"}, shm.Rings(t, dir), "Close never unlinks")
-	require.NoError(t, shm.Remove("a", opt))
+	require.NoError(t, shm.Remove(t.Context(), "a", opt))
 	require.Empty(t, shm.Names(t, dir))
-	require.ErrorIs(t, shm.Remove("a", opt), fs.ErrNotExist)
-	require.ErrorIs(t, shm.Remove(".", opt), fs.ErrInvalid)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", opt), fs.ErrNotExist)
+	require.ErrorIs(t, shm.Remove(t.Context(), ".", opt), fs.ErrInvalid)
 }
 
 func TestRefusedRemoveLeavesNoLockBehind(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	mustCreate(t, dir, patternSize)
-	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}), shm.ErrBusy)
 	mustOpen(t, dir)
 }
 
@@ -52,9 +52,9 @@ func TestRemoveIsBusyWhileAnotherRemoves(t *testing.T) {
 	s := mustCreate(t, dir, patternSize)
 	require.NoError(t, s.Close())
 	release := exclude(t, s.Path())
-	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}), shm.ErrBusy)
 	release()
-	require.NoError(t, shm.Remove("a", &shm.Options{Dir: dir}))
+	require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
 }
 
 // A remover that is killed leaves a segment that can be used or removed.
@@ -77,7 +77,7 @@ func TestKilledRemover(t *testing.T) {
 				p := start(t, mode, dir)
 				require.Equal(t, "removing", p.line())
 				require.Equal(t, []string{"a.shmring"}, shm.Rings(t, dir), "the name goes last")
-				require.ErrorIs(t, shm.Remove("a", opt), shm.ErrBusy)
+				require.ErrorIs(t, shm.Remove(t.Context(), "a", opt), shm.ErrBusy)
 				p.kill()
 				_ = p.cmd.Wait()
 				if next == "use" {
@@ -87,7 +87,7 @@ func TestKilledRemover(t *testing.T) {
 					require.True(t, ok)
 					require.NoError(t, s.Close())
 				}
-				require.NoError(t, shm.Remove("a", opt))
+				require.NoError(t, shm.Remove(t.Context(), "a", opt))
 				require.Empty(t, shm.Names(t, dir))
 			})
 		}
@@ -148,7 +148,7 @@ func TestAlone(t *testing.T) {
 	require.NoError(t, err, "a refusal changes nothing")
 	require.NoError(t, again.Close())
 	require.NoError(t, other.Close())
-	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy, "s is still attached")
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}), shm.ErrBusy, "s is still attached")
 
 	alone, err = s.Alone()
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestAlone(t *testing.T) {
 	defer cancel()
 	_, err = shm.Open(ctx, "a", 1, &shm.Options{Dir: dir})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, shm.Remove("a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}), shm.ErrBusy)
 	require.NoError(t, s.Close())
 	_, err = s.Alone()
 	require.ErrorIs(t, err, fs.ErrClosed)

@@ -35,8 +35,8 @@ type backing interface {
 	alone() (bool, error)
 	use(kind Locks) error
 	check() error
-	poke()
-	onPoke(f func()) (stop func(), err error)
+	notify()
+	onNotify(f func()) (stop func(), err error)
 	owner() (uid, gid int, mode fs.FileMode, err error)
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
@@ -253,4 +253,32 @@ func (s *Segment) fail(op string, err error) error {
 		where = s.name
 	}
 	return fail(op, where, err, "")
+}
+
+// Notify lets everyone know who has asked for it by [Segment.OnNotify], on any handle of
+// the same file in any process, by reading one byte of the file. It never blocks. On a
+// closed handle it does nothing.
+func (s *Segment) Notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.back.notify()
+	}
+}
+
+// OnNotify calls f after every [Segment.Notify] of the same file from now on, once for
+// several if they come quickly, and perhaps for nothing, until stop. f is called by a
+// goroutine that others depend on: it must not block, nor call s. The error tells what
+// the system lacks, see package internal/watch; fs.ErrClosed after Close, before which
+// stop should be called.
+func (s *Segment) OnNotify(f func()) (stop func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.fail("watch", fs.ErrClosed)
+	}
+	if stop, err = s.back.onNotify(f); err != nil {
+		return nil, s.fail("watch", err)
+	}
+	return stop, nil
 }

@@ -5,7 +5,8 @@ package shm
 import "context"
 
 // Create returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
-func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte, locks Locks) error) (*Segment, error) {
+func Create(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte,
+	locks Locks) error) (*Segment, error) {
 	return nil, unsupported("create", name, opt)
 }
 
@@ -15,12 +16,12 @@ func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segme
 }
 
 // Remove returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
-func Remove(name string, opt *Options) error {
+func Remove(ctx context.Context, name string, opt *Options) error {
 	return unsupported("remove", name, opt)
 }
 
 // RemoveWith returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
-func RemoveWith(name string, opt *Options, n int, last func(head []byte, uid int) error) error {
+func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, uid int) error) error {
 	return unsupported("remove", name, opt)
 }
 

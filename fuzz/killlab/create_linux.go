@@ -133,6 +133,8 @@ func (l *lab) oneWinner(round int, racers []*child) {
 
 // createAndRemove makes a ring and removes it, over and over.
 func createAndRemove(ctx context.Context, a args, j *journal) error {
+	once, done := context.WithCancel(ctx) // a refused removal is not waited for
+	done()
 	j.set(phase, running)
 	for j.get(command) == 0 {
 		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly, KeepStream: true})
@@ -142,7 +144,7 @@ func createAndRemove(ctx context.Context, a args, j *journal) error {
 		if err := p.Close(); err != nil {
 			return err
 		}
-		if err := shmring.Remove(context.Background(), a.Ring, &shmring.AdminOptions{Dir: a.Dir}); err != nil {
+		if err := shmring.Remove(once, a.Ring, &shmring.AdminOptions{Dir: a.Dir}); err != nil {
 			return err
 		}
 	}

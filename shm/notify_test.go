@@ -10,16 +10,19 @@ import (
 	"github.com/shmring/shmring/shm"
 )
 
-// A poke through any handle reaches whoever asked for it on any other, and itself.
+// A notify through any handle reaches whoever asked for it on any other, and itself.
 func TestPoke(t *testing.T) {
-	file, err := shm.Create(t.Context(), "poke", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte, shm.Locks) error { return nil })
+	file, err := shm.Create(t.Context(), "notify", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte,
+		shm.Locks) error {
+		return nil
+	})
 	require.NoError(t, err)
 	for _, s := range []*shm.Segment{shm.Heap(4096), file} {
 		other, err := s.Reopen()
 		require.NoError(t, err)
 		mine, theirs := make(chan struct{}, 1), make(chan struct{}, 1)
 		on := func(s *shm.Segment, c chan struct{}) (stop func()) {
-			stop, err := s.OnPoke(func() {
+			stop, err := s.OnNotify(func() {
 				select {
 				case c <- struct{}{}:
 				default:
@@ -37,7 +40,7 @@ func TestPoke(t *testing.T) {
 					default:
 					}
 				}
-				poker.Poke()
+				poker.Notify()
 				for _, c := range []chan struct{}{mine, theirs} {
 					select {
 					case <-c:
@@ -50,8 +53,8 @@ func TestPoke(t *testing.T) {
 		stopMine()
 		stopTheirs()
 		require.NoError(t, other.Close())
-		other.Poke()
-		_, err = other.OnPoke(func() {})
+		other.Notify()
+		_, err = other.OnNotify(func() {})
 		require.ErrorIs(t, err, fs.ErrClosed)
 		require.NoError(t, s.Close())
 	}

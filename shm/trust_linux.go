@@ -76,10 +76,12 @@ func trusted(path string, st *unix.Stat_t, opt *Options) error {
 		return nil
 	}
 	if euid := unix.Geteuid(); int(st.Uid) != euid && st.Uid != 0 {
-		return fail("open", path, ErrRefused, "owned by uid %d, we are euid %d; set Options.AnyOwner to trust it", st.Uid, euid)
+		return fail("open", path, ErrRefused, "owned by uid %d, we are euid %d; set Options.AnyOwner to trust it", st.Uid,
+			euid)
 	}
 	if st.Mode&0o002 != 0 {
-		return fail("open", path, ErrRefused, "mode %#o lets everybody write; set Options.AnyOwner to trust it", st.Mode&0o7777)
+		return fail("open", path, ErrRefused, "mode %#o lets everybody write; set Options.AnyOwner to trust it",
+			st.Mode&0o7777)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,7 +80,7 @@ func exclude(fd int) (bool, error) {
 		if _, err := flock(fd, unix.LOCK_UN); err != nil {
 			return false, err
 		}
-		time.Sleep(adminPollFirst)
+		time.Sleep(attachPollFirst)
 	}
 	return false, nil
 }
@@ -195,8 +196,10 @@ func (l *flockLocks) admit(fd int, path string, seg *unix.Stat_t) error {
 	if what := irregular(&st); what != "" {
 		return fail("open", path, ErrRefused, "it is %s, not a regular file", what)
 	}
-	if !l.f.opt.AnyOwner && !vouched(&st, seg) {
-		return fail("open", path, ErrRefused, "owned by uid %d gid %d, mode %#o, who may not write the segment: set Options.AnyOwner to trust them", st.Uid, st.Gid, st.Mode&0o7777)
+	if !l.f.opt.AnyOwner && !trustedOwner(&st, seg) {
+		return fail("open", path, ErrRefused,
+			"owned by uid %d gid %d, mode %#o, who may not write the segment: set Options.AnyOwner to trust them", st.Uid,
+			st.Gid, st.Mode&0o7777)
 	}
 	euid := unix.Geteuid()
 	if euid != 0 && int(st.Uid) != euid {
@@ -215,9 +218,9 @@ func (l *flockLocks) admit(fd int, path string, seg *unix.Stat_t) error {
 	return nil
 }
 
-// vouched tells whether a lock file belongs to somebody who may use the segment: in a
+// trustedOwner tells whether a lock file belongs to somebody who may use the segment: in a
 // directory for everybody, like /dev/shm, it could be a trap.
-func vouched(st, seg *unix.Stat_t) bool {
+func trustedOwner(st, seg *unix.Stat_t) bool {
 	if st.Mode&0o002 != 0 {
 		return false
 	}
@@ -251,7 +254,8 @@ func (l *flockLocks) findDirectory() error {
 	l.dir = fd
 	err = l.stillNamed()
 	if err == nil && mountedAlone(l.f.fd, fd) {
-		err = fail("lock", l.f.path, ErrUnsupported, "the file is mounted by itself, so that flock finds no lock files of others beside it; mount its directory")
+		err = fail("lock", l.f.path, ErrUnsupported,
+			"the file is mounted by itself, so that flock finds no lock files of others beside it; mount its directory")
 	}
 	if err != nil {
 		_ = sys.close(fd)
@@ -274,7 +278,8 @@ func (l *flockLocks) stillNamed() error {
 func mountedAlone(file, dir int) bool {
 	var a, b unix.Statx_t
 	for fd, st := range map[int]*unix.Statx_t{file: &a, dir: &b} {
-		if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, st); err != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, st); err != nil ||
+			st.Mask&unix.STATX_MNT_ID == 0 {
 			return false
 		}
 	}
@@ -287,4 +292,89 @@ func namedAt(dir, fd int, path string) error {
 	return named("stat", path, fd, func(st *unix.Stat_t) error {
 		return sys.fstatat(dir, filepath.Base(path), st, unix.AT_SYMLINK_NOFOLLOW)
 	})
+}
+
+// sweep unlinks the lock files of the segment at path, whose status is seg and whose
+// attach lock the caller holds exclusively, and those of segments that no name in the
+// directory leads to. It reports whether one of the segment's own is held: by a process
+// that is just dying, or by [Segment.Alone]. With a nil seg there is no such segment.
+func sweep(path string, seg *unix.Stat_t) (busy bool, err error) {
+	dir := filepath.Dir(path)
+	fd, err := openFile(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false, openError("list", dir, err)
+	}
+	list := os.NewFile(uintptr(fd), dir)
+	defer list.Close()
+	names, err := list.Readdirnames(-1)
+	if err != nil {
+		return false, fail("list", dir, err, "")
+	}
+	var named map[uint64]bool
+	for _, name := range names {
+		ino, is := lockOwner(name)
+		if !is {
+			continue
+		}
+		if seg != nil && ino == seg.Ino {
+			held, err := unlinkUnheld(fd, filepath.Join(dir, name), seg)
+			if held || err != nil {
+				return held, err
+			}
+			continue
+		}
+		if named == nil {
+			named = inodes(fd, names)
+		}
+		if !named[ino] {
+			_, _ = unlinkUnheld(fd, filepath.Join(dir, name), nil) // of an orphan, perhaps in use
+		}
+	}
+	return false, nil
+}
+
+// inodes returns the inode numbers of the segments in a directory.
+func inodes(dir int, names []string) map[uint64]bool {
+	found := map[uint64]bool{}
+	for _, name := range names {
+		var st unix.Stat_t
+		if strings.HasSuffix(name, Suffix) && sys.fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			found[st.Ino] = true
+		}
+	}
+	return found
+}
+
+// unlinkUnheld unlinks a lock file unless it is held. What belongs to strangers counts
+// as not held, and may stay.
+func unlinkUnheld(dir int, path string, seg *unix.Stat_t) (held bool, err error) {
+	name := filepath.Base(path)
+	fd, err := openFileAt(dir, name, lockFlags, 0)
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.EACCES, unix.EPERM, unix.ELOOP, unix.EISDIR, unix.ENXIO:
+		return false, nil
+	default:
+		return false, openError("remove", path, err)
+	}
+	defer func() { _ = sys.close(fd) }()
+	var st unix.Stat_t
+	if err := sys.fstat(fd, &st); err != nil {
+		return false, fail("stat", path, err, "")
+	}
+	// Held until it is unlinked, so that nobody else can come to hold it in between.
+	if free, err := flock(fd, unix.LOCK_EX); !free {
+		return seg == nil || trustedOwner(&st, seg), err
+	}
+	if err := namedAt(dir, fd, path); err != nil {
+		return false, err
+	}
+	switch err := sys.unlinkat(dir, name, 0); err {
+	case nil:
+		killpoint.At(killpoint.LockFileUnlinked)
+	case unix.EACCES, unix.EPERM:
+	default:
+		return false, openError("remove", path, err)
+	}
+	return false, nil
 }

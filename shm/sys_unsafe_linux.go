@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/watch"
 )
 
 // mapping is an address range of our own making. It is never part of the Go heap.
@@ -41,4 +43,33 @@ func (m mapping) unmap() error { return unix.MunmapPtr(m.base, uintptr(m.size)) 
 func touch(p *byte) {
 	// SAFETY: a page is aligned, and longer than a word even where the file ends.
 	atomic.LoadUint32((*uint32)(unsafe.Pointer(p)))
+}
+
+// notify reads one byte, without telling the scheduler: a read of a byte that is in
+// memory does not block. The kernel writes into b, which outlives the call. Where there
+// is nothing to read the file was truncated, which is noticed elsewhere.
+func (f *file) notify() {
+	var b [1]byte
+	_, _, _ = unix.RawSyscall6(unix.SYS_PREAD64, uintptr(f.fd), uintptr(unsafe.Pointer(&b)), 1, 0, 0, 0)
+}
+
+func (f *file) onNotify(wake func()) (stop func(), err error) {
+	w, err := watch.Add(descriptorPath(f.fd), wake)
+	if err != nil {
+		return nil, err
+	}
+	return w.Close, nil
+}
+
+// fcntlLock is unix.FcntlFlock without telling the scheduler: what it asks for never
+// waits, and a thousand sleepers that look after the dead would else make the runtime
+// start threads. The kernel reads and writes lk, which outlives the call.
+func fcntlLock(fd uintptr, cmd int, lk *unix.Flock_t) error {
+	if unsafe.Sizeof(uintptr(0)) < 8 {
+		return unix.FcntlFlock(fd, cmd, lk) // the call has another name and another structure there
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_FCNTL, fd, uintptr(cmd), uintptr(unsafe.Pointer(lk))); errno != 0 {
+		return errno
+	}
+	return nil
 }

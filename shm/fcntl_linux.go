@@ -1,7 +1,0 @@
-//go:build !amd64 && !arm64
-
-package shm
-
-import "golang.org/x/sys/unix"
-
-var fcntlLock = unix.FcntlFlock
