@@ -41,11 +41,11 @@ func (s *segment) named(err error) error { return named(s.info.Name, err) }
 // config returns what package ring needs of the outside.
 func (s *segment) config(o *Options) (ring.Config, error) {
 	hot := s.view.Hot
-	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &hot.DataBell, View: s.view, Segment: s.seg})
+	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Target{Word: &hot.DataBell, View: s.view, Segment: s.seg})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
-	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Site{Word: &hot.SpaceBell, View: s.view, Segment: s.seg})
+	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Target{Word: &hot.SpaceBell, View: s.view, Segment: s.seg})
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}

@@ -1,16 +1,40 @@
 package doorbell
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/layout"
 )
 
-// Site is where a bell hangs. View and Segment are for SysV; the others need Word only.
-type Site struct {
+// Bell puts the callers of one side to sleep and wakes them. All methods may be
+// called by any number of goroutines and processes at once.
+type Bell interface {
+	// Sleep returns when the word is not old, when Wake was called after it began to
+	// sleep, when limit has passed (timedOut), or when one of the stop words, at most
+	// four, is not zero. A change of the word or of a stop word between the call and
+	// the actual sleep is never missed. It may also return for no reason. An error
+	// means that sleeping does not work at all.
+	Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool, err error)
+	// Wake ends every Sleep in progress, in all processes, on the value that the word had
+	// before the caller changed it, which is was. It never blocks.
+	Wake(was uint32)
+	// Stop sets a stop word and ends every Sleep of this process that was given it. It
+	// may wait for them to return.
+	Stop(stop *atomic.Uint32)
+	// Kind is what the segment's header says.
+	Kind() layout.Doorbell
+}
+
+// ErrUnavailable: the kind of bell that a segment asks for does not work here.
+var ErrUnavailable = errors.New("doorbell not available")
+
+// Target is the word that a bell belongs to. View and Segment are for SysV; the others need Word only.
+type Target struct {
 	Word    *atomic.Uint32 // in shared memory; of SysV, one of the bells of View.Hot
 	View    *layout.View
 	Segment Segment
@@ -26,9 +50,9 @@ type Segment interface {
 	Owner() (uid, gid int, mode fs.FileMode, err error)
 }
 
-// New makes the bell of a site. The error wraps [ErrUnavailable] and the reason, which
+// New makes a bell. The error wraps [ErrUnavailable] and the reason, which
 // may be a [*NamespaceError] or a [*SetError].
-func New(kind layout.Doorbell, at Site) (Bell, error) {
+func New(kind layout.Doorbell, at Target) (Bell, error) {
 	switch kind {
 	case layout.Futex:
 		if err := Refused(kind); err != nil {
@@ -38,9 +62,7 @@ func New(kind layout.Doorbell, at Site) (Bell, error) {
 	case layout.SysV:
 		return newSysV(at) // whether it works shows when the set is made
 	case layout.Poll:
-		return newNap(at.Word), nil
-	case layout.Spin:
-		return &spinBell{at.Word}, nil
+		return newPoll(at.Word), nil
 	}
 	return nil, unknown(kind)
 }
@@ -65,7 +87,7 @@ type candidate struct {
 var candidates = []candidate{{layout.Futex, futex.Refused}, {layout.SysV, sysvRefused}, {layout.Poll, nil}}
 
 // Probe returns the best kind that works on this system, and why better ones do not.
-// There is always one: flock needs nothing. Each kind is tried once in a process.
+// There is always one: poll needs nothing. Each kind is tried once in a process.
 func Probe() (layout.Doorbell, []Refusal) {
 	var refusals []Refusal
 	for _, c := range candidates {
@@ -75,15 +97,12 @@ func Probe() (layout.Doorbell, []Refusal) {
 		}
 		refusals = append(refusals, Refusal{c.kind, err})
 	}
-	panic("doorbell: even naps are refused")
+	panic("doorbell: even polling is refused")
 }
 
 // Refused tells why a kind does not work here; nil when it does. The error wraps
 // [ErrUnavailable] and the reason.
 func Refused(kind layout.Doorbell) error {
-	if kind == layout.Spin {
-		return nil
-	}
 	for _, c := range candidates {
 		if c.kind != kind {
 			continue
@@ -107,3 +126,21 @@ func stopped(stops []*atomic.Uint32) bool {
 	}
 	return false
 }
+
+type futexBell struct{ word *atomic.Uint32 }
+
+var _ Bell = (*futexBell)(nil)
+
+func (b *futexBell) Kind() layout.Doorbell { return layout.Futex }
+
+func (b *futexBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
+	r, err := futex.Wait(b.word, old, limit, stops...)
+	return r == futex.TimedOut, err
+}
+
+// Wake wakes all: a stranger that waits on the word without need must not be able
+// to swallow the one wake that was meant for the sleeper. An error would mean that
+// the memory is gone, which the next access to it reports better.
+func (b *futexBell) Wake(uint32) { _ = futex.WakeAll(b.word) }
+
+func (b *futexBell) Stop(stop *atomic.Uint32) { futex.Stop(stop) }

@@ -11,13 +11,14 @@
 //
 //	kind   sleeps by                      woken within        costs
 //	futex  futex_waitv on the word        some microseconds   one system call each for sleep and wake
-//	sysv   semtimedop on a semaphore set  some microseconds   two for a sleep, one for a wake; a set that outlives processes
-//	flock  naps: no system call that      5 ms                up to 1.5 % of a processor for each sleeper
-//	       could be forbidden
-//	spin   nothing                        at once             a processor for each sleeper
+//	sysv   semtimedop on a semaphore set  some microseconds   two for a sleep, one for a wake, and a set
+//	                                                          that outlives processes
+//	poll   looking again, by timers: no   5 ms                up to 1.5 % of a processor for each sleeper
+//	       system call that could be
+//	       forbidden
 //
 // Beside the bell of its kind, every segment has a [ParkingLot], in which goroutines are parked
-// and woken through inotify. The bell word says how those sleep who do.
+// and woken through inotify. The bell word says how those who sleep do it.
 //
 // # SysV
 //
@@ -66,47 +67,30 @@
 // ring on SysV does: others are refused.
 //
 // [Remove] removes the set; package shmring calls it with the removal of a ring, and when
-// the last process closes a ring whose file was removed by hand (not where who lives is
-// told by flock, which has no locks for such a ring). If the file was removed
+// the last process closes a ring whose file was removed by hand (not with life locks by
+// flock, which has none for such a ring). If the file was removed
 // by hand and then all processes were killed, the set stays: ipcs -s shows it as one of 130
 // semaphores that nobody uses, ipcrm -s removes it. The same goes for one whose maker was
 // killed between steps 3 and 4 where the next one is another user, who may not touch it.
 //
-// # Flock
+// # Poll
 //
-// A sleeper naps, in pieces of an eighth of the time since the word last changed, at least
-// 50 µs and at most 5 ms, and looks at the word after each: a message that comes after
-// a pause of t is noticed t/8 later, or 5 ms; Go's timers add up to 1 ms in a process
-// that does nothing else. It is named after the lock that replaces the others on such
-// systems.
+// A sleeper looks at the word again and again, after pieces of an eighth of the time since
+// the word last changed, at least 50 µs and at most 5 ms. It notices a message that comes
+// after a pause of t at most t/8 later, or 5 ms. Go's timers add up to 1 ms in a process
+// that does nothing else.
+//
+// # Adding a doorbell
+//
+//  1. Give it a number in layout.Doorbell, with its line in the table of docs/LAYOUT.md. The
+//     number is part of the format: a new kind needs a new minor version of the layout.
+//  2. Write a type that keeps the contract of [Bell] in a file of its own. What it needs
+//     besides the word comes in [Target].
+//  3. Add it to New, and to candidates in bell.go at its place in the order of preference,
+//     with a probe that tells why it does not work here. Probes leave nothing behind.
+//  4. Add its name to String in layout/config.go, and its constant to Doorbell in the root's
+//     options.go. The programs' -doorbell takes the names from there.
+//  5. Add it to the conformance suite in doorbell_test.go: every kind has to pass all of it.
+//  6. Put each store to shared state on a kill point, and let the laboratories run over it:
+//     fuzz/waitlab's table of ways, and SHMRING_DOORBELL in ./check.
 package doorbell
-
-import (
-	"errors"
-	"sync/atomic"
-	"time"
-
-	"github.com/shmring/shmring/layout"
-)
-
-// Bell puts the callers of one side to sleep and wakes them. All methods may be
-// called by any number of goroutines and processes at once.
-type Bell interface {
-	// Sleep returns when the word is not old, when Wake was called after it began to
-	// sleep, when limit has passed (timedOut), or when one of the stop words, at most
-	// four, is not zero. A change of the word or of a stop word between the call and
-	// the actual sleep is never missed. It may also return for no reason. An error
-	// means that sleeping does not work at all.
-	Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool, err error)
-	// Wake ends every Sleep in progress, in all processes, on the value that the word had
-	// before the caller changed it, which is was. It never blocks.
-	Wake(was uint32)
-	// Stop sets a stop word and ends every Sleep of this process that was given it. It
-	// may wait for them to return.
-	Stop(stop *atomic.Uint32)
-	// Kind is what the segment's header says.
-	Kind() layout.Doorbell
-}
-
-// ErrUnavailable: the kind of bell that a segment asks for does not work here.
-var ErrUnavailable = errors.New("doorbell not available")

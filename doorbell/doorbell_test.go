@@ -26,8 +26,8 @@ type mapping struct {
 	view *layout.View
 }
 
-func (m mapping) site(space bool) doorbell.Site {
-	at := doorbell.Site{Word: &m.view.Hot.DataBell, View: m.view, Segment: m.seg}
+func (m mapping) site(space bool) doorbell.Target {
+	at := doorbell.Target{Word: &m.view.Hot.DataBell, View: m.view, Segment: m.seg}
 	if space {
 		at.Word = &m.view.Hot.SpaceBell
 	}
@@ -77,7 +77,7 @@ func (m mapping) again(t *testing.T) mapping {
 // conformance runs a test on every kind of bell, and on both bells, with both sides on
 // one mapping, and with each on its own, as two processes have it.
 func conformance(t *testing.T, f func(t *testing.T, mine, theirs doorbell.Bell, word, other *atomic.Uint32)) {
-	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Poll, layout.Spin} {
+	for _, kind := range []layout.Doorbell{layout.Futex, layout.SysV, layout.Poll} {
 		t.Run(kind.String(), func(t *testing.T) {
 			if err := doorbell.Refused(kind); err != nil {
 				t.Skip(err)
@@ -138,7 +138,8 @@ func TestSleepComparesFirst(t *testing.T) {
 
 func TestSleepIsBounded(t *testing.T) {
 	conformance(t, func(t *testing.T, mine, _ doorbell.Bell, word, _ *atomic.Uint32) {
-		for _, limit := range []time.Duration{-1, 0, 20 * time.Microsecond, time.Millisecond, 15 * time.Millisecond, 60 * time.Millisecond} {
+		for _, limit := range []time.Duration{-1, 0, 20 * time.Microsecond, time.Millisecond, 15 * time.Millisecond,
+			60 * time.Millisecond} {
 			sleepsThrough(t, mine, 0, limit, new(atomic.Uint32))
 		}
 	})
@@ -309,7 +310,8 @@ func TestStopAmongSleepers(t *testing.T) {
 			b := []doorbell.Bell{mine, theirs}[i%2]
 			others.Go(func() {
 				for over.Load() == 0 {
-					if _, err := b.Sleep(asleep(0), time.Duration(50+rand.IntN(400))*time.Microsecond, []*atomic.Uint32{&over}); err != nil {
+					if _, err := b.Sleep(asleep(0), time.Duration(50+rand.IntN(400))*time.Microsecond,
+						[]*atomic.Uint32{&over}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -353,11 +355,11 @@ func TestNothingIsLeftRunning(t *testing.T) {
 
 func TestUnknownKinds(t *testing.T) {
 	for _, kind := range []layout.Doorbell{0, 99} {
-		_, err := doorbell.New(kind, doorbell.Site{Word: new(atomic.Uint32)})
+		_, err := doorbell.New(kind, doorbell.Target{Word: new(atomic.Uint32)})
 		require.ErrorIs(t, err, doorbell.ErrUnavailable)
 		require.ErrorIs(t, doorbell.Refused(kind), doorbell.ErrUnavailable)
 	}
-	_, err := doorbell.New(layout.SysV, doorbell.Site{Word: new(atomic.Uint32)})
+	_, err := doorbell.New(layout.SysV, doorbell.Target{Word: new(atomic.Uint32)})
 	require.ErrorIs(t, err, doorbell.ErrUnavailable)
 }
 
@@ -382,7 +384,7 @@ func TestProbe(t *testing.T) {
 	}
 	require.Equal(t, []layout.Doorbell{layout.Futex, layout.SysV}, list)
 	require.Equal(t, layout.Poll, kind)
-	_, err := doorbell.New(layout.Futex, doorbell.Site{Word: new(atomic.Uint32)})
+	_, err := doorbell.New(layout.Futex, doorbell.Target{Word: new(atomic.Uint32)})
 	require.ErrorIs(t, err, doorbell.ErrUnavailable)
 }
 
@@ -397,9 +399,9 @@ func BenchmarkRoundTrip(b *testing.B) {
 			view, err := layout.Format(seg.Bytes(), cfg)
 			require.NoError(b, err)
 			defer doorbell.Remove(cfg, &view.Hot.Semaphores, os.Geteuid())
-			ping, err := doorbell.New(kind, doorbell.Site{Word: &view.Hot.DataBell, View: view, Segment: seg})
+			ping, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.DataBell, View: view, Segment: seg})
 			require.NoError(b, err)
-			pong, err := doorbell.New(kind, doorbell.Site{Word: &view.Hot.SpaceBell, View: view, Segment: seg})
+			pong, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.SpaceBell, View: view, Segment: seg})
 			require.NoError(b, err)
 			next := func(bell doorbell.Bell, word *atomic.Uint32) {
 				bell.Wake(word.Add(layout.BellCount) - layout.BellCount)

@@ -6,54 +6,54 @@ import (
 	"time"
 )
 
-// Poker is what parking needs of a segment; shm.Segment is one.
-type Poker interface {
-	// Poke makes every function run that was given to OnPoke, on any handle of the same
+// NotifyFile is what parking needs of a segment; shm.Segment is one.
+type NotifyFile interface {
+	// Notify makes every function run that was given to OnNotify, on any handle of the same
 	// segment in any process.
-	Poke()
-	// OnPoke has f called after every Poke from now on, until stop.
-	OnPoke(f func()) (stop func(), err error)
+	Notify()
+	// OnNotify has f called after every Notify from now on, until stop.
+	OnNotify(f func()) (stop func(), err error)
 }
 
 // ParkingLot is a second way to sleep, beside the bell of the ring's kind: goroutines are
-// parked by the Go scheduler and woken by poking the segment's file, so that a sleeper
+// parked by the Go scheduler and woken through the segment's file, so that a sleeper
 // keeps neither a thread nor, for the moment until the scheduler notices, a processor.
 // Waking takes some microseconds more than a futex does. A ring's users may sleep
 // either way at the same time; the bell word says which ways there are sleepers.
 //
 // All methods may be called by any number of goroutines.
 type ParkingLot struct {
-	file Poker
+	file NotifyFile
 
-	opening sync.Mutex // not mu: the first poke, on another goroutine, is part of opening
+	opening sync.Mutex // not mu: the first notification, on another goroutine, is part of opening
 	opened  atomic.Bool
 	stop    func()
 	err     error // why nobody can be parked
 
 	mu     sync.Mutex
-	parked map[*place]struct{}
+	parked map[*waiter]struct{}
 	subs   map[*func()]struct{}
 }
 
-// place is where one goroutine is parked.
-type place struct {
+// waiter is where one goroutine is parked.
+type waiter struct {
 	up    chan struct{} // a token: look at the word again
 	timer *time.Timer
 }
 
-var places = sync.Pool{New: func() any {
-	p := &place{up: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+var waiters = sync.Pool{New: func() any {
+	p := &waiter{up: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	p.timer.Stop()
 	return p
 }}
 
-// NewParkingLot makes the lot of one handle.
-func NewParkingLot(file Poker) *ParkingLot {
-	return &ParkingLot{file: file, parked: make(map[*place]struct{}), subs: make(map[*func()]struct{})}
+// NewParkingLot makes the parking lot of one handle.
+func NewParkingLot(file NotifyFile) *ParkingLot {
+	return &ParkingLot{file: file, parked: make(map[*waiter]struct{}), subs: make(map[*func()]struct{})}
 }
 
 // Open has to have returned nil once, on this handle, before a sleeper of this handle
-// tells others that they have to poke. The error tells why nobody can be parked; it is
+// tells others that they have to notify the file. The error tells why nobody can be parked; it is
 // found once.
 func (l *ParkingLot) Open() error {
 	if l.opened.Load() {
@@ -62,7 +62,7 @@ func (l *ParkingLot) Open() error {
 	l.opening.Lock()
 	defer l.opening.Unlock()
 	if l.stop == nil && l.err == nil {
-		l.stop, l.err = l.file.OnPoke(l.everyoneUp)
+		l.stop, l.err = l.file.OnNotify(l.everyoneUp)
 		l.opened.Store(l.err == nil)
 	}
 	return l.err
@@ -95,8 +95,9 @@ func (l *ParkingLot) Close() {
 }
 
 // Sleep is [Bell].Sleep for a word of the segment.
-func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration, stops []*atomic.Uint32) (timedOut bool) {
-	p := places.Get().(*place)
+func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
+	stops []*atomic.Uint32) (timedOut bool) {
+	p := waiters.Get().(*waiter)
 	select {
 	case <-p.up: // meant for another sleep
 	default:
@@ -105,10 +106,10 @@ func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
 	l.mu.Lock()
 	l.parked[p] = struct{}{}
 	l.mu.Unlock()
-	// From here on every poke leaves a token, so it does not matter when it comes.
+	// From here on every notification leaves a token, so it does not matter when it comes.
 	for !timedOut && word.Load() == old && !stopped(stops) {
 		select {
-		case <-p.up: // perhaps the poke was for the other word of this segment
+		case <-p.up: // perhaps it was for the other word of this segment
 		case <-p.timer.C:
 			timedOut = true
 		}
@@ -117,12 +118,12 @@ func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
 	delete(l.parked, p)
 	l.mu.Unlock()
 	p.timer.Stop()
-	places.Put(p)
+	waiters.Put(p)
 	return timedOut
 }
 
 // Wake is [Bell].Wake.
-func (l *ParkingLot) Wake() { l.file.Poke() }
+func (l *ParkingLot) Wake() { l.file.Notify() }
 
 // Stop is [Bell].Stop.
 func (l *ParkingLot) Stop(stop *atomic.Uint32) {

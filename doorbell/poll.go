@@ -8,38 +8,38 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// Pieces of a nap: 1/napShare of the time since the word last changed, within bounds.
-// In a long wait they cost 200 timers a second.
+// A sleeper looks again after 1/pollShare of the time since the word last changed, within bounds.
+// In a long wait that costs 200 timers a second.
 const (
-	napLeast = 50 * time.Microsecond
-	napMost  = 5 * time.Millisecond
-	napShare = 8
+	pollLeast = 50 * time.Microsecond
+	pollMost  = 5 * time.Millisecond
+	pollShare = 8
 )
 
-// napBell sleeps by timers and finds out by looking. Within a process, Wake and Stop
-// end naps at once.
-type napBell struct {
+// pollBell sleeps by timers and finds out by looking. Within a process, Wake and Stop
+// end sleeps at once.
+type pollBell struct {
 	word *atomic.Uint32
 
-	mu      sync.Mutex
-	napping int
-	alarm   chan struct{} // closed, and replaced, by whoever ends all naps
-	seen    uint32        // the word that was last slept on
-	since   time.Time     // when it was first
+	mu       sync.Mutex
+	sleepers int
+	alarm    chan struct{} // closed, and replaced, by whoever ends all sleeps
+	seen     uint32        // the word that was last slept on
+	since    time.Time     // when it was first
 }
 
-var _ Bell = (*napBell)(nil)
+var _ Bell = (*pollBell)(nil)
 
-func newNap(word *atomic.Uint32) *napBell {
-	return &napBell{word: word, alarm: make(chan struct{})}
+func newPoll(word *atomic.Uint32) *pollBell {
+	return &pollBell{word: word, alarm: make(chan struct{})}
 }
 
-func (b *napBell) Kind() layout.Doorbell { return layout.Poll }
+func (b *pollBell) Kind() layout.Doorbell { return layout.Poll }
 
-func (b *napBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
+func (b *pollBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32) (bool, error) {
 	begin := time.Now()
-	since := b.lieDown(old, begin)
-	defer b.getUp()
+	since := b.enter(old, begin)
+	defer b.leave()
 	var timer *time.Timer
 	for {
 		// Before looking: who changes a word and then raises the alarm is either seen or heard.
@@ -52,7 +52,7 @@ func (b *napBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32)
 		if left <= 0 {
 			return true, nil
 		}
-		piece := min(max(now.Sub(since)/napShare, napLeast), napMost, left)
+		piece := min(max(now.Sub(since)/pollShare, pollLeast), pollMost, left)
 		if timer == nil {
 			timer = time.NewTimer(piece)
 			defer timer.Stop()
@@ -66,41 +66,41 @@ func (b *napBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32)
 	}
 }
 
-// lieDown returns since when the word has been what it is.
-func (b *napBell) lieDown(old uint32, now time.Time) time.Time {
+// enter counts a sleeper in. It returns since when the word has been what it is.
+func (b *pollBell) enter(old uint32, now time.Time) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.napping++
+	b.sleepers++
 	if b.seen != old || b.since.IsZero() {
 		b.seen, b.since = old, now
 	}
 	return b.since
 }
 
-func (b *napBell) getUp() {
+func (b *pollBell) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.napping--
+	b.sleepers--
 }
 
-func (b *napBell) listen() <-chan struct{} {
+func (b *pollBell) listen() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.alarm
 }
 
-func (b *napBell) raise() {
+func (b *pollBell) raise() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.napping > 0 {
+	if b.sleepers > 0 {
 		close(b.alarm)
 		b.alarm = make(chan struct{})
 	}
 }
 
-func (b *napBell) Wake(uint32) { b.raise() }
+func (b *pollBell) Wake(uint32) { b.raise() }
 
-func (b *napBell) Stop(stop *atomic.Uint32) {
+func (b *pollBell) Stop(stop *atomic.Uint32) {
 	stop.Store(1)
 	b.raise()
 }

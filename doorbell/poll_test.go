@@ -16,7 +16,7 @@ import (
 // is overslept. The clock is the bubble's, so a busy machine changes nothing.
 func TestNapsEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, err := doorbell.New(layout.Poll, doorbell.Site{Word: new(atomic.Uint32)})
+		b, err := doorbell.New(layout.Poll, doorbell.Target{Word: new(atomic.Uint32)})
 		require.NoError(t, err)
 		for _, limit := range []time.Duration{100 * time.Millisecond, 500 * time.Microsecond} {
 			begin := time.Now()

@@ -43,7 +43,8 @@ func semctl(id, num, cmd, val int) (int, unix.Errno) {
 // semfill sets all values of a set of setSize at once.
 func semfill(id int, values *[setSize]uint16) unix.Errno {
 	// The kernel reads as many as the set has: the caller has counted them.
-	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(cmdSetAll|ipc64()), uintptr(unsafe.Pointer(values)), 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(cmdSetAll|ipc64()),
+		uintptr(unsafe.Pointer(values)), 0, 0)
 	return e
 }
 
@@ -55,7 +56,8 @@ type semids struct {
 
 func semstat(id int) (perm unix.SysvIpcPerm, _ unix.Errno) {
 	var ds semids
-	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(unix.IPC_STAT|ipc64()), uintptr(unsafe.Pointer(&ds)), 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(unix.IPC_STAT|ipc64()),
+		uintptr(unsafe.Pointer(&ds)), 0, 0)
 	return ds.perm, e
 }
 
@@ -64,7 +66,8 @@ func semgive(id, uid, gid int, mode uint32) unix.Errno {
 	var ds semids
 	ds.perm.Uid, ds.perm.Gid = uint32(uid), uint32(gid)
 	set(&ds.perm.Mode, mode)
-	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(unix.IPC_SET|ipc64()), uintptr(unsafe.Pointer(&ds)), 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_SEMCTL, uintptr(id), 0, uintptr(unix.IPC_SET|ipc64()),
+		uintptr(unsafe.Pointer(&ds)), 0, 0)
 	return e
 }
 
@@ -81,6 +84,7 @@ func semwait(id, num int, limit time.Duration) unix.Errno {
 	timeout := struct{ sec, nsec int64 }{int64(limit / time.Second), int64(limit % time.Second)}
 	// op and timeout do not move: a conversion in the argument list of a system call
 	// keeps them in place until it returns.
-	_, _, e := unix.Syscall6(sysSemtimedop, uintptr(id), uintptr(unsafe.Pointer(&op)), 1, uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	_, _, e := unix.Syscall6(sysSemtimedop, uintptr(id), uintptr(unsafe.Pointer(&op)), 1,
+		uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	return e
 }

@@ -273,14 +273,16 @@ func TestHostileWords(t *testing.T) {
 	sems := &m.view.Hot.Semaphores
 	b := m.bell(t, false)
 	ours := m.set()
-	for name, size := range map[string]int{"smaller": 1, "nearly": doorbell.SetSize - 1, "same": doorbell.SetSize, "larger": doorbell.SetSize + 1} {
+	for name, size := range map[string]int{"smaller": 1, "nearly": doorbell.SetSize - 1, "same": doorbell.SetSize,
+		"larger": doorbell.SetSize + 1} {
 		const key = 0x7654321
 		stranger, err := doorbell.MakeSet(key, size)
 		require.NoError(t, err)
 		for num := range size {
 			require.NoError(t, doorbell.SetValue(stranger, num, 7))
 		}
-		for i, word := range []layout.SemaphoreSet{layout.PackSemaphoreSet(1, stranger), layout.PackSemaphoreSet(1<<32-1, 1<<31-1), 0, ours + 1<<32, layout.PackSemaphoreSet(9, 0)} {
+		for i, word := range []layout.SemaphoreSet{layout.PackSemaphoreSet(1, stranger), layout.PackSemaphoreSet(1<<32-1,
+			1<<31-1), 0, ours + 1<<32, layout.PackSemaphoreSet(9, 0)} {
 			for _, k := range []uint32{m.key(), key, 0, 1<<32 - 1} {
 				sems.Set.Store(uint64(word))
 				sems.Key.Store(k)
@@ -331,7 +333,8 @@ func TestBlankSetOfAStranger(t *testing.T) {
 }
 
 func TestSysVIsRefused(t *testing.T) {
-	for name, refusal := range map[string]unix.Errno{"semget": unix.ENOSYS, "SETVAL": unix.EPERM, "semtimedop": unix.ENOSYS, "semget ": unix.ENOSPC} {
+	for name, refusal := range map[string]unix.Errno{"semget": unix.ENOSYS, "SETVAL": unix.EPERM,
+		"semtimedop": unix.ENOSYS, "semget ": unix.ENOSPC} {
 		t.Run(name+refusal.Error(), func(t *testing.T) {
 			m := sysv(t)
 			before := sets(t, 0)

@@ -9,7 +9,7 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-func newSysV(Site) (Bell, error) {
+func newSysV(Target) (Bell, error) {
 	return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, layout.SysV, sysvRefused())
 }
 

@@ -73,7 +73,7 @@ func newVictim(t *testing.T, s *script) *victim {
 	h.stopped = ctx
 	h.cfg = layout.Config{
 		Kind: pick(s, layout.SPSC, layout.MPSC), Slots: pick(s, 8, 16), SlotSize: pick(s, 0, 64, 128),
-		Participants: 2, Doorbell: layout.Spin, Start: pick[uint64](s, 0, 0, 1<<44-5, 1<<45-13, 1<<63-2, 1<<64-3),
+		Participants: 2, Doorbell: layout.Futex, Start: pick[uint64](s, 0, 0, 1<<44-5, 1<<45-13, 1<<63-2, 1<<64-3),
 	}
 	if h.cfg.Kind == layout.MPSC {
 		h.cfg.Participants += s.below(3)

@@ -20,7 +20,7 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T, cfg layout.Config) *fixture {
-	cfg.Participants, cfg.Doorbell = max(2, cfg.Participants), layout.Spin
+	cfg.Participants, cfg.Doorbell = max(2, cfg.Participants), layout.Futex
 	cfg.MaxMessage = cfg.Capacity()
 	size, err := cfg.Size()
 	if err != nil {
@@ -182,7 +182,7 @@ func TestLieWhileWaiting(t *testing.T) {
 
 // Two producers of an SPSC ring would write over each other.
 func TestOneProducer(t *testing.T) {
-	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 3, Doorbell: layout.Spin}
+	cfg := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 3, Doorbell: layout.Futex}
 	if _, err := cfg.Size(); !errors.Is(err, layout.ErrConfig) {
 		t.Errorf("an SPSC ring of 3 participants is accepted: %v", err)
 	}

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, s *script) *world {
 	w.stopped = ctx
 	cfg := layout.Config{
 		Kind: pick(s, layout.SPSC, layout.MPSC, layout.MPSC), Slots: pick(s, 8, 8, 16, 64),
-		SlotSize: pick(s, 0, 64, 128), Participants: 2, Doorbell: layout.Spin,
+		SlotSize: pick(s, 0, 64, 128), Participants: 2, Doorbell: layout.Futex,
 	}
 	if cfg.Kind == layout.MPSC {
 		cfg.Participants += s.below(4)

@@ -148,7 +148,7 @@ func legal(mem []byte) bool {
 	u64 := func(at int) uint64 { return native.Uint64(mem[at:]) }
 	slots, slot, parts := u64(atSlots), u32(atSlot), u32(atParts)
 	if u64(atMagic) != layout.Magic || u32(8) != uint64(layout.EndianOK) || native.Uint16(mem[atMajor:]) != layout.Major ||
-		u64(atIncom) != 0 || u32(atSum) != uint64(sum(mem)) {
+		u64(atIncom)&^layout.KnownIncompat != 0 || u32(atSum) != uint64(sum(mem)) {
 		return false
 	}
 	if k := u32(atKind); k != 1 && k != 2 {
@@ -157,7 +157,7 @@ func legal(mem []byte) bool {
 	if slots < 8 || slots > 1<<30 || slots&(slots-1) != 0 || slot > 1<<24 || slot%64 != 0 || parts < 2 || parts > 255 {
 		return false
 	}
-	if b := u32(atBell); b < 1 || b > 4 || u32(atKind) == 1 && parts != 2 {
+	if b := u32(atBell); b < 1 || b > 3 || u32(atKind) == 1 && parts != 2 {
 		return false
 	}
 	d := up(768 + 256*parts)

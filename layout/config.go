@@ -65,8 +65,8 @@ func (c Config) check() error {
 		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinParticipants, MaxParticipants))
 	case c.Kind == SPSC && c.Participants != MinParticipants:
 		return bad("participants", c.Participants, "2 for an SPSC ring")
-	case c.Doorbell < Futex || c.Doorbell > Spin:
-		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore), 3 (poll) or 4 (spin)")
+	case c.Doorbell < Futex || c.Doorbell > Poll:
+		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore) or 3 (poll)")
 	}
 	if c.Incompat&^KnownIncompat != 0 {
 		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", KnownIncompat))
@@ -108,8 +108,6 @@ func (d Doorbell) String() string {
 		return "sysv"
 	case Poll:
 		return "poll"
-	case Spin:
-		return "spin"
 	}
 	return fmt.Sprintf("doorbell(%d)", uint32(d))
 }

@@ -39,7 +39,6 @@ const (
 	Futex Doorbell = 1 // futex on the bell word
 	SysV  Doorbell = 2 // SysV semaphore set
 	Poll  Doorbell = 3 // bounded naps: for where nothing else is permitted
-	Spin  Doorbell = 4 // nobody ever sleeps
 )
 
 // ParticipantState is the life of a participant slot.

@@ -106,7 +106,7 @@ func TestOffsets(t *testing.T) {
 }
 
 func TestConfigLimits(t *testing.T) {
-	ok := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: layout.Spin}
+	ok := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: layout.Futex}
 	size, err := ok.Size()
 	require.NoError(t, err)
 	require.EqualValues(t, 8192, size, "header and descriptors, no payload")

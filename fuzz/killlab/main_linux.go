@@ -56,7 +56,7 @@ func program() *labs.Program {
 		Experiment: func(ctx context.Context, mode int, o labs.Options) labs.Report {
 			return opt.experiment(ctx, mode, o)
 		},
-		Child:   runChild,
+		Child: runChild,
 	}
 	for _, m := range modes {
 		p.Modes = append(p.Modes, labs.Mode{Name: m.name, Summary: fmt.Sprintf("%s (%d, %d)", m.summary, m.full, m.short)})

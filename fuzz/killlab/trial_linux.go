@@ -119,7 +119,7 @@ func (t *trial) begin() bool {
 
 // usualDoorbell is the one that rings get here if nobody has a wish.
 func usualDoorbell() layout.Doorbell {
-	for _, bell := range []layout.Doorbell{layout.SysV, layout.Poll, layout.Spin} {
+	for _, bell := range []layout.Doorbell{layout.SysV, layout.Poll} {
 		if os.Getenv(shmring.EnvDoorbell) == bell.String() {
 			return bell
 		}

@@ -78,15 +78,18 @@ const (
 func (p Point) String() string { return names[p] }
 
 var names = [Points]string{
-	"UnpublishedOpened", "UnpublishedFormatted", "UnpublishedLocked", "Published", "FileOpened", "AttachLockShared", "FileMapped",
+	"UnpublishedOpened", "UnpublishedFormatted", "UnpublishedLocked", "Published", "FileOpened", "AttachLockShared",
+	"FileMapped",
 	"AttachLockAlone", "Unlinked", "PagesBlanked", "FileClosed",
 	"LockFileMade", "LockFileUnlinked",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
-	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded", "ClaimFinished",
+	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
+	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
 	"RevokedPosStored", "StateRevoked", "BellsReset",
-	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed", "SemaphoresRemoved",
+	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed",
+	"SemaphoresRemoved",
 }
