@@ -51,11 +51,13 @@ func (e *SetError) Error() string {
 	remedy := ""
 	switch e.Err {
 	case unix.ENOSPC:
-		remedy = ": no room for one more set: ipcs -s shows them, ipcrm -s removes what nobody uses, sysctl kernel.sem has the limits"
+		remedy = ": no room for one more set: ipcs -s shows them, ipcrm -s removes what nobody uses, sysctl kernel.sem " +
+			"has the limits"
 	case unix.ENOMEM:
 		remedy = ": the kernel has no memory for it"
 	case unix.ENOSYS, unix.EPERM:
-		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell (DoorbellFutex, DoorbellPoll)"
+		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell " +
+			"(DoorbellFutex, DoorbellPoll)"
 	case errContested:
 		remedy = fmt.Sprintf(": %d keys in a row were taken by sets that are not ours, or changed under us", attempts)
 	}
@@ -69,7 +71,8 @@ func (e *SetError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 type NamespaceError struct{ Ours, Theirs uint64 } // inodes of /proc/PID/ns/ipc
 
 func (e *NamespaceError) Error() string {
-	return fmt.Sprintf("%v: sysv: the ring's semaphores are in IPC namespace %d, this process is in %d: share the IPC namespace (docker run --ipc, hostIPC), or remove the ring and create it with DoorbellFutex",
+	return fmt.Sprintf("%v: sysv: the ring's semaphores are in IPC namespace %d, this process is in %d: share the IPC "+
+		"namespace (docker run --ipc, hostIPC), or remove the ring and create it with DoorbellFutex",
 		ErrUnavailable, e.Theirs, e.Ours)
 }
 

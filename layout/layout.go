@@ -16,8 +16,8 @@ const (
 
 // Features of a segment that whoever attaches has to understand.
 const (
-	// FlockLocks: who lives is told by flock on files beside this one instead of OFD locks
-	// on its bytes.
+	// FlockLocks: life locks are flocks on files beside this one instead of OFD locks on its
+	// bytes.
 	FlockLocks uint64 = 1 << 0
 
 	KnownIncompat = FlockLocks

@@ -133,7 +133,7 @@ func (p *Poller) await(ctx context.Context) error {
 		select {
 		case <-p.up:
 			if p.gather(false) {
-				return nil // upkeep can wait, what arrived cannot
+				return nil // maintaining can wait, what arrived cannot
 			}
 		case <-timer.C:
 			p.lookAtAll(true)

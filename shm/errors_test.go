@@ -24,10 +24,12 @@ func TestErrorTexts(t *testing.T) {
 			"shm: open /p: refused (it is a FIFO, not a regular file)",
 		}, {
 			&shm.SpaceError{Dir: "/dev/shm", Need: 512 << 20, Free: 64 << 20, Err: syscall.ENOSPC},
-			"shm: need 512 MiB in /dev/shm, 64 MiB free: raise --shm-size (docker) or the sizeLimit of the emptyDir (kubernetes), or set Options.Dir or SHMRING_DIR to another directory",
+			"shm: need 512 MiB in /dev/shm, 64 MiB free: raise --shm-size (docker) or the sizeLimit of the emptyDir " +
+				"(kubernetes), or set Options.Dir or SHMRING_DIR to another directory",
 		}, {
 			&shm.SpaceError{Dir: "/srv", Need: 1<<40 + 1, Free: 0, Err: syscall.ENOSPC},
-			"shm: need 1099511627777 bytes in /srv, 0 bytes free: free some, or set Options.Dir or SHMRING_DIR to another directory",
+			"shm: need 1099511627777 bytes in /srv, 0 bytes free: free some, or set Options.Dir or SHMRING_DIR to another " +
+				"directory",
 		}, {
 			&shm.LimitError{Path: "/p", Resource: "RLIMIT_FSIZE", Need: 1 << 40, Limit: 3 << 10, Remedy: "ask for less",
 				Err: fs.ErrInvalid},

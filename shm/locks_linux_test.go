@@ -183,7 +183,8 @@ func TestUseLocks(t *testing.T) {
 	s, err = Open(t.Context(), "a", 1, &Options{Dir: dir, Locks: OFD})
 	require.NoError(t, err)
 	require.EqualError(t, mismatch(s, Flock),
-		"shm: "+s.Path()+": its users lock by flock, and this process was told ofd: leave Options.Locks and SHMRING_LOCKS unset")
+		"shm: "+s.Path()+": its users lock by flock, and this process was told ofd: leave Options.Locks and "+
+			"SHMRING_LOCKS unset")
 	require.NoError(t, s.Close())
 
 	change(t, refuseOFD(unix.EINVAL))

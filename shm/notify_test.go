@@ -32,7 +32,7 @@ func TestPoke(t *testing.T) {
 			return stop
 		}
 		stopMine, stopTheirs := on(s, mine), on(other, theirs)
-		for _, poker := range []*shm.Segment{s, other} {
+		for _, notificationr := range []*shm.Segment{s, other} {
 			for range 100 {
 				for _, c := range []chan struct{}{mine, theirs} {
 					select { // what an earlier round left
@@ -40,7 +40,7 @@ func TestPoke(t *testing.T) {
 					default:
 					}
 				}
-				poker.Notify()
+				notificationr.Notify()
 				for _, c := range []chan struct{}{mine, theirs} {
 					select {
 					case <-c:

@@ -93,9 +93,9 @@ const removePatience = 250 * time.Millisecond
 // Remove unlinks a name that nobody uses. While any process is attached, this one
 // included, it waits, for a quarter of a second at most and until ctx is done, because
 // the locks of a process may outlive it by a moment. (With a ctx that is done already it
-// tries once.) Then it returns a [*BusyError] and has changed nothing. It removes regular files only and follows no symbolic link
-// (ErrRefused). With the segment go its lock files, and those in the directory of segments
-// that are no more.
+// tries once.) Then it returns a [*BusyError] and has changed nothing. It removes regular
+// files only and follows no symbolic link (ErrRefused). With the segment go its lock files,
+// and those in the directory of segments that are no more.
 //
 // Of the options only Dir matters. Errors: fs.ErrNotExist (no such segment), ErrBusy (and
 // the error of ctx, if that ended the wait), ErrRefused, [*NameError], and otherwise an

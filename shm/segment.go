@@ -20,7 +20,9 @@ type Segment struct {
 	mem     []byte
 	applied Applied
 
-	mu     sync.Mutex // held over every system call on the descriptor, so that Close cannot hand its number to another file meanwhile
+	// mu is held over every system call on the descriptor, so that Close cannot hand its
+	// number to another file meanwhile.
+	mu     sync.Mutex
 	back   backing
 	owned  map[int]struct{} // the lock bytes that this handle holds
 	closed bool

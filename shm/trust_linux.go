@@ -114,7 +114,8 @@ func accessHint(path string, want uint32) string {
 	hint := fmt.Sprintf("%s is owned by uid %d gid %d, mode %#o; we are euid %d egid %d",
 		path, st.Uid, st.Gid, st.Mode&0o7777, unix.Geteuid(), unix.Getegid())
 	if permitted(&st, want) {
-		hint += "; the mode would allow it, so look at SELinux or AppArmor, a read-only mount, and fs.protected_regular where the directory is sticky"
+		hint += "; the mode would allow it, so look at SELinux or AppArmor, a read-only mount, and fs.protected_regular " +
+			"where the directory is sticky"
 	}
 	return hint
 }

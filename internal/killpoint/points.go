@@ -21,7 +21,7 @@ const (
 	Unlinked
 	PagesBlanked // closing: our own pages are gone, the locks are not
 	FileClosed
-	LockFileMade // where who lives is told by flock; it is not locked yet
+	LockFileMade // life locks by flock: the file is there, and not locked yet
 	LockFileUnlinked
 
 	LifeLocked // attaching
