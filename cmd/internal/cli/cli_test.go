@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -48,48 +49,78 @@ func TestErrorsTakeOneLine(t *testing.T) {
 func TestBytesFlag(t *testing.T) {
 	for text, want := range map[string]int{"0": 0, "4096": 4096, "64K": 64 << 10, "3M": 3 << 20, "1G": 1 << 30} {
 		var n int
-		f := NewFlags("x", "")
+		f := NewFlags("x", "", "")
 		f.Bytes(&n, "n")
-		_, err := f.Parse([]string{"-n", text}, nil)
+		_, err := parse(f, []string{"-n", text})
 		require.NoError(t, err)
 		require.Equal(t, want, n, text)
 	}
 	for _, text := range []string{"", "K", "-1", "1k", "1KK", "1KB", "1.5M", "99999999999"} {
 		var n int
-		f := NewFlags("x", "")
+		f := NewFlags("x", "", "")
 		f.Bytes(&n, "n")
-		_, err := f.Parse([]string{"-n", text}, nil)
+		_, err := parse(f, []string{"-n", text})
 		require.ErrorContains(t, err, "want a number of bytes like 4096, 64K or 1M", text)
 		require.Equal(t, Usage, Code(err))
 	}
 }
 
+func TestValuesSayWhatIsWanted(t *testing.T) {
+	var n int
+	var x float64
+	var b bool
+	var d time.Duration
+	f := NewFlags("x", "", "")
+	Int(f, &n, "n")
+	f.Float(&x, "x")
+	f.Bool(&b, "b")
+	f.Duration(&d, "d")
+	for args, want := range map[string]string{
+		"-n 1e9":                 "want a whole number, in digits, like 8192",
+		"-n 9999999999999999999": "want a whole number",
+		"-x fast":                "want a number like 1000 or 0.5",
+		"-x NaN":                 "want a number",
+		"-b=maybe":               "want true or false",
+		"-d 5":                   "want a number with a unit, like 5s, 200ms or 50us",
+		"-y 5":                   "flag provided but not defined: -y: x -help lists the flags",
+	} {
+		_, err := parse(f, strings.Fields(args))
+		require.ErrorContains(t, err, want, args)
+		require.Equal(t, Usage, Code(err), args)
+	}
+	operands, err := parse(f, strings.Fields("-n -5 one --x=0.5 two -b -- -d"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"one", "two", "-d"}, operands)
+	require.Equal(t, []any{-5, 0.5, true}, []any{n, x, b})
+	require.True(t, f.IsSet("n"))
+}
+
 func TestFlagsOfWaiting(t *testing.T) {
 	ms := time.Millisecond
 	for args, want := range map[string]shmring.Options{
-		"":                                {},
-		"-wait auto":                      {},
-		"-wait futex":                     {Doorbell: shmring.DoorbellFutex},
-		"-wait sysv -policy sleep":        {Doorbell: shmring.DoorbellSysV, WaitPolicy: shmring.WaitSleep},
-		"-wait poll -max-sleep 1ms":       {Doorbell: shmring.DoorbellPoll, MaxSleep: ms},
-		"-policy balanced -spin-for 50us": {SpinFor: 50 * time.Microsecond},
-		"-policy spin -max-sleep 20ms":    {WaitPolicy: shmring.WaitSpin, MaxSleep: 20 * ms},
+		"":                              {},
+		"-doorbell auto":                {},
+		"-doorbell futex":               {Doorbell: shmring.DoorbellFutex},
+		"-doorbell sysv -wait sleep":    {Doorbell: shmring.DoorbellSysV, WaitPolicy: shmring.WaitSleep},
+		"-doorbell poll -max-sleep 1ms": {Doorbell: shmring.DoorbellPoll, MaxSleep: ms},
+		"-wait balanced -spin-for 50us": {SpinFor: 50 * time.Microsecond},
+		"-wait spin -max-sleep 20ms":    {WaitPolicy: shmring.WaitSpin, MaxSleep: 20 * ms},
 	} {
 		got, err := parseRing(args)
 		require.NoError(t, err, args)
 		require.Equal(t, want, got, args)
 	}
 	for args, want := range map[string]string{
-		"-wait long":                     "want auto, futex, sysv or poll",
-		"-wait":                          "flag needs an argument",
-		"-policy eager":                  "want balanced, sleep or spin",
-		"-policy sleep -spin-for 5us":    "-spin-for is for -policy balanced",
-		"-spin-for 0s":                   "-spin-for 0s: want a positive duration like 50us; -policy sleep does not spin",
-		"-spin-for 50":                   "-spin-for",
-		"-max-sleep 999us":               "-max-sleep 999µs: want 1ms or more",
-		"-max-sleep -5s -wait futex":     "-max-sleep -5s: want 1ms or more",
-		"-wait futex -wait nothing":      "want auto, futex, sysv or poll",
-		"-policy balanced -spin-for -1s": "-spin-for -1s: want a positive duration",
+		"-doorbell long":                    "want auto, futex, sysv or poll",
+		"-doorbell":                         "flag needs an argument",
+		"-wait eager":                       "want balanced, sleep or spin",
+		"-wait sleep -spin-for 5us":         "-spin-for is for -wait balanced",
+		"-spin-for 0s":                      "-spin-for 0s: want a positive duration like 50us; -wait sleep does not spin",
+		"-spin-for 50":                      "-spin-for",
+		"-max-sleep 999us":                  "-max-sleep 999µs: want 1ms or more",
+		"-max-sleep -5s -doorbell futex":    "-max-sleep -5s: want 1ms or more",
+		"-doorbell futex -doorbell nothing": "want auto, futex, sysv or poll",
+		"-wait balanced -spin-for -1s":      "-spin-for -1s: want a positive duration",
 	} {
 		_, err := parseRing(args)
 		require.ErrorContains(t, err, want, args)
@@ -97,11 +128,20 @@ func TestFlagsOfWaiting(t *testing.T) {
 	}
 }
 
+// parse returns the operands, or the usage error.
+func parse(f *Flags, args []string) (operands []string, err error) {
+	Execute(context.Background(), f.Command(func(_ context.Context, got []string, usage error) int {
+		operands, err = got, usage
+		return OK
+	}), args, io.Discard, io.Discard)
+	return operands, err
+}
+
 func parseRing(args string) (shmring.Options, error) {
 	var r Ring
-	f := NewFlags("x", "")
+	f := NewFlags("x", "", "")
 	r.Register(f)
-	_, err := f.Parse(append([]string{"-ring", "r"}, strings.Fields(args)...), nil)
+	_, err := parse(f, append([]string{"-ring", "r"}, strings.Fields(args)...))
 	if err == nil {
 		err = r.Check(f)
 	}
@@ -111,7 +151,7 @@ func parseRing(args string) (shmring.Options, error) {
 // What is asked for on the command line is what a ring's header then says.
 func TestWordsForDoorbellsAreThoseOfTheLayout(t *testing.T) {
 	words := map[string]bool{}
-	for _, w := range Waits {
+	for _, w := range Doorbells {
 		words[w.Word] = true
 	}
 	for bell := layout.Futex; words[bell.String()]; bell++ {
@@ -172,10 +212,14 @@ func TestSummaryNamesOnlyWhatHappened(t *testing.T) {
 func TestFinish(t *testing.T) {
 	var w bytes.Buffer
 	o := Out{Name: "producer", W: &w}
-	require.Equal(t, 6, o.Finish(&Totals{}, fmt.Errorf("%w: make room", shmring.ErrFull)))
+	require.Equal(t, 6, o.Finish(&Totals{opened: true}, fmt.Errorf("%w: make room", shmring.ErrFull)))
 	lines := strings.Split(strings.TrimSpace(w.String()), "\n")
 	require.Len(t, lines, 2)
 	require.Equal(t, "producer: ring is full: make room", lines[1])
+
+	w.Reset()
+	o.Finish(&Totals{}, errors.New("no ring"))
+	require.Equal(t, "producer: no ring\n", w.String(), "there is nothing to sum up")
 
 	w.Reset()
 	o.Quiet = true

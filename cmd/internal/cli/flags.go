@@ -1,53 +1,136 @@
 package cli
 
 import (
+	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	command "github.com/urfave/cli/v3"
+
+	"github.com/shmring/shmring/cmd/internal/quantity"
 )
 
-// Flags is a flag.FlagSet whose help is written by hand.
+// Flags are the flags of a program, or of one of its commands, and the help text that
+// describes them.
 type Flags struct {
-	*flag.FlagSet
-	help    string
+	Name    string // as people call it: "shmring demo"
+	Summary string // one line
+	Help    string
+	all     []*option
 	version bool
 }
 
 // NewFlags makes the flags of a program, -version among them.
-func NewFlags(name, help string) *Flags {
-	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), help: help}
-	f.SetOutput(io.Discard)
-	f.BoolVar(&f.version, "version", false, "")
+func NewFlags(name, summary, help string) *Flags {
+	f := &Flags{Name: name, Summary: summary, Help: help}
+	f.Bool(&f.version, "version")
 	return f
 }
 
-// Parse returns done when the arguments asked for help or the version, which went to
-// stdout. An error is a *UsageError.
-func (f *Flags) Parse(args []string, stdout io.Writer) (done bool, err error) {
-	switch err := f.FlagSet.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		_, err := io.WriteString(stdout, f.help)
-		return true, err
-	case err != nil:
-		return false, Usagef("%v: %s -help lists the flags", err, f.Name())
-	}
-	if f.version {
-		_, err := fmt.Fprintln(stdout, Version(f.Name()))
-		return true, err
-	}
-	return false, nil
+// option is one flag. It implements the interfaces of the command-line library.
+type option struct {
+	name, usage string
+	set         func(string) error
+	isBool      bool
+	given       bool
 }
 
-// IsSet reports whether the command line has the flag.
-func (f *Flags) IsSet(name string) bool {
-	found := false
-	f.Visit(func(g *flag.Flag) { found = found || g.Name == name })
-	return found
+func (o *option) Set(_, value string) error { o.given = true; return o.set(value) }
+func (o *option) String() string            { return "-" + o.name }
+func (o *option) Names() []string           { return []string{o.name} }
+func (o *option) Get() any                  { return nil }
+func (o *option) PreParse() error           { return nil }
+func (o *option) PostParse() error          { return nil }
+func (o *option) IsSet() bool               { return o.given }
+func (o *option) IsBoolFlag() bool          { return o.isBool }
+func (o *option) IsLocal() bool             { return true }
+
+// What the library shows of a flag where it completes a command line.
+func (o *option) IsVisible() bool                 { return true }
+func (o *option) TakesValue() bool                { return !o.isBool }
+func (o *option) GetUsage() string                { return o.usage }
+func (o *option) GetValue() string                { return "" }
+func (o *option) GetDefaultText() string          { return "" }
+func (o *option) IsDefaultVisible() bool          { return false }
+func (o *option) GetEnvVars() []string            { return nil }
+func (o *option) TypeName() string                { return "" }
+func (o *option) IsMultiValueFlag() bool          { return false }
+func (o *option) SchemaType() string              { return "string" }
+func (o *option) SchemaItemsType() string         { return "" }
+func (o *option) RunAction(context.Context) error { return nil }
+
+// Func adds a flag that calls set with its value.
+func (f *Flags) Func(name string, set func(string) error) {
+	f.all = append(f.all, &option{name: name, usage: usageOf(f.Help, name), set: set})
+}
+
+// usageOf is the first line of what a help text says of a flag.
+func usageOf(help, name string) string {
+	found := regexp.MustCompile(`(?m)^  -` + regexp.QuoteMeta(name) + `((?: \S+)?)\s\s+(.*)$`).FindStringSubmatch(help)
+	if found == nil {
+		return ""
+	}
+	return strings.TrimSpace(found[1] + " " + found[2])
+}
+
+// Bool adds a flag without a value.
+func (f *Flags) Bool(p *bool, name string) {
+	f.Func(name, func(s string) (err error) {
+		if *p, err = strconv.ParseBool(s); err != nil {
+			return errors.New("want true or false, or no value")
+		}
+		return nil
+	})
+	f.all[len(f.all)-1].isBool = true
+}
+
+// String adds a flag that takes any text.
+func (f *Flags) String(p *string, name string) {
+	f.Func(name, func(s string) error { *p = s; return nil })
+}
+
+// Int adds a flag that takes a whole number.
+func Int[T int | int64](f *Flags, p *T, name string) {
+	f.Func(name, func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || int64(T(n)) != n {
+			return errors.New("want a whole number, in digits, like 8192")
+		}
+		*p = T(n)
+		return nil
+	})
+}
+
+// Float adds a flag that takes a number.
+func (f *Flags) Float(p *float64, name string) {
+	f.Func(name, func(s string) error {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+			return errors.New("want a number like 1000 or 0.5")
+		}
+		*p = n
+		return nil
+	})
+}
+
+// Duration adds a flag that takes a time with its unit.
+func (f *Flags) Duration(p *time.Duration, name string) {
+	f.Func(name, func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return errors.New("want a number with a unit, like 5s, 200ms or 50us")
+		}
+		*p = d
+		return nil
+	})
 }
 
 // Choice is a word on the command line and what it stands for.
@@ -58,7 +141,7 @@ type Choice[T any] struct {
 
 // Choose adds a flag that takes one of a few words.
 func Choose[T any](f *Flags, p *T, name string, among []Choice[T]) {
-	f.Func(name, "", func(s string) error {
+	f.Func(name, func(s string) error {
 		var words []string
 		for _, c := range among {
 			if s == c.Word {
@@ -84,17 +167,87 @@ func (f *Flags) OneOf(p *string, name string, words ...string) {
 
 // Bytes adds a flag that takes a number of bytes, as 4096, 64K, 1M or 2G.
 func (f *Flags) Bytes(p *int, name string) {
-	f.Func(name, "", func(s string) error {
-		digits := strings.TrimRight(s, "KMG")
-		shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30}
-		n, err := strconv.ParseUint(digits, 10, 32)
-		by, known := shift[s[len(digits):]]
-		if err != nil || !known || n<<by > math.MaxInt {
-			return errors.New("want a number of bytes like 4096, 64K or 1M")
+	f.Func(name, func(s string) error {
+		n, err := quantity.Bytes(s)
+		if err == nil {
+			*p = n
 		}
-		*p = int(n << by)
-		return nil
+		return err
 	})
+}
+
+// IsSet reports whether the command line has the flag.
+func (f *Flags) IsSet(name string) bool {
+	return slices.ContainsFunc(f.all, func(o *option) bool { return o.name == name && o.given })
+}
+
+// Names lists the flags.
+func (f *Flags) Names() (names []string) {
+	for _, o := range f.all {
+		names = append(names, o.name)
+	}
+	return names
+}
+
+// exitCode carries the exit code through the command-line library.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func exit(code int) error {
+	if code == OK {
+		return nil
+	}
+	return exitCode(code)
+}
+
+// Action is what a command does, and its exit code. If the command line cannot be
+// understood, usage is the *UsageError to be told.
+type Action func(ctx context.Context, operands []string, usage error) int
+
+// Command makes the command that these flags belong to. What it is asked for help or the
+// version for does not reach act.
+func (f *Flags) Command(act Action) *command.Command {
+	words := strings.Fields(f.Name)
+	c := &command.Command{
+		Name: words[len(words)-1], Usage: f.Summary, HideHelpCommand: true, HideVersion: true,
+		CustomHelpTemplate: f.Help, CustomRootCommandHelpTemplate: f.Help,
+		ExitErrHandler: func(context.Context, *command.Command, error) {},
+		OnUsageError: func(ctx context.Context, _ *command.Command, err error, _ bool) error {
+			return exit(act(ctx, nil, Usagef("%v: %s -help lists the flags", err, f.Name)))
+		},
+		Action: func(ctx context.Context, c *command.Command) error {
+			if f.version {
+				_, err := fmt.Fprintln(c.Root().Writer, Version(f.Name))
+				return err
+			}
+			return exit(act(ctx, c.Args().Slice(), nil))
+		},
+	}
+	for _, o := range f.all {
+		c.Flags = append(c.Flags, o)
+	}
+	return c
+}
+
+// Execute runs a command with a program's arguments and returns its exit code.
+func Execute(ctx context.Context, c *command.Command, args []string, stdout, stderr io.Writer) int {
+	c.EnableShellCompletion, c.Writer, c.ErrWriter = true, stdout, stderr
+	err := c.Run(ctx, append([]string{c.Name}, args...))
+	var code exitCode
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &code):
+		return int(code)
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", c.Name, Oneline(err))
+	return Code(err)
+}
+
+// WantsJSON reports whether a command line that cannot be understood asks for JSON.
+func WantsJSON(args []string) bool {
+	return slices.ContainsFunc(args, func(s string) bool { return s == "-json" || s == "--json" || s == "-json=true" })
 }
 
 // Version describes this build.

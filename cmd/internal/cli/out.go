@@ -25,8 +25,8 @@ const OutHelp = `  -json               end with one JSON object on stderr; say n
 
 // Register adds the flags.
 func (o *Out) Register(f *Flags) {
-	f.BoolVar(&o.JSON, "json", false, "")
-	f.BoolVar(&o.Quiet, "quiet", false, "")
+	f.Bool(&o.JSON, "json")
+	f.Bool(&o.Quiet, "quiet")
 }
 
 // Terminal reports whether w is one.
@@ -67,7 +67,9 @@ func (o *Out) Finish(t *Totals, err error) int {
 		}
 		return code
 	}
-	o.Remark("%s", t)
+	if t.opened || err == nil {
+		o.Remark("%s", t)
+	}
 	if err != nil {
 		o.Notice("%s", t.Error)
 	}

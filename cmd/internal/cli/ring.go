@@ -2,6 +2,9 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -14,6 +17,10 @@ import (
 type Ring struct {
 	Name    string
 	Options shmring.Options
+
+	// MaxMessageFrom names the flag that Options.MaxMessage follows from, if it is another
+	// than -max-message.
+	MaxMessageFrom string
 }
 
 // RingHelp is the part of a help text that lists them, RingNote what is to be said
@@ -26,17 +33,16 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
-  -wait auto          sleep on the doorbell that the ring has. A new ring gets the
+  -doorbell auto      sleep on the doorbell that the ring has. A new ring gets the
                       one that $SHMRING_DOORBELL names, else the best that works here
-  -wait futex         insist on a futex: the fastest
-  -wait sysv          insist on a SysV semaphore, where futexes are refused
-  -wait poll          insist on short naps, where both are refused
-  -wait spin          never sleep, on a ring with any doorbell: the lowest latency,
-                      for one processor each
-  -policy balanced    spin as long as that pays, then sleep (default)
-  -policy sleep       sleep at once: the least processor time
-  -policy spin        never sleep, but wake those who do
-  -spin-for DURATION  how long -policy balanced spins at most (default 20us)
+  -doorbell futex     insist on a futex: the fastest
+  -doorbell sysv      insist on a SysV semaphore, where futexes are refused
+  -doorbell poll      insist on short pauses, where both are refused
+  -wait balanced      spin as long as that pays, then sleep (default)
+  -wait sleep         sleep at once: the least processor time
+  -wait spin          never sleep, but wake those who do: the lowest latency, for one
+                      processor each
+  -spin-for DURATION  how long -wait balanced spins at most (default 20us)
   -max-sleep DURATION look after the dead so often at least while asleep, from 1ms on
                       (default 10ms, growing to 400ms in a long wait)
 `
@@ -44,12 +50,12 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
 const RingNote = `
 What is not given is taken from the ring if there is one. A new ring is spsc, of
 8192 slots of 256 bytes, for messages of up to 64K, and takes 2.6 MiB. It stays
-when both sides have gone: remove its file to be rid of it. BYTES may end in K, M
+when both sides have gone: shmring remove NAME removes it. BYTES may end in K, M
 or G.
 `
 
-// Waits are the doorbells that a ring may be asked for.
-var Waits = []Choice[shmring.Doorbell]{
+// Doorbells are those that a ring may be asked for.
+var Doorbells = []Choice[shmring.Doorbell]{
 	{"futex", shmring.DoorbellFutex},
 	{"sysv", shmring.DoorbellSysV},
 	{"poll", shmring.DoorbellPoll},
@@ -62,23 +68,43 @@ var Policies = []Choice[shmring.WaitPolicy]{
 	{"spin", shmring.WaitSpin},
 }
 
+// CheckDir reports a directory of rings that is not there: nobody will make it while the
+// program waits for its ring.
+func (r *Ring) CheckDir() error {
+	path, err := shm.Path(r.Name, &shm.Options{Dir: r.Options.Dir})
+	if err != nil {
+		return err
+	}
+	from := "-dir"
+	if r.Options.Dir == "" {
+		from = "$" + shmring.EnvDir
+	}
+	switch info, err := os.Stat(filepath.Dir(path)); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", from, err)
+	case !info.IsDir():
+		return fmt.Errorf("%s: %s is no directory", from, filepath.Dir(path))
+	}
+	return nil
+}
+
 // minSleep is the shortest Options.MaxSleep that is not rounded up.
 const minSleep = time.Millisecond
 
 // Register adds the flags.
 func (r *Ring) Register(f *Flags) {
 	o := &r.Options
-	f.StringVar(&r.Name, "ring", "", "")
-	f.StringVar(&o.Dir, "dir", "", "")
+	f.String(&r.Name, "ring")
+	f.String(&o.Dir, "dir")
 	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC}})
-	f.IntVar(&o.Slots, "slots", 0, "")
+	Int(f, &o.Slots, "slots")
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
-	f.IntVar(&o.MaxProducers, "max-producers", 0, "")
-	Choose(f, &o.Doorbell, "wait", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Waits...))
-	Choose(f, &o.WaitPolicy, "policy", Policies)
-	f.DurationVar(&o.SpinFor, "spin-for", 0, "")
-	f.DurationVar(&o.MaxSleep, "max-sleep", 0, "")
+	Int(f, &o.MaxProducers, "max-producers")
+	Choose(f, &o.Doorbell, "doorbell", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Doorbells...))
+	Choose(f, &o.WaitPolicy, "wait", Policies)
+	f.Duration(&o.SpinFor, "spin-for")
+	f.Duration(&o.MaxSleep, "max-sleep")
 }
 
 // Check finds what cannot be before anything is touched. Its error is a *UsageError.
@@ -96,7 +122,7 @@ func (r *Ring) Check(f *Flags) error {
 		return err
 	}
 	if _, err := r.Options.Size(); err != nil {
-		return optionError(err)
+		return r.optionError(err)
 	}
 	return nil
 }
@@ -105,9 +131,9 @@ func (r *Ring) checkWaiting(f *Flags) error {
 	o := &r.Options
 	switch {
 	case f.IsSet("spin-for") && o.WaitPolicy != shmring.WaitBalanced:
-		return Usagef("-spin-for is for -policy balanced: the others spin for ever, or not at all")
+		return Usagef("-spin-for is for -wait balanced: the others spin for ever, or not at all")
 	case f.IsSet("spin-for") && o.SpinFor <= 0:
-		return Usagef("-spin-for %v: want a positive duration like 50us; -policy sleep does not spin", o.SpinFor)
+		return Usagef("-spin-for %v: want a positive duration like 50us; -wait sleep does not spin", o.SpinFor)
 	case f.IsSet("max-sleep") && o.MaxSleep < minSleep:
 		return Usagef("-max-sleep %v: want %v or more", o.MaxSleep, minSleep)
 	}
@@ -115,7 +141,7 @@ func (r *Ring) checkWaiting(f *Flags) error {
 }
 
 // optionError names the flag behind an option that cannot be.
-func optionError(err error) error {
+func (r *Ring) optionError(err error) error {
 	var bad *shmring.OptionError
 	if !errors.As(err, &bad) {
 		return Usagef("%v", err)
@@ -124,8 +150,15 @@ func optionError(err error) error {
 	if name == bad.Option {
 		return Usagef("%s is %s, want %s", bad.Option, bad.Got, bad.Want) // of two options together
 	}
-	return Usagef("-%s is %s, want %s", strings.ToLower(name), bad.Got, bad.Want)
+	name = "-" + strings.ToLower(name)
+	if name == "-max-message" && r.MaxMessageFrom != "" {
+		return Usagef("%s: a message of %s bytes, want %s", r.MaxMessageFrom, bad.Got, bad.Want)
+	}
+	return Usagef("%s is %s, want %s", name, bad.Got, inFlags.Replace(bad.Want))
 }
+
+// inFlags turns what options want into what flags want.
+var inFlags = strings.NewReplacer("0, NoPayload or", "0 or", "0 or a power", "a power", "KindSPSC", "-kind spsc")
 
 // flagOf finds where the words of an option's name meet.
 var flagOf = regexp.MustCompile("([a-z])([A-Z])")

@@ -34,10 +34,13 @@ type Totals struct {
 
 	Error    string `json:"error,omitempty"`
 	ExitCode int    `json:"exit_code"`
+
+	opened bool // there was a ring, so there is something to sum up
 }
 
 // Opened notes what opening the ring did and found.
 func (t *Totals) Opened(i shmring.Info) {
+	t.opened = true
 	t.Created, t.TookOver, t.Recovered = i.Created, i.TookOver, i.Recovered
 }
 
@@ -77,7 +80,7 @@ func (t *Totals) String() string {
 		}
 	}
 	if v := t.Verify; v != nil {
-		s += fmt.Sprintf("; verified %d of %d streams", v.Verified, v.ExpectedProducers)
+		s += fmt.Sprintf("; verified %d of %d streams", v.Verified, v.Streams)
 	}
 	return s
 }

@@ -51,7 +51,7 @@ func (c *checker) verdict(out *cli.Out, ended bool) error {
 		return fmt.Errorf("%w: %d messages lost, %d damaged, %d out of order, of %d", cli.ErrVerify,
 			r.Lost, r.Damaged, r.Disordered, c.totals.Messages)
 	case ended && c.FromStart && r.Cut > 0:
-		return fmt.Errorf("%w: %d of %d streams lack their last message", cli.ErrVerify, r.Cut, r.ExpectedProducers)
+		return fmt.Errorf("%w: %d of %d streams lack their last message", cli.ErrVerify, r.Cut, r.Streams)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package consume
 
 import (
-	"io"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -31,37 +30,34 @@ type config struct {
 	cpu       int
 }
 
-// parse reads the command line; done: it asked for help or the version only.
-func parse(args []string, stdout, stderr io.Writer) (c *config, done bool, err error) {
-	c = &config{out: cli.Out{Name: "consumer", W: stderr}}
-	f := cli.NewFlags("consumer", help)
+// flags makes the command line that fills in c.
+func (c *config) flags() *cli.Flags {
+	f := cli.NewFlags("consumer", "receive the records of a shared memory ring", Help)
 	c.register(f)
-	if done, err := f.Parse(args, stdout); done || err != nil {
-		return c, done, err
-	}
-	return c, false, c.check(f)
+	return f
 }
 
 func (c *config) register(f *cli.Flags) {
 	c.ring.Register(f)
 	c.out.Register(f)
-	f.BoolVar(&c.create, "create", false, "")
-	f.BoolVar(&c.once, "at-most-once", false, "")
-	f.StringVar(&c.file, "o", "", "")
-	f.Var(&c.format, "frame", "")
-	f.BoolVar(&c.verify, "verify", false, "")
-	f.Int64Var(&c.count, "count", 0, "")
-	f.DurationVar(&c.timeout, "timeout", 0, "")
-	f.IntVar(&c.producers, "producers", 0, "")
-	f.BoolVar(&c.follow, "follow", false, "")
+	f.Bool(&c.create, "create")
+	f.Bool(&c.once, "at-most-once")
+	f.String(&c.file, "o")
+	f.Func("frame", c.format.Set)
+	f.Bool(&c.verify, "verify")
+	cli.Int(f, &c.count, "count")
+	f.Duration(&c.timeout, "timeout")
+	cli.Int(f, &c.producers, "producers")
+	f.Bool(&c.follow, "follow")
 	f.OneOf(&c.onDeath, "on-death", wait, exit)
-	f.IntVar(&c.cpu, "cpu", -1, "")
+	c.cpu = -1
+	cli.Int(f, &c.cpu, "cpu")
 }
 
-func (c *config) check(f *cli.Flags) error {
+func (c *config) check(f *cli.Flags, operands []string) error {
 	switch {
-	case f.NArg() > 0:
-		return cli.Usagef("what is %q? Records go to standard output, or to a file with -o FILE", f.Arg(0))
+	case len(operands) > 0:
+		return cli.Usagef("what is %q? Records go to standard output, or to a file with -o FILE", operands[0])
 	case f.IsSet("count") && c.count < 1:
 		return cli.Usagef("-count %d: want 1 or more; without -count all records are taken", c.count)
 	case c.timeout < 0:

@@ -2,7 +2,8 @@ package consume
 
 import "github.com/shmring/shmring/cmd/internal/cli"
 
-const help = `Usage: consumer -ring NAME [flags]
+// Help is the program's.
+const Help = `Usage: consumer -ring NAME [flags]
 
 Receives the records of a shared memory ring and writes them to standard output. It
 waits for the ring to be created, and ends when the stream does.
@@ -46,6 +47,6 @@ second one ends the program at once.
 Examples
   consumer -ring log >> app.log
   consumer -ring backup -frame chunk=64K -o copy
-  consumer -ring jobs -producers 4 -timeout 1m | worker
+  consumer -ring jobs -producers 4 -timeout 1m | sort | uniq -c
   consumer -ring test -verify -json
 `

@@ -13,22 +13,25 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/load"
-	"github.com/shmring/shmring/cmd/internal/pin"
+	"github.com/shmring/shmring/internal/pin"
 	"github.com/shmring/shmring/shm"
 )
 
 // Run is the program.
-func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c, done, err := parse(args, stdout, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "consumer: %s\n", cli.Oneline(err))
-		return cli.Code(err)
-	}
-	if done {
-		return cli.OK
-	}
-	totals := &cli.Totals{Program: "consumer", Ring: c.ring.Name}
-	return c.out.Finish(totals, c.run(ctx, stdout, totals))
+func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	c := &config{out: cli.Out{Name: "consumer", W: stderr}}
+	f := c.flags()
+	return cli.Execute(ctx, f.Command(func(ctx context.Context, operands []string, usage error) int {
+		totals := &cli.Totals{Program: "consumer", Ring: c.ring.Name}
+		if usage == nil {
+			usage = c.check(f, operands)
+		}
+		if usage != nil {
+			c.out.JSON = cli.WantsJSON(args)
+			return c.out.Finish(totals, usage)
+		}
+		return c.out.Finish(totals, c.run(ctx, stdout, totals))
+	}), args, stdout, stderr)
 }
 
 func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) error {
@@ -64,7 +67,11 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
 	o.OnStall = func(s shmring.StalledClaim) {
-		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; \"shmring force-skip %s %v\" gives it up", s.PID, c.ring.Name, s.Position)
+		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; "+
+			"\"shmring force-skip %s %d\" gives it up", s.PID, c.ring.Name, s.Position.Record)
+	}
+	if err := c.ring.CheckDir(); err != nil {
+		return nil, err
 	}
 	path, err := shm.Path(c.ring.Name, &shm.Options{Dir: o.Dir})
 	if err != nil {

@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/cmd/internal/crew"
 	"github.com/shmring/shmring/cmd/internal/load"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 // ChildCommand is the subcommand that runs one job.
@@ -15,7 +15,7 @@ const ChildCommand = "demo-child"
 
 // job is what one process does.
 type job struct {
-	crew.Job
+	workers.Job
 	Dir       string        `json:"dir"`
 	Ring      string        `json:"ring"`
 	Back      string        `json:"back,omitempty"` // the ring for the way back
@@ -28,10 +28,10 @@ type job struct {
 
 // result is what came of it.
 type result struct {
-	Messages     uint64       `json:"messages"` // sent, verified or measured
-	NsPerMessage float64      `json:"ns_per_message,omitempty"`
-	Verify       *load.Report `json:"verify,omitempty"`
-	Trips        *trip.Times  `json:"trips,omitempty"`
+	Messages     uint64           `json:"messages"` // sent, verified or measured
+	NsPerMessage float64          `json:"ns_per_message,omitempty"`
+	Verify       *load.Report     `json:"verify,omitempty"`
+	Trips        *roundtrip.Times `json:"trips,omitempty"`
 }
 
 var roles = map[string]func(context.Context, *job) (*result, error){
@@ -44,7 +44,7 @@ var roles = map[string]func(context.Context, *job) (*result, error){
 }
 
 // RunChild is the hidden subcommand.
-var RunChild = crew.Child(ChildCommand, roles)
+var RunChild = workers.Child(ChildCommand, roles)
 
 // options are the same for all who open a ring, so it does not matter who creates it.
 func (j *job) options() *shmring.Options {
@@ -58,8 +58,8 @@ func (j *job) options() *shmring.Options {
 // fewest is how many trips are measured even if that takes longer than planned.
 const fewest = 100
 
-func (j *job) route() *trip.Route {
-	return &trip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: j.Size, For: j.For, Fewest: fewest}
+func (j *job) route() *roundtrip.Route {
+	return &roundtrip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: j.Size, For: j.For, Fewest: fewest}
 }
 
 func ping(ctx context.Context, j *job) (*result, error) {

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/cmd/internal/crew"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 // sizes of messages in bytes: inline in a descriptor, just so (48), in a slot, in a
@@ -22,7 +22,7 @@ type plan struct {
 	cpus                  [2]int // of producer and consumer; -1: any
 }
 
-func newPlan(c *crew.Crew) plan {
+func newPlan(c *workers.Setup) plan {
 	p := plan{verify: 150 * time.Millisecond, stream: 400 * time.Millisecond, trips: 1200 * time.Millisecond, cpus: c.CPUs}
 	if c.Quick {
 		p.verify, p.stream, p.trips = 20*time.Millisecond, 40*time.Millisecond, 100*time.Millisecond
@@ -32,10 +32,10 @@ func newPlan(c *crew.Crew) plan {
 
 // report is all the demo has found.
 type report struct {
-	crew.Outcome
-	Verified          []checked `json:"verified"`
-	ExpectedProducers []rate    `json:"streams"`
-	Trips             []trips   `json:"round_trips"`
+	workers.Outcome
+	Verified []checked `json:"verified"`
+	Streams  []rate    `json:"streams"`
+	Trips    []trips   `json:"round_trips"`
 }
 
 type checked struct {
@@ -58,11 +58,11 @@ type rate struct {
 type trips struct {
 	Waiting string `json:"waiting"`
 	Size    int    `json:"size"`
-	*trip.Times
+	*roundtrip.Times
 }
 
-func (p plan) steps(r *report) []crew.Step {
-	var steps []crew.Step
+func (p plan) steps(r *report) []workers.Step {
+	var steps []workers.Step
 	for _, size := range sizes {
 		steps = append(steps, p.verifyStep(r, shmring.KindSPSC, size, 1), p.verifyStep(r, shmring.KindMPSC, size, 3))
 	}
@@ -74,15 +74,15 @@ func (p plan) steps(r *report) []crew.Step {
 	return append(steps, p.tripStep(r, false), p.tripStep(r, true))
 }
 
-func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) crew.Step {
+func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) workers.Step {
 	name := fmt.Sprintf("verify-%v-%d", kind, size)
-	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
-		base := job{Job: crew.Job{Timeout: p.verify + crew.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, Producers: producers, For: p.verify}
+	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
+		base := job{Job: workers.Job{Timeout: p.verify + workers.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, Producers: producers, For: p.verify}
 		jobs := []*job{base.as("verify", -1)}
 		for range producers {
 			jobs = append(jobs, base.as("stream-load", -1))
 		}
-		results, err := crew.Run[result](ctx, c, jobs...)
+		results, err := workers.Run[result](ctx, c, jobs...)
 		if err != nil {
 			return err
 		}
@@ -99,16 +99,16 @@ func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) crew
 	}}
 }
 
-func (p plan) streamStep(r *report, kind shmring.Kind, size int) crew.Step {
+func (p plan) streamStep(r *report, kind shmring.Kind, size int) workers.Step {
 	name := fmt.Sprintf("stream-%v-%d", kind, size)
-	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
-		base := job{Job: crew.Job{Timeout: p.stream + crew.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, For: p.stream}
-		results, err := crew.Run[result](ctx, c, base.as("count", p.cpus[1]), base.as("stream", p.cpus[0]))
+	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
+		base := job{Job: workers.Job{Timeout: p.stream + workers.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, For: p.stream}
+		results, err := workers.Run[result](ctx, c, base.as("count", p.cpus[1]), base.as("stream", p.cpus[0]))
 		if err != nil {
 			return err
 		}
 		each := results[0].NsPerMessage
-		r.ExpectedProducers = append(r.ExpectedProducers, rate{
+		r.Streams = append(r.Streams, rate{
 			Ring: kind.String(), Size: size, Producers: 1, NsPerMsg: each, MsgsPerS: 1e9 / each,
 			BytesPerS: 1e9 / each * float64(size), Messages: results[0].Messages,
 		})
@@ -116,17 +116,17 @@ func (p plan) streamStep(r *report, kind shmring.Kind, size int) crew.Step {
 	}}
 }
 
-func (p plan) tripStep(r *report, asleep bool) crew.Step {
+func (p plan) tripStep(r *report, asleep bool) workers.Step {
 	name, waiting := "round-trips-spinning", "spins, then sleeps"
 	if asleep {
 		name, waiting = "round-trips-sleeping", "sleeps at once"
 	}
-	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
+	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
 		base := job{
-			Job: crew.Job{Timeout: p.trips + crew.Slack}, Dir: c.Dir, Ring: name, Back: name + "-back",
+			Job: workers.Job{Timeout: p.trips + workers.Slack}, Dir: c.Dir, Ring: name, Back: name + "-back",
 			Kind: shmring.KindSPSC, Size: tripSize, For: p.trips, Asleep: asleep,
 		}
-		results, err := crew.Run[result](ctx, c, base.as("echo", p.cpus[1]), base.as("ping", p.cpus[0]))
+		results, err := workers.Run[result](ctx, c, base.as("echo", p.cpus[1]), base.as("ping", p.cpus[0]))
 		if err != nil {
 			return err
 		}

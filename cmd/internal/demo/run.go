@@ -4,25 +4,33 @@ import (
 	"context"
 	"io"
 
+	command "github.com/urfave/cli/v3"
+
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
-const help = `Usage: shmring demo [flags]
+// Help is the command's.
+const Help = `Usage: shmring demo [flags]
 
 Starts producers and consumers as processes, moves messages of many sizes from one to
 the other, and checks every byte and the order of all of them. Then it measures how
 fast messages stream, and how long one takes there and back. It ends with OK, or says
 what went wrong and ends with another code than 0. It leaves nothing behind.
 
-` + crew.Help + `
-` + cli.ExitCodes
+` + workers.Help + `
+` + cli.ExitCodes + `
+Examples
+  shmring demo
+  shmring demo -quick -json
+`
 
-// Run is the command.
-func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+// Command makes the command.
+func Command(args []string, stdout, stderr io.Writer) *command.Command {
 	r := &report{}
-	c := crew.Command{Name: "demo", Child: ChildCommand, Help: help, Report: r,
-		Steps: func(_ context.Context, c *crew.Crew) ([]crew.Step, error) { return newPlan(c).steps(r), nil },
+	c := workers.Command{Name: "demo", Summary: "show that it works here, and how fast", Child: ChildCommand,
+		Help: Help, Report: r,
+		Steps: func(_ context.Context, s *workers.Setup) ([]workers.Step, error) { return newPlan(s).steps(r), nil },
 	}
-	return c.Run(ctx, args, stdout, stderr)
+	return c.Command(args, stdout, stderr)
 }

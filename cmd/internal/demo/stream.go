@@ -86,19 +86,21 @@ const intervals = 20
 // drainMost is how many messages are received between two looks at the clock.
 const drainMost = 256
 
-// count receives and takes the time.
+// count receives, copies every message out of the ring, and takes the time. A receiver that
+// only counts would measure how fast descriptors go by, not bytes.
 func count(ctx context.Context, j *job) (*result, error) {
 	c, err := shmring.OpenConsumer(ctx, j.Ring, j.options())
 	if err != nil {
 		return nil, err
 	}
 	r := &result{}
+	own := make([]byte, j.Size)
 	var each []float64 // nanoseconds per message, by interval
 	opened, begin := time.Now(), time.Time{}
 	var seen, since int
 	for {
 		n, err := c.Drain(ctx, drainMost, func(m shmring.Message) error {
-			if m.Len() != j.Size {
+			if n := copy(own, m.Bytes()); n != j.Size || m.Len() != n {
 				return fmt.Errorf("%w: a message of %d bytes among those of %d", cli.ErrVerify, m.Len(), j.Size)
 			}
 			return nil
@@ -148,10 +150,10 @@ func verify(ctx context.Context, j *job) (*result, error) {
 		report = v.Report()
 		// Between two producers that do not overlap the stream ends and goes on.
 		if err != nil && err != io.EOF {
-			return nil, errors.Join(fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.ExpectedProducers), c.Close())
+			return nil, errors.Join(fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.Streams), c.Close())
 		}
 	}
-	if !report.OK() || report.ExpectedProducers != j.Producers {
+	if !report.OK() || report.Streams != j.Producers {
 		return nil, errors.Join(fmt.Errorf("%w: %+v", cli.ErrVerify, report), c.Close())
 	}
 	return &result{Messages: report.Verified, Verify: &report}, c.Close()

@@ -32,7 +32,7 @@ func TestKilledProducerOfAnSPSCRing(t *testing.T) {
 	feed(p, "first")
 	q.prints(20000)
 	p.kill()
-	q.says(fmt.Sprintf("consumer: producer (pid %d) died without ending its stream: waiting for its successor", p.cmd.Process.Pid))
+	q.says(fmt.Sprintf("consumer: ring r: the producer (pid %d) died without ending its stream: waiting for its successor", p.cmd.Process.Pid))
 	producer(t, dir, "", stdin(strings.NewReader(numbered("second", 0, 5000)))).ends(0)
 	q.ends(0)
 	got := lines(q.stdout.String())

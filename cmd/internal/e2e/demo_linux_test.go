@@ -25,8 +25,8 @@ func TestDemoForMachines(t *testing.T) {
 	p := start(t, base, "shmring", []string{"demo", "-quick", "-json", "-no-pin", "-dir", dir})
 	p.ends(0)
 	var r struct {
-		OK                bool
-		ExpectedProducers []struct {
+		OK      bool
+		Streams []struct {
 			Ring      string
 			Size      int
 			Nanos     float64 `json:"ns_per_msg"`
@@ -41,10 +41,10 @@ func TestDemoForMachines(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
 	require.True(t, r.OK)
-	require.Len(t, r.ExpectedProducers, 14)
+	require.Len(t, r.Streams, 14)
 	require.Len(t, r.Verified, 14)
 	require.Len(t, r.Trips, 2)
-	for _, s := range r.ExpectedProducers {
+	for _, s := range r.Streams {
 		require.Positive(t, s.Nanos)
 		require.Positive(t, s.Messages)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 func TestFullRing(t *testing.T) {
@@ -82,8 +82,8 @@ func TestLongLine(t *testing.T) {
 	p.ends(cli.Failed)
 	require.Contains(t, p.stderr.String(), "producer: standard input: line 2 has 1000 bytes, more than 500, the longest message this ring takes: "+
 		"make the ring with a larger -max-message, or send it with -frame chunk=BYTES\n")
-	q := consumer(t, dir, "")
-	q.ends(0)
+	q := consumer(t, dir, "-on-death exit")
+	q.ends(cli.PeerDead) // it is not to take this for the whole
 	require.Equal(t, "short\n", q.stdout.String(), "what came before it is sent")
 }
 
@@ -110,7 +110,7 @@ func TestRolesThatAreTaken(t *testing.T) {
 	watch(t, dir).producers(1)
 	p := producer(t, dir, "")
 	p.ends(cli.Busy)
-	require.Contains(t, p.stderr.String(), fmt.Sprintf("has a producer already (pid %d)", first.cmd.Process.Pid))
+	require.Contains(t, p.stderr.String(), fmt.Sprintf("there is a producer already (pid %d)", first.cmd.Process.Pid))
 
 	p = producer(t, dir, "-slots 16")
 	p.ends(cli.Failed)
@@ -138,7 +138,7 @@ func TestDamagedFiles(t *testing.T) {
 	}
 	_, err = f.WriteAt(sound, 64)
 	require.NoError(t, err)
-	require.NoError(t, crew.RemoveRings(dir)) // with its semaphores, which only a sound header names
+	require.NoError(t, workers.RemoveRings(dir)) // with its semaphores, which only a sound header names
 	require.NoError(t, os.WriteFile(name, []byte(strings.Repeat("no ring ", 200)), 0o600))
 	q := consumer(t, dir, "")
 	q.ends(cli.Failed)

@@ -28,7 +28,7 @@ var programs = map[string]func(){
 	"producer": func() { cli.Main("producer", produce.Run) },
 	"consumer": func() { cli.Main("consumer", consume.Run) },
 	"shmring":  func() { cli.Main("shmring", tool.Run) },
-	"janitor":  janitor,
+	"cleaner":  cleaner,
 }
 
 // base is where all rings of this run live.
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	dismiss := hireJanitor()
+	dismiss := startCleaner()
 	code := m.Run()
 	if left, _ := filepath.Glob(filepath.Join(base, "*")); len(left) > 0 {
 		fmt.Println("left behind:", left)
@@ -62,17 +62,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hireJanitor starts a process that removes base when this one has ended, whatever
+// startCleaner starts a process that removes base when this one has ended, whatever
 // it ended of.
-func hireJanitor() (dismiss func()) {
+func startCleaner() (dismiss func()) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envProgram+"=janitor", envBase+"="+base)
+	cmd.Env = append(os.Environ(), envProgram+"=cleaner", envBase+"="+base)
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		fmt.Println("no janitor:", err)
+		fmt.Println("no cleaner:", err)
 		return func() { os.RemoveAll(base) }
 	}
 	return func() {
@@ -81,7 +81,7 @@ func hireJanitor() (dismiss func()) {
 	}
 }
 
-func janitor() {
+func cleaner() {
 	io.Copy(io.Discard, os.Stdin)
 	if err := os.RemoveAll(os.Getenv(envBase)); err != nil {
 		os.Exit(1)

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 // deadline bounds everything that waits for a process.
@@ -36,7 +36,7 @@ func ringDir(t *testing.T) string {
 			if err != nil || !d.IsDir() {
 				return err
 			}
-			return crew.RemoveRings(path)
+			return workers.RemoveRings(path)
 		}))
 		require.NoError(t, os.RemoveAll(dir))
 	})

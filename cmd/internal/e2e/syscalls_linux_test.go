@@ -26,7 +26,6 @@ func TestNoSystemCallsPerMessage(t *testing.T) {
 	}
 	counted := func(messages int) (calls int) {
 		dir, logs := ringDir(t), t.TempDir()
-		// A ring whose doorbell is the futex: on one made by -wait spin nobody could ring.
 		first, err := shmring.OpenProducer(t.Context(), "r", &shmring.Options{Dir: dir, Doorbell: shmring.DoorbellFutex, KeepStream: true})
 		require.NoError(t, err)
 		require.NoError(t, first.Close())

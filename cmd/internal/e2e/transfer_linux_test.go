@@ -119,7 +119,7 @@ func TestOutputFileIsLeftAloneWhenTheRingIsBusy(t *testing.T) {
 	watch(t, dir).hasConsumer()
 	second := consumer(t, dir, "-o "+out)
 	second.ends(7)
-	require.Contains(t, second.stderr.String(), fmt.Sprintf("has a consumer already (pid %d)", first.cmd.Process.Pid))
+	require.Contains(t, second.stderr.String(), fmt.Sprintf("there is a consumer already (pid %d)", first.cmd.Process.Pid))
 	got, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.Equal(t, "precious\n", string(got))

@@ -13,7 +13,7 @@ import (
 )
 
 // doorbells are those that work; a new one is added here.
-const doorbells = "futex sysv flock spin"
+const doorbells = "futex sysv poll"
 
 var policies = []string{"balanced", "sleep", "spin"}
 
@@ -22,13 +22,10 @@ var policies = []string{"balanced", "sleep", "spin"}
 func TestDoorbellsAndPolicies(t *testing.T) {
 	for _, bell := range strings.Fields(doorbells) {
 		for _, policy := range policies {
-			if bell == "spin" && policy != "spin" {
-				continue // it knows no policy
-			}
 			t.Run(bell+"/"+policy, func(t *testing.T) {
 				dir := ringDir(t)
-				q := consumer(t, dir, "-verify -json -wait "+bell+" -policy "+policy)
-				p := producer(t, dir, "-generate 2000 -slots 64 -wait "+bell+" -policy "+policy)
+				q := consumer(t, dir, "-verify -json -doorbell "+bell+" -wait "+policy)
+				p := producer(t, dir, "-generate 2000 -slots 64 -doorbell "+bell+" -wait "+policy)
 				require.Equal(t, bell, watch(t, dir).view.Config.Doorbell.String())
 				p.ends(0)
 				q.ends(0)
@@ -44,7 +41,7 @@ func TestDoorbellsAndPolicies(t *testing.T) {
 
 func TestSleepsAreCounted(t *testing.T) {
 	dir := ringDir(t)
-	q := consumer(t, dir, "-json -create -policy sleep -max-sleep 1ms")
+	q := consumer(t, dir, "-json -create -wait sleep -max-sleep 1ms")
 	watch(t, dir).hasConsumer()
 	p := producer(t, dir, "-json -generate 5 -rate 100")
 	p.ends(0)
@@ -59,12 +56,9 @@ func TestRingWithAnotherDoorbellIsRefused(t *testing.T) {
 	all := strings.Fields(doorbells)
 	for i, bell := range all {
 		dir := ringDir(t)
-		producer(t, dir, "-wait "+bell, stdin(strings.NewReader(""))).ends(0)
+		producer(t, dir, "-doorbell "+bell, stdin(strings.NewReader(""))).ends(0)
 		for _, other := range append(all[:i:i], all[i+1:]...) {
-			if other == "spin" {
-				continue // not one that others have to ring
-			}
-			q := consumer(t, dir, "-wait "+other)
+			q := consumer(t, dir, "-doorbell "+other)
 			q.ends(cli.Failed)
 			require.Contains(t, q.stderr.String(), fmt.Sprintf("ring has doorbell %s, options ask for %s", bell, other))
 		}
@@ -93,10 +87,10 @@ func TestWaitForMachines(t *testing.T) {
 		P99   int64 `json:"p99_ns"`
 	}
 	var r struct {
-		OK        bool
-		Pinned    []int
-		Rounds    int
-		Yardstick struct {
+		OK       bool
+		Pinned   []int
+		Rounds   int
+		Baseline struct {
 			By    string
 			First times
 		}
@@ -104,7 +98,7 @@ func TestWaitForMachines(t *testing.T) {
 			Doorbell, Policy string
 			Trip             times   `json:"round_trip"`
 			First            times   `json:"first"`
-			Ratio            float64 `json:"first_p50_to_yardstick"`
+			Ratio            float64 `json:"first_p50_to_baseline"`
 			IdleCPU          float64 `json:"idle_cpu_percent"`
 			IdleSleeps       float64 `json:"idle_sleeps_per_s"`
 			Send             float64 `json:"producer_cpu_s_per_million"`
@@ -116,7 +110,7 @@ func TestWaitForMachines(t *testing.T) {
 	require.True(t, r.OK)
 	require.Empty(t, r.Pinned)
 	require.Equal(t, 1, r.Rounds)
-	require.NotEmpty(t, r.Yardstick.By)
+	require.NotEmpty(t, r.Baseline.By)
 	met := map[string]int{}
 	for _, w := range r.Ways {
 		met[w.Doorbell]++
@@ -129,7 +123,7 @@ func TestWaitForMachines(t *testing.T) {
 		require.Positive(t, w.IdleCPU)
 		require.Positive(t, w.Send)
 		require.Positive(t, w.Receive)
-		if w.Doorbell == "spin" || w.Policy == "spin" {
+		if w.Policy == "spin" {
 			require.Zero(t, w.IdleSleeps)
 		} else {
 			require.Positive(t, w.IdleSleeps)
@@ -139,7 +133,7 @@ func TestWaitForMachines(t *testing.T) {
 		met[s.Doorbell] = len(policies)
 		require.NotEmpty(t, s.Reason)
 	}
-	require.Equal(t, map[string]int{"futex": 3, "sysv": 3, "poll": 3, "spin": 1}, met)
+	require.Equal(t, map[string]int{"futex": 3, "sysv": 3, "poll": 3}, met)
 	requireNothingLeft(t, dir)
 }
 

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/shmring/shmring/cmd/internal/quantity"
 )
 
 type kind int
@@ -39,9 +41,9 @@ func (f *Format) Set(s string) error {
 	case s == "len32":
 		*f = Format{kind: len32}
 	case isChunk:
-		n, err := strconv.Atoi(size)
+		n, err := quantity.Bytes(size)
 		if err != nil || n < 1 {
-			return fmt.Errorf("chunk size %q: want a number of bytes from 1 on", size)
+			return fmt.Errorf("chunk size %q: want a number of bytes from 1 on, like 4096 or 64K", size)
 		}
 		*f = Format{kind: chunk, size: n}
 	default:

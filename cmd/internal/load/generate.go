@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+
+	"github.com/shmring/shmring/cmd/internal/quantity"
 )
 
 // Sizes is a range of message sizes in bytes.
@@ -16,9 +18,9 @@ func (s *Sizes) Set(text string) error {
 	if !isRange {
 		high = low
 	}
-	lowest, err1 := strconv.Atoi(low)
-	highest, err2 := strconv.Atoi(high)
-	if err1 != nil || err2 != nil || lowest < 0 || highest < lowest {
+	lowest, err1 := quantity.Bytes(low)
+	highest, err2 := quantity.Bytes(high)
+	if err1 != nil || err2 != nil || highest < lowest {
 		return fmt.Errorf("size %q: want a number of bytes, or a range like 48-4096", text)
 	}
 	*s = Sizes{lowest, highest}

@@ -39,13 +39,13 @@ func TestWholeStreamsOfAllSizes(t *testing.T) {
 		t.Run(sizes.String(), func(t *testing.T) {
 			r := check(true, makeStream(3, sizes, 300))
 			require.True(t, r.OK(), "%+v", r)
-			require.Equal(t, Report{ExpectedProducers: 1, Finished: 1, Verified: 300}, r)
+			require.Equal(t, Report{Streams: 1, Finished: 1, Verified: 300}, r)
 		})
 	}
 }
 
 func TestEmptyStream(t *testing.T) {
-	require.Equal(t, Report{ExpectedProducers: 1, Finished: 1}, check(true, makeStream(1, Sizes{64, 64}, 0)))
+	require.Equal(t, Report{Streams: 1, Finished: 1}, check(true, makeStream(1, Sizes{64, 64}, 0)))
 }
 
 func TestEveryDamagedByteIsNoticed(t *testing.T) {
@@ -101,7 +101,7 @@ func TestLostMessages(t *testing.T) {
 func TestLostEnd(t *testing.T) {
 	s := makeStream(1, Sizes{64, 64}, 10)
 	require.EqualValues(t, 3, check(true, append(s[:7:7], s[10])).Lost)
-	require.Equal(t, Report{ExpectedProducers: 1, Unfinished: 1, Cut: 1, Verified: 7}, check(true, s[:7]))
+	require.Equal(t, Report{Streams: 1, Unfinished: 1, Cut: 1, Verified: 7}, check(true, s[:7]))
 	require.Zero(t, check(true, s[:7], makeStream(2, Sizes{64, 64}, 10)).Cut, "its producer may have died and come again in another slot")
 }
 
@@ -137,17 +137,17 @@ func TestProducersSideBySide(t *testing.T) {
 			j++
 		}
 	}
-	require.Equal(t, Report{ExpectedProducers: 2, Finished: 2, Verified: 300}, check(true, mixed))
+	require.Equal(t, Report{Streams: 2, Finished: 2, Verified: 300}, check(true, mixed))
 }
 
 func TestSuccessorsInOneSlot(t *testing.T) {
 	for _, sizes := range allSizes {
 		a, b, c := makeStream(1, sizes, 30), makeStream(1, sizes, 20), makeStream(1, sizes, 10)
 		r := check(true, a, b, c)
-		require.Equal(t, Report{ExpectedProducers: 3, Finished: 3, Verified: 60}, r, sizes.String())
+		require.Equal(t, Report{Streams: 3, Finished: 3, Verified: 60}, r, sizes.String())
 
 		r = check(true, a[:15], b) // the first one was killed
-		require.Equal(t, Report{ExpectedProducers: 2, Finished: 1, Unfinished: 1, Verified: 35}, r, sizes.String())
+		require.Equal(t, Report{Streams: 2, Finished: 1, Unfinished: 1, Verified: 35}, r, sizes.String())
 	}
 }
 
@@ -163,7 +163,7 @@ func TestJoiningInTheMiddle(t *testing.T) {
 			s := makeStream(1, sizes, 600)[300:]
 			require.False(t, check(true, s).OK() && sizes.Max > 1, "with nobody before us, 300 are lost")
 			r := check(false, s)
-			require.Equal(t, Report{ExpectedProducers: 1, Joined: 1, Finished: 1, Verified: 300}, r)
+			require.Equal(t, Report{Streams: 1, Joined: 1, Finished: 1, Verified: 300}, r)
 		})
 	}
 }

@@ -12,16 +12,16 @@ type Message struct {
 
 // Report is what a Verifier has found.
 type Report struct {
-	ExpectedProducers int    `json:"streams"`    // that were seen
-	Joined            int    `json:"joined"`     // of them, first seen in the middle
-	Finished          int    `json:"finished"`   // of them, with their last message
-	Unfinished        int    `json:"unfinished"` // and without
-	Cut               int    `json:"cut"`        // of those, with no later stream that may be the successor's
-	Verified          uint64 `json:"verified"`   // messages that are right
-	Lost              uint64 `json:"lost"`       // numbers that never came
-	Repeated          uint64 `json:"repeated"`   // came again, marked as redelivered
-	Disordered        uint64 `json:"disordered"` // came late, or again without that mark
-	Damaged           uint64 `json:"damaged"`    // with wrong bytes
+	Streams    int    `json:"streams"`    // that were seen
+	Joined     int    `json:"joined"`     // of them, first seen in the middle
+	Finished   int    `json:"finished"`   // of them, with their last message
+	Unfinished int    `json:"unfinished"` // and without
+	Cut        int    `json:"cut"`        // of those, with no later stream that may be the successor's
+	Verified   uint64 `json:"verified"`   // messages that are right
+	Lost       uint64 `json:"lost"`       // numbers that never came
+	Repeated   uint64 `json:"repeated"`   // came again, marked as redelivered
+	Disordered uint64 `json:"disordered"` // came late, or again without that mark
+	Damaged    uint64 `json:"damaged"`    // with wrong bytes
 	// Problems describes the first few of whatever is wrong.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -95,7 +95,7 @@ func (v *Verifier) begin(s *stream, m Message, number uint64) uint64 {
 	join := !s.seen && !v.FromStart && m.Kind != First
 	*s = stream{seen: true, heard: v.checked}
 	v.begun = v.checked
-	v.report.ExpectedProducers++
+	v.report.Streams++
 	if len(m.Data) < wordSize {
 		// The decoded number leaned on a stream that is over.
 		number &= 1<<(8*len(m.Data)) - 1
@@ -138,7 +138,7 @@ func (v *Verifier) place(s *stream, m Message, number uint64) {
 // Report returns what was found so far.
 func (v *Verifier) Report() Report {
 	r := v.report
-	r.Unfinished = r.ExpectedProducers - r.Finished
+	r.Unfinished = r.Streams - r.Finished
 	for i := range v.streams {
 		if s := &v.streams[i]; s.seen && !s.ended && s.heard > v.begun {
 			r.Cut++

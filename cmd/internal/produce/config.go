@@ -1,7 +1,6 @@
 package produce
 
 import (
-	"io"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -33,32 +32,30 @@ type config struct {
 	files    []string
 }
 
-// parse reads the command line; done: it asked for help or the version only.
-func parse(args []string, stdout, stderr io.Writer) (c *config, done bool, err error) {
-	c = &config{out: cli.Out{Name: "producer", W: stderr}}
-	f := cli.NewFlags("producer", help)
+// flags makes the command line that fills in c.
+func (c *config) flags() *cli.Flags {
+	f := cli.NewFlags("producer", "send records into a shared memory ring", Help)
 	c.register(f)
-	if done, err := f.Parse(args, stdout); done || err != nil {
-		return c, done, err
-	}
-	c.files = f.Args()
-	return c, false, c.check(f)
+	return f
 }
 
 func (c *config) register(f *cli.Flags) {
 	c.sizes = load.Sizes{Min: 64, Max: 64}
 	c.ring.Register(f)
 	c.out.Register(f)
-	f.Var(&c.format, "frame", "")
+	f.Func("frame", c.format.Set)
 	f.OneOf(&c.full, "full", block, fail, drop)
-	f.DurationVar(&c.timeout, "timeout", 0, "")
-	f.Int64Var(&c.count, "count", 0, "")
-	f.IntVar(&c.batch, "batch", 1, "")
-	f.IntVar(&c.cpu, "cpu", -1, "")
-	f.BoolVar(&c.noEnd, "no-end", false, "")
-	f.Int64Var(&c.generate, "generate", -1, "")
-	f.Var(&c.sizes, "size", "")
-	f.Float64Var(&c.rate, "rate", 0, "")
+	f.Duration(&c.timeout, "timeout")
+	cli.Int(f, &c.count, "count")
+	c.batch = 1
+	cli.Int(f, &c.batch, "batch")
+	c.cpu = -1
+	cli.Int(f, &c.cpu, "cpu")
+	f.Bool(&c.noEnd, "no-end")
+	c.generate = -1
+	cli.Int(f, &c.generate, "generate")
+	f.Func("size", c.sizes.Set)
+	f.Float(&c.rate, "rate")
 }
 
 func (c *config) check(f *cli.Flags) error {
@@ -83,7 +80,10 @@ func (c *config) check(f *cli.Flags) error {
 	}
 	// A new ring has to take what was asked for; one that exists is asked when it is open.
 	if need := c.need(); need > shmring.DefaultMaxMessage && c.ring.Options.MaxMessage == 0 {
-		c.ring.Options.MaxMessage = need
+		c.ring.Options.MaxMessage, c.ring.MaxMessageFrom = need, "-frame"
+		if loading {
+			c.ring.MaxMessageFrom = "-size"
+		}
 	}
 	return c.ring.Check(f)
 }

@@ -2,7 +2,8 @@ package produce
 
 import "github.com/shmring/shmring/cmd/internal/cli"
 
-const help = `Usage: producer -ring NAME [flags] [FILE ...]
+// Help is the program's.
+const Help = `Usage: producer -ring NAME [flags] [FILE ...]
 
 Sends the records of the files in order, or of standard input, into a shared memory
 ring. Producer and consumer may start in either order. At the end it ends its stream,

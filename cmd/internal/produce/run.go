@@ -10,29 +10,33 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/pin"
+	"github.com/shmring/shmring/internal/pin"
 )
 
 const (
 	// grace is how long an interrupted producer waits for room.
 	grace = 2 * time.Second
-	// linger is how long one that failed, or does not wait for room, waits for the end
-	// of its stream to fit.
+	// linger is how long one that does not wait for room waits for the end of its stream to
+	// fit.
 	linger = time.Second
 )
 
 // Run is the program.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c, done, err := parse(args, stdout, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "producer: %s\n", cli.Oneline(err))
-		return cli.Code(err)
-	}
-	if done {
-		return cli.OK
-	}
-	totals := &cli.Totals{Program: "producer", Ring: c.ring.Name}
-	return c.out.Finish(totals, c.run(ctx, stdin, totals))
+	c := &config{out: cli.Out{Name: "producer", W: stderr}}
+	f := c.flags()
+	return cli.Execute(ctx, f.Command(func(ctx context.Context, operands []string, usage error) int {
+		c.files = operands
+		totals := &cli.Totals{Program: "producer", Ring: c.ring.Name}
+		if usage == nil {
+			usage = c.check(f)
+		}
+		if usage != nil {
+			c.out.JSON = cli.WantsJSON(args)
+			return c.out.Finish(totals, usage)
+		}
+		return c.out.Finish(totals, c.run(ctx, stdin, totals))
+	}), args, stdout, stderr)
 }
 
 func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) error {
@@ -56,14 +60,19 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 	late, cancel := cli.Grace(ctx, grace)
 	defer cancel()
 	err = c.send(ctx, late, p, stdin, totals)
-	if !c.noEnd {
-		if e := c.end(late, p, err); err == nil {
-			err = e
-		}
+	failed := err != nil
+	if !failed && !c.noEnd {
+		err = c.end(late, p)
 	}
 	totals.Took(time.Since(begin))
 	totals.Counted(p.Stats())
 	progress.Stop()
+	if failed && !c.noEnd {
+		// A part of the input is missing, so the consumer must not take what it got for the
+		// whole. A producer that closed would leave in good order; one that ends with the
+		// process is reported to the consumer as one that died.
+		return err
+	}
 	return errors.Join(err, p.Close())
 }
 
@@ -99,11 +108,10 @@ func (c *config) send(ctx, late context.Context, p *shmring.Producer, stdin io.R
 	return f.feedAll(ctx, c.files, stdin)
 }
 
-// end ends the stream, also of a producer that failed: what it has sent is whole, and
-// its exit code tells of the rest.
-func (c *config) end(late context.Context, p *shmring.Producer, failed error) error {
+// end ends the stream of a producer that has sent all it had to.
+func (c *config) end(late context.Context, p *shmring.Producer) error {
 	limit := c.timeout
-	if failed != nil || c.full != block {
+	if c.full != block {
 		limit = linger
 	}
 	patience := cli.NewPatience(late, limit)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	command "github.com/urfave/cli/v3"
+
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
@@ -29,47 +31,74 @@ const forceSkipHelp = `Usage: shmring force-skip [flags] NAME POSITION
 
 Makes the consumer of an mpsc ring pass over the claim at POSITION, which a live but
 stopped or hung producer has not committed. The consumer says which one that is. First
-it watches for a second whether the claim is really stuck. The producer is fenced: it gets
-an error when it comes back, and what lies behind its claim is delivered but not reused
+it watches for a second whether the claim is really stuck. The claim is revoked: its
+producer gets an error when it comes back, and what lies behind its claim is delivered but not reused
 until it has closed the ring or died. Killing the producer is the simpler remedy: the
 consumer then goes on by itself.
 `
 
 const repairFlags = `
+Flags
   -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
-  -json      print what was done as a JSON object
+  -json      print what was done, or the error, as a JSON object
   -version   print the version
 
-` + cli.ExitCodes
+` + cli.ExitCodes + `
+Examples
+`
 
 // repair is what the three commands have in common.
 type repair struct {
-	name, help string
-	arguments  int
-	do         func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
+	name, summary, help string
+	arguments           int
+	do                  func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
 }
 
-func (r repair) run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+var repairs = []repair{
+	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, 1, recoverRing},
+	{"remove", "remove a ring that nobody uses", removeHelp, 1, removeRing},
+	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, 2, forceSkip},
+}
+
+// failure is what -json prints of an error.
+type failure struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exit_code"`
+}
+
+func (r repair) text() string {
+	return r.help + repairFlags + "  shmring " + r.name + " jobs" + map[bool]string{true: " 4096"}[r.arguments == 2] + "\n"
+}
+
+func (r repair) command(args []string, stdout, stderr io.Writer) *command.Command {
 	var o shmring.AdminOptions
 	asJSON := false
-	f := cli.NewFlags("shmring "+r.name, r.help+repairFlags)
-	f.StringVar(&o.Dir, "dir", "", "")
-	f.BoolVar(&asJSON, "json", false, "")
-	done, err := f.Parse(args, stdout)
-	if err == nil && !done {
-		if f.NArg() != r.arguments {
-			err = cli.Usagef("%d arguments, want %d: shmring %s -help shows them", f.NArg(), r.arguments, r.name)
+	f := cli.NewFlags("shmring "+r.name, r.summary, r.text())
+	f.String(&o.Dir, "dir")
+	f.Bool(&asJSON, "json")
+	return f.Command(func(ctx context.Context, operands []string, err error) int {
+		if err != nil {
+			asJSON = cli.WantsJSON(args)
+		} else if len(operands) != r.arguments {
+			err = cli.Usagef("%d arguments, want %d: shmring %s -help shows them", len(operands), r.arguments, r.name)
 		} else {
-			err = r.perform(ctx, f.Args(), &o, asJSON, stdout)
+			err = r.perform(ctx, operands, &o, asJSON, stdout)
 		}
-	}
-	if err != nil {
+		if err == nil {
+			return cli.OK
+		}
+		code := cli.Code(err)
 		fmt.Fprintf(stderr, "shmring %s: %s\n", r.name, cli.Oneline(err))
-	}
-	return cli.Code(err)
+		if asJSON {
+			_ = json.NewEncoder(stdout).Encode(failure{cli.Oneline(err), code}) // the exit code tells as well
+		}
+		return code
+	})
 }
 
-func (r repair) perform(ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
+func (r repair) perform(
+	ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer,
+) error {
 	report, text, err := r.do(ctx, args, o)
 	if err != nil {
 		return err
@@ -104,6 +133,6 @@ func forceSkip(ctx context.Context, args []string, o *shmring.AdminOptions) (any
 		return nil, "", cli.Usagef("position %q: want a number of slots", args[1])
 	}
 	c, err := shmring.ForceSkip(ctx, args[0], position, o)
-	return c, fmt.Sprintf("gave up the claim of %d slots at %v by producer %d (pid %d), after watching it for %v\n",
-		c.Slots, c.Position, c.Producer, c.PID, c.Age.Round(time.Millisecond)), err
+	return c, fmt.Sprintf("gave up the claim of %d slots at %d by producer %d (pid %d), after watching it for %v\n",
+		c.Slots, c.Position.Record, c.Producer, c.PID, c.Age.Round(time.Millisecond)), err
 }

@@ -5,76 +5,70 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"text/tabwriter"
+
+	command "github.com/urfave/cli/v3"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/demo"
 	"github.com/shmring/shmring/cmd/internal/wait"
 )
 
-type command struct {
-	name    string
-	summary string // empty: not listed
-	run     cli.Program
-}
+// Help is that of the program itself.
+const Help = `Usage: shmring COMMAND [flags]
 
-var commands = []command{
-	{"demo", "show that it works here, and how fast", demo.Run},
-	{"wait", "measure what each way of waiting costs here", wait.Run},
-	{"recover", "free what the dead hold of a ring that nobody uses", repair{"recover", recoverHelp, 1, recoverRing}.run},
-	{"remove", "remove a ring that nobody uses", repair{"remove", removeHelp, 1, removeRing}.run},
-	{"force-skip", "pass over the claim of a producer that is stuck", repair{"force-skip", forceSkipHelp, 2, forceSkip}.run},
-	{demo.ChildCommand, "", demo.RunChild},
-	{wait.ChildCommand, "", wait.RunChild},
-}
+Shows and measures shared memory rings on this machine, and looks after those that no
+process uses.
 
-func find(name string) *command {
-	for i := range commands {
-		if commands[i].name == name {
-			return &commands[i]
-		}
-	}
-	return nil
-}
+Commands
+  demo          show that it works here, and how fast
+  wait          measure what each way of waiting costs here
+  recover       free what the dead hold of a ring that nobody uses
+  remove        remove a ring that nobody uses
+  force-skip    pass over the claim of a producer that is stuck
+  help COMMAND  its flags
+  version       which build this is
+  completion    completion for a shell: bash, zsh, fish or pwsh
+
+Examples
+  shmring demo -quick
+  shmring help wait
+`
 
 // Run is the program.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		usage(stderr)
-		return cli.Usage
+	// The processes that measure are not for people, and have no flags.
+	if len(args) > 0 {
+		switch args[0] {
+		case demo.ChildCommand:
+			return demo.RunChild(ctx, args[1:], stdin, stdout, stderr)
+		case wait.ChildCommand:
+			return wait.RunChild(ctx, args[1:], stdin, stdout, stderr)
+		}
 	}
-	switch name, rest := args[0], args[1:]; name {
-	case "help", "-h", "-help", "--help":
-		if len(rest) == 0 {
-			usage(stdout)
+	root := program(args, stdout, stderr)
+	return cli.Execute(ctx, root, args, stdout, stderr)
+}
+
+func program(args []string, stdout, stderr io.Writer) *command.Command {
+	f := cli.NewFlags("shmring", "show, measure and look after shared memory rings", Help)
+	root := f.Command(func(_ context.Context, operands []string, usage error) int {
+		switch {
+		case usage != nil:
+			fmt.Fprintf(stderr, "shmring: %s\n", cli.Oneline(usage))
+		case len(operands) == 0:
+			fmt.Fprint(stderr, Help)
+		case operands[0] == "version":
+			fmt.Fprintln(stdout, cli.Version("shmring"))
 			return cli.OK
+		default:
+			fmt.Fprintf(stderr, "shmring: unknown command %q: shmring help lists them\n", operands[0])
 		}
-		return call(ctx, rest[0], []string{"-help"}, stdin, stdout, stderr)
-	case "version", "-version", "--version":
-		fmt.Fprintln(stdout, cli.Version("shmring"))
-		return cli.OK
-	default:
-		return call(ctx, name, rest, stdin, stdout, stderr)
-	}
-}
-
-func call(ctx context.Context, name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := find(name)
-	if c == nil {
-		fmt.Fprintf(stderr, "shmring: unknown command %q: shmring help lists them\n", name)
 		return cli.Usage
+	})
+	root.HideHelpCommand = false
+	root.Commands = []*command.Command{demo.Command(args, stdout, stderr), wait.Command(args, stdout, stderr)}
+	for _, r := range repairs {
+		root.Commands = append(root.Commands, r.command(args, stdout, stderr))
 	}
-	return c.run(ctx, args, stdin, stdout, stderr)
-}
-
-func usage(w io.Writer) {
-	fmt.Fprint(w, "Usage: shmring COMMAND [flags]\n\nCommands\n")
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, c := range commands {
-		if c.summary != "" {
-			fmt.Fprintf(t, "  %s\t%s\n", c.name, c.summary)
-		}
-	}
-	fmt.Fprint(t, "  help COMMAND\tits flags\n  version\twhich build this is\n")
-	t.Flush()
+	return root
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/cmd/internal/crew"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 // ChildCommand is the subcommand that runs one job.
@@ -21,7 +21,7 @@ const size = 32
 
 // job is what one process does.
 type job struct {
-	crew.Job
+	workers.Job
 	Dir    string             `json:"dir"`
 	Ring   string             `json:"ring"`
 	Back   string             `json:"back,omitempty"` // the ring for the way back
@@ -35,24 +35,24 @@ type job struct {
 
 // result is what came of it.
 type result struct {
-	Trips   *trip.Times   `json:"trips,omitempty"`
-	Samples []int64       `json:"samples,omitempty"` // ns from sending to having received
-	CPU     time.Duration `json:"cpu,omitempty"`
-	Took    time.Duration `json:"took,omitempty"`
-	Sleeps  uint64        `json:"sleeps,omitempty"`
+	Trips   *roundtrip.Times `json:"trips,omitempty"`
+	Samples []int64          `json:"samples,omitempty"` // ns from sending to having received
+	CPU     time.Duration    `json:"cpu,omitempty"`
+	Took    time.Duration    `json:"took,omitempty"`
+	Sleeps  uint64           `json:"sleeps,omitempty"`
 }
 
 // RunChild is the hidden subcommand.
-var RunChild = crew.Child(ChildCommand, map[string]func(context.Context, *job) (*result, error){
-	"ping":      ping,
-	"echo":      echo,
-	"tell":      tell,
-	"hear":      hear,
-	"pace":      pace,
-	"hold":      hold,
-	"idle":      idle,
-	"bare-tell": bareTell,
-	"bare-hear": bareHear,
+var RunChild = workers.Child(ChildCommand, map[string]func(context.Context, *job) (*result, error){
+	"ping":         ping,
+	"echo":         echo,
+	"send":         sendPaced,
+	"receive":      receiveAll,
+	"pace":         pace,
+	"hold":         hold,
+	"idle":         idle,
+	"bare-send":    bareSend,
+	"bare-receive": bareReceive,
 })
 
 // slots is enough for a second of messages at the low rate.
@@ -68,8 +68,8 @@ func (j *job) options() *shmring.Options {
 // fewest is how many round trips are measured even if that takes longer than planned.
 const fewest = 20
 
-func (j *job) route() *trip.Route {
-	return &trip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: size, For: j.For, Fewest: fewest}
+func (j *job) route() *roundtrip.Route {
+	return &roundtrip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: size, For: j.For, Fewest: fewest}
 }
 
 func ping(ctx context.Context, j *job) (*result, error) {
@@ -146,13 +146,13 @@ func (j *job) paced(ctx context.Context, f func() error) (*result, error) {
 	return &result{CPU: cpuTime() - cpu}, nil
 }
 
-// pace is tell without a message.
+// pace is sendPaced without a message.
 func pace(ctx context.Context, j *job) (*result, error) {
 	return j.paced(ctx, func() error { return nil })
 }
 
-// tell sends the time, now and then.
-func tell(ctx context.Context, j *job) (*result, error) {
+// sendPaced sends the time, now and then.
+func sendPaced(ctx context.Context, j *job) (*result, error) {
 	p, err := openProducer(ctx, j)
 	if err != nil {
 		return nil, err
@@ -164,8 +164,8 @@ func tell(ctx context.Context, j *job) (*result, error) {
 	return r, errors.Join(err, p.Close())
 }
 
-// hear notes how old the times are that it receives.
-func hear(ctx context.Context, j *job) (*result, error) {
+// receiveAll notes how old the times are that it receives.
+func receiveAll(ctx context.Context, j *job) (*result, error) {
 	c, err := openConsumer(ctx, j)
 	if err != nil {
 		return nil, err

@@ -4,14 +4,14 @@ import (
 	"context"
 	"time"
 
-	"github.com/shmring/shmring/cmd/internal/crew"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
-// tally is what was measured of one way. Slices have an element for each round.
-type tally struct {
+// sampled is what was measured of one way. Slices have an element for each round.
+type sampled struct {
 	way
-	trips    []*trip.Times
+	trips    []*roundtrip.Times
 	firsts   [][]int64
 	sends    []float64 // µs of processor time a message at the low rate
 	receives []float64
@@ -25,17 +25,17 @@ func (j job) as(role string, cpu int) *job {
 }
 
 // base is what all jobs of a measurement that takes so long have in common.
-func (t *tally) base(c *crew.Crew, long time.Duration) job {
+func (t *sampled) base(c *workers.Setup, long time.Duration) job {
 	return job{
-		Job: crew.Job{Timeout: long + crew.Slack}, Dir: c.Dir, Ring: t.String(), Back: t.String() + "-back",
+		Job: workers.Job{Timeout: long + workers.Slack}, Dir: c.Dir, Ring: t.String(), Back: t.String() + "-back",
 		Wait: t.doorbell.Value, Policy: t.policy.Value,
 	}
 }
 
-func (t *tally) measureTrips(ctx context.Context, c *crew.Crew, m *measurement) error {
+func (t *sampled) measureTrips(ctx context.Context, c *workers.Setup, m *measurement) error {
 	base := t.base(c, m.trip)
 	base.For = m.trip
-	results, err := crew.Run[result](ctx, c, base.as("echo", c.CPUs[1]), base.as("ping", c.CPUs[0]))
+	results, err := workers.Run[result](ctx, c, base.as("echo", c.CPUs[1]), base.as("ping", c.CPUs[0]))
 	if err == nil {
 		t.trips = append(t.trips, results[1].Trips)
 	}
@@ -43,26 +43,26 @@ func (t *tally) measureTrips(ctx context.Context, c *crew.Crew, m *measurement) 
 }
 
 // paced runs a consumer and a producer that sends messages so far apart.
-func (t *tally) paced(ctx context.Context, c *crew.Crew, gap time.Duration, count int) (heard, told *result, err error) {
+func (t *sampled) paced(ctx context.Context, c *workers.Setup, gap time.Duration, count int) (received, sent *result, err error) {
 	base := t.base(c, gap*time.Duration(count))
 	base.Gap, base.Count = gap, count
-	results, err := crew.Run[result](ctx, c, base.as("hear", c.CPUs[1]), base.as("tell", c.CPUs[0]))
+	results, err := workers.Run[result](ctx, c, base.as("receive", c.CPUs[1]), base.as("send", c.CPUs[0]))
 	return results[0], results[1], err
 }
 
-func (t *tally) measureFirst(ctx context.Context, c *crew.Crew, m *measurement) error {
-	heard, _, err := t.paced(ctx, c, silence, m.plan.firsts)
+func (t *sampled) measureFirst(ctx context.Context, c *workers.Setup, m *measurement) error {
+	received, _, err := t.paced(ctx, c, silence, m.plan.firsts)
 	if err == nil {
-		t.firsts = append(t.firsts, heard.Samples)
+		t.firsts = append(t.firsts, received.Samples)
 	}
 	return err
 }
 
-func (t *tally) measureLow(ctx context.Context, c *crew.Crew, m *measurement) error {
-	heard, told, err := t.paced(ctx, c, time.Second/lowRate, m.lows)
+func (t *sampled) measureLow(ctx context.Context, c *workers.Setup, m *measurement) error {
+	received, sent, err := t.paced(ctx, c, time.Second/lowRate, m.lows)
 	if err == nil {
-		t.sends = append(t.sends, each(told, m.lows))
-		t.receives = append(t.receives, each(heard, m.lows))
+		t.sends = append(t.sends, each(sent, m.lows))
+		t.receives = append(t.receives, each(received, m.lows))
 	}
 	return err
 }
@@ -71,30 +71,30 @@ func each(r *result, messages int) float64 {
 	return float64(r.CPU.Nanoseconds()) / 1e3 / float64(messages)
 }
 
-func measureBare(ctx context.Context, c *crew.Crew, m *measurement) error {
-	samples, err := m.yardstick.run(ctx, c, silence, m.firsts)
+func measureBare(ctx context.Context, c *workers.Setup, m *measurement) error {
+	samples, err := m.baseline.run(ctx, c, silence, m.firsts)
 	m.bare = append(m.bare, samples)
 	return err
 }
 
-func measurePacing(ctx context.Context, c *crew.Crew, m *measurement) error {
+func measurePacing(ctx context.Context, c *workers.Setup, m *measurement) error {
 	gap := time.Second / lowRate
-	j := job{Job: crew.Job{Timeout: gap*time.Duration(m.lows) + crew.Slack}, Gap: gap, Count: m.lows}
-	results, err := crew.Run[result](ctx, c, j.as("pace", c.CPUs[0]))
+	j := job{Job: workers.Job{Timeout: gap*time.Duration(m.lows) + workers.Slack}, Gap: gap, Count: m.lows}
+	results, err := workers.Run[result](ctx, c, j.as("pace", c.CPUs[0]))
 	m.pacing = append(m.pacing, each(results[0], m.lows))
 	return err
 }
 
 // measureIdle blocks the consumers of some ways side by side.
-func (m *measurement) measureIdle(ctx context.Context, c *crew.Crew, settle, long time.Duration, tallies ...*tally) error {
+func (m *measurement) measureIdle(ctx context.Context, c *workers.Setup, settle, long time.Duration, samples ...*sampled) error {
 	var jobs []*job
-	for _, t := range tallies {
+	for _, t := range samples {
 		base := t.base(c, settle+long)
 		base.Settle, base.For = settle, settle+long
 		jobs = append(jobs, base.as("idle", c.CPUs[1]), base.as("hold", c.CPUs[0]))
 	}
-	results, err := crew.Run[result](ctx, c, jobs...)
-	for i, t := range tallies {
+	results, err := workers.Run[result](ctx, c, jobs...)
+	for i, t := range samples {
 		t.idle = results[2*i]
 	}
 	return err

@@ -7,7 +7,7 @@ import (
 )
 
 // sleepUntil sleeps for less than a tenth of a second without telling the Go runtime:
-// told of a goroutine that comes back from the system a thousand times a second, its
+// sent of a goroutine that comes back from the system a thousand times a second, its
 // monitor uses more processor time than what is to be measured beside it.
 func sleepUntil(at int64) {
 	t := unix.NsecToTimespec(at)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 const (
@@ -51,16 +51,16 @@ func newPlan(long time.Duration, all []way) plan {
 }
 
 // plan finds out what can be measured and makes the steps that do it.
-func (r *report) plan(ctx context.Context, c *crew.Crew, long time.Duration) ([]crew.Step, error) {
+func (r *report) plan(ctx context.Context, c *workers.Setup, long time.Duration) ([]workers.Step, error) {
 	all, not, err := ways(ctx, c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	m := &measurement{report: r, plan: newPlan(long, all), yardstick: newYardstick(ctx)}
+	m := &measurement{report: r, plan: newPlan(long, all), baseline: newBaseline(ctx)}
 	for _, w := range all {
-		m.tallies = append(m.tallies, &tally{way: w})
+		m.samples = append(m.samples, &sampled{way: w})
 	}
-	r.Skipped, r.Rounds, r.Yardstick.By = not, m.rounds, m.yardstick.by
+	r.Skipped, r.Rounds, r.Baseline.By = not, m.rounds, m.baseline.by
 	r.IdleAfter, r.IdleFor = m.settle.Seconds(), m.idle.Seconds()
 	return m.steps(), nil
 }
@@ -69,24 +69,24 @@ func (r *report) plan(ctx context.Context, c *crew.Crew, long time.Duration) ([]
 type measurement struct {
 	*report
 	plan
-	yardstick *yardstick
-	tallies   []*tally
-	bare      [][]int64 // the yardstick's samples, by round
-	pacing    []float64 // µs of processor time a message, by round
+	baseline *baseline
+	samples  []*sampled
+	bare     [][]int64 // the baseline's samples, by round
+	pacing   []float64 // µs of processor time a message, by round
 }
 
-func (m *measurement) steps() []crew.Step {
-	var steps []crew.Step
+func (m *measurement) steps() []workers.Step {
+	var steps []workers.Step
 	for round := range m.rounds {
 		// Each round begins elsewhere, so that none always comes right behind the same.
-		shift := round % len(m.tallies)
-		ways := append(append([]*tally(nil), m.tallies[shift:]...), m.tallies[:shift]...)
+		shift := round % len(m.samples)
+		ways := append(append([]*sampled(nil), m.samples[shift:]...), m.samples[:shift]...)
 		for _, t := range ways {
 			steps = append(steps, m.step("round trips "+t.String(), t.measureTrips))
 		}
 		for i, t := range ways {
 			if i == len(ways)/2 {
-				steps = append(steps, m.step("yardstick", measureBare))
+				steps = append(steps, m.step("baseline", measureBare))
 			}
 			steps = append(steps, m.step("after silence "+t.String(), t.measureFirst))
 		}
@@ -95,24 +95,24 @@ func (m *measurement) steps() []crew.Step {
 			steps = append(steps, m.step("low rate "+t.String(), t.measureLow))
 		}
 	}
-	var sleeping []*tally
-	for _, t := range m.tallies {
+	var sleeping []*sampled
+	for _, t := range m.samples {
 		if t.sleeps() {
 			sleeping = append(sleeping, t)
 			continue
 		}
-		steps = append(steps, m.step("idle "+t.String(), func(ctx context.Context, c *crew.Crew, m *measurement) error {
+		steps = append(steps, m.step("idle "+t.String(), func(ctx context.Context, c *workers.Setup, m *measurement) error {
 			return m.measureIdle(ctx, c, m.busySettle, m.busy, t)
 		}))
 	}
-	return append(steps, m.step("idle", func(ctx context.Context, c *crew.Crew, m *measurement) error {
+	return append(steps, m.step("idle", func(ctx context.Context, c *workers.Setup, m *measurement) error {
 		return m.measureIdle(ctx, c, m.settle, m.idle, sleeping...)
 	}))
 }
 
 // step keeps the report up to date.
-func (m *measurement) step(name string, f func(context.Context, *crew.Crew, *measurement) error) crew.Step {
-	return crew.Step{Name: name, Run: func(ctx context.Context, c *crew.Crew) error {
+func (m *measurement) step(name string, f func(context.Context, *workers.Setup, *measurement) error) workers.Step {
+	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
 		if err := f(ctx, c, m); err != nil {
 			return err
 		}

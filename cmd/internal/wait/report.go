@@ -3,17 +3,17 @@ package wait
 import (
 	"slices"
 
-	"github.com/shmring/shmring/cmd/internal/crew"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 // report is what -json prints.
 type report struct {
-	crew.Outcome
+	workers.Outcome
 	Rounds    int       `json:"rounds"`
 	IdleAfter float64   `json:"idle_after_s"` // how long a consumer that sleeps had waited before
 	IdleFor   float64   `json:"idle_for_s"`
-	Yardstick bare      `json:"yardstick"`
+	Baseline  bare      `json:"baseline"`
 	Pacing    float64   `json:"pacing_cpu_s_per_million"`
 	Ways      []found   `json:"ways"`
 	Skipped   []skipped `json:"skipped"`
@@ -31,15 +31,15 @@ type skipped struct {
 
 // found is what one way costs and gives.
 type found struct {
-	Doorbell    string  `json:"doorbell"`
-	Policy      string  `json:"policy"`
-	Trip        times   `json:"round_trip"`
-	First       times   `json:"first"` // after a silence, one way
-	ToYardstick float64 `json:"first_p50_to_yardstick"`
-	IdleCPU     float64 `json:"idle_cpu_percent"`
-	IdleSleeps  float64 `json:"idle_sleeps_per_s"`
-	SendCPU     float64 `json:"producer_cpu_s_per_million"` // at the low rate, with its pacing
-	ReceiveCPU  float64 `json:"consumer_cpu_s_per_million"`
+	Doorbell   string  `json:"doorbell"`
+	Policy     string  `json:"policy"`
+	Trip       times   `json:"round_trip"`
+	First      times   `json:"first"` // after a silence, one way
+	ToBaseline float64 `json:"first_p50_to_baseline"`
+	IdleCPU    float64 `json:"idle_cpu_percent"`
+	IdleSleeps float64 `json:"idle_sleeps_per_s"`
+	SendCPU    float64 `json:"producer_cpu_s_per_million"` // at the low rate, with its pacing
+	ReceiveCPU float64 `json:"consumer_cpu_s_per_million"`
 }
 
 // times are percentiles in nanoseconds. One for which there are too few samples is 0.
@@ -58,13 +58,13 @@ const (
 
 // sum puts what has been measured so far into the report.
 func (m *measurement) sum() {
-	m.Yardstick.First = percentiles(m.bare)
+	m.Baseline.First = percentiles(m.bare)
 	m.Pacing = median(m.pacing)
 	m.Ways = m.Ways[:0]
-	for _, t := range m.tallies {
+	for _, t := range m.samples {
 		f := found{
 			Doorbell: t.doorbell.Word, Policy: t.policy.Word, Trip: overRounds(t.trips), First: percentiles(t.firsts),
-			ToYardstick: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
+			ToBaseline: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
 		}
 		if t.idle != nil && t.idle.Took > 0 {
 			f.IdleCPU = 100 * t.idle.CPU.Seconds() / t.idle.Took.Seconds()
@@ -101,7 +101,7 @@ func median[T int64 | float64](values []T) T {
 }
 
 // overRounds has the medians of the rounds' percentiles.
-func overRounds(rounds []*trip.Times) times {
+func overRounds(rounds []*roundtrip.Times) times {
 	var t times
 	var p50, p99 []int64
 	for _, r := range rounds {

@@ -7,18 +7,21 @@ import (
 	"io"
 	"time"
 
+	command "github.com/urfave/cli/v3"
+
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
-// How long the command measures, unless told.
+// How long the command measures, unless sent.
 const (
 	full  = 75 * time.Second
 	quick = 12 * time.Second
 )
 
-const help = `Usage: shmring wait [flags]
+// Help is the command's.
+const Help = `Usage: shmring wait [flags]
 
 Measures between two processes what each way of waiting costs on this machine and what
 it gives: for each doorbell that works here, with each policy, how long a message takes
@@ -29,24 +32,29 @@ bare futex, in C if there is a gcc. It leaves nothing behind.
 Let the machine be quiet meanwhile. The legend under the table says how to read it, and
 which option or flag sets what.
 
-` + crew.Help + `  -for DURATION      measure for about so long (default 75s; -quick: 12s)
+` + workers.Help + `  -for DURATION      measure for about so long (default 75s; -quick: 12s)
 
-` + cli.ExitCodes
+` + cli.ExitCodes + `
+Examples
+  shmring wait -quick
+  shmring wait -for 3s -json
+`
 
-// Run is the command.
-func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+// Command makes the command.
+func Command(args []string, stdout, stderr io.Writer) *command.Command {
 	var long time.Duration
 	r := &report{}
-	c := crew.Command{Name: "wait", Child: ChildCommand, Help: help, Report: r,
+	c := workers.Command{Name: "wait", Summary: "measure what each way of waiting costs here",
+		Child: ChildCommand, Help: Help, Report: r,
 		Flags: func(f *cli.Flags) {
-			f.Func("for", "", func(s string) (err error) {
+			f.Func("for", func(s string) (err error) {
 				if long, err = time.ParseDuration(s); err != nil || long <= 0 {
 					return errors.New("want a positive duration like 30s")
 				}
 				return nil
 			})
 		},
-		Steps: func(ctx context.Context, c *crew.Crew) ([]crew.Step, error) {
+		Steps: func(ctx context.Context, c *workers.Setup) ([]workers.Step, error) {
 			switch {
 			case long > 0 && c.Quick:
 				return nil, cli.Usagef("-quick is -for %v: give one of them", quick)
@@ -58,7 +66,7 @@ func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 			return r.plan(ctx, c, long)
 		},
 	}
-	return c.Run(ctx, args, stdout, stderr)
+	return c.Command(args, stdout, stderr)
 }
 
 // way is a doorbell with a policy.
@@ -84,7 +92,7 @@ func waysOf(d cli.Choice[shmring.Doorbell]) (all []way) {
 // ways lists those that work here.
 func ways(ctx context.Context, dir string) (all []way, not []skipped, err error) {
 	not = []skipped{}
-	for _, d := range cli.Waits {
+	for _, d := range cli.Doorbells {
 		if err := try(ctx, dir, d); err != nil {
 			if d.Value == shmring.DoorbellPoll || ctx.Err() != nil {
 				return nil, nil, err // it needs nothing of the system: no ring can be made

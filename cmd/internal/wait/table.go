@@ -16,10 +16,10 @@ func (r *report) Print(w io.Writer) error {
 	fmt.Fprint(t, "doorbell\tpolicy\tp50\tp99\tp50\tp90\tp99\tratio\tCPU\tsleeps/s\tsend\treceive\t\n")
 	for _, f := range r.Ways {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f%%\t%.1f\t%.1f\t%.1f\t\n", f.Doorbell, f.Policy,
-			show(f.Trip.P50), show(f.Trip.P99), show(f.First.P50), show(f.First.P90), show(f.First.P99), f.ToYardstick,
+			show(f.Trip.P50), show(f.Trip.P99), show(f.First.P50), show(f.First.P90), show(f.First.P99), f.ToBaseline,
 			f.IdleCPU, f.IdleSleeps, f.SendCPU, f.ReceiveCPU)
 	}
-	y := r.Yardstick.First
+	y := r.Baseline.First
 	fmt.Fprintf(t, "bare\tfutex\t\t\t%s\t%s\t%s\t1.00\t\t\t\t\t\n", show(y.P50), show(y.P90), show(y.P99))
 	fmt.Fprintf(t, "pacing\talone\t\t\t\t\t\t\t\t\t%.1f\t\t\n", r.Pacing)
 	if err := t.Flush(); err != nil {
@@ -28,7 +28,7 @@ func (r *report) Print(w io.Writer) error {
 	for _, s := range r.Skipped {
 		fmt.Fprintf(w, "%s is not here: %s\n", s.Doorbell, s.Reason)
 	}
-	_, err := fmt.Fprintf(w, legend, size, silence, r.Yardstick.By, r.IdleAfter, lowRate)
+	_, err := fmt.Fprintf(w, legend, size, silence, r.Baseline.By, r.IdleAfter, lowRate)
 	return err
 }
 
@@ -49,8 +49,8 @@ low rate  µs of processor time a message, or seconds a million, at %d messages 
           timer in it that paces it, and receive whatever it spins
 -         too few samples
 
-doorbell  of the ring, set when it is created: Options.Wait, -wait, or SHMRING_DOORBELL
-policy    of each handle: Options.Policy, -policy
+doorbell  of the ring, set when it is created: Options.Doorbell, -doorbell, or SHMRING_DOORBELL
+policy    of each handle: Options.WaitPolicy, -wait
           balanced spins for Options.SpinFor, -spin-for, while that pays; longer catches later answers
           and costs more at low rates
           Options.MaxSleep, -max-sleep: lower notices the dead sooner and makes idle dearer

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/crew"
-	"github.com/shmring/shmring/cmd/internal/trip"
+	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
 func TestMain(m *testing.M) {
@@ -21,19 +21,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func newCrew(t *testing.T) *crew.Crew {
-	c := &crew.Crew{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir(), CPUs: [2]int{-1, -1}}
-	t.Cleanup(func() { require.NoError(t, crew.RemoveRings(c.Dir)) })
+func newSetup(t *testing.T) *workers.Setup {
+	c := &workers.Setup{Executable: os.Args[0], Child: ChildCommand, Dir: t.TempDir(), CPUs: [2]int{-1, -1}}
+	t.Cleanup(func() { require.NoError(t, workers.RemoveRings(c.Dir)) })
 	return c
 }
 
-func TestYardstick(t *testing.T) {
+func TestBaseline(t *testing.T) {
 	const count, silence = 5, 2 * time.Millisecond
-	compiled := newYardstick(t.Context())
+	compiled := newBaseline(t.Context())
 	defer compiled.close()
-	for _, y := range []*yardstick{compiled, {by: "Go"}} {
+	for _, y := range []*baseline{compiled, {by: "Go"}} {
 		t.Run(y.by, func(t *testing.T) {
-			c := newCrew(t)
+			c := newSetup(t)
 			samples, err := y.run(t.Context(), c, silence, count)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(samples), count)
@@ -44,9 +44,9 @@ func TestYardstick(t *testing.T) {
 	}
 }
 
-func TestWithoutCompilerTheYardstickIsGo(t *testing.T) {
+func TestWithoutCompilerTheBaselineIsGo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	y := newYardstick(t.Context())
+	y := newBaseline(t.Context())
 	require.Nil(t, y.program)
 	require.Contains(t, y.by, "Go system calls, for want of C: ")
 	require.Contains(t, y.by, "not found")
@@ -58,7 +58,7 @@ func TestCompilerThatFails(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/"+compiler, []byte("#!/bin/sh\necho no headers >&2\nexit 1\n"), 0o700))
 	t.Setenv("TMPDIR", dir+"/tmp")
 	require.NoError(t, os.Mkdir(dir+"/tmp", 0o700))
-	y := newYardstick(t.Context())
+	y := newBaseline(t.Context())
 	require.Nil(t, y.program)
 	require.Contains(t, y.by, "no headers")
 	left, err := os.ReadDir(dir + "/tmp")
@@ -82,14 +82,14 @@ func TestQuantiles(t *testing.T) {
 
 func TestRatiosAreMadeWithinRounds(t *testing.T) {
 	of, to := [][]int64{{10}, {200}, {3000}, {7}}, [][]int64{{5}, {100}, {1000}, {}}
-	require.Equal(t, 2.0, ratio(of, to), "of 2, 2 and 3; the last has no yardstick")
+	require.Equal(t, 2.0, ratio(of, to), "of 2, 2 and 3; the last has no baseline")
 	require.Zero(t, ratio(nil, to))
 }
 
 func TestPercentilesOfTripsAreMediansOverRounds(t *testing.T) {
-	rounds := []*trip.Times{{Count: 500, P50: 3, P99: 9}, {Count: 100, P50: 1, P99: 5}, {Count: 99, P50: 2, P99: 50}}
+	rounds := []*roundtrip.Times{{Count: 500, P50: 3, P99: 9}, {Count: 100, P50: 1, P99: 5}, {Count: 99, P50: 2, P99: 50}}
 	require.Equal(t, times{Count: 699, P50: 2, P99: 5}, overRounds(rounds))
-	require.Equal(t, times{Count: 198, P50: 2}, overRounds([]*trip.Times{rounds[2], rounds[2]}))
+	require.Equal(t, times{Count: 198, P50: 2}, overRounds([]*roundtrip.Times{rounds[2], rounds[2]}))
 }
 
 func TestPlanHasSeveralRounds(t *testing.T) {
@@ -97,7 +97,7 @@ func TestPlanHasSeveralRounds(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, here)
 	var everywhere []way
-	for _, d := range cli.Waits {
+	for _, d := range cli.Doorbells {
 		everywhere = append(everywhere, waysOf(d)...)
 	}
 	for _, many := range [][]way{here, everywhere} {

@@ -1,4 +1,4 @@
-package crew
+package workers
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
 
-// Crew runs jobs as processes.
-type Crew struct {
+// Setup is where and how jobs run as processes.
+type Setup struct {
 	Executable string
 	Child      string // the subcommand that runs one job
 	Dir        string // for rings
@@ -35,7 +35,7 @@ const Slack = 15 * time.Second
 
 func (j *Job) base() *Job { return j }
 
-type worker interface{ base() *Job }
+type anyJob interface{ base() *Job }
 
 // jobError tells which process failed, with what it said.
 type jobError struct {
@@ -62,7 +62,7 @@ func (e *jobError) Unwrap() error {
 
 // Run runs jobs side by side and returns their results. If one fails, the others are
 // killed; none is left when it returns.
-func Run[R any, J worker](ctx context.Context, c *Crew, jobs ...J) ([]*R, error) {
+func Run[R any, J anyJob](ctx context.Context, c *Setup, jobs ...J) ([]*R, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
@@ -90,7 +90,7 @@ func Run[R any, J worker](ctx context.Context, c *Crew, jobs ...J) ([]*R, error)
 	return results, failed
 }
 
-func (c *Crew) one(ctx context.Context, j worker, result any) error {
+func (c *Setup) one(ctx context.Context, j anyJob, result any) error {
 	arg, err := json.Marshal(j)
 	if err != nil {
 		return err

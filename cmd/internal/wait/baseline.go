@@ -14,40 +14,40 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shmring/shmring/cmd/internal/crew"
+	"github.com/shmring/shmring/cmd/internal/workers"
 	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
 
-//go:embed c/yardstick.c
+//go:embed c/baseline.c
 var source string
 
-// compiler is what makes the yardstick.
+// compiler is what makes the baseline.
 const compiler = "gcc"
 
-// yardstick is a bare futex with the same silences, on the same processors: in C, or in
+// baseline is a bare futex with the same silences, on the same processors: in C, or in
 // Go where that cannot be had.
-type yardstick struct {
+type baseline struct {
 	program *os.File // nil: in Go
 	by      string   // who made it, for people
 }
 
-// newYardstick compiles it and tries it out.
-func newYardstick(ctx context.Context) *yardstick {
+// newBaseline compiles it and tries it out.
+func newBaseline(ctx context.Context) *baseline {
 	program, err := compile(ctx)
-	y := &yardstick{program, "C, by " + compiler}
+	y := &baseline{program, "C, by " + compiler}
 	if err == nil {
 		_, err = y.runProgram(ctx, [2]int{-1, -1}, time.Microsecond, 2)
 	}
 	if err != nil {
 		y.close()
-		return &yardstick{nil, "Go system calls, for want of C: " + err.Error()}
+		return &baseline{nil, "Go system calls, for want of C: " + err.Error()}
 	}
 	return y
 }
 
-func (y *yardstick) close() {
+func (y *baseline) close() {
 	if y.program != nil {
 		y.program.Close()
 	}
@@ -65,9 +65,9 @@ func compile(ctx context.Context) (program *os.File, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	ctx, cancel := context.WithTimeout(ctx, crew.Slack)
+	ctx, cancel := context.WithTimeout(ctx, workers.Slack)
 	defer cancel()
-	name := filepath.Join(dir, "yardstick")
+	name := filepath.Join(dir, "baseline")
 	cmd := exec.CommandContext(ctx, path, "-O2", "-std=gnu11", "-x", "c", "-o", name, "-")
 	cmd.Stdin = strings.NewReader(source)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
@@ -81,7 +81,7 @@ func compile(ctx context.Context) (program *os.File, err error) {
 
 // run returns how long each wake-up took, in nanoseconds. They may be fewer than asked
 // for.
-func (y *yardstick) run(ctx context.Context, c *crew.Crew, silence time.Duration, count int) ([]int64, error) {
+func (y *baseline) run(ctx context.Context, c *workers.Setup, silence time.Duration, count int) ([]int64, error) {
 	if y.program != nil {
 		return y.runProgram(ctx, c.CPUs, silence, count+1)
 	}
@@ -91,13 +91,13 @@ func (y *yardstick) run(ctx context.Context, c *crew.Crew, silence time.Duration
 		return nil, err
 	}
 	defer seg.Close()
-	base := job{Job: crew.Job{Timeout: time.Duration(count)*silence + crew.Slack}, Dir: c.Dir, Ring: name, Gap: silence, Count: count + 1}
-	results, err := crew.Run[result](ctx, c, base.as("bare-hear", c.CPUs[1]), base.as("bare-tell", c.CPUs[0]))
+	base := job{Job: workers.Job{Timeout: time.Duration(count)*silence + workers.Slack}, Dir: c.Dir, Ring: name, Gap: silence, Count: count + 1}
+	results, err := workers.Run[result](ctx, c, base.as("bare-receive", c.CPUs[1]), base.as("bare-send", c.CPUs[0]))
 	return results[0].Samples, err
 }
 
-func (y *yardstick) runProgram(ctx context.Context, cpus [2]int, silence time.Duration, count int) ([]int64, error) {
-	limit := time.Duration(count)*silence + crew.Slack
+func (y *baseline) runProgram(ctx context.Context, cpus [2]int, silence time.Duration, count int) ([]int64, error) {
+	limit := time.Duration(count)*silence + workers.Slack
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	const inherited = 3 // the descriptor of the first of ExtraFiles
@@ -109,13 +109,13 @@ func (y *yardstick) runProgram(ctx context.Context, cpus [2]int, silence time.Du
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("yardstick: %w %s", err, strings.TrimSpace(said.String()))
+		return nil, fmt.Errorf("baseline: %w %s", err, strings.TrimSpace(said.String()))
 	}
 	var samples []int64
 	for line := range strings.Lines(string(out)) {
 		n, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("yardstick: %w", err)
+			return nil, fmt.Errorf("baseline: %w", err)
 		}
 		samples = append(samples, n)
 	}
@@ -148,8 +148,8 @@ func openBare(ctx context.Context, j *job) (*layout.Hot, io.Closer, error) {
 	return v.Hot, seg, nil
 }
 
-// bareTell and bareHear are tell and hear of yardstick.c.
-func bareTell(ctx context.Context, j *job) (*result, error) {
+// bareSend and bareReceive are the two sides of baseline.c.
+func bareSend(ctx context.Context, j *job) (*result, error) {
 	hot, seg, err := openBare(ctx, j)
 	if err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func bareTell(ctx context.Context, j *job) (*result, error) {
 	return r, errors.Join(err, seg.Close())
 }
 
-func bareHear(ctx context.Context, j *job) (*result, error) {
+func bareReceive(ctx context.Context, j *job) (*result, error) {
 	hot, seg, err := openBare(ctx, j)
 	if err != nil {
 		return nil, err

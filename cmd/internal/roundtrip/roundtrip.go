@@ -1,5 +1,5 @@
-// Package trip measures how long a message takes to another process and back.
-package trip
+// Package roundtrip measures how long a message takes to another process and back.
+package roundtrip
 
 import (
 	"context"

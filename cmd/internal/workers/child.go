@@ -1,4 +1,4 @@
-package crew
+package workers
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"io"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/pin"
+	"github.com/shmring/shmring/internal/pin"
 )
 
 // Child makes the hidden subcommand that runs one job: J is a struct that embeds

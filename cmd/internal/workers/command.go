@@ -1,4 +1,4 @@
-package crew
+package workers
 
 import (
 	"context"
@@ -12,27 +12,30 @@ import (
 	"strings"
 	"time"
 
+	command "github.com/urfave/cli/v3"
+
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
-	"github.com/shmring/shmring/cmd/internal/pin"
+	"github.com/shmring/shmring/internal/pin"
 	"github.com/shmring/shmring/shm"
 )
 
 // Command is a subcommand of shmring that measures, step by step.
 type Command struct {
-	Name   string
-	Child  string // the hidden subcommand beside it
-	Help   string
-	Report Report
-	Flags  func(*cli.Flags) // adds those of its own; may be nil
-	Steps  func(context.Context, *Crew) ([]Step, error)
+	Name    string
+	Summary string
+	Child   string // the hidden subcommand beside it
+	Help    string
+	Report  Report
+	Flags   func(*cli.Flags) // adds those of its own; may be nil
+	Steps   func(context.Context, *Setup) ([]Step, error)
 }
 
-// Step is one of the things it does. Nobody has a ring in the crew's directory open
+// Step is one of the things it does. Nobody has a ring in the setup's directory open
 // when it returns.
 type Step struct {
 	Name string
-	Run  func(context.Context, *Crew) error
+	Run  func(context.Context, *Setup) error
 }
 
 // Report is what a command has found; it embeds Outcome and is what -json prints.
@@ -64,7 +67,8 @@ func (o *Outcome) Where() string {
 }
 
 // Help is the part of a help text that lists the flags all commands have.
-const Help = `  -quick             measure for a shorter time
+const Help = `Flags
+  -quick             measure for a shorter time
   -no-pin            let the system choose the processors
   -dir DIR           where to put the rings (default $SHMRING_DIR, else /dev/shm)
   -json              print one JSON object instead of tables
@@ -76,36 +80,41 @@ type flags struct {
 	dir                string
 }
 
-// Run is the program.
-func (c *Command) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Command makes the command.
+func (c *Command) Command(args []string, stdout, stderr io.Writer) *command.Command {
 	name := "shmring " + c.Name
 	var given flags
-	f := cli.NewFlags(name, c.Help)
-	f.BoolVar(&given.quick, "quick", false, "")
-	f.BoolVar(&given.noPin, "no-pin", false, "")
-	f.BoolVar(&given.json, "json", false, "")
-	f.StringVar(&given.dir, "dir", "", "")
+	f := cli.NewFlags(name, c.Summary, c.Help)
+	f.Bool(&given.quick, "quick")
+	f.Bool(&given.noPin, "no-pin")
+	f.Bool(&given.json, "json")
+	f.String(&given.dir, "dir")
 	if c.Flags != nil {
 		c.Flags(f)
 	}
-	done, err := f.Parse(args, stdout)
-	if err == nil && f.NArg() > 0 {
-		err = cli.Usagef("unexpected argument %q: %s -help lists the flags", f.Arg(0), name)
-	}
-	if err == nil && !done {
-		err = c.run(ctx, &given, stdout, stderr)
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %s\n", name, cli.Oneline(err))
-	}
-	return cli.Code(err)
+	return f.Command(func(ctx context.Context, operands []string, usage error) int {
+		if usage == nil && len(operands) > 0 {
+			usage = cli.Usagef("unexpected argument %q: %s -help lists the flags", operands[0], name)
+		}
+		if usage != nil {
+			given.json = cli.WantsJSON(args)
+		}
+		err := c.run(ctx, &given, usage, stdout, stderr)
+		if err != nil {
+			fmt.Fprintf(stderr, "%s: %s\n", name, cli.Oneline(err))
+		}
+		return cli.Code(err)
+	})
 }
 
-func (c *Command) run(ctx context.Context, given *flags, stdout, stderr io.Writer) error {
+// run does the work, unless the command line was wrong, and reports.
+func (c *Command) run(ctx context.Context, given *flags, err error, stdout, stderr io.Writer) error {
 	o := c.Report.Common()
 	o.Version, o.CPUs = cli.Version("shmring"), runtime.NumCPU()
 	begin := time.Now()
-	err := c.perform(ctx, given, stderr)
+	if err == nil {
+		err = c.perform(ctx, given, stderr)
+	}
 	o.Seconds = time.Since(begin).Seconds()
 	o.OK = err == nil
 	if given.json {
@@ -135,12 +144,12 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	crew := &Crew{Executable: executable, Child: c.Child, Dir: dir, Quick: given.quick, CPUs: [2]int{-1, -1}}
+	setup := &Setup{Executable: executable, Child: c.Child, Dir: dir, Quick: given.quick, CPUs: [2]int{-1, -1}}
 	if a, b, ok := pin.Apart(); ok && !given.noPin {
-		crew.CPUs = [2]int{a, b}
-		c.Report.Common().Pinned = crew.CPUs[:]
+		setup.CPUs = [2]int{a, b}
+		c.Report.Common().Pinned = setup.CPUs[:]
 	}
-	steps, err := c.Steps(ctx, crew)
+	steps, err := c.Steps(ctx, setup)
 	if err != nil {
 		return err
 	}
@@ -148,7 +157,7 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 	defer line.Clear()
 	for i, s := range steps {
 		line.Show(fmt.Sprintf("%d / %d %s", i+1, len(steps), s.Name))
-		if err := s.Run(ctx, crew); err != nil {
+		if err := s.Run(ctx, setup); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}

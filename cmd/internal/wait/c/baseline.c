@@ -2,7 +2,7 @@
    shared memory, and a futex. After each silence one process stamps, changes the word
    and wakes the other, which notes how much later it saw that.
 
-   yardstick CPU-OF-SENDER CPU-OF-RECEIVER SILENCE-NS MESSAGES LIMIT-S
+   baseline CPU-OF-SENDER CPU-OF-RECEIVER SILENCE-NS MESSAGES LIMIT-S
    prints one number of nanoseconds per message. A CPU of -1 is any. */
 #define _GNU_SOURCE
 #include <limits.h>
@@ -46,7 +46,7 @@ static void begin(int cpu, unsigned limit) {
 	}
 }
 
-static void tell(struct shared *s, int64_t silence, uint32_t messages) {
+static void send_all(struct shared *s, int64_t silence, uint32_t messages) {
 	struct timespec pause = {silence / 1000000000, silence % 1000000000};
 	for (uint32_t i = 1; i <= messages; i++) {
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
 	}
 	if (!sender) {
 		begin(atoi(argv[1]), limit);
-		tell(s, silence, messages);
+		send_all(s, silence, messages);
 		_exit(0);
 	}
 	begin(atoi(argv[2]), limit);
