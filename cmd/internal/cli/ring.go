@@ -43,7 +43,8 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -wait spin          never sleep, but wake those who do: the lowest latency, for one
                       processor each
   -spin-for DURATION  how long -wait balanced spins at most (default 20us)
-  -max-sleep DURATION look after the dead so often at least while asleep, from 1ms on
+  -max-sleep DURATION
+                      look after the dead so often at least while asleep, from 1ms on
                       (default 10ms, growing to 400ms in a long wait)
 `
 

@@ -30,9 +30,12 @@ type config struct {
 	cpu       int
 }
 
+// Flags are those of the program, for its manual page.
+func Flags() *cli.Flags { return new(config).flags() }
+
 // flags makes the command line that fills in c.
 func (c *config) flags() *cli.Flags {
-	f := cli.NewFlags("consumer", "receive the records of a shared memory ring", Help)
+	f := cli.NewFlags("consumer", "receive the records of a shared memory ring", help)
 	c.register(f)
 	return f
 }

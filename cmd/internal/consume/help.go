@@ -2,8 +2,7 @@ package consume
 
 import "github.com/shmring/shmring/cmd/internal/cli"
 
-// Help is the program's.
-const Help = `Usage: consumer -ring NAME [flags]
+const help = `Usage: consumer -ring NAME [flags]
 
 Receives the records of a shared memory ring and writes them to standard output. It
 waits for the ring to be created, and ends when the stream does.

@@ -10,6 +10,6 @@ import (
 func TestHelpNamesEveryFlag(t *testing.T) {
 	c := &config{}
 	for _, name := range c.flags().Names() {
-		require.Regexp(t, `(?m)^  -`+name+`( |$)`, Help)
+		require.Regexp(t, `(?m)^  -`+name+`( |$)`, help)
 	}
 }

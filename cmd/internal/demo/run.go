@@ -10,6 +10,9 @@ import (
 	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
+// Summary is the command in one line.
+const Summary = "show that it works here, and how fast"
+
 // Help is the command's.
 const Help = `Usage: shmring demo [flags]
 
@@ -28,7 +31,7 @@ Examples
 // Command makes the command.
 func Command(args []string, stdout, stderr io.Writer) *command.Command {
 	r := &report{}
-	c := workers.Command{Name: "demo", Summary: "show that it works here, and how fast", Child: ChildCommand,
+	c := workers.Command{Name: "demo", Summary: Summary, Child: ChildCommand,
 		Help: Help, Report: r,
 		Steps: func(_ context.Context, s *workers.Setup) ([]workers.Step, error) { return newPlan(s).steps(r), nil },
 	}

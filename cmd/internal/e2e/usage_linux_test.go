@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -102,4 +103,46 @@ func TestProcessorThatIsNotThere(t *testing.T) {
 	p := producer(t, ringDir(t), "-cpu 100000")
 	p.ends(cli.Failed)
 	require.Contains(t, p.stderr.String(), "-cpu: processor 100000: this process may run on [")
+}
+
+// Nobody makes the directory while the consumer waits for its ring in it.
+func TestDirectoryThatIsNotThereIsAnErrorAtOnce(t *testing.T) {
+	for _, program := range []string{"producer", "consumer"} {
+		p := start(t, base, program, []string{"-ring", "r", "-dir", "/nonexistent"})
+		p.ends(cli.Failed)
+		require.Contains(t, p.stderr.String(), "/nonexistent")
+		require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line, and no summary: %s", p.stderr)
+	}
+}
+
+func TestUsageErrorsAsJSON(t *testing.T) {
+	for _, c := range []struct{ program, args string }{
+		{"producer", "-ring r -slots 1e9 -json"},
+		{"consumer", "-json -ring r file"},
+		{"shmring", "remove --json"},
+		{"shmring", "demo -slow -json"},
+	} {
+		p := start(t, base, c.program, strings.Fields(c.args))
+		p.ends(cli.Usage)
+		var got struct{ Error string }
+		text := p.stderr.String() // producer and consumer write records to standard output
+		if c.program == "shmring" {
+			text = p.stdout.String()
+		}
+		require.NoError(t, json.Unmarshal([]byte(text), &got), text)
+		require.NotEmpty(t, got.Error)
+	}
+}
+
+func TestShellsComplete(t *testing.T) {
+	for _, c := range []struct{ program, args, want string }{
+		{"producer", "completion bash", "complete "},
+		{"producer", "-sl --generate-shell-completion", "--slots:N how many messages"},
+		{"shmring", "demo -q --generate-shell-completion", "--quick:measure for"},
+		{"shmring", "--generate-shell-completion", "force-skip:pass over"},
+	} {
+		p := start(t, base, c.program, strings.Fields(c.args))
+		p.ends(0)
+		require.Contains(t, p.stdout.String(), c.want)
+	}
 }

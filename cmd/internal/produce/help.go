@@ -2,8 +2,7 @@ package produce
 
 import "github.com/shmring/shmring/cmd/internal/cli"
 
-// Help is the program's.
-const Help = `Usage: producer -ring NAME [flags] [FILE ...]
+const help = `Usage: producer -ring NAME [flags] [FILE ...]
 
 Sends the records of the files in order, or of standard input, into a shared memory
 ring. Producer and consumer may start in either order. At the end it ends its stream,

@@ -13,6 +13,8 @@ import (
 	"github.com/shmring/shmring/cmd/internal/wait"
 )
 
+const summary = "show, measure and look after shared memory rings"
+
 // Help is that of the program itself.
 const Help = `Usage: shmring COMMAND [flags]
 
@@ -50,7 +52,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func program(args []string, stdout, stderr io.Writer) *command.Command {
-	f := cli.NewFlags("shmring", "show, measure and look after shared memory rings", Help)
+	f := cli.NewFlags("shmring", summary, Help)
 	root := f.Command(func(_ context.Context, operands []string, usage error) int {
 		switch {
 		case usage != nil:

@@ -20,6 +20,9 @@ const (
 	quick = 12 * time.Second
 )
 
+// Summary is the command in one line.
+const Summary = "measure what each way of waiting costs here"
+
 // Help is the command's.
 const Help = `Usage: shmring wait [flags]
 
@@ -44,7 +47,7 @@ Examples
 func Command(args []string, stdout, stderr io.Writer) *command.Command {
 	var long time.Duration
 	r := &report{}
-	c := workers.Command{Name: "wait", Summary: "measure what each way of waiting costs here",
+	c := workers.Command{Name: "wait", Summary: Summary,
 		Child: ChildCommand, Help: Help, Report: r,
 		Flags: func(f *cli.Flags) {
 			f.Func("for", func(s string) (err error) {
