@@ -240,7 +240,9 @@ func TestFinish(t *testing.T) {
 }
 
 func TestShort(t *testing.T) {
-	for n, want := range map[float64]string{0: "0", 999: "999", 1000: "1 k", 12345: "12.35 k", 4.5e6: "4.5 M", 2e12: "2000 G"} {
+	for n, want := range map[float64]string{
+		0: "0", 999: "999", 1000: "1 k", 12345: "12.35 k", 4.5e6: "4.5 M", 2e12: "2000 G",
+	} {
 		require.Equal(t, want, Short(n))
 	}
 	require.Equal(t, "17 B", Size(17))
@@ -248,7 +250,9 @@ func TestShort(t *testing.T) {
 }
 
 func TestNanos(t *testing.T) {
-	for n, want := range map[int64]string{221: "221ns", 1943: "1.943µs", 30123: "30.1µs", 1292345: "1.292ms", 47912345: "47.9ms"} {
+	for n, want := range map[int64]string{
+		221: "221ns", 1943: "1.943µs", 30123: "30.1µs", 1292345: "1.292ms", 47912345: "47.9ms",
+	} {
 		require.Equal(t, want, Nanos(n))
 	}
 }

@@ -47,7 +47,8 @@ func (t *Totals) Opened(i shmring.Info) {
 // Counted notes the counters of a handle that is still open. Messages and bytes are
 // the program's own: the ring's may be behind.
 func (t *Totals) Counted(s shmring.Stats) {
-	t.Sleeps, t.Wakes, t.Spins, t.Asleep, t.TimeoutWakeups = s.Sleeps, s.Wakes, s.Spins, s.Asleep.Seconds(), s.TimeoutWakeups
+	t.Sleeps, t.Wakes, t.Spins, t.TimeoutWakeups = s.Sleeps, s.Wakes, s.Spins, s.TimeoutWakeups
+	t.Asleep = s.Asleep.Seconds()
 	t.Skipped, t.Deaths, t.Dropped = s.Skipped, s.Deaths, s.Dropped
 }
 

@@ -82,7 +82,9 @@ func (c *counts) moveTo(t *cli.Totals) {
 	*c = counts{}
 }
 
-var errReaderGone = errors.New("whoever reads the output has closed it: what was not written stays in the ring for the next consumer")
+var errReaderGone = errors.New(
+	"whoever reads the output has closed it: what was not written stays in the ring for the next consumer",
+)
 
 func explain(err error) error {
 	if errors.Is(err, syscall.EPIPE) {

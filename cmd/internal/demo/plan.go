@@ -23,7 +23,12 @@ type plan struct {
 }
 
 func newPlan(c *workers.Setup) plan {
-	p := plan{verify: 150 * time.Millisecond, stream: 400 * time.Millisecond, trips: 1200 * time.Millisecond, cpus: c.CPUs}
+	p := plan{
+		verify: 150 * time.Millisecond,
+		stream: 400 * time.Millisecond,
+		trips:  1200 * time.Millisecond,
+		cpus:   c.CPUs,
+	}
 	if c.Quick {
 		p.verify, p.stream, p.trips = 20*time.Millisecond, 40*time.Millisecond, 100*time.Millisecond
 	}
@@ -77,7 +82,15 @@ func (p plan) steps(r *report) []workers.Step {
 func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) workers.Step {
 	name := fmt.Sprintf("verify-%v-%d", kind, size)
 	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
-		base := job{Job: workers.Job{Timeout: p.verify + workers.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, Producers: producers, For: p.verify}
+		base := job{
+			Job:       workers.Job{Timeout: p.verify + workers.Slack},
+			Dir:       c.Dir,
+			Ring:      name,
+			Kind:      kind,
+			Size:      size,
+			Producers: producers,
+			For:       p.verify,
+		}
 		jobs := []*job{base.as("verify", -1)}
 		for range producers {
 			jobs = append(jobs, base.as("stream-load", -1))
@@ -102,7 +115,14 @@ func (p plan) verifyStep(r *report, kind shmring.Kind, size, producers int) work
 func (p plan) streamStep(r *report, kind shmring.Kind, size int) workers.Step {
 	name := fmt.Sprintf("stream-%v-%d", kind, size)
 	return workers.Step{Name: name, Run: func(ctx context.Context, c *workers.Setup) error {
-		base := job{Job: workers.Job{Timeout: p.stream + workers.Slack}, Dir: c.Dir, Ring: name, Kind: kind, Size: size, For: p.stream}
+		base := job{
+			Job:  workers.Job{Timeout: p.stream + workers.Slack},
+			Dir:  c.Dir,
+			Ring: name,
+			Kind: kind,
+			Size: size,
+			For:  p.stream,
+		}
 		results, err := workers.Run[result](ctx, c, base.as("count", p.cpus[1]), base.as("stream", p.cpus[0]))
 		if err != nil {
 			return err

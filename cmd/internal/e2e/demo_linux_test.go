@@ -81,7 +81,15 @@ func TestDemoFailsLoudly(t *testing.T) {
 	require.Contains(t, p.stderr.String(), "no such file or directory")
 
 	// A crew that cannot open its rings.
-	p = start(t, dir, "shmring", []string{"demo-child", `{"role":"verify","ring":"r","dir":"` + dir + `/missing","kind":1,"cpu":-1,"timeout":1000000000}`})
+	p = start(
+		t,
+		dir,
+		"shmring",
+		[]string{
+			"demo-child",
+			`{"role":"verify","ring":"r","dir":"` + dir + `/missing","kind":1,"cpu":-1,"timeout":1000000000}`,
+		},
+	)
 	p.ends(1)
 	require.NotContains(t, p.stdout.String(), "OK")
 }

@@ -26,11 +26,30 @@ func TestNoSystemCallsPerMessage(t *testing.T) {
 	}
 	counted := func(messages int) (calls int) {
 		dir, logs := ringDir(t), t.TempDir()
-		first, err := shmring.OpenProducer(t.Context(), "r", &shmring.Options{Dir: dir, Doorbell: shmring.DoorbellFutex, KeepStream: true})
+		first, err := shmring.OpenProducer(
+			t.Context(),
+			"r",
+			&shmring.Options{Dir: dir, Doorbell: shmring.DoorbellFutex, KeepStream: true},
+		)
 		require.NoError(t, err)
 		require.NoError(t, first.Close())
 		run := func(program string, args ...string) *exec.Cmd {
-			args = append([]string{"-f", "-c", "-o", filepath.Join(logs, program), os.Args[0], "-ring", "r", "-dir", dir, "-wait", "spin", "-quiet"}, args...)
+			args = append(
+				[]string{
+					"-f",
+					"-c",
+					"-o",
+					filepath.Join(logs, program),
+					os.Args[0],
+					"-ring",
+					"r",
+					"-dir",
+					dir,
+					"-wait",
+					"spin",
+					"-quiet",
+				},
+				args...)
 			cmd := exec.CommandContext(t.Context(), strace, args...)
 			cmd.Env = append(os.Environ(), envProgram+"="+program)
 			cmd.Stderr = os.Stderr

@@ -94,15 +94,23 @@ func TestLostMessages(t *testing.T) {
 			require.NotEmpty(t, r.Problems)
 		}
 	}
-	require.EqualValues(t, 1, check(true, append(makeStream(1, Sizes{0, 0}, 9)[:8], makeStream(1, Sizes{8, 8}, 9)[9:]...)).Lost,
-		"of empty messages only the number is known")
+	require.EqualValues(
+		t,
+		1,
+		check(true, append(makeStream(1, Sizes{0, 0}, 9)[:8], makeStream(1, Sizes{8, 8}, 9)[9:]...)).Lost,
+		"of empty messages only the number is known",
+	)
 }
 
 func TestLostEnd(t *testing.T) {
 	s := makeStream(1, Sizes{64, 64}, 10)
 	require.EqualValues(t, 3, check(true, append(s[:7:7], s[10])).Lost)
 	require.Equal(t, Report{Streams: 1, Unfinished: 1, Cut: 1, Verified: 7}, check(true, s[:7]))
-	require.Zero(t, check(true, s[:7], makeStream(2, Sizes{64, 64}, 10)).Cut, "its producer may have died and come again in another slot")
+	require.Zero(
+		t,
+		check(true, s[:7], makeStream(2, Sizes{64, 64}, 10)).Cut,
+		"its producer may have died and come again in another slot",
+	)
 }
 
 func TestDisorderAndRepetition(t *testing.T) {

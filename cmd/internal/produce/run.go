@@ -86,7 +86,11 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 		return nil, err
 	}
 	if need := c.need(); need > p.MaxMessage() {
-		err := fmt.Errorf("messages of %d bytes do not fit: %w", need, &shmring.SizeError{Size: need, Max: p.MaxMessage()})
+		err := fmt.Errorf(
+			"messages of %d bytes do not fit: %w",
+			need,
+			&shmring.SizeError{Size: need, Max: p.MaxMessage()},
+		)
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -118,7 +122,11 @@ func (c *config) end(late context.Context, p *shmring.Producer) error {
 	defer patience.Close()
 	err := p.CloseSend(patience.Begin())
 	if errors.Is(err, cli.ErrTimeout) || errors.Is(err, cli.ErrInterrupted) {
-		return fmt.Errorf("the end of the stream is not sent, the ring stayed full: %w: the next producer of this ring goes on with the stream", cli.ErrTimeout)
+		return fmt.Errorf(
+			"the end of the stream is not sent, the ring stayed full: %w: "+
+				"the next producer of this ring goes on with the stream",
+			cli.ErrTimeout,
+		)
 	}
 	return err
 }

@@ -47,11 +47,14 @@ Flags
 Examples
 `
 
+// action does what a command is for, and describes it for programs and for people.
+type action func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
+
 // repair is what the three commands have in common.
 type repair struct {
 	name, summary, help string
 	arguments           int
-	do                  func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
+	do                  action
 }
 
 var repairs = []repair{

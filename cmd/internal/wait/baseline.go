@@ -16,6 +16,7 @@ import (
 
 	"github.com/shmring/shmring/cmd/internal/workers"
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/internal/clock"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
@@ -91,7 +92,13 @@ func (y *baseline) run(ctx context.Context, c *workers.Setup, silence time.Durat
 		return nil, err
 	}
 	defer seg.Close()
-	base := job{Job: workers.Job{Timeout: time.Duration(count)*silence + workers.Slack}, Dir: c.Dir, Ring: name, Gap: silence, Count: count + 1}
+	base := job{
+		Job:   workers.Job{Timeout: time.Duration(count)*silence + workers.Slack},
+		Dir:   c.Dir,
+		Ring:  name,
+		Gap:   silence,
+		Count: count + 1,
+	}
 	results, err := workers.Run[result](ctx, c, base.as("bare-receive", c.CPUs[1]), base.as("bare-send", c.CPUs[0]))
 	return results[0].Samples, err
 }
@@ -101,8 +108,15 @@ func (y *baseline) runProgram(ctx context.Context, cpus [2]int, silence time.Dur
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	const inherited = 3 // the descriptor of the first of ExtraFiles
-	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", inherited), fmt.Sprint(cpus[0]), fmt.Sprint(cpus[1]),
-		fmt.Sprint(silence.Nanoseconds()), fmt.Sprint(count), fmt.Sprint(int(limit.Seconds())))
+	cmd := exec.CommandContext(
+		ctx,
+		fmt.Sprintf("/proc/self/fd/%d", inherited),
+		fmt.Sprint(cpus[0]),
+		fmt.Sprint(cpus[1]),
+		fmt.Sprint(silence.Nanoseconds()),
+		fmt.Sprint(count),
+		fmt.Sprint(int(limit.Seconds())),
+	)
 	cmd.ExtraFiles = []*os.File{y.program}
 	cmd.WaitDelay = time.Second
 	var said bytes.Buffer
@@ -155,7 +169,7 @@ func bareSend(ctx context.Context, j *job) (*result, error) {
 		return nil, err
 	}
 	r, err := j.paced(ctx, func() error {
-		hot.ReadPos.Store(uint64(monotonic()))
+		hot.ReadPos.Store(uint64(clock.Monotonic()))
 		hot.DataBell.Add(1)
 		return futex.WakeAll(&hot.DataBell)
 	})
@@ -174,7 +188,7 @@ func bareReceive(ctx context.Context, j *job) (*result, error) {
 				err = context.Cause(ctx)
 			}
 		}
-		took, word := monotonic()-int64(hot.ReadPos.Load()), hot.DataBell.Load()
+		took, word := clock.Monotonic()-int64(hot.ReadPos.Load()), hot.DataBell.Load()
 		if word == seen+1 && seen > 0 {
 			r.Samples = append(r.Samples, took)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/roundtrip"
 	"github.com/shmring/shmring/cmd/internal/workers"
+	"github.com/shmring/shmring/internal/clock"
 )
 
 // ChildCommand is the subcommand that runs one job.
@@ -132,10 +133,10 @@ func openConsumer(ctx context.Context, j *job) (*shmring.Consumer, error) {
 
 // paced calls f Count times, a Gap apart.
 func (j *job) paced(ctx context.Context, f func() error) (*result, error) {
-	cpu, next := cpuTime(), monotonic()
+	cpu, next := clock.CPU(), clock.Monotonic()
 	for range j.Count {
-		next = max(next+int64(j.Gap), monotonic())
-		sleepUntil(next)
+		next = max(next+int64(j.Gap), clock.Monotonic())
+		clock.SleepUntil(next)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -143,7 +144,7 @@ func (j *job) paced(ctx context.Context, f func() error) (*result, error) {
 			return nil, err
 		}
 	}
-	return &result{CPU: cpuTime() - cpu}, nil
+	return &result{CPU: clock.CPU() - cpu}, nil
 }
 
 // pace is sendPaced without a message.
@@ -157,7 +158,7 @@ func sendPaced(ctx context.Context, j *job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := j.paced(ctx, func() error { return send(ctx, p, monotonic()) })
+	r, err := j.paced(ctx, func() error { return send(ctx, p, clock.Monotonic()) })
 	if err == nil {
 		err = p.CloseSend(ctx)
 	}
@@ -171,7 +172,7 @@ func receiveAll(ctx context.Context, j *job) (*result, error) {
 		return nil, err
 	}
 	r := &result{}
-	cpu := cpuTime()
+	cpu := clock.CPU()
 	for {
 		stamp, e := receive(ctx, c)
 		if e != nil {
@@ -180,9 +181,9 @@ func receiveAll(ctx context.Context, j *job) (*result, error) {
 			}
 			break
 		}
-		r.Samples = append(r.Samples, monotonic()-stamp)
+		r.Samples = append(r.Samples, clock.Monotonic()-stamp)
 	}
-	r.CPU = cpuTime() - cpu
+	r.CPU = clock.CPU() - cpu
 	return r, errors.Join(err, c.Close())
 }
 
@@ -194,7 +195,7 @@ func hold(ctx context.Context, j *job) (*result, error) {
 	}
 	select {
 	case <-time.After(j.For):
-		err = send(ctx, p, monotonic())
+		err = send(ctx, p, clock.Monotonic())
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -209,7 +210,7 @@ type usage struct {
 }
 
 func usageOf(c *shmring.Consumer) usage {
-	return usage{monotonic(), cpuTime(), c.Stats().Sleeps}
+	return usage{clock.Monotonic(), clock.CPU(), c.Stats().Sleeps}
 }
 
 // idle is blocked until hold sends, and measures itself once it has settled.
@@ -225,7 +226,9 @@ func idle(ctx context.Context, j *job) (*result, error) {
 	if err == nil {
 		select {
 		case before := <-settled:
-			r.Took, r.CPU, r.Sleeps = time.Duration(after.at-before.at), after.cpu-before.cpu, after.sleeps-before.sleeps
+			r.Took, r.CPU, r.Sleeps = time.Duration(
+				after.at-before.at,
+			), after.cpu-before.cpu, after.sleeps-before.sleeps
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -101,9 +101,12 @@ func (m *measurement) steps() []workers.Step {
 			sleeping = append(sleeping, t)
 			continue
 		}
-		steps = append(steps, m.step("idle "+t.String(), func(ctx context.Context, c *workers.Setup, m *measurement) error {
-			return m.measureIdle(ctx, c, m.busySettle, m.busy, t)
-		}))
+		steps = append(
+			steps,
+			m.step("idle "+t.String(), func(ctx context.Context, c *workers.Setup, m *measurement) error {
+				return m.measureIdle(ctx, c, m.busySettle, m.busy, t)
+			}),
+		)
 	}
 	return append(steps, m.step("idle", func(ctx context.Context, c *workers.Setup, m *measurement) error {
 		return m.measureIdle(ctx, c, m.settle, m.idle, sleeping...)

@@ -87,7 +87,11 @@ func TestRatiosAreMadeWithinRounds(t *testing.T) {
 }
 
 func TestPercentilesOfTripsAreMediansOverRounds(t *testing.T) {
-	rounds := []*roundtrip.Times{{Count: 500, P50: 3, P99: 9}, {Count: 100, P50: 1, P99: 5}, {Count: 99, P50: 2, P99: 50}}
+	rounds := []*roundtrip.Times{
+		{Count: 500, P50: 3, P99: 9},
+		{Count: 100, P50: 1, P99: 5},
+		{Count: 99, P50: 2, P99: 50},
+	}
 	require.Equal(t, times{Count: 699, P50: 2, P99: 5}, overRounds(rounds))
 	require.Equal(t, times{Count: 198, P50: 2}, overRounds([]*roundtrip.Times{rounds[2], rounds[2]}))
 }

@@ -6,15 +6,11 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/shmring/shmring/internal/clock"
 )
 
 // Monotonic is a clock in nanoseconds that is the same in all processes.
-func Monotonic() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail on Linux
-	return ts.Nano()
-}
+func Monotonic() int64 { return clock.Monotonic() }
 
 // Moment is the begin, or the end, of a measurement. It may travel to another process.
 type Moment struct {

@@ -1,4 +1,4 @@
-package wait
+package clock
 
 import (
 	"unsafe"
@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleepUntil sleeps for less than a tenth of a second without telling the Go runtime:
+// SleepUntil sleeps until a time of Monotonic, for less than a tenth of a second without telling the Go runtime:
 // sent of a goroutine that comes back from the system a thousand times a second, its
 // monitor uses more processor time than what is to be measured beside it.
-func sleepUntil(at int64) {
+func SleepUntil(at int64) {
 	t := unix.NsecToTimespec(at)
 	errno := unix.EINTR
 	for errno == unix.EINTR {
