@@ -1,10 +1,10 @@
-// The bell word: how sleepers announce themselves and how wakers ring. See doc.go for how
+// The bell word: how sleepers announce themselves and how wakers notify. See doc.go for how
 // to read this and ring/notify.go for the code; B1 and B2 are the labels used there.
 //
 // THERE counts what sleepers wait for.
-//	data bell (default)  messages in the ring. 2 producers ring, each publishes 2 messages.
+//	data bell (default)  messages in the ring. 2 producers notify, each publishes 2 messages.
 //	                     1 consumer sleeps, alone on its word, each time in either way.
-//	space bell (SPACE)   free slots of a ring of 1 slot. 1 consumer rings. 3 producers sleep,
+//	space bell (SPACE)   free slots of a ring of 1 slot. 1 consumer notifies. 3 producers sleep,
 //	                     the second one parked. One of them, any, may quit at any time: it is
 //	                     killed or closed, or its context ends.
 //
@@ -14,7 +14,7 @@
 
 #define BELL_SLEEPER 1 // bit 0: somebody sleeps on the doorbell
 #define BELL_PARKED 2  // bit 1: somebody waits for an event of the file
-#define BELL_COUNT 4   // the rest counts rings
+#define BELL_COUNT 4   // the rest counts notifications
 #define BELL_SLEEPING 3
 
 #ifdef SPACE
@@ -39,7 +39,7 @@ bool asleep[SLEEPERS]; // in the kernel's queue of the word, or of the doorbell
 bool events[SLEEPERS]; // the kernel has an event for the listener of this process
 bool listed[SLEEPERS]; // a parked goroutine is registered with the listener
 bool passed[SLEEPERS]; // the listener has passed an event on to it
-byte gone;             // wakers that will ring no more
+byte gone;             // wakers that will notify no more
 byte out;              // sleepers that will take no more
 bool killed, quit;
 
@@ -50,9 +50,9 @@ bool killed, quit;
 #define OVER (gone == WAKERS && there == 0 && buffer[0] + buffer[1] == 0)
 #endif
 
-// How a sleep ends without a ring: by the cap, once in a run at any moment, and whenever
+// How a sleep ends without a notification: by the cap, once in a run at any moment, and whenever
 // nothing else can happen. The latter must be because a waker was killed: otherwise a
-// wake-up was lost (Rescues in the counters).
+// wake-up was lost (TimeoutWakeups in the counters).
 #ifdef CAP
 bool early;
 #define ENDS(sleeping) \
@@ -208,7 +208,7 @@ inline wake(w) { // Bell.Wake
 #define RUNG(w) ((w + BELL_COUNT) & ~CLEARED(w))
 #endif
 
-// Waker publishes and rings (core.ring, core.wake).
+// Waker publishes and notifies (handle.notify, handle.wakeAll).
 proctype Waker(byte me) {
 	byte n, w;
 	bool won, again;
@@ -235,7 +235,7 @@ look:		atomic { w = word; won = false } // B1
 				:: word == w -> word = RUNG(w); won = true
 				:: else
 				fi };
-			if // lost: somebody rang or got up, or another sleeper came
+			if // lost: somebody notified or got up, or another sleeper came
 #ifndef CAS_ONCE
 			:: atomic { !won && !again -> again = true }; goto look
 #endif
@@ -250,7 +250,7 @@ look:		atomic { w = word; won = false } // B1
 				:: else
 				fi;
 				DIES;
-#if defined(CLEAR_ONE_BIT) || defined(RING_ONE_KIND)
+#if defined(CLEAR_ONE_BIT) || defined(NOTIFY_ONE_KIND)
 				if
 				:: !(w & BELL_SLEEPER) -> cause()
 #else

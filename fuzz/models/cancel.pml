@@ -1,6 +1,6 @@
 // Cancellation and Close: how a blocked Receive ends. One consumer sleeps on the bell word
 // and on its stop words at once; a producer publishes 2 messages; a context ends; somebody
-// closes the handle. See ring/wait.go (await, once), ring/gate.go (shut), futex (Stop).
+// closes the handle. See ring/wait.go (await, once), ring/gate.go (close), futex (Stop).
 //
 // The consumer calls Receive(ctx) until it fails. What was published and not taken must
 // then still be in the ring.
@@ -22,15 +22,15 @@ byte there, taken, published; // messages
 bool ended;          // ctx.Err() is not nil
 byte before;         // messages that were published then
 byte promised;       // of those the ones that the receiver knows it has to look for
-bool stop, halt;     // the stop words: of this call's context, of the handle
-bool onWord, onStop, onHalt; // where the sleeper is enqueued
+bool stop, closed;   // the stop words: of this call's context, of the handle
+bool onWord, onStop, onClosed; // where the sleeper is enqueued
 bool busy;           // a call is in progress (gate.busy)
-bool closed;         // Close has returned: the segment is not mapped any more
+bool unmapped;       // Close has returned: the segment is not mapped any more
 bool gone;           // the producer is done
 
-#define LEAVE onWord = false; onStop = false; onHalt = false
-#define STOPPED (stop || halt)
-#define MAPPED assert(!closed)
+#define LEAVE onWord = false; onStop = false; onClosed = false
+#define STOPPED (stop || closed)
+#define MAPPED assert(!unmapped)
 
 // Sleep is Bell.Sleep. A wake-up takes the sleeper off all queues.
 inline sleep(key) { // futex.Wait
@@ -90,12 +90,12 @@ slice:	MAPPED;
 		:: woken || !onWord || !onStop -> woken = true; LEAVE
 		:: else ->
 			if
-			:: halt -> woken = true; LEAVE
-			:: else -> onHalt = true
+			:: closed -> woken = true; LEAVE
+			:: else -> onClosed = true
 			fi
 		fi };
 	atomic {
-		woken || !(onWord && onStop && onHalt) -> LEAVE }
+		woken || !(onWord && onStop && onClosed) -> LEAVE }
 #endif
 }
 
@@ -108,12 +108,12 @@ proctype Consumer() {
 		busy = true; // gate.enter
 		promised = 0;
 		if
-		:: halt -> goto fail
+		:: closed -> goto fail
 		:: else
 		fi;
 loop:		MAPPED;
 #ifndef LOOK_THEN_STOP
-		atomic { err = (halt || ended); promised = (ended -> before : 0) };
+		atomic { err = (closed || ended); promised = (ended -> before : 0) };
 #endif
 #ifdef ERROR_BEFORE_DATA
 		if
@@ -126,7 +126,7 @@ loop:		MAPPED;
 		:: else
 		fi;
 #ifdef LOOK_THEN_STOP
-		atomic { err = (halt || ended); promised = (ended -> before : 0) };
+		atomic { err = (closed || ended); promised = (ended -> before : 0) };
 #endif
 		if
 		:: err -> goto fail
@@ -191,14 +191,14 @@ proctype Canceller() {
 }
 
 proctype Closer() { // gate.shut
-	halt = true;
+	closed = true;
 #ifndef STOP_WITHOUT_WAKE
-	onHalt = false;
+	onClosed = false;
 #endif
 #ifndef CLOSE_DOES_NOT_WAIT
 	!busy; // also what leaveBlocking reports
 #endif
-	closed = true
+	unmapped = true
 }
 
 init {

@@ -5,7 +5,7 @@
 //	model       what it is about                          the code
 //	----------  ----------------------------------------  ----------------------------------
 //	bell.pml    the bell word: announce, look again,      ring/notify.go; futex; the listener
-//	            sleep or park; publish, ring              of parked goroutines
+//	            sleep or park; publish, notify            of parked goroutines
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go
 //	door.pml    the doorbell made of SysV semaphores      doorbell
@@ -32,12 +32,12 @@
 //   - The ring is a number: messages, or free slots. Claims, laps and records are the
 //     business of FuzzModel and of the kill laboratory.
 //   - The count in the bell word does not wrap. In the code it has 30 bits, and a sleeper
-//     that is delayed over exactly 2^30 rings is left to the cap.
+//     that is delayed over exactly 2^30 notifications is left to the cap.
 //   - Time: a cap or a slice may end at any moment, once, and again whenever nothing else
 //     can happen. Spinning before sleeping is only more looking, and is left out.
 //   - Whoever is killed is killed between steps. Its lock, its successor and what becomes
 //     of its claim are elsewhere.
-//   - That the gate's busy flag and its halt see each other (ring/gate.go) is taken for
+//   - That the gate's busy flag and its closed word see each other (ring/gate.go) is taken for
 //     granted.
 //
 // # How to read a counterexample

@@ -3,13 +3,14 @@
 // which one is meant. What is checked is the contract of doorbell.Bell: nobody stays in
 // Sleep once the word is not old or its stop word is set.
 //
-// SLEEPERS announce themselves and sleep, TURNS times each. 2 wakers ring, RINGS times in
+// SLEEPERS announce themselves and sleep, ROUNDS times each. 2 wakers notify, NOTIFIES times in
 // all, whenever somebody is announced.
 //
 // Switches that are no mistakes: STOP (the first sleeper's context ends), KILL (a waker is
 // killed between the CAS and the wake, or a sleeper with the door shut behind it), CAP
-// (sleeps end by themselves), RESCUES (and may find something to do then), BOUND (while a sleeper is between its steps 3 and 4 there are
-// fewer than DOORS rings), OWN_DOOR (each sleeper has a door of its own, wakers open all).
+// (sleeps end by themselves), TIMEOUT_WAKEUPS (and may find something to do then), BOUND (while a
+// sleeper is between its steps 3 and 4 there are fewer than DOORS notifications), OWN_DOOR
+// (each sleeper has a door of its own, wakers open all).
 
 #define BELL_SLEEPER 1
 #define BELL_COUNT 4
@@ -21,11 +22,11 @@
 #ifndef SLEEPERS
 #define SLEEPERS 2
 #endif
-#ifndef TURNS
-#define TURNS 3
+#ifndef ROUNDS
+#define ROUNDS 3
 #endif
-#ifndef RINGS
-#define RINGS 3
+#ifndef NOTIFIES
+#define NOTIFIES 3
 #endif
 
 byte word;
@@ -34,7 +35,7 @@ bool asleep[SLEEPERS];
 byte door[SLEEPERS];   // where it sleeps
 bool stop[SLEEPERS];
 bool inside[SLEEPERS]; // in Sleep
-byte rings;
+byte notified;
 bool killed;
 
 // semctl SETVAL 0: the kernel ends the waits for zero before anybody can set it to 1.
@@ -73,19 +74,19 @@ inline open_all() { // semctl SETALL
 #endif
 
 #ifdef BOUND
-byte missed[SLEEPERS]; // rings between its step 3 and step 4, plus one; 0: it is not there
+byte missed[SLEEPERS]; // notifications between its step 3 and step 4, plus one; 0: it is not there
 #define AFTER3 missed[me] = 1;
 #define AFTER4 missed[me] = 0;
-#define MAY_RING(i) (missed[i] < DOORS)
-#define RINGS_PAST(i) missed[i] = (missed[i] > 0 -> missed[i] + 1 : 0);
+#define MAY_NOTIFY(i) (missed[i] < DOORS)
+#define NOTIFIES_PAST(i) missed[i] = (missed[i] > 0 -> missed[i] + 1 : 0);
 #else
 #define AFTER3
 #define AFTER4
-#define MAY_RING(i) true
-#define RINGS_PAST(i)
+#define MAY_NOTIFY(i) true
+#define NOTIFIES_PAST(i)
 #endif
 
-#ifdef RESCUES
+#ifdef TIMEOUT_WAKEUPS
 #define RESCUE skip
 #elif defined(CAP)
 #define RESCUE assert(killed)
@@ -96,11 +97,11 @@ byte missed[SLEEPERS]; // rings between its step 3 and step 4, plus one; 0: it i
 #define DONE (word != old || stop[me])
 
 proctype Sleeper(byte me) {
-	byte old, turn;
+	byte old, round;
 	bool early;
 	do
-	:: turn < TURNS && !stop[me] ->
-		turn++;
+	:: round < ROUNDS && !stop[me] ->
+		round++;
 		inside[me] = true;
 		atomic { word = word | BELL_SLEEPER; old = word } // killpoint.Announced
 #ifndef NO_FIRST_CHECK
@@ -156,16 +157,16 @@ proctype Waker() {
 	byte w;
 	bool won;
 	do
-	:: atomic { rings < RINGS && word & BELL_SLEEPING -> w = word }; // B1
+	:: atomic { notified < NOTIFIES && word & BELL_SLEEPING -> w = word }; // B1
 		atomic {
 			if
-			:: word == w && rings < RINGS && MAY_RING(0) && MAY_RING(SLEEPERS-1) ->
-				RINGS_PAST(0)
+			:: word == w && notified < NOTIFIES && MAY_NOTIFY(0) && MAY_NOTIFY(SLEEPERS-1) ->
+				NOTIFIES_PAST(0)
 #if SLEEPERS > 1
-				RINGS_PAST(1)
+				NOTIFIES_PAST(1)
 #endif
 				word = (w + BELL_COUNT) & ~BELL_SLEEPING;
-				rings++;
+				notified++;
 				won = true
 			:: else
 			fi };

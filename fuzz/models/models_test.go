@@ -28,7 +28,7 @@ var variants = []struct {
 	what  string
 }{
 	{"bell", "", holds, "2 producers, 1 consumer that sleeps or parks; no cap"},
-	{"bell", "CAP", holds, "a cap finds nothing that a ring would not have told"},
+	{"bell", "CAP", holds, "a cap finds nothing that a notification would not have told"},
 	{"bell", "KILL", broken, "a waker killed between the CAS and the wake; no cap"},
 	{"bell", "KILL CAP", holds, "that is what the cap is for"},
 	{"bell", "CAP PLAIN_PUBLISH", broken, "a publish in the store buffer when the bell is looked at"},
@@ -47,7 +47,7 @@ var variants = []struct {
 	{"bell", "SPACE KILL", broken, "a consumer killed between the CAS and the wake; no cap"},
 	{"bell", "SPACE KILL CAP", holds, ""},
 	{"bell", "SPACE CAS_ONCE", broken, "the CAS was lost to a sleeper that came in the other way and then quit"},
-	{"bell", "SPACE CAS_ONCE ONE_KIND", holds, "with one kind of sleepers the word changes only by a ring"},
+	{"bell", "SPACE CAS_ONCE ONE_KIND", holds, "with one kind of sleepers the word changes only by a notification"},
 	{"bell", "SPACE PLAIN_PUBLISH", broken, ""},
 	{"bell", "SPACE NO_RECHECK", broken, ""},
 	{"bell", "SPACE KEY_AFTER_RECHECK", broken, ""},
@@ -55,7 +55,7 @@ var variants = []struct {
 	{"bell", "SPACE NO_COUNT", broken, "another sleeper has set the bit again: the word is the same"},
 	{"bell", "SPACE WAKE_ONE", broken, "the one that was woken had quit"},
 	{"bell", "SPACE CLEAR_ONE_BIT", broken, "the bit of one that had quit hides the other kind"},
-	{"bell", "SPACE RING_ONE_KIND", broken, "both bits cleared, one kind woken"},
+	{"bell", "SPACE NOTIFY_ONE_KIND", broken, "both bits cleared, one kind woken"},
 	{"bell", "SPACE TAKE_BACK_SHARED", broken, "the bit was another one's too"},
 	{"bell", "SPACE PARK_NOT_COMPARED", broken, ""},
 
@@ -75,31 +75,31 @@ var variants = []struct {
 	{"cancel", "SLICED ERROR_BEFORE_DATA", broken, ""},
 
 	{"door", "SLEEPERS=1 DOORS=1 STOP", holds, "one sleeper needs one door"},
-	{"door", "DOORS=1", broken, "after one ring another sleeper shuts the same door"},
-	{"door", "DOORS=1 RINGS=1", broken, "one ring is enough for that"},
-	{"door", "DOORS=2 RINGS=1", holds, ""},
+	{"door", "DOORS=1", broken, "after one notification another sleeper shuts the same door"},
+	{"door", "DOORS=1 NOTIFIES=1", broken, "one notification is enough for that"},
+	{"door", "DOORS=2 NOTIFIES=1", holds, ""},
 	{"door", "DOORS=2", broken, "after two"},
-	{"door", "DOORS=3 RINGS=2", holds, ""},
+	{"door", "DOORS=3 NOTIFIES=2", holds, ""},
 	{"door", "DOORS=3", broken, "after three"},
-	{"door", "DOORS=2 CAP RESCUES RINGS=2", holds, "the cap covers it"},
-	{"door", "DOORS=2 BOUND", holds, "K doors are safe while fewer than K rings fall between two steps of a sleeper"},
-	{"door", "DOORS=3 BOUND RINGS=4 TURNS=4", holds, ""},
+	{"door", "DOORS=2 CAP TIMEOUT_WAKEUPS NOTIFIES=2", holds, "the cap covers it"},
+	{"door", "DOORS=2 BOUND", holds, "K doors are safe: fewer than K notifications fall between two steps of a sleeper"},
+	{"door", "DOORS=3 BOUND NOTIFIES=4 ROUNDS=4", holds, ""},
 	{"door", "BOUND STOP", broken, "after Stop has opened the doors another sleeper, rightly, shuts one"},
-	{"door", "BOUND STOP STOP_UNTIL_LEFT TURNS=2", holds, "Stop opens them until its sleeper has left"},
+	{"door", "BOUND STOP STOP_UNTIL_LEFT ROUNDS=2", holds, "Stop opens them until its sleeper has left"},
 	{"door", "BOUND KILL", broken, ""},
-	{"door", "BOUND KILL CAP TURNS=2 RINGS=2", holds, ""},
-	{"door", "BOUND DOOR_NOT_REOPENED", broken, "shut after the ring by one that then does not sleep"},
-	{"door", "BOUND DOOR_CLOSED_LATE", broken, "the ring came between the check and the shutting"},
+	{"door", "BOUND KILL CAP ROUNDS=2 NOTIFIES=2", holds, ""},
+	{"door", "BOUND DOOR_NOT_REOPENED", broken, "shut after the notification by one that then does not sleep"},
+	{"door", "BOUND DOOR_CLOSED_LATE", broken, "the notification came between the check and the shutting"},
 	{"door", "BOUND NO_FIRST_CHECK", holds, "step 1 only saves system calls"},
 	{"door", "OWN_DOOR", holds, "a door for each sleeper: no bound"},
-	{"door", "OWN_DOOR STOP TURNS=2", holds, "and no Stop is lost"},
-	{"door", "OWN_DOOR KILL CAP TURNS=2 RINGS=2", holds, ""},
+	{"door", "OWN_DOOR STOP ROUNDS=2", holds, "and no Stop is lost"},
+	{"door", "OWN_DOOR KILL CAP ROUNDS=2 NOTIFIES=2", holds, ""},
 
 	{"poll", "", holds, "1 poller, 2 rings; no cap"},
 	{"poll", "CAP", holds, ""},
 	{"poll", "KILL", broken, ""},
 	{"poll", "KILL CAP", holds, ""},
-	{"poll", "KILL CAP CAP_LOOKS_AT_CHANGED", broken, "killed before it rang: the word has not changed"},
+	{"poll", "KILL CAP CAP_LOOKS_AT_CHANGED", broken, "killed before it notified: the word has not changed"},
 	{"poll", "BY_EVENT", holds, "events say where to look, if they are kept until one has looked"},
 	{"poll", "BY_EVENT POLL_FORGETS_EDGE", broken, "events thrown away while another ring was handed out"},
 	{"poll", "POLL_FORGETS_EDGE", holds, "the words remember"},
@@ -199,7 +199,8 @@ var (
 	errorCount = regexp.MustCompile(`errors: (\d+)`)
 	stateCount = regexp.MustCompile(`(?m)^\s*(\d+) states, stored`)
 	failure    = regexp.MustCompile(`pan:\d+: (invalid end state|assertion violated)`)
-	incomplete = regexp.MustCompile(`max search depth too small|out of memory|reached -DMEMLIM|hash factor: [0-9.]+e-|Search not completed`)
+	incomplete = regexp.MustCompile(`max search depth too small|out of memory|reached -DMEMLIM|` +
+		`hash factor: [0-9.]+e-|Search not completed`)
 )
 
 // search walks through all states, or until something is wrong. It fails the test
@@ -275,8 +276,9 @@ func TestSwitches(t *testing.T) {
 			}
 		}
 	}
+	tested := regexp.MustCompile(`(?m)^#(?:ifdef|ifndef) (\w+)$|defined\((\w+)\)`)
 	for model, text := range models {
-		for _, m := range regexp.MustCompile(`(?m)^#(?:ifdef|ifndef) (\w+)$|defined\((\w+)\)`).FindAllStringSubmatch(text, -1) {
+		for _, m := range tested.FindAllStringSubmatch(text, -1) {
 			if name := m[1] + m[2]; !used[model+" "+name] {
 				t.Errorf("%s.pml has a switch %s that no variant uses", model, name)
 			}

@@ -76,7 +76,7 @@ again:		atomic { w = word[r]; won = false } // B1
 #define NEEDS_LOOK(r) (CHANGED(r) || handed[r])
 #endif
 
-// One ring in turn.
+// One ring after the other.
 inline scan(r) {
 	if
 	:: NEEDS_LOOK(r) || all ->

@@ -271,9 +271,9 @@ func (l *lab) judgeCancels(w way, k cancelled) {
 		}
 	}
 	r.add("late", late)
-	r.note("%s: %d rounds, %d cancelled before the message came; %d over data; from the cancel to the return p50 %v, p99 %v, max %v; %d longer than %v, of which %d not for want of a processor",
+	r.Note("%s: %d rounds, %d cancelled before the message came; %d over data; from the cancel to the return p50 %v, p99 %v, max %v; %d longer than %v, of which %d not for want of a processor",
 		w.name, k.Rounds, k.Cancelled, k.OverData, k.Returns[0], k.Returns[1], k.Returns[2], len(k.Late), cancelLimit, late)
-	r.note("%s: %d goroutines before, %d after; %d threads before, %d after (up to %d more are the runtime's)",
+	r.Note("%s: %d goroutines before, %d after; %d threads before, %d after (up to %d more are the runtime's)",
 		w.name, k.Goroutines[0], k.Goroutines[1], k.Before.Threads, k.After.Threads, machine.ThreadSlack)
 	if k.Alone > cancelLimit/2 {
 		r.fault("%s: half of the calls that only the cancel could end took longer than %v", w.name, k.Alone)

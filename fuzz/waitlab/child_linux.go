@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // args tell a child what it is. They travel as JSON in its environment.
@@ -29,9 +30,6 @@ type args struct {
 	Text   string
 }
 
-// childLimit is when a child ends itself if the lab did not.
-const childLimit = time.Hour
-
 // role is what a child can be. It returns when its work is done; an error ends the
 // child with status 1 and is shown by the lab.
 type role func(ctx context.Context, a args, lab *line) error
@@ -48,10 +46,9 @@ type line struct {
 
 func runChild(text string) error {
 	var a args
-	if err := json.Unmarshal([]byte(text), &a); err != nil {
+	if err := labs.BeChild(text, &a); err != nil {
 		return err
 	}
-	time.AfterFunc(childLimit, func() { os.Exit(3) })
 	lab := &line{words: make(chan string, 16)}
 	go lab.listen()
 	run := roles[a.Role]

@@ -180,8 +180,8 @@ func closes(l *lab) {
 		if !c.expect("done", patience, nil) || !c.finish() {
 			return
 		}
-		l.r.note("%s: from Close to the end of the calls blocked in it: %v; without waiting for a processor: %v; of all at once: %v", w.name, single, owned, all)
-		if half := owned.At(50); half > closeLimit && w != byFlock {
+		l.r.Note("%s: from Close to the end of the calls blocked in it: %v; without waiting for a processor: %v; of all at once: %v", w.name, single, owned, all)
+		if half := owned.At(50); half > closeLimit && w != byPoll {
 			l.r.fault("%s: half of the closes took longer than %v, the limit is %v", w.name, half, closeLimit)
 		}
 	}

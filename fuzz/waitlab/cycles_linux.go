@@ -193,7 +193,7 @@ func pong(ctx context.Context, a args, lab *line) error {
 // usual is what a cycle takes at the median at most, without the time of a busy machine:
 // less than what it takes if nobody is woken and sleeps only run out.
 func (w way) usual() time.Duration {
-	if w == byFlock {
+	if w == byPoll {
 		return 50 * time.Millisecond // naps
 	}
 	return 5 * time.Millisecond
@@ -231,7 +231,7 @@ func (l *lab) pingPong(w way, n int) bool {
 	}
 	r := l.r
 	r.add("cycles", uint64(n))
-	r.note("%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v", w.name, n, one.Took.Seconds(), one.Quick[0], one.Quick[1], one.Longest)
+	r.Note("%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v", w.name, n, one.Took.Seconds(), one.Quick[0], one.Quick[1], one.Longest)
 	for _, s := range []struct {
 		name           string
 		sleeper, waker shmring.Stats // on one bell
@@ -247,7 +247,7 @@ func (l *lab) pingPong(w way, n int) bool {
 		r.add("wakes", s.waker.Wakes)
 		r.add("rescues", k.TimeoutWakeups)
 		if s.sleeps {
-			r.note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d rescues", w.name, s.name, k.Sleeps, s.waker.Wakes, k.SpuriousWakeups, k.TimeoutWakeups)
+			r.Note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d rescues", w.name, s.name, k.Sleeps, s.waker.Wakes, k.SpuriousWakeups, k.TimeoutWakeups)
 		}
 		if k.TimeoutWakeups != 0 {
 			r.fault("%s: %s: %d sleeps that nobody ended", w.name, s.name, k.TimeoutWakeups)

@@ -224,12 +224,12 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	ratio := float64(most) / float64(max(1, least))
 	r := l.r
 	r.add("messages", uint64(sum(list)))
-	r.note("%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; %d sleeps for room, %d rescues; somebody waited for a processor %.1f s",
+	r.Note("%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; %d sleeps for room, %d rescues; somebody waited for a processor %.1f s",
 		w.name, len(came), what, list, ratio, longest.Round(time.Microsecond), overtaken, s.Sleeps, s.TimeoutWakeups, starved.Seconds())
 	if mixed {
-		r.note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
+		r.Note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
-	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.opt.Short {
+	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.Short {
 		r.fault("%s: %d %s: %v messages: one has less than 1/%d of the mean, %d", w.name, len(came), what, list, fairShare, mean)
 	}
 	if longest > fairWait {

@@ -104,8 +104,8 @@ func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 			return false
 		}
 	}
-	l.r.note("%s: %d times %d asleep for room for %v, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), sleep, took, owned)
-	if late := owned.At(90); late > herdLimit && w != byFlock {
+	l.r.Note("%s: %d times %d asleep for room for %v, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), sleep, took, owned)
+	if late := owned.At(90); late > herdLimit && w != byPoll {
 		l.r.fault("%s: %d asleep for room for %v, and room for each: a tenth was back after more than %v, the limit is %v", w.name, len(all), sleep, late, herdLimit)
 	}
 	return true

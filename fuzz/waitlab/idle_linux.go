@@ -57,18 +57,18 @@ func idle(l *lab) {
 	}
 	before := make([]time.Duration, len(sleepers))
 	for i, c := range sleepers {
-		before[i] = running(c.pid())
+		before[i] = running(c.PID())
 	}
 	begin := time.Now()
 	select {
 	case <-time.After(d):
-	case <-l.ctx.Done():
+	case <-l.Ctx.Done():
 		return
 	}
 	took := time.Since(begin)
 	for i, c := range sleepers {
-		used := running(c.pid()) - before[i]
-		ticks := ticks(c.pid())
+		used := running(c.PID()) - before[i]
+		ticks := ticks(c.PID())
 		c.tell("enough")
 		var s shmring.Stats
 		if !c.expect("done", patience, &s) || !c.finish() {
@@ -76,9 +76,9 @@ func idle(l *lab) {
 		}
 		share := used.Seconds() / took.Seconds()
 		l.r.add("sleeps", s.Sleeps)
-		l.r.note("%s: %v of processor time in %.0f s: %.3f %%; %.1f sleeps per second; %s in its whole life",
+		l.r.Note("%s: %v of processor time in %.0f s: %.3f %%; %.1f sleeps per second; %s in its whole life",
 			c.args.Way.name, used.Round(time.Microsecond), took.Seconds(), 100*share, float64(s.Sleeps)/took.Seconds(), ticks)
-		if share > idleLimit && !l.opt.Short && c.args.Way != byFlock {
+		if share > idleLimit && !l.Short && c.args.Way != byPoll {
 			l.r.fault("%s: %.3f %% of a processor, the limit is %.3f %%", c.args.Way.name, 100*share, 100*idleLimit)
 		}
 	}

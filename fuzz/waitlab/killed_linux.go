@@ -98,8 +98,8 @@ func (l *lab) withKillPoints() (string, bool) {
 	if tagged {
 		return "/proc/self/exe", true
 	}
-	exe := filepath.Join(l.files, "killpoint")
-	build := exec.CommandContext(l.ctx, "go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/waitlab")
+	exe := filepath.Join(l.Files, "killpoint")
+	build := exec.CommandContext(l.Ctx, "go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/waitlab")
 	if out, err := build.CombinedOutput(); err != nil {
 		l.r.fault("building with kill points, which needs the source tree: %v: %s", err, out)
 		return "", false
@@ -153,7 +153,7 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 				break
 			}
 		}
-		_ = v.wait()
+		_ = v.Wait()
 		spans = append(spans, span{killed.Moment, got.Moment})
 	}
 	settle()
@@ -166,12 +166,12 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 	}
 	s.tell("end")
 	var stats shmring.Stats
-	if !s.last("got", "done", &stats) || !s.finish() {
+	if !s.last("got", "done", patience, &stats) || !s.finish() {
 		return false
 	}
 	l.r.add("kills", uint64(len(all)))
 	if len(all) > 0 {
-		l.r.note("%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d rescues counted",
+		l.r.Note("%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d rescues counted",
 			w.name, kind, survivor, all, owned, stats.TimeoutWakeups)
 	}
 	return true

@@ -2,18 +2,12 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,54 +20,33 @@ import (
 
 // lab is what one run of one mode works with. It belongs to the mode's goroutine.
 type lab struct {
-	ctx   context.Context
-	opt   labs.Options
+	*labs.Lab
 	r     *result
-	rng   *rand.Rand
 	watch *machine.Watch
-	rings string // directory of the rings, on the same file system as real ones
-	files string // directory of everything else
-
-	children map[*child]struct{}
-	pids     map[int]bool // of all children there ever were, and the lab's own
-	most     int          // children at one time: the wait for each takes threads
-	made     int          // rings
+	made  int // rings
 }
 
 // patience is how long anything may take that must happen at all.
 var patience = labs.Patience(10 * time.Second)
 
-func newLab(ctx context.Context, opt labs.Options, r *result) (*lab, error) {
-	l := &lab{ctx: ctx, opt: opt, r: r, rng: rand.New(rand.NewPCG(opt.Seed, 0)), children: map[*child]struct{}{}, pids: map[int]bool{os.Getpid(): true}}
-	l.watch = machine.NewWatch()
-	var err error
-	if l.rings, err = os.MkdirTemp(labs.Memory(), "waitlab-*"); err != nil {
-		return nil, err
-	}
-	if l.files, err = os.MkdirTemp("", "waitlab-*"); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(l.rings))
-	}
-	return l, nil
+// newLab begins to watch the processors. The wait for a child takes two threads: its
+// output is read.
+func newLab(in *labs.Lab, r *result) *lab {
+	in.Threads = 2
+	return &lab{Lab: in, r: r, watch: machine.NewWatch()}
 }
 
 // close kills what is left of the children and removes the rings: with Remove, which
 // also gives back what a ring has outside of its file.
 func (l *lab) close() {
-	for c := range l.children {
-		c.kill()
-	}
-	left, _ := filepath.Glob(filepath.Join(l.rings, "*"+shm.Suffix))
+	l.KillAll()
+	left, _ := filepath.Glob(filepath.Join(l.Rings, "*"+shm.Suffix))
 	for _, path := range left {
 		name := strings.TrimSuffix(filepath.Base(path), shm.Suffix)
-		if err := shmring.Remove(context.Background(), name, &shmring.AdminOptions{Dir: l.rings}); err != nil && l.ctx.Err() == nil {
+		if err := shmring.Remove(l.Ctx, name, &shmring.AdminOptions{Dir: l.Rings}); err != nil && l.Ctx.Err() == nil {
 			l.r.fault("left behind: %v", err)
 		}
 	}
-	if left, _ := os.ReadDir(l.rings); len(left) > 0 && l.ctx.Err() == nil {
-		l.r.fault("left behind: %d files where the rings were, %s is one", len(left), left[0].Name())
-	}
-	_ = os.RemoveAll(l.rings)
-	_ = os.RemoveAll(l.files)
 	l.watch.Close()
 }
 
@@ -98,52 +71,44 @@ func settle() { time.Sleep(10 * time.Millisecond) }
 
 // choose is how much of something the mode does.
 func choose[T any](l *lab, full, short T) T {
-	if l.opt.Short {
+	if l.Short {
 		return short
 	}
 	return full
 }
 
-// child is a process of the lab's.
+// child is a process of the lab's, with which the lab talks a line at a time.
 type child struct {
-	l      *lab
-	args   args
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	lines  chan string // closed at the end of its output
-	stderr bytes.Buffer
-	once   sync.Once
-	err    error
+	*labs.Child
+	l     *lab
+	args  args
+	stdin io.WriteCloser
+	lines chan string // closed at the end of its output
 }
 
 // spawn starts a child; change, if not nil, may alter the command before. A false says
 // that the fault is on record.
 func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, bool) {
-	a.Dir = l.rings
+	a.Dir = l.Rings
 	if a.Seed == 0 {
-		a.Seed = l.rng.Uint64()
-	}
-	text, err := json.Marshal(a)
-	if err != nil {
-		l.r.fault("%v", err)
-		return nil, false
+		a.Seed = l.Rand.Uint64()
 	}
 	c := &child{l: l, args: a, lines: make(chan string, 64)}
-	c.cmd = exec.CommandContext(l.ctx, "/proc/self/exe")
-	c.cmd.Env = append(os.Environ(), labs.ChildEnv+"="+string(text))
-	if a.Way.parked || a.Single {
-		c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS=1")
-	}
-	c.cmd.Stderr = &c.stderr
-	if change != nil {
-		change(c.cmd)
-	}
 	var out io.Reader
-	if c.stdin, err = c.cmd.StdinPipe(); err == nil {
-		if out, err = c.cmd.StdoutPipe(); err == nil {
-			err = c.cmd.Start()
+	var err error
+	c.Child, err = l.Spawn(a.Role, a, func(cmd *exec.Cmd) (drain func(), err error) {
+		if a.Way.parked || a.Single {
+			cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 		}
-	}
+		if change != nil {
+			change(cmd)
+		}
+		if c.stdin, err = cmd.StdinPipe(); err != nil {
+			return nil, err
+		}
+		out, err = cmd.StdoutPipe()
+		return c.drain, err
+	})
 	if err != nil {
 		l.r.fault("%s: %v", a.Role, err)
 		return nil, false
@@ -155,20 +120,22 @@ func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, bool) {
 			c.lines <- s.Text()
 		}
 	}()
-	l.children[c] = struct{}{}
-	l.pids[c.pid()] = true
-	l.most = max(l.most, 2*len(l.children))
 	return c, true
 }
 
-func (c *child) pid() int { return c.cmd.Process.Pid }
+// drain reads the rest of the child's output.
+func (c *child) drain() {
+	_ = c.stdin.Close()
+	for range c.lines {
+	}
+}
 
 func (c *child) fault(format string, args ...any) bool {
 	c.l.r.fault(c.args.Way.name+": "+c.args.Role+": "+format, args...)
 	return false
 }
 
-// tell sends a line; that the child may be dead is for hear to notice.
+// tell sends a line. That the child may be dead is noticed when its answer does not come.
 func (c *child) tell(line string) { _, _ = io.WriteString(c.stdin, line+"\n") }
 
 // next is the child's next line: what it is about and the rest. It is empty at the end
@@ -180,7 +147,7 @@ func (c *child) next(limit time.Duration) (what, rest string) {
 	case line := <-c.lines:
 		what, rest, _ = strings.Cut(line, " ")
 	case <-timer.C:
-	case <-c.l.ctx.Done():
+	case <-c.l.Ctx.Done():
 	}
 	return what, rest
 }
@@ -188,14 +155,22 @@ func (c *child) next(limit time.Duration) (what, rest string) {
 // expect waits for a line that says what, and decodes the rest of it into v. Everything
 // else is a fault.
 func (c *child) expect(what string, limit time.Duration, v any) bool {
+	return c.last("", what, limit, v)
+}
+
+// last is expect for a line that may be preceded by any number of others.
+func (c *child) last(before, what string, limit time.Duration, v any) bool {
 	got, rest := c.next(limit)
+	for before != "" && got == before {
+		got, rest = c.next(limit)
+	}
 	switch {
-	case c.l.ctx.Err() != nil:
+	case c.l.Ctx.Err() != nil:
 		return c.fault("interrupted")
 	case got == "":
-		c.signal(unix.SIGQUIT) // if it still lives, its goroutines
-		time.AfterFunc(patience, func() { c.signal(unix.SIGKILL) })
-		return c.fault("%q is not heard within %v: %.1500v", what, limit, c.wait())
+		c.Signal(unix.SIGQUIT) // if it still lives, its goroutines
+		time.AfterFunc(patience, func() { c.Signal(unix.SIGKILL) })
+		return c.fault("%q is not heard within %v: %.1500v", what, limit, c.Wait())
 	case got != what:
 		return c.fault("says %q instead of %q: %.300s", got, what, rest)
 	case v == nil:
@@ -207,54 +182,14 @@ func (c *child) expect(what string, limit time.Duration, v any) bool {
 	return true
 }
 
-// last is expect for the second of two, which may be preceded by any number of the
-// first.
-func (c *child) last(before, what string, v any) bool {
-	for {
-		got, rest := c.next(patience)
-		switch {
-		case got == before:
-			continue
-		case got != what:
-			return c.fault("says %q instead of %q: %.300s", got, what, rest)
-		}
-		if err := json.Unmarshal([]byte(rest), v); err != nil {
-			return c.fault("%s: %v: %.300s", what, err, rest)
-		}
-		return true
-	}
-}
-
-func (c *child) signal(s unix.Signal) { _ = c.cmd.Process.Signal(s) }
-
-// wait reaps the child, whose output is read to the end.
-func (c *child) wait() error {
-	c.once.Do(func() {
-		_ = c.stdin.Close()
-		for range c.lines {
-		}
-		c.err = c.cmd.Wait()
-		if text := strings.TrimSpace(c.stderr.String()); text != "" {
-			c.err = fmt.Errorf("%w: %s", c.err, text)
-		}
-		delete(c.l.children, c)
-	})
-	return c.err
-}
-
-func (c *child) kill() {
-	c.signal(unix.SIGKILL)
-	_ = c.wait()
-}
-
 // finish waits until a child that has nothing more to do has ended.
 func (c *child) finish() bool {
-	late := time.AfterFunc(patience, func() { c.signal(unix.SIGKILL) })
+	late := time.AfterFunc(patience, func() { c.Signal(unix.SIGKILL) })
 	defer late.Stop()
 	c.tell("end")
 	for range c.lines { // its input stays open: it may be told to end by a line only
 	}
-	if err := c.wait(); err != nil {
+	if err := c.Wait(); err != nil {
 		return c.fault("does not end well: %.1500v", err)
 	}
 	return true

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"time"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
@@ -45,25 +43,23 @@ func main() { program().Main() }
 // experiment runs one mode and looks at what it leaves behind.
 func experiment(ctx context.Context, mode int, opt labs.Options) labs.Report {
 	m := modes[mode]
-	r := &result{Mode: m.name, Seed: opt.Seed}
-	begin := time.Now()
-	_ = exec.Command("/proc/self/exe", "-help").Run() // what the runtime opens at the first child is no leak
-	before, sets := machine.Process("self"), semaphores()
-	l, err := newLab(ctx, opt, r)
-	if err != nil {
-		r.fault("%v", err)
-	} else {
+	r := &result{Result: labs.Result{Mode: m.name, Seed: opt.Seed}}
+	sets := semaphores()
+	look := func() machine.Footprint { return machine.Process("self") }
+	left, err := r.Run(ctx, "waitlab", opt, look, func(in *labs.Lab) {
+		l := newLab(in, r)
 		m.run(l)
 		l.close()
-		before.Threads += l.most
-		for _, id := range leftSemaphores(sets, l.pids) {
+		for _, id := range leftSemaphores(sets, l.IsOurs) {
 			r.fault("left behind: semaphore set %d", id)
 		}
+	})
+	if err != nil {
+		r.fault("%v", err)
 	}
-	for _, leak := range machine.Process("self").Grown(before) {
+	for _, leak := range left {
 		r.fault("left behind: %s", leak)
 	}
-	r.Seconds = time.Since(begin).Seconds()
 	r.conclude()
 	if !r.OK {
 		r.Repeat = fmt.Sprintf("go run ./fuzz/waitlab -mode %s -seed %d", m.name, opt.Seed)

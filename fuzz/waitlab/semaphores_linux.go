@@ -25,16 +25,16 @@ func semaphores() map[int]int {
 	return sets
 }
 
-// leftSemaphores are the sets that are new and that one of these processes used last.
+// leftSemaphores are the sets that are new and that one of our processes used last.
 // Other programs may make sets at the same time.
-func leftSemaphores(before map[int]int, ours map[int]bool) (list []int) {
+func leftSemaphores(before map[int]int, isOurs func(pid int) bool) (list []int) {
 	for id, n := range semaphores() {
 		if _, old := before[id]; old {
 			continue
 		}
 		for i := range n {
 			pid, _, errno := unix.Syscall(unix.SYS_SEMCTL, uintptr(id), uintptr(i), semGetPID)
-			if errno == 0 && ours[int(pid)] {
+			if errno == 0 && isOurs(int(pid)) {
 				list = append(list, id)
 				break
 			}

@@ -123,7 +123,7 @@ func stall(l *lab) {
 				if over == "" {
 					break
 				}
-				l.r.note("%s: a message every %d ms, try %d of %d: %s", w.name, period, try+1, stallTries, over)
+				l.r.Note("%s: a message every %d ms, try %d of %d: %s", w.name, period, try+1, stallTries, over)
 			}
 			if over != "" {
 				l.r.fault("%s: a message every %d ms, %d times running: %s", w.name, period, stallTries, over)
@@ -166,7 +166,7 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	beside, alone := got[0], got[1]
 	l.r.add("ticks", uint64(ticks))
 	l.r.add("messages", uint64(beside.Messages))
-	l.r.note("%s: a message every %d ms: a tick is late by %v; without the consumer by %v", w.name, period, beside, alone)
+	l.r.Note("%s: a message every %d ms: a tick is late by %v; without the consumer by %v", w.name, period, beside, alone)
 	if beside.Messages < ticks/period/4 {
 		l.r.fault("%s: only %d messages came in %d ms", w.name, beside.Messages, ticks)
 	}

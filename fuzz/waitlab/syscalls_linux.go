@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/internal/strace"
 )
 
 func init() {
@@ -39,15 +40,11 @@ func (k calls) String() string {
 	return fmt.Sprintf("%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls", k.wakes, k.waits, k.futexes, k.preads, k.semaphores)
 }
 
-// parseTrace reads the log of strace -f: a call per line, or two if it was interrupted,
-// of which only the first has the name before a bracket.
+// parseTrace reads the log of strace -f.
 func parseTrace(log string) (k calls, err error) {
 	marks := 0
-	for text := range strings.Lines(log) {
-		_, call, _ := strings.Cut(strings.TrimSpace(text), " ")
-		name, rest, found := strings.Cut(strings.TrimSpace(call), "(")
+	for name, rest := range strace.Log(log) {
 		switch {
-		case !found || strings.ContainsAny(name, "<+- "):
 		case name == "getpgid" && strings.HasPrefix(rest, fmt.Sprint(markPID)):
 			marks++
 		case marks != 1:
@@ -130,7 +127,7 @@ func (l *lab) tracing(a args) (c *child, log string, ok bool) {
 		l.r.fault("%v", err)
 		return nil, "", false
 	}
-	log = filepath.Join(l.files, fmt.Sprintf("%s-%s-%d", a.Role, a.Ring, a.Number))
+	log = filepath.Join(l.Files, fmt.Sprintf("%s-%s-%d", a.Role, a.Ring, a.Number))
 	c, ok = l.spawn(a, func(cmd *exec.Cmd) {
 		cmd.Path, _ = exec.LookPath("strace")
 		cmd.Args = []string{"strace", "-f", "--seccomp-bpf", "-e", "trace=" + traced, "-e", "signal=none", "-o", log, exe}
@@ -153,13 +150,8 @@ func (l *lab) counted(c *child, log string) (k calls, ok bool) {
 }
 
 func syscalls(l *lab) {
-	exe, err := exec.LookPath("strace")
-	if err != nil {
-		l.r.skip("no strace here: install the package strace")
-		return
-	}
-	if out, err := exec.Command(exe, "-f", "--seccomp-bpf", "-c", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
-		l.r.skip("strace may not trace here: %v: %.200s", err, out)
+	if _, err := strace.Find(); err != nil {
+		l.r.Skip("%v", err)
 		return
 	}
 	for _, w := range l.ways() {
@@ -217,7 +209,7 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 	}
 	l.r.add("messages awake", uint64(n))
 	l.r.add("calls for them", uint64(sent.all()+received.all()))
-	l.r.note("%s: %d messages awake (%s): sender: %v; receiver: %v", w.name, n, how, sent, received)
+	l.r.Note("%s: %d messages awake (%s): sender: %v; receiver: %v", w.name, n, how, sent, received)
 	if sent.all()+received.all()+int(sender.Wakes+sender.Sleeps+receiver.Wakes+receiver.Sleeps) > 0 {
 		l.r.fault("%s: %d messages awake (%s) cost calls: sender: %v, %d wakes and %d sleeps counted; receiver: %v, %d and %d",
 			w.name, n, how, sent, sender.Wakes, sender.Sleeps, received, receiver.Wakes, receiver.Sleeps)
@@ -257,8 +249,8 @@ func (l *lab) countAsleep(w way, n int) bool {
 		theirs := int(s.other.Out.Sleeps + s.other.In.Sleeps)
 		l.r.add("messages asleep", uint64(n))
 		l.r.add("calls for them", uint64(s.made.all()))
-		l.r.note("%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps", w.name, s.name, n, s.made, wakes, sleeps, theirs)
-		if w == byFlock {
+		l.r.Note("%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps", w.name, s.name, n, s.made, wakes, sleeps, theirs)
+		if w == byPoll {
 			continue
 		}
 		got := s.made.wakes

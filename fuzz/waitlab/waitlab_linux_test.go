@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/mutants"
 	"github.com/shmring/shmring/layout"
 )
@@ -115,14 +116,14 @@ func TestExpectation(t *testing.T) {
 }
 
 func TestResult(t *testing.T) {
-	r := &result{Mode: "cycles"}
+	r := &result{Result: labs.Result{Mode: "cycles"}}
 	r.add("cycles", 2)
 	r.add("sleeps", 1)
 	r.add("cycles", 3)
-	r.skip("sysv: not there")
+	r.Skip("sysv: not there")
 	r.conclude()
 	require.True(t, r.OK)
-	for range 2 * maxProblems {
+	for range 2 * labs.MaxProblems {
 		r.fault("late by %d", 3)
 	}
 	r.conclude()
@@ -130,5 +131,5 @@ func TestResult(t *testing.T) {
 	r.Print(&out)
 	require.Contains(t, out.String(), "FAIL: 5 cycles, 1 sleeps, 40 faults")
 	require.Contains(t, out.String(), "skipped: sysv: not there")
-	require.Equal(t, maxProblems, strings.Count(out.String(), "! late by 3"))
+	require.Equal(t, labs.MaxProblems, strings.Count(out.String(), "! late by 3"))
 }

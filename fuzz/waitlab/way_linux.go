@@ -21,10 +21,10 @@ var (
 	byFutex = way{"futex", shmring.DoorbellFutex, layout.Futex, false}
 	byLot   = way{"lot", shmring.DoorbellFutex, layout.Futex, true}
 	bySysV  = way{"sysv", shmring.DoorbellSysV, layout.SysV, false}
-	byFlock = way{"poll", shmring.DoorbellPoll, layout.Poll, false}
+	byPoll  = way{"poll", shmring.DoorbellPoll, layout.Poll, false}
 )
 
-var allWays = []way{byFutex, byLot, bySysV, byFlock}
+var allWays = []way{byFutex, byLot, bySysV, byPoll}
 
 // MarshalJSON sends the name only.
 func (w way) MarshalJSON() ([]byte, error) { return json.Marshal(w.name) }
@@ -57,8 +57,8 @@ func pause() { time.Sleep(30 * time.Millisecond) }
 // missing tells why a way of sleeping is not to be had here.
 func (l *lab) missing(w way) error {
 	name := l.ring()
-	o := (args{Dir: l.rings, Way: w, Kind: shmring.KindSPSC}).options()
-	p, err := shmring.OpenProducer(l.ctx, name, o)
+	o := (args{Dir: l.Rings, Way: w, Kind: shmring.KindSPSC}).options()
+	p, err := shmring.OpenProducer(l.Ctx, name, o)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (l *lab) missing(w way) error {
 	if err := p.Close(); err != nil {
 		return err
 	}
-	if err := shmring.Remove(l.ctx, name, &shmring.AdminOptions{Dir: o.Dir}); err != nil {
+	if err := shmring.Remove(l.Ctx, name, &shmring.AdminOptions{Dir: o.Dir}); err != nil {
 		return err
 	}
 	if layout.Doorbell(got) != w.bell {
@@ -79,7 +79,7 @@ func (l *lab) missing(w way) error {
 func (l *lab) ways() (list []way) {
 	for _, w := range allWays {
 		if err := l.missing(w); err != nil {
-			l.r.skip("%s: %v", w.name, err)
+			l.r.Skip("%s: %v", w.name, err)
 			continue
 		}
 		list = append(list, w)
