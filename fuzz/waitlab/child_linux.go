@@ -66,11 +66,11 @@ func (n *line) listen() {
 	os.Exit(3)
 }
 
-// hear is the lab's next word.
-func (n *line) hear() string { return <-n.words }
+// recv is the lab's next word.
+func (n *line) recv() string { return <-n.words }
 
-// say sends a line to the lab.
-func (n *line) say(what string, v any) {
+// send sends a line to the lab.
+func (n *line) send(what string, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
@@ -102,5 +102,13 @@ func (n *line) watched() {
 
 // options open a ring as an ordinary small one.
 func (a args) options() *shmring.Options {
-	return &shmring.Options{Dir: a.Dir, Doorbell: a.Way.wait, Kind: a.Kind, Slots: 8, SlotSize: 64, WaitPolicy: shmring.WaitSleep, KeepStream: true}
+	return &shmring.Options{
+		Dir:        a.Dir,
+		Doorbell:   a.Way.wait,
+		Kind:       a.Kind,
+		Slots:      8,
+		SlotSize:   64,
+		WaitPolicy: shmring.WaitSleep,
+		KeepStream: true,
+	}
 }

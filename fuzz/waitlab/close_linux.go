@@ -48,10 +48,10 @@ func closer(ctx context.Context, a args, lab *line) error {
 		if err != nil {
 			return err
 		}
-		lab.say("round", k)
+		lab.send("round", k)
 	}
-	lab.say("done", nil)
-	lab.hear()
+	lab.send("done", nil)
+	lab.recv()
 	return nil
 }
 
@@ -180,7 +180,13 @@ func closes(l *lab) {
 		if !c.expect("done", patience, nil) || !c.finish() {
 			return
 		}
-		l.r.Note("%s: from Close to the end of the calls blocked in it: %v; without waiting for a processor: %v; of all at once: %v", w.name, single, owned, all)
+		l.r.Note(
+			"%s: from Close to the end of the calls blocked in it: %v; without waiting for a processor: %v; of all at once: %v",
+			w.name,
+			single,
+			owned,
+			all,
+		)
 		if half := owned.At(50); half > closeLimit && w != byPoll {
 			l.r.fault("%s: half of the closes took longer than %v, the limit is %v", w.name, half, closeLimit)
 		}

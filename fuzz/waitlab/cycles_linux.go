@@ -145,8 +145,8 @@ func ping(ctx context.Context, a args, lab *line) error {
 	if len(all) > 0 {
 		b.Quick = []time.Duration{all.At(50), all.At(99)}
 	}
-	lab.say("done", b)
-	lab.hear()
+	lab.send("done", b)
+	lab.recv()
 	return errors.Join(other.seg.Close(), c.Close(), p.Close())
 }
 
@@ -185,8 +185,8 @@ func pong(ctx context.Context, a args, lab *line) error {
 	if _, err := c.TryReceive(buf); err != nil && !errors.Is(err, shmring.ErrEmpty) {
 		return err
 	}
-	lab.say("done", bounce{Out: p.Stats(), In: c.Stats()})
-	lab.hear()
+	lab.send("done", bounce{Out: p.Stats(), In: c.Stats()})
+	lab.recv()
 	return errors.Join(other.seg.Close(), c.Close(), p.Close())
 }
 
@@ -200,7 +200,12 @@ func (w way) usual() time.Duration {
 }
 
 func cycles(l *lab) {
-	counts := map[string][2]int{"futex": {1_000_002, 6000}, "lot": {100_002, 2100}, "sysv": {100_002, 2100}, "poll": {2001, 99}}
+	counts := map[string][2]int{
+		"futex":  {1_000_002, 6000},
+		"parked": {100_002, 2100},
+		"sysv":   {100_002, 2100},
+		"poll":   {2001, 99},
+	}
 	for _, w := range l.ways() {
 		n := counts[w.name]
 		if !l.pingPong(w, choose(l, n[0], n[1])/3*4) { // so many are forced
@@ -229,9 +234,23 @@ func (l *lab) pingPong(w way, n int) bool {
 	if !a.finish() || !b.finish() {
 		return false
 	}
+	l.judgeCycles(w, n, one, other, owned)
+	return true
+}
+
+// judgeCycles compares the counters of both sides with what they did.
+func (l *lab) judgeCycles(w way, n int, one, other bounce, owned time.Duration) {
 	r := l.r
 	r.add("cycles", uint64(n))
-	r.Note("%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v", w.name, n, one.Took.Seconds(), one.Quick[0], one.Quick[1], one.Longest)
+	r.Note(
+		"%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v",
+		w.name,
+		n,
+		one.Took.Seconds(),
+		one.Quick[0],
+		one.Quick[1],
+		one.Longest,
+	)
 	for _, s := range []struct {
 		name           string
 		sleeper, waker shmring.Stats // on one bell
@@ -245,9 +264,17 @@ func (l *lab) pingPong(w way, n int) bool {
 		k := s.sleeper
 		r.add("sleeps", k.Sleeps)
 		r.add("wakes", s.waker.Wakes)
-		r.add("rescues", k.TimeoutWakeups)
+		r.add("timeout wake-ups", k.TimeoutWakeups)
 		if s.sleeps {
-			r.Note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d rescues", w.name, s.name, k.Sleeps, s.waker.Wakes, k.SpuriousWakeups, k.TimeoutWakeups)
+			r.Note(
+				"%s: %s: %d sleeps, %d wakes for it, %d spurious, %d timeout wake-ups",
+				w.name,
+				s.name,
+				k.Sleeps,
+				s.waker.Wakes,
+				k.SpuriousWakeups,
+				k.TimeoutWakeups,
+			)
 		}
 		if k.TimeoutWakeups != 0 {
 			r.fault("%s: %s: %d sleeps that nobody ended", w.name, s.name, k.TimeoutWakeups)
@@ -265,5 +292,4 @@ func (l *lab) pingPong(w way, n int) bool {
 	if each := owned / time.Duration(n); min(each, one.Quick[0]) > w.usual() {
 		r.fault("%s: half of the cycles took longer than %v: sleeps are not ended, they run out", w.name, one.Quick[0])
 	}
-	return true
 }

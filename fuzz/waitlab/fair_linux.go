@@ -49,8 +49,8 @@ func crush(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	lab.say("ready", nil)
-	lab.hear()
+	lab.send("ready", nil)
+	lab.recv()
 	var stop atomic.Bool
 	all := make([]crushed, a.Count)
 	errs := make([]error, a.Count)
@@ -73,15 +73,15 @@ func crush(ctx context.Context, a args, lab *line) error {
 			}
 		})
 	}
-	lab.hear()
+	lab.recv()
 	stop.Store(true)
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	all[0].Stats = p.Stats()
-	lab.say("done", all)
-	lab.hear()
+	lab.send("done", all)
+	lab.recv()
 	return p.Close()
 }
 
@@ -99,13 +99,13 @@ func counter(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	lab.say("ready", nil)
+	lab.send("ready", nil)
 	var stop atomic.Bool
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		lab.hear()
+		lab.recv()
 		stop.Store(true)
-		lab.hear()
+		lab.recv()
 		cancel()
 	}()
 	all := make([]counts, a.Count)
@@ -136,7 +136,7 @@ func counter(ctx context.Context, a args, lab *line) error {
 			for id := range all {
 				all[id].Overtaken = max(all[id].Overtaken, i-all[id].last-1)
 			}
-			lab.say("done", all)
+			lab.send("done", all)
 		}
 	}
 }
@@ -147,7 +147,11 @@ func fair(l *lab) {
 			what      string
 			processes int
 			text      string
-		}{{"processes", fairProducers, ""}, {"goroutines of one handle", 1, ""}, {"processes, every second with large messages", fairProducers, "large"}} {
+		}{
+			{"processes", fairProducers, ""},
+			{"goroutines of one handle", 1, ""},
+			{"processes, every second with large messages", fairProducers, "large"},
+		} {
 			if !l.crowded(w, s.what, s.processes, s.text) {
 				return
 			}
@@ -176,19 +180,19 @@ func (l *lab) crowded(w way, what string, processes int, text string) bool {
 		producers = append(producers, p)
 	}
 	for _, p := range producers {
-		p.tell("go")
+		p.send("go")
 	}
 	begin := machine.Now()
 	time.Sleep(choose(l, 10*time.Second, time.Second))
 	took, owned := begin.Until(machine.Now())
-	c.tell("enough")
+	c.send("enough")
 	var came []counts
 	if !c.expect("done", patience, &came) {
 		return false
 	}
 	var all []crushed
 	for _, p := range producers {
-		p.tell("enough")
+		p.send("enough")
 	}
 	for _, p := range producers {
 		var some []crushed
@@ -224,16 +228,44 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	ratio := float64(most) / float64(max(1, least))
 	r := l.r
 	r.add("messages", uint64(sum(list)))
-	r.Note("%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; %d sleeps for room, %d rescues; somebody waited for a processor %.1f s",
-		w.name, len(came), what, list, ratio, longest.Round(time.Microsecond), overtaken, s.Sleeps, s.TimeoutWakeups, starved.Seconds())
+	r.Note(
+		"%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; "+
+			"%d sleeps for room, %d timeout wake-ups; somebody waited for a processor %.1f s",
+		w.name,
+		len(came),
+		what,
+		list,
+		ratio,
+		longest.Round(time.Microsecond),
+		overtaken,
+		s.Sleeps,
+		s.TimeoutWakeups,
+		starved.Seconds(),
+	)
 	if mixed {
 		r.Note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
 	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.Short {
-		r.fault("%s: %d %s: %v messages: one has less than 1/%d of the mean, %d", w.name, len(came), what, list, fairShare, mean)
+		r.fault(
+			"%s: %d %s: %v messages: one has less than 1/%d of the mean, %d",
+			w.name,
+			len(came),
+			what,
+			list,
+			fairShare,
+			mean,
+		)
 	}
 	if longest > fairWait {
-		r.fault("%s: %d %s: a Send took %v, the limit is %v; messages of each: %v", w.name, len(came), what, longest, fairWait, list)
+		r.fault(
+			"%s: %d %s: a Send took %v, the limit is %v; messages of each: %v",
+			w.name,
+			len(came),
+			what,
+			longest,
+			fairWait,
+			list,
+		)
 	}
 	if s.TimeoutWakeups > 0 {
 		r.fault("%s: %d %s: %d sleeps for room that nobody ended", w.name, len(came), what, s.TimeoutWakeups)

@@ -32,12 +32,12 @@ func herd(ctx context.Context, a args, lab *line) error {
 	if !errors.Is(err, shmring.ErrFull) {
 		return err
 	}
-	lab.say("ready", nil)
-	for lab.hear() == "go" {
+	lab.send("ready", nil)
+	for lab.recv() == "go" {
 		if err := p.Send(ctx, nil); err != nil {
 			return err
 		}
-		lab.say("sent", machine.Now())
+		lab.send("sent", machine.Now())
 	}
 	return p.Close()
 }
@@ -48,8 +48,8 @@ func drain(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	lab.say("ready", nil)
-	for lab.hear() == "go" {
+	lab.send("ready", nil)
+	for lab.recv() == "go" {
 		// What is released with the last message is everything before it.
 		var last shmring.Message
 		for range fairProducers {
@@ -59,7 +59,7 @@ func drain(ctx context.Context, a args, lab *line) error {
 		}
 		begin := machine.Now()
 		last.Release()
-		lab.say("drained", begin)
+		lab.send("drained", begin)
 	}
 	return c.Close()
 }
@@ -83,10 +83,10 @@ func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 	var took, owned machine.Times
 	for range n {
 		for _, p := range all {
-			p.tell("go")
+			p.send("go")
 		}
 		time.Sleep(sleep)
-		c.tell("go")
+		c.send("go")
 		var begin, end machine.Moment
 		if !c.expect("drained", patience, &begin) {
 			return false
@@ -104,9 +104,24 @@ func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 			return false
 		}
 	}
-	l.r.Note("%s: %d times %d asleep for room for %v, and room for each: back after %v; without waiting for a processor: %v", w.name, n, len(all), sleep, took, owned)
+	l.r.Note(
+		"%s: %d times %d asleep for room for %v, and room for each: back after %v; without waiting for a processor: %v",
+		w.name,
+		n,
+		len(all),
+		sleep,
+		took,
+		owned,
+	)
 	if late := owned.At(90); late > herdLimit && w != byPoll {
-		l.r.fault("%s: %d asleep for room for %v, and room for each: a tenth was back after more than %v, the limit is %v", w.name, len(all), sleep, late, herdLimit)
+		l.r.fault(
+			"%s: %d asleep for room for %v, and room for each: a tenth was back after more than %v, the limit is %v",
+			w.name,
+			len(all),
+			sleep,
+			late,
+			herdLimit,
+		)
 	}
 	return true
 }

@@ -26,16 +26,16 @@ func idler(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	lab.say("ready", nil)
+	lab.send("ready", nil)
 	go func() {
-		lab.hear()
+		lab.recv()
 		cancel()
 	}()
 	if _, err := c.Receive(ctx, nil); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("receive: %v", err)
 	}
-	lab.say("done", c.Stats())
-	lab.hear()
+	lab.send("done", c.Stats())
+	lab.recv()
 	return c.Close()
 }
 
@@ -69,7 +69,7 @@ func idle(l *lab) {
 	for i, c := range sleepers {
 		used := running(c.PID()) - before[i]
 		ticks := ticks(c.PID())
-		c.tell("enough")
+		c.send("enough")
 		var s shmring.Stats
 		if !c.expect("done", patience, &s) || !c.finish() {
 			return

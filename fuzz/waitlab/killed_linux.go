@@ -71,15 +71,15 @@ func sleeper(ctx context.Context, a args, lab *line) error {
 			return false, 0, err
 		}
 	}
-	lab.say("ready", nil)
+	lab.send("ready", nil)
 	go func() {
-		lab.hear()
+		lab.recv()
 		cancel()
 	}()
 	for {
 		got, n, err := once()
 		if got {
-			lab.say("got", event{n, 0, machine.Now()})
+			lab.send("got", event{n, 0, machine.Now()})
 		}
 		if errors.Is(err, context.Canceled) {
 			break
@@ -88,7 +88,7 @@ func sleeper(ctx context.Context, a args, lab *line) error {
 			return err
 		}
 	}
-	lab.say("done", handle.Stats())
+	lab.send("done", handle.Stats())
 	return handle.Close()
 }
 
@@ -99,7 +99,16 @@ func (l *lab) withKillPoints() (string, bool) {
 		return "/proc/self/exe", true
 	}
 	exe := filepath.Join(l.Files, "killpoint")
-	build := exec.CommandContext(l.Ctx, "go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/waitlab")
+	build := exec.CommandContext(
+		l.Ctx,
+		"go",
+		"build",
+		"-tags",
+		"killpoint",
+		"-o",
+		exe,
+		"github.com/shmring/shmring/fuzz/waitlab",
+	)
 	if out, err := build.CombinedOutput(); err != nil {
 		l.r.fault("building with kill points, which needs the source tree: %v: %s", err, out)
 		return "", false
@@ -164,15 +173,22 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 				w.name, kind, survivor, s.took(), victim, own, limit)
 		}
 	}
-	s.tell("end")
+	s.send("end")
 	var stats shmring.Stats
 	if !s.last("got", "done", patience, &stats) || !s.finish() {
 		return false
 	}
 	l.r.add("kills", uint64(len(all)))
 	if len(all) > 0 {
-		l.r.Note("%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d rescues counted",
-			w.name, kind, survivor, all, owned, stats.TimeoutWakeups)
+		l.r.Note(
+			"%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d timeout wake-ups counted",
+			w.name,
+			kind,
+			survivor,
+			all,
+			owned,
+			stats.TimeoutWakeups,
+		)
 	}
 	return true
 }

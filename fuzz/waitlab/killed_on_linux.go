@@ -35,7 +35,7 @@ func dying(ctx context.Context, a args, lab *line) error {
 		if p != killpoint.BellCleared || message.Load() == 0 {
 			return
 		}
-		lab.say("killing", event{message.Load(), begun.Load(), machine.Now()})
+		lab.send("killing", event{message.Load(), begun.Load(), machine.Now()})
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 		select {}
 	}

@@ -135,8 +135,8 @@ func (c *child) fault(format string, args ...any) bool {
 	return false
 }
 
-// tell sends a line. That the child may be dead is noticed when its answer does not come.
-func (c *child) tell(line string) { _, _ = io.WriteString(c.stdin, line+"\n") }
+// send sends a line. That the child may be dead is noticed when its answer does not come.
+func (c *child) send(line string) { _, _ = io.WriteString(c.stdin, line+"\n") }
 
 // next is the child's next line: what it is about and the rest. It is empty at the end
 // of the child, and after the limit.
@@ -186,7 +186,7 @@ func (c *child) last(before, what string, limit time.Duration, v any) bool {
 func (c *child) finish() bool {
 	late := time.AfterFunc(patience, func() { c.Signal(unix.SIGKILL) })
 	defer late.Stop()
-	c.tell("end")
+	c.send("end")
 	for range c.lines { // its input stays open: it may be told to end by a line only
 	}
 	if err := c.Wait(); err != nil {

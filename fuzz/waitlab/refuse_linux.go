@@ -70,8 +70,8 @@ func refused(ctx context.Context, a args, lab *line) error {
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
 	if err != nil {
 		known := errors.Is(err, doorbell.ErrUnavailable) || errors.Is(err, shmring.ErrUnsupported)
-		lab.say("done", outcome{Err: err.Error(), Known: known})
-		lab.hear()
+		lab.send("done", outcome{Err: err.Error(), Known: known})
+		lab.recv()
 		return nil
 	}
 	c, err := shmring.OpenConsumer(ctx, a.Back, o)
@@ -104,8 +104,8 @@ func refused(ctx context.Context, a args, lab *line) error {
 	}
 	var s shmring.Stats = c.Stats()
 	k.Sleeps, k.TimeoutWakeups, k.Reasons = s.Sleeps, s.TimeoutWakeups, append(p.Stats().Fallbacks, s.Fallbacks...)
-	lab.say("done", k)
-	lab.hear()
+	lab.send("done", k)
+	lab.recv()
 	return errors.Join(c.Close(), p.Close())
 }
 
@@ -187,7 +187,8 @@ func (l *lab) refusal(words []string, errno unix.Errno, have []way) bool {
 	}
 	want := expectation(text, have)
 	var first, second outcome
-	if !one.expect("done", 2*patience, &first) || !other.expect("done", 2*patience, &second) || !one.finish() || !other.finish() {
+	if !one.expect("done", 2*patience, &first) || !other.expect("done", 2*patience, &second) || !one.finish() ||
+		!other.finish() {
 		l.r.fault("that was with %s", what)
 		return false
 	}
@@ -196,8 +197,17 @@ func (l *lab) refusal(words []string, errno unix.Errno, have []way) bool {
 	if first.Bell == 0 {
 		l.r.Note("%s: no ring: %s", what, first.Err)
 	} else {
-		l.r.Note("%s: %v; %d sleeps, cancelled within %v; %s", what, first.Bell, first.Sleeps+second.Sleeps,
-			max(l.longest(first.Cancels), l.longest(second.Cancels)).Round(time.Microsecond), strings.Join(first.Reasons, "; "))
+		l.r.Note(
+			"%s: %v; %d sleeps, cancelled within %v; %s",
+			what,
+			first.Bell,
+			first.Sleeps+second.Sleeps,
+			max(
+				l.longest(first.Cancels),
+				l.longest(second.Cancels),
+			).Round(time.Microsecond),
+			strings.Join(first.Reasons, "; "),
+		)
 	}
 	l.judgeRefusal(what, text, errno, want, first)
 	l.judgeRefusal(what, text, errno, want, second)
@@ -234,7 +244,8 @@ func (l *lab) judgeRefusal(what, text string, errno unix.Errno, want layout.Door
 		r.fault("%s: a cancelled call returned after %v, the limit is %v", what, l.longest(k.Cancels), limit)
 	case strings.Contains(text, "futex") && !strings.Contains(named, errno.Error()):
 		r.fault("%s: the reason is not told: %s", what, named)
-	case strings.Contains(text, "waitv") && k.Bell == layout.Futex && !strings.Contains(named, "futex_waitv: "+errno.Error()):
+	case strings.Contains(text, "waitv") && k.Bell == layout.Futex &&
+		!strings.Contains(named, "futex_waitv: "+errno.Error()):
 		r.fault("%s: the reason is not told: %s", what, named)
 	case strings.Contains(text, "inotify") && !strings.Contains(named, "inotify"):
 		r.fault("%s: the reason is not told: %s", what, named)

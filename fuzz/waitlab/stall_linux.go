@@ -50,8 +50,8 @@ func neighbour(ctx context.Context, a args, lab *line) error {
 	} else {
 		heard <- context.Canceled
 	}
-	lab.say("ready", nil)
-	lab.hear()
+	lab.send("ready", nil)
+	lab.recv()
 	late := make(machine.Times, 0, a.Count)
 	due := time.Now()
 	for range a.Count {
@@ -67,8 +67,8 @@ func neighbour(ctx context.Context, a args, lab *line) error {
 	if err := <-heard; !errors.Is(err, context.Canceled) {
 		return err
 	}
-	lab.say("done", lateness{late.At(50), late.At(99), late.At(100), received})
-	lab.hear()
+	lab.send("done", lateness{late.At(50), late.At(99), late.At(100), received})
+	lab.recv()
 	return closing()
 }
 
@@ -87,10 +87,10 @@ func metronome(ctx context.Context, a args, lab *line) error {
 	if err != nil {
 		return err
 	}
-	lab.say("ready", nil)
+	lab.send("ready", nil)
 	end := make(chan struct{})
 	go func() {
-		lab.hear()
+		lab.recv()
 		close(end)
 	}()
 	tick := time.NewTicker(time.Duration(a.Number) * time.Millisecond)
@@ -111,7 +111,7 @@ func metronome(ctx context.Context, a args, lab *line) error {
 func stall(l *lab) {
 	for _, w := range l.ways() {
 		if w == byFutex {
-			continue // the neighbour has one processor, so that is the lot
+			continue // the neighbour has one processor, so that is the parking lot
 		}
 		for _, period := range []int{1, 10, 30} {
 			over := ""
@@ -138,7 +138,10 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	var pair [2]*child
 	for i, ring := range []string{name, ""} {
 		var ok bool
-		if pair[i], ok = l.spawn(args{Role: "neighbour", Ring: ring, Way: w, Kind: shmring.KindSPSC, Single: true, Count: ticks}, nil); !ok {
+		if pair[i], ok = l.spawn(
+			args{Role: "neighbour", Ring: ring, Way: w, Kind: shmring.KindSPSC, Single: true, Count: ticks},
+			nil,
+		); !ok {
 			return "", false
 		}
 		if !pair[i].expect("ready", patience, nil) {
@@ -151,7 +154,7 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	}
 	var got [2]lateness
 	for _, c := range pair {
-		c.tell("go")
+		c.send("go")
 	}
 	for i, c := range pair {
 		if !c.expect("done", patience+time.Duration(ticks)*10*stallTick, &got[i]) {
@@ -166,7 +169,13 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	beside, alone := got[0], got[1]
 	l.r.add("ticks", uint64(ticks))
 	l.r.add("messages", uint64(beside.Messages))
-	l.r.Note("%s: a message every %d ms: a tick is late by %v; without the consumer by %v", w.name, period, beside, alone)
+	l.r.Note(
+		"%s: a message every %d ms: a tick is late by %v; without the consumer by %v",
+		w.name,
+		period,
+		beside,
+		alone,
+	)
 	if beside.Messages < ticks/period/4 {
 		l.r.fault("%s: only %d messages came in %d ms", w.name, beside.Messages, ticks)
 	}

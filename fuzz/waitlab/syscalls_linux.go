@@ -37,7 +37,14 @@ type calls struct{ wakes, waits, futexes, preads, semaphores int }
 func (k calls) all() int { return k.wakes + k.waits + k.futexes + k.preads + k.semaphores }
 
 func (k calls) String() string {
-	return fmt.Sprintf("%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls", k.wakes, k.waits, k.futexes, k.preads, k.semaphores)
+	return fmt.Sprintf(
+		"%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls",
+		k.wakes,
+		k.waits,
+		k.futexes,
+		k.preads,
+		k.semaphores,
+	)
 }
 
 // parseTrace reads the log of strace -f.
@@ -96,14 +103,14 @@ func awake(ctx context.Context, a args, lab *line) error {
 			return errors.Join(err, due(buf[:n], i))
 		}, c.Stats, c.Close
 	}
-	lab.say("ready", nil)
-	lab.hear()
+	lab.send("ready", nil)
+	lab.recv()
 	if a.Number > 0 {
 		if err := once(0); err != nil { // the sleep
 			return err
 		}
-		lab.say("slept", nil)
-		lab.hear()
+		lab.send("slept", nil)
+		lab.recv()
 	}
 	before := stats()
 	mark()
@@ -115,8 +122,8 @@ func awake(ctx context.Context, a args, lab *line) error {
 	mark()
 	s := stats()
 	s.Sleeps, s.Wakes = s.Sleeps-before.Sleeps, s.Wakes-before.Wakes
-	lab.say("done", s)
-	lab.hear()
+	lab.send("done", s)
+	lab.recv()
 	return closing()
 }
 
@@ -155,7 +162,8 @@ func syscalls(l *lab) {
 		return
 	}
 	for _, w := range l.ways() {
-		if !l.countAwake(w, 0, choose(l, 2_000_000, 100_000)) || !l.countAwake(w, 1, 8000) || !l.countAsleep(w, choose(l, 5000, 300)) {
+		if !l.countAwake(w, 0, choose(l, 2_000_000, 100_000)) || !l.countAwake(w, 1, 8000) ||
+			!l.countAsleep(w, choose(l, 5000, 300)) {
 			return
 		}
 	}
@@ -178,21 +186,21 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 	if !ok || !c.expect("ready", patience, nil) {
 		return false
 	}
-	c.tell("go")
+	c.send("go")
 	how := "both spin"
 	limit := patience + 6*patience
 	var sender, receiver shmring.Stats
 	if slept == 0 {
-		p.tell("go")
+		p.send("go")
 		ok = p.expect("done", limit, &sender) && c.expect("done", limit, &receiver)
 	} else {
 		how = "it was all there, after a sleep"
 		pause()
-		p.tell("go")
+		p.send("go")
 		ok = p.expect("slept", patience, nil) && c.expect("slept", patience, nil)
-		p.tell("go")
+		p.send("go")
 		if ok = ok && p.expect("done", limit, &sender); ok {
-			c.tell("go")
+			c.send("go")
 			ok = c.expect("done", limit, &receiver)
 		}
 	}
@@ -211,8 +219,18 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 	l.r.add("calls for them", uint64(sent.all()+received.all()))
 	l.r.Note("%s: %d messages awake (%s): sender: %v; receiver: %v", w.name, n, how, sent, received)
 	if sent.all()+received.all()+int(sender.Wakes+sender.Sleeps+receiver.Wakes+receiver.Sleeps) > 0 {
-		l.r.fault("%s: %d messages awake (%s) cost calls: sender: %v, %d wakes and %d sleeps counted; receiver: %v, %d and %d",
-			w.name, n, how, sent, sender.Wakes, sender.Sleeps, received, receiver.Wakes, receiver.Sleeps)
+		l.r.fault(
+			"%s: %d messages awake (%s) cost calls: sender: %v, %d wakes and %d sleeps counted; receiver: %v, %d and %d",
+			w.name,
+			n,
+			how,
+			sent,
+			sender.Wakes,
+			sender.Sleeps,
+			received,
+			receiver.Wakes,
+			receiver.Sleeps,
+		)
 	}
 	return true
 }
@@ -249,7 +267,16 @@ func (l *lab) countAsleep(w way, n int) bool {
 		theirs := int(s.other.Out.Sleeps + s.other.In.Sleeps)
 		l.r.add("messages asleep", uint64(n))
 		l.r.add("calls for them", uint64(s.made.all()))
-		l.r.Note("%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps", w.name, s.name, n, s.made, wakes, sleeps, theirs)
+		l.r.Note(
+			"%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps",
+			w.name,
+			s.name,
+			n,
+			s.made,
+			wakes,
+			sleeps,
+			theirs,
+		)
 		if w == byPoll {
 			continue
 		}
@@ -263,8 +290,14 @@ func (l *lab) countAsleep(w way, n int) bool {
 			got = s.made.semaphores - 2*sleeps
 		}
 		if got > wakes || wakes > theirs {
-			l.r.fault("%s: %s: %d calls that wake, %d wakes counted, %d sleeps of the other side: none may be more than the next",
-				w.name, s.name, got, wakes, theirs)
+			l.r.fault(
+				"%s: %s: %d calls that wake, %d wakes counted, %d sleeps of the other side: none may be more than the next",
+				w.name,
+				s.name,
+				got,
+				wakes,
+				theirs,
+			)
 		}
 		if s.made.waits > sleeps {
 			l.r.fault("%s: %s: %d calls that sleep, %d sleeps counted", w.name, s.name, s.made.waits, sleeps)

@@ -61,15 +61,15 @@ func crowd(ctx context.Context, a args, lab *line) error {
 	}
 	time.Sleep(300 * time.Millisecond)
 	most := machine.Process("self").Threads
-	lab.say("asleep", []int{most, runtime.NumGoroutine()})
+	lab.send("asleep", []int{most, runtime.NumGoroutine()})
 	wg.Wait()
 	select {
 	case err := <-errs:
 		return err
 	default:
 	}
-	lab.say("done", []int{max(most, machine.Process("self").Threads), int(received.Load())})
-	lab.hear()
+	lab.send("done", []int{max(most, machine.Process("self").Threads), int(received.Load())})
+	lab.recv()
 	for _, c := range all {
 		if err := c.Close(); err != nil {
 			return err
@@ -94,8 +94,8 @@ func caller(ctx context.Context, a args, lab *line) error {
 			return err
 		}
 	}
-	lab.say("done", nil)
-	lab.hear()
+	lab.send("done", nil)
+	lab.recv()
 	return nil
 }
 
@@ -116,7 +116,14 @@ func threads(l *lab) {
 			return
 		}
 		l.r.add("messages", uint64(done[1]))
-		l.r.Note("%s: %d goroutines blocked on %d rings: %d threads, %d after the messages came", w.name, asleep[1], crowdSize, asleep[0], done[0])
+		l.r.Note(
+			"%s: %d goroutines blocked on %d rings: %d threads, %d after the messages came",
+			w.name,
+			asleep[1],
+			crowdSize,
+			asleep[0],
+			done[0],
+		)
 		limit := threadLimit
 		if w == byPoll {
 			limit *= 2 // a nap takes no thread; looking after the dead, a thousand at a time, takes some

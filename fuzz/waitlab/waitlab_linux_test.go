@@ -69,9 +69,18 @@ func TestFilter(t *testing.T) {
 		program, err := filter(words, unix.EPERM)
 		require.NoError(t, err)
 		for _, c := range refused {
-			require.EqualValues(t, uint32(unix.SECCOMP_RET_ERRNO)|uint32(unix.EPERM), interpret(t, program, c.nr, c.op), "%s: %v", words, c)
+			require.EqualValues(
+				t,
+				uint32(unix.SECCOMP_RET_ERRNO)|uint32(unix.EPERM),
+				interpret(t, program, c.nr, c.op),
+				"%s: %v",
+				words,
+				c,
+			)
 		}
-		for _, c := range []call{{unix.SYS_FUTEX, 128 | 1}, {unix.SYS_FUTEX, 128}, {unix.SYS_READ, 0}, {unix.SYS_PREAD64, 9}} {
+		for _, c := range []call{
+			{unix.SYS_FUTEX, 128 | 1}, {unix.SYS_FUTEX, 128}, {unix.SYS_READ, 0}, {unix.SYS_PREAD64, 9},
+		} {
 			require.EqualValues(t, uint32(unix.SECCOMP_RET_ALLOW), interpret(t, program, c.nr, c.op), "%s: %v", words, c)
 		}
 	}
@@ -112,7 +121,7 @@ func TestExpectation(t *testing.T) {
 	require.Equal(t, layout.Futex, expectation("", allWays))
 	require.Equal(t, layout.SysV, expectation("futex waitv", allWays))
 	require.Equal(t, layout.Poll, expectation("futex waitv sysv", allWays))
-	require.Zero(t, expectation("futex", []way{byFutex, byLot}))
+	require.Zero(t, expectation("futex", []way{byFutex, byParkingLot}))
 }
 
 func TestResult(t *testing.T) {

@@ -14,17 +14,17 @@ type way struct {
 	name   string
 	wait   shmring.Doorbell
 	bell   layout.Doorbell
-	parked bool // in the lot: a process with one processor parks its sleepers there
+	parked bool // in the parking lot: a process with one processor parks its sleepers there
 }
 
 var (
-	byFutex = way{"futex", shmring.DoorbellFutex, layout.Futex, false}
-	byLot   = way{"lot", shmring.DoorbellFutex, layout.Futex, true}
-	bySysV  = way{"sysv", shmring.DoorbellSysV, layout.SysV, false}
-	byPoll  = way{"poll", shmring.DoorbellPoll, layout.Poll, false}
+	byFutex      = way{"futex", shmring.DoorbellFutex, layout.Futex, false}
+	byParkingLot = way{"parked", shmring.DoorbellFutex, layout.Futex, true}
+	bySysV       = way{"sysv", shmring.DoorbellSysV, layout.SysV, false}
+	byPoll       = way{"poll", shmring.DoorbellPoll, layout.Poll, false}
 )
 
-var allWays = []way{byFutex, byLot, bySysV, byPoll}
+var allWays = []way{byFutex, byParkingLot, bySysV, byPoll}
 
 // MarshalJSON sends the name only.
 func (w way) MarshalJSON() ([]byte, error) { return json.Marshal(w.name) }

@@ -175,7 +175,9 @@ func (h *Harness) overlay(m Mutant) (file string, err error) {
 func (h *Harness) examine(name, overlay string, e Exam) (finding, error) {
 	program := filepath.Join(h.tmp, "program-"+e.Lab)
 	build := []string{"build", "-overlay", overlay, "-o", program, "./fuzz/" + e.Lab}
-	arguments := append([]string{"-mode", e.Mode, "-seed", fmt.Sprint(max(1, h.Seed)), "-json"}, strings.Fields(e.Flags)...)
+	arguments := append(
+		[]string{"-mode", e.Mode, "-seed", fmt.Sprint(max(1, h.Seed)), "-json"},
+		strings.Fields(e.Flags)...)
 	if e.Lab == Test {
 		build = []string{"test", "-c", "-overlay", overlay, "-o", program, e.Mode}
 		arguments = []string{"-test.run", "^" + e.Flags + "$"}
