@@ -11,7 +11,7 @@ import (
 )
 
 // A notify through any handle reaches whoever asked for it on any other, and itself.
-func TestPoke(t *testing.T) {
+func TestNotify(t *testing.T) {
 	file, err := shm.Create(t.Context(), "notify", 4096, &shm.Options{Dir: t.TempDir()}, func([]byte,
 		shm.Locks) error {
 		return nil
