@@ -7,7 +7,7 @@ output or a file.
 It waits for the ring to be created, writes records as lines, length-prefixed
 (-frame len32) or one after the other (-frame chunk=BYTES), and ends with the stream.
 With -verify it checks the messages of producer -generate instead. consumer -help
-tells the rest.
+lists the rest.
 
 A record is released to the ring only after its bytes were written, so a consumer
 may be killed at any time: the next one goes on, and what may have been written

@@ -8,7 +8,7 @@ Demo starts producers and consumers as processes, verifies every message they mo
 measures throughput and round trips, and ends with OK.
 
 Wait measures between two processes what each way of waiting costs on this machine and
-what it gives: each doorbell that works with each policy, round trips while messages
+what it gives: each doorbell that works with each wait policy, round trips while messages
 flow, the first message after a silence beside a bare futex in C, the processor time of
 a consumer that has nothing to do, and that of a message now and then.
 

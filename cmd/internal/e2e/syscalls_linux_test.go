@@ -45,7 +45,7 @@ func TestNoSystemCallsPerMessage(t *testing.T) {
 					"r",
 					"-dir",
 					dir,
-					"-wait",
+					"-doorbell", "futex", "-wait",
 					"spin",
 					"-quiet",
 				},

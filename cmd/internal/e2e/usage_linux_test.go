@@ -21,7 +21,7 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -slots 100", "-slots is 100, want a power of two"},
 		{"producer", "-ring r -slots many", "-slots"},
 		{"producer", "-ring r -slot-size 100", "-slot-size is 100, want 0 or a multiple of 64"},
-		{"producer", "-ring r -max-message 4M", 
+		{"producer", "-ring r -max-message 4M",
 			"producer: -max-message is 4194304, want 0 to 1048320, what 4095 slots of 256 bytes can carry\n"},
 		{"producer", "-ring r -frame chunk=4M", "-frame: a message of 4194304 bytes, want 0 to 1048320"},
 		{"producer", "-ring r -kind many", "want spsc or mpsc"},

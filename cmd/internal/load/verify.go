@@ -43,13 +43,13 @@ type Verifier struct {
 }
 
 type stream struct {
-	seen  bool
-	ended bool
-	id    uint64
-	hasID bool
-	next  uint64
-	vague bool   // of next only the low bytes are known
-	heard uint64 // Verifier.checked at its newest message
+	seen   bool
+	ended  bool
+	id     uint64
+	hasID  bool
+	next   uint64
+	vague  bool   // of next only the low bytes are known
+	newest uint64 // Verifier.checked at its newest message
 }
 
 const maxProblems = 10
@@ -64,7 +64,7 @@ func (v *Verifier) problem(format string, args ...any) {
 func (v *Verifier) Check(m Message) {
 	s := &v.streams[m.Slot&0xff]
 	v.checked++
-	s.heard = v.checked
+	s.newest = v.checked
 	who, number, damage := decode(m.Data, m.Slot, s.next)
 	if damage == "" && m.Kind > Last {
 		damage = fmt.Sprintf("kind %d is none of generated load", m.Kind)
@@ -99,7 +99,7 @@ func (v *Verifier) Check(m Message) {
 func (v *Verifier) begin(s *stream, m Message, number uint64) uint64 {
 	// Only the stream that was under way when we came can have begun without us.
 	join := !s.seen && !v.FromStart && m.Kind != First
-	*s = stream{seen: true, heard: v.checked}
+	*s = stream{seen: true, newest: v.checked}
 	v.begun = v.checked
 	v.report.Streams++
 	if len(m.Data) < wordSize {
@@ -146,7 +146,7 @@ func (v *Verifier) Report() Report {
 	r := v.report
 	r.Unfinished = r.Streams - r.Finished
 	for i := range v.streams {
-		if s := &v.streams[i]; s.seen && !s.ended && s.heard > v.begun {
+		if s := &v.streams[i]; s.seen && !s.ended && s.newest > v.begun {
 			r.Cut++
 		}
 	}

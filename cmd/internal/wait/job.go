@@ -29,18 +29,18 @@ type job struct {
 	Wait   shmring.Doorbell   `json:"wait"`
 	Policy shmring.WaitPolicy `json:"policy"`
 	For    time.Duration      `json:"for,omitempty"`
-	Settle time.Duration      `json:"settle,omitempty"` // how long to wait before idleness is measured
-	Gap    time.Duration      `json:"gap,omitempty"`    // between messages
-	Count  int                `json:"count,omitempty"`  // of messages
+	Lead   time.Duration      `json:"lead,omitempty"`  // how long to wait before idleness is measured
+	Gap    time.Duration      `json:"gap,omitempty"`   // between messages
+	Count  int                `json:"count,omitempty"` // of messages
 }
 
 // result is what came of it.
 type result struct {
-	Trips   *roundtrip.Times `json:"trips,omitempty"`
-	Samples []int64          `json:"samples,omitempty"` // ns from sending to having received
-	CPU     time.Duration    `json:"cpu,omitempty"`
-	Took    time.Duration    `json:"took,omitempty"`
-	Sleeps  uint64           `json:"sleeps,omitempty"`
+	RoundTrips *roundtrip.Times `json:"trips,omitempty"`
+	Samples    []int64          `json:"samples,omitempty"` // ns from sending to having received
+	CPU        time.Duration    `json:"cpu,omitempty"`
+	Took       time.Duration    `json:"took,omitempty"`
+	Sleeps     uint64           `json:"sleeps,omitempty"`
 }
 
 // RunChild is the hidden subcommand.
@@ -75,7 +75,7 @@ func (j *job) route() *roundtrip.Route {
 
 func ping(ctx context.Context, j *job) (*result, error) {
 	times, err := j.route().Ping(ctx)
-	return &result{Trips: times}, err
+	return &result{RoundTrips: times}, err
 }
 
 func echo(ctx context.Context, j *job) (*result, error) {
@@ -213,19 +213,19 @@ func usageOf(c *shmring.Consumer) usage {
 	return usage{clock.Monotonic(), clock.CPU(), c.Stats().Sleeps}
 }
 
-// idle is blocked until hold sends, and measures itself once it has settled.
+// idle is blocked until hold sends, and measures itself after its lead.
 func idle(ctx context.Context, j *job) (*result, error) {
 	c, err := openConsumer(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	settled := make(chan usage, 1)
-	defer time.AfterFunc(j.Settle, func() { settled <- usageOf(c) }).Stop()
+	led := make(chan usage, 1)
+	defer time.AfterFunc(j.Lead, func() { led <- usageOf(c) }).Stop()
 	_, err = receive(ctx, c)
 	r, after := &result{}, usageOf(c)
 	if err == nil {
 		select {
-		case before := <-settled:
+		case before := <-led:
 			r.Took, r.CPU, r.Sleeps = time.Duration(
 				after.at-before.at,
 			), after.cpu-before.cpu, after.sleeps-before.sleeps

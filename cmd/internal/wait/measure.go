@@ -11,11 +11,11 @@ import (
 // sampled is what was measured of one way. Slices have an element for each round.
 type sampled struct {
 	way
-	trips    []*roundtrip.Times
-	firsts   [][]int64
-	sends    []float64 // µs of processor time a message at the low rate
-	receives []float64
-	idle     *result
+	roundTrips []*roundtrip.Times
+	firsts     [][]int64
+	sends      []float64 // µs of processor time a message at the low rate
+	receives   []float64
+	idle       *result
 }
 
 // as is the job in one role.
@@ -32,12 +32,12 @@ func (t *sampled) base(c *workers.Setup, long time.Duration) job {
 	}
 }
 
-func (t *sampled) measureTrips(ctx context.Context, c *workers.Setup, m *measurement) error {
-	base := t.base(c, m.trip)
-	base.For = m.trip
+func (t *sampled) measureRoundTrips(ctx context.Context, c *workers.Setup, m *measurement) error {
+	base := t.base(c, m.roundTrip)
+	base.For = m.roundTrip
 	results, err := workers.Run[result](ctx, c, base.as("echo", c.CPUs[1]), base.as("ping", c.CPUs[0]))
 	if err == nil {
-		t.trips = append(t.trips, results[1].Trips)
+		t.roundTrips = append(t.roundTrips, results[1].RoundTrips)
 	}
 	return err
 }
@@ -94,13 +94,13 @@ func measurePacing(ctx context.Context, c *workers.Setup, m *measurement) error 
 func (m *measurement) measureIdle(
 	ctx context.Context,
 	c *workers.Setup,
-	settle, long time.Duration,
+	lead, long time.Duration,
 	samples ...*sampled,
 ) error {
 	var jobs []*job
 	for _, t := range samples {
-		base := t.base(c, settle+long)
-		base.Settle, base.For = settle, settle+long
+		base := t.base(c, lead+long)
+		base.Lead, base.For = lead, lead+long
 		jobs = append(jobs, base.as("idle", c.CPUs[1]), base.as("hold", c.CPUs[0]))
 	}
 	results, err := workers.Run[result](ctx, c, jobs...)

@@ -14,14 +14,14 @@ const (
 
 // plan says how long each part takes, and how often.
 type plan struct {
-	rounds int
-	trip   time.Duration
-	firsts int // first messages in a round
-	lows   int // messages of the low rate in a round
+	rounds    int
+	roundTrip time.Duration
+	firsts    int // first messages in a round
+	lows      int // messages of the low rate in a round
 
-	settle, idle time.Duration // of those that sleep, all at the same time
-	busySettle   time.Duration // of those that do not, one after the other
-	busy         time.Duration
+	lead, idle time.Duration // of those that sleep, all at the same time
+	busyLead   time.Duration // of those that do not, one after the other
+	busy       time.Duration
 }
 
 // starting is about what it takes to start the processes of a step and open the rings.
@@ -30,22 +30,22 @@ const starting = 40 * time.Millisecond
 // newPlan fills about so much time.
 func newPlan(long time.Duration, all []way) plan {
 	p := plan{
-		trip: 60 * time.Millisecond, firsts: 30, lows: 300,
-		settle: 2 * time.Second, idle: 5 * time.Second, busySettle: 50 * time.Millisecond, busy: 300 * time.Millisecond,
+		roundTrip: 60 * time.Millisecond, firsts: 30, lows: 300,
+		lead: 2 * time.Second, idle: 5 * time.Second, busyLead: 50 * time.Millisecond, busy: 300 * time.Millisecond,
 	}
 	if long < 30*time.Second {
-		p.trip, p.firsts, p.lows = 25*time.Millisecond, 8, 100
-		p.settle, p.idle, p.busy = long/20, long/8, 100*time.Millisecond
+		p.roundTrip, p.firsts, p.lows = 25*time.Millisecond, 8, 100
+		p.lead, p.idle, p.busy = long/20, long/8, 100*time.Millisecond
 	}
-	left := long - p.settle - p.idle - starting
+	left := long - p.lead - p.idle - starting
 	for _, w := range all {
 		if !w.sleeps() {
-			left -= p.busySettle + p.busy + starting
+			left -= p.busyLead + p.busy + starting
 		}
 	}
 	firsts := time.Duration(p.firsts)*silence + starting
 	lows := time.Duration(p.lows)*time.Second/lowRate + starting
-	each := p.trip + starting + firsts + lows
+	each := p.roundTrip + starting + firsts + lows
 	p.rounds = max(1, int(left/(time.Duration(len(all))*each+firsts+lows)))
 	return p
 }
@@ -61,7 +61,7 @@ func (r *report) plan(ctx context.Context, c *workers.Setup, long time.Duration)
 		m.samples = append(m.samples, &sampled{way: w})
 	}
 	r.Skipped, r.Rounds, r.Baseline.By = not, m.rounds, m.baseline.by
-	r.IdleAfter, r.IdleFor = m.settle.Seconds(), m.idle.Seconds()
+	r.IdleAfter, r.IdleFor = m.lead.Seconds(), m.idle.Seconds()
 	return m.steps(), nil
 }
 
@@ -82,7 +82,7 @@ func (m *measurement) steps() []workers.Step {
 		shift := round % len(m.samples)
 		ways := append(append([]*sampled(nil), m.samples[shift:]...), m.samples[:shift]...)
 		for _, t := range ways {
-			steps = append(steps, m.step("round trips "+t.String(), t.measureTrips))
+			steps = append(steps, m.step("round trips "+t.String(), t.measureRoundTrips))
 		}
 		for i, t := range ways {
 			if i == len(ways)/2 {
@@ -104,12 +104,12 @@ func (m *measurement) steps() []workers.Step {
 		steps = append(
 			steps,
 			m.step("idle "+t.String(), func(ctx context.Context, c *workers.Setup, m *measurement) error {
-				return m.measureIdle(ctx, c, m.busySettle, m.busy, t)
+				return m.measureIdle(ctx, c, m.busyLead, m.busy, t)
 			}),
 		)
 	}
 	return append(steps, m.step("idle", func(ctx context.Context, c *workers.Setup, m *measurement) error {
-		return m.measureIdle(ctx, c, m.settle, m.idle, sleeping...)
+		return m.measureIdle(ctx, c, m.lead, m.idle, sleeping...)
 	}))
 }
 

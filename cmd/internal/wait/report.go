@@ -33,7 +33,7 @@ type skipped struct {
 type found struct {
 	Doorbell   string  `json:"doorbell"`
 	Policy     string  `json:"policy"`
-	Trip       times   `json:"round_trip"`
+	RoundTrip  times   `json:"round_trip"`
 	First      times   `json:"first"` // after a silence, one way
 	ToBaseline float64 `json:"first_p50_to_baseline"`
 	IdleCPU    float64 `json:"idle_cpu_percent"`
@@ -63,7 +63,7 @@ func (m *measurement) sum() {
 	m.Ways = m.Ways[:0]
 	for _, t := range m.samples {
 		f := found{
-			Doorbell: t.doorbell.Word, Policy: t.policy.Word, Trip: overRounds(t.trips), First: percentiles(t.firsts),
+			Doorbell: t.doorbell.Word, Policy: t.policy.Word, RoundTrip: overRounds(t.roundTrips), First: percentiles(t.firsts),
 			ToBaseline: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
 		}
 		if t.idle != nil && t.idle.Took > 0 {

@@ -16,7 +16,7 @@ func (r *report) Print(w io.Writer) error {
 	fmt.Fprint(t, "doorbell\tpolicy\tp50\tp99\tp50\tp90\tp99\tratio\tCPU\tsleeps/s\tsend\treceive\t\n")
 	for _, f := range r.Ways {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f%%\t%.1f\t%.1f\t%.1f\t\n", f.Doorbell, f.Policy,
-			show(f.Trip.P50), show(f.Trip.P99), show(f.First.P50), show(f.First.P90), show(f.First.P99), f.ToBaseline,
+			show(f.RoundTrip.P50), show(f.RoundTrip.P99), show(f.First.P50), show(f.First.P90), show(f.First.P99), f.ToBaseline,
 			f.IdleCPU, f.IdleSleeps, f.SendCPU, f.ReceiveCPU)
 	}
 	y := r.Baseline.First
