@@ -49,7 +49,7 @@ func workplace(t *testing.T) (dir string, environment []string) {
 }
 
 // shell runs a line. One that follows a file never ends, so it is given a moment.
-func shell(t *testing.T, dir string, environment []string, line string) (err error, said string) {
+func shell(t *testing.T, dir string, environment []string, line string) (said string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
@@ -58,7 +58,7 @@ func shell(t *testing.T, dir string, environment []string, line string) (err err
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, environment, time.Second
 	out, err := cmd.CombinedOutput()
-	return err, string(out)
+	return string(out), err
 }
 
 var ringOf = regexp.MustCompile(`-ring (\S+)`)
@@ -88,14 +88,14 @@ func TestExamplesOfTheHelpsRun(t *testing.T) {
 				}
 				other := make(chan outcome, 1)
 				go func() {
-					err, said := shell(t, dir, environment, peer)
+					said, err := shell(t, dir, environment, peer)
 					other <- outcome{err, said}
 				}()
-				err, said := shell(t, dir, environment, line)
+				said, err := shell(t, dir, environment, line)
 				require.NoError(t, err, said)
 				o := <-other
 				require.NoError(t, o.err, "%s: %s", peer, o.said)
-				_, said = shell(t, dir, environment, "shmring remove "+ring)
+				said, _ = shell(t, dir, environment, "shmring remove "+ring)
 				require.Contains(t, said, "removed "+ring)
 			})
 		}
@@ -111,9 +111,9 @@ func TestExamplesOfTheCommandsRun(t *testing.T) {
 					t.Skip("it measures for 12 s")
 				}
 				dir, environment := workplace(t)
-				err, said := shell(t, dir, environment, "producer -quiet -ring jobs -kind mpsc part1")
+				said, err := shell(t, dir, environment, "producer -quiet -ring jobs -kind mpsc part1")
 				require.NoError(t, err, said)
-				err, said = shell(t, dir, environment, line)
+				said, err = shell(t, dir, environment, line)
 				if command == "force-skip" { // nobody holds it up
 					require.Contains(t, said, "no unfinished claim")
 				} else {
