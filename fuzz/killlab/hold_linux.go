@@ -42,7 +42,7 @@ func hold(ctx context.Context, a args, j *journal) error {
 		o = duelOptions(a.Kind)
 		o.Dir, o.Mode = a.Dir, shmring.ModeOpenOrCreate
 	}
-	o.WaitForRole, o.Linger = a.Number&holdWaits != 0, -1
+	o.WaitForRole, o.KeepStream = a.Number&holdWaits != 0, true
 	rng := rand.New(rand.NewPCG(a.Seed, 0))
 	if a.Number&holdConsumer != 0 {
 		return holdAsConsumer(ctx, a, o, j, rng)

@@ -39,7 +39,7 @@ func random(l *lab, n int) {
 // createRing makes a ring with nobody attached to it.
 func (l *lab) createRing(o shmring.Options) (string, bool) {
 	name := fmt.Sprintf("ring%d", l.names.Add(1))
-	o.Dir, o.Mode, o.Linger = l.rings, shmring.ModeCreateOnly, -1
+	o.Dir, o.Mode, o.KeepStream = l.rings, shmring.ModeCreateOnly, true
 	p, err := shmring.OpenProducer(l.ctx, name, &o)
 	if !l.must(err) {
 		return "", false

@@ -209,7 +209,7 @@ func (l *lab) usable(ring string, o shmring.Options) {
 }
 
 func useOnce(ctx context.Context, ring string, o shmring.Options) error {
-	o.WaitForRole, o.Linger = true, -1
+	o.WaitForRole, o.KeepStream = true, true
 	if o.Mode == shmring.ModeDefault {
 		o.Mode = shmring.ModeOpenOrCreate
 	}
