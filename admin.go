@@ -39,7 +39,7 @@ func Recover(ctx context.Context, name string, o *AdminOptions) (r Recovery, err
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, seg.Close()) }()
+	defer func() { err = joined(err, seg.Close()) }()
 	r.Name, r.Path = name, seg.Path()
 	alone, err := seg.Alone()
 	if err != nil {
@@ -105,7 +105,7 @@ func ForceSkip(ctx context.Context, name string, position Position, o *AdminOpti
 	if err != nil {
 		return claim, err
 	}
-	defer func() { err = errors.Join(err, seg.Close()) }()
+	defer func() { err = joined(err, seg.Close()) }()
 	begin := time.Now()
 	err = retry(ctx, name, "force skip", func() (bool, error) {
 		if position.Index != 0 {
@@ -137,7 +137,7 @@ func openBare(ctx context.Context, name string, o *AdminOptions) (*shm.Segment, 
 	}
 	view, err := parse(seg)
 	if err != nil {
-		return nil, nil, errors.Join(err, seg.Close())
+		return nil, nil, joined(err, seg.Close())
 	}
 	return seg, view, nil
 }

@@ -30,7 +30,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode,
 	}
 	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
 	if err != nil {
-		return nil, errors.Join(s.named(err), s.close(nil))
+		return nil, joined(s.named(err), s.close(nil))
 	}
 	return s, nil
 }
@@ -121,7 +121,7 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 		att, err = take(cfg)
 		busy, isBusy := err.(*ring.BusyError)
 		doubts--
-		return !isBusy || !o.WaitForRole && busy.Draining == 0 && doubts < 0, err
+		return !isBusy || !o.WaitForRole && busy.Draining == 0 && doubts < 0, named(s.info.Name, err)
 	})
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (s *segment) close(last func([]byte)) error {
 			}
 		}
 	}
-	return errors.Join(err, s.seg.CloseWith(last))
+	return joined(err, s.seg.CloseWith(last))
 }
 
 // lockSemaphores tries, some times, to take the lock of the semaphore set.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
@@ -238,6 +240,37 @@ func ofFile(path string, err error) error {
 		return (*SpaceError)(e)
 	}
 	return err
+}
+
+// several are errors told in one line.
+type several []error
+
+func (e several) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e several) Unwrap() []error { return e }
+
+// joined is errors.Join in one line: a log is read line by line. What another error
+// contains already is not told twice.
+func joined(errs ...error) error {
+	var list several
+	for i, err := range errs {
+		if err != nil && !slices.ContainsFunc(errs[:i], func(e error) bool { return errors.Is(e, err) }) {
+			list = append(list, err)
+		}
+	}
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	return list
 }
 
 // inUse makes an error match ErrBusy.

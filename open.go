@@ -33,7 +33,7 @@ const (
 // retry calls f until it is done or the context ends.
 func retry(ctx context.Context, name, op string, f func() (done bool, err error)) error {
 	ended := func(why ...error) error {
-		return &ContextError{name, op, ctx.Err(), errors.Join(append(why, context.Cause(ctx))...)}
+		return &ContextError{name, op, ctx.Err(), joined(append(why, context.Cause(ctx))...)}
 	}
 	var last error // what was waited for
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -98,7 +98,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		err = o.agree(seg.Path(), view.Config)
 	}
 	if err != nil {
-		return nil, errors.Join(err, seg.Close())
+		return nil, joined(err, seg.Close())
 	}
 	s := &segment{seg: seg, lot: doorbell.NewParkingLot(seg), view: view, log: o.Logger}
 	s.describe(name, o)

@@ -2,7 +2,6 @@ package shmring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -159,5 +158,5 @@ func (p *Producer) close() error {
 		}
 		cancel()
 	}
-	return errors.Join(err, p.s.detach(p.ring.Attachment()))
+	return joined(err, p.s.detach(p.ring.Attachment()))
 }

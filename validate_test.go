@@ -145,3 +145,21 @@ func TestErrorsNameTheRing(t *testing.T) {
 	require.ErrorContains(t, c.Check(), "orders.shmring")
 	require.NoError(t, c.Close())
 }
+
+// An open that waited for its role in vain says for whom, in one line.
+func TestWaitedForRoleInVain(t *testing.T) {
+	dir := ringDir(t)
+	o := shmring.Options{Dir: dir}
+	p, err := shmring.OpenProducer(soon(t), "r", &o)
+	require.NoError(t, err)
+	defer p.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	o.WaitForRole = true
+	_, err = shmring.OpenProducer(ctx, "r", &o)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	var busy *shmring.BusyError
+	require.ErrorAs(t, err, &busy)
+	require.Equal(t, os.Getpid(), busy.PID)
+	require.NotContains(t, err.Error(), "\n")
+}
