@@ -24,8 +24,8 @@ func main() {
 		switch os.Args[1] {
 		case crew.ChildCommand:
 			os.Exit(work.Child(os.Args[2:], link.Opens, suite.Specials, os.Stdin, os.Stdout, os.Stderr))
-		case crew.JanitorCommand:
-			os.Exit(crew.BeJanitor(os.Stdin))
+		case crew.CleanerCommand:
+			os.Exit(crew.BeCleaner(os.Stdin))
 		case counts.ChildCommand:
 			exitIf(counts.Child(os.Args[2], os.Stdin, os.Stdout))
 			return

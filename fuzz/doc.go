@@ -10,7 +10,7 @@
 //	[FuzzHostile]        Producer and Consumer, by a    every call returns soon, with a result or a
 //	                     peer that writes any word of   documented error; no access outside the
 //	                     the segment between any two    segment; a handle that found corruption
-//	                     calls                          stays poisoned
+//	                     calls                          stays failed
 //	[FuzzModel]          Producer and Consumer, by      exactly what a slice of records, kept beside
 //	                     honest scripts with kills,     the ring, says: each message, each error,
 //	                     take-overs and positions       each descriptor, each release

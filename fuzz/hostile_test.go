@@ -59,11 +59,11 @@ type victim struct {
 
 // target is a handle that is being lied to.
 type target struct {
-	p      *ring.Producer
-	c      *ring.Consumer
-	locks  *locks
-	claim  *ring.Claim
-	poison *ring.CorruptError // the first one; every later call returns it
+	p       *ring.Producer
+	c       *ring.Consumer
+	locks   *locks
+	claim   *ring.Claim
+	failure *ring.CorruptError // the first one; every later call returns it
 }
 
 func newVictim(t *testing.T, s *script) *victim {
@@ -121,10 +121,10 @@ func (h *victim) try(g *target, what string, call func() error) error {
 	var found *ring.CorruptError
 	errors.As(err, &found)
 	switch {
-	case g.poison == nil:
-		g.poison = found
-	case found != g.poison && !excused(what, err):
-		h.fail("%s: %v from a handle that is poisoned by: %v", what, err, g.poison)
+	case g.failure == nil:
+		g.failure = found
+	case found != g.failure && !excused(what, err):
+		h.fail("%s: %v from a handle that is failed by: %v", what, err, g.failure)
 	}
 	return err
 }
@@ -142,9 +142,10 @@ func documented(err error) bool {
 }
 
 // excused are answers that need no look at the ring, and so are the same when the
-// handle is poisoned.
+// handle has failed.
 func excused(what string, err error) bool {
-	return errors.Is(err, ring.ErrTooLarge) || err == ring.ErrEnded || err == nil && (what == "CloseSend" || what == "empty batch")
+	return errors.Is(err, ring.ErrTooLarge) || err == ring.ErrEnded || err == nil && (what == "CloseSend" ||
+		what == "empty batch")
 }
 
 func (h *victim) attachProducer() {
@@ -362,12 +363,14 @@ func (h *victim) lie(s step) {
 	case 9, 10, 11, 12, 13, 14:
 		lap := layout.LapOf(slot, h.cfg.Shift())
 		owner := pick(&script{[]byte{byte(s.Word >> 40)}}, 0, 1, 1, 1, 2, 3, uint8(len(h.v.Participants)), 254, 255)
-		length := pick(&script{[]byte{byte(s.Word >> 48)}}, 0, 1, 1, 2, 3, slots-slot%slots, slots-slot%slots+1, slots, slots+1, 4095)
+		length := pick(&script{[]byte{byte(s.Word >> 48)}}, 0, 1, 1, 2, 3, slots-slot%slots, slots-slot%slots+1, slots,
+			slots+1, 4095)
 		near := layout.PackCtl(lap, length, owner, layout.State(s.Word>>56))
 		d.Ctl.Store(layout.Ctl(edge(s, uint64(d.Ctl.Load()), uint64(near))))
 	case 15, 16, 17:
 		S := uint32(h.cfg.SlotSize)
-		length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 4, 8, 16, 47, 48, 49, S, S+1, 2*S, 2*S+1, S*uint32(slots), uint32(h.cfg.MaxMessage)+1, 1<<31, 1<<32-1)
+		length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 4, 8, 16, 47, 48, 49, S, S+1, 2*S, 2*S+1, S*uint32(slots),
+			uint32(h.cfg.MaxMessage)+1, 1<<31, 1<<32-1)
 		d.Meta = edge(s, d.Meta, layout.PackMeta(length, uint16(s.Word>>8), uint16(s.Word>>24)&3))
 	case 18:
 		h.entry(d.Inline[:], s)
@@ -381,7 +384,8 @@ func (h *victim) lie(s step) {
 
 // entry writes what may be taken for the head of a message in a batch.
 func (h *victim) entry(b []byte, s step) {
-	length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 8, 39, 40, 41, 48, 120, uint32(h.cfg.MaxMessage), 1<<31-1, 1<<31, 1<<32-9, 1<<32-1)
+	length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 8, 39, 40, 41, 48, 120, uint32(h.cfg.MaxMessage), 1<<31-1, 1<<31,
+		1<<32-9, 1<<32-1)
 	at := int(s.Word>>8%5) * 8
 	binary.NativeEndian.PutUint64(b[at:], edge(s, 0, layout.PackMeta(length, 0, 0)))
 }

@@ -152,10 +152,10 @@ func TestHaltAfterMisuse(t *testing.T) {
 			}()
 			_ = send(p)
 		}()
-		halted := make(chan struct{})
-		go func() { p.Close(); close(halted) }()
+		closed := make(chan struct{})
+		go func() { p.Close(); close(closed) }()
 		select {
-		case <-halted:
+		case <-closed:
 		case <-time.After(time.Second):
 			t.Fatalf("Halt waits for ever for the %s that panicked", name)
 		}
@@ -257,7 +257,7 @@ func TestLiesAreFound(t *testing.T) {
 		}
 		f.must(c.Check()) // stores ReadPos
 		tt.lie(f.v)
-		for range 2 { // the second time because the handle is poisoned
+		for range 2 { // the second time because the handle has failed
 			if err := tt.call(p, c); !errors.Is(err, ring.ErrCorrupt) {
 				t.Errorf("%s: %v", tt.name, err)
 			}

@@ -145,7 +145,8 @@ func (w *world) fail(format string, args ...any) {
 }
 
 func (w *world) config(l *locks) ring.Config {
-	return ring.Config{Locks: l, DataBell: w.data, SpaceBell: w.space, OnSkip: func(k ring.SkippedClaim) { w.skips = append(w.skips, k) }}
+	return ring.Config{Locks: l, DataBell: w.data, SpaceBell: w.space,
+		OnSkip: func(k ring.SkippedClaim) { w.skips = append(w.skips, k) }}
 }
 
 // step does one thing. Sends and receives are as likely as all else together.
@@ -243,7 +244,8 @@ func (w *world) sendOne(p *producer) {
 		return
 	}
 	if w.claimed(p, n, err) {
-		w.add(&record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Committed, msgs: []message{{data, kind}}})
+		w.add(&record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Committed, msgs: []message{{data,
+			kind}}})
 		w.rung("a message was published")
 	}
 }
@@ -334,7 +336,7 @@ func (w *world) sendBatch(p *producer) {
 	w.note("producer %d sends a batch of %d: %d, %v", p.index, len(batch), n, err)
 	before := w.tail
 	if w.pending != 0 {
-		if _, ok := w.found(p); ok && !w.mourn(p.index) {
+		if _, ok := w.found(p); ok && !w.report(p.index) {
 			w.fail("a death was put on record where there is no room")
 		}
 	}
@@ -389,7 +391,8 @@ func (w *world) found(p *producer) (*record, bool) {
 		return nil, false
 	}
 	r := &record{slots: c.Slots(), owner: p.index, epoch: p.epoch, state: c.State()}
-	if left := w.ring() - w.tail%w.ring(); r.slots == 0 || r.slots > left || r.state == layout.Discarded && r.slots != left {
+	if left := w.ring() - w.tail%w.ring(); r.slots == 0 || r.slots > left || r.state == layout.Discarded &&
+		r.slots != left {
 		w.fail("record of %d slots at %d", r.slots, w.tail)
 	}
 	if r.state == layout.Discarded {
@@ -465,14 +468,14 @@ func (w *world) dropProducer() {
 	w.producers = slices.Delete(w.producers, i, i+1)
 	w.note("producer %d goes, cleanly: %v", p.index, clean)
 	if clean {
-		w.halted(p)
+		w.closed(p)
 		ring.Detach(w.v, p.Attachment())
 	}
 	p.locks.kill()
 	w.gone(p.index, clean)
 }
 
-func (w *world) halted(p *producer) {
+func (w *world) closed(p *producer) {
 	if !p.Close() || p.Close() {
 		w.fail("only the first Halt reports true")
 	}
@@ -652,7 +655,7 @@ func (w *world) drain() {
 	mine := errors.New("mine")
 	handled, settled := 0, false
 	// look is what Drain does before each message: it waits for the first one, which
-	// ends at once, but not before the upkeep that comes before every sleep.
+	// ends at once, but not before the looking around that comes before every sleep.
 	look := func() (*delivery, outcome) {
 		w.comeBack()
 		for {

@@ -16,20 +16,20 @@ type twin struct {
 	read  uint64    // ReadPos
 	slots []slot    // by participant
 
-	cursor  int             // the record that the consumer is at
-	entry   int             // the message of it that is next
-	inside  bool            // the consumer has opened the batch it is at
-	again   uint64          // records that begin before it are redelivered
-	shown   uint64          // the consumer has handed out what ends at it, or a former one may have
-	kept    int             // an end that the consumer has passed and not come back from; -1: none
-	ended   map[int]uint32  // by participant: the epoch whose end the consumer saw
-	ending  bool            // it saw an end and has not said io.EOF since
-	look    bool            // and has not asked yet whether it was the last
-	lost    uint32          // epoch of an SPSC producer whose death is to be told; 0: none
-	mourned uint32          // epoch of the newest one whose death was told
-	pending uint32          // epoch of a dead SPSC producer whose death its successor has yet to put on record; 0: none
-	out     []*delivery     // in the order they were handed to this consumer
-	done    map[*record]int // how many messages of a record are handled
+	cursor   int             // the record that the consumer is at
+	entry    int             // the message of it that is next
+	inside   bool            // the consumer has opened the batch it is at
+	again    uint64          // records that begin before it are redelivered
+	shown    uint64          // the consumer has handed out what ends at it, or a former one may have
+	kept     int             // an end that the consumer has passed and not come back from; -1: none
+	ended    map[int]uint32  // by participant: the epoch whose end the consumer saw
+	ending   bool            // it saw an end and has not said io.EOF since
+	look     bool            // and has not asked yet whether it was the last
+	lost     uint32          // epoch of an SPSC producer whose death is to be told; 0: none
+	reported uint32          // epoch of the newest one whose death was told
+	pending  uint32          // epoch of a dead SPSC producer whose death its successor has yet to put on record; 0: none
+	out      []*delivery     // in the order they were handed to this consumer
+	done     map[*record]int // how many messages of a record are handled
 
 	skipped, deaths uint64
 }
@@ -95,7 +95,7 @@ func (w *twin) need(n int) uint64 {
 // room says whether a record of k slots can be claimed now. It adds the padding that
 // an attempt leaves behind, whether or not it succeeds.
 func (w *twin) room(k uint64, owner int) (padded, ok bool) {
-	if w.pending != 0 && !w.mourn(owner) {
+	if w.pending != 0 && !w.report(owner) {
 		return false, false
 	}
 	if left := w.ring() - w.tail%w.ring(); k > left {
@@ -108,8 +108,8 @@ func (w *twin) room(k uint64, owner int) (padded, ok bool) {
 	return padded, w.tail+k-w.read <= w.ring()
 }
 
-// mourn puts the death of an SPSC producer on record, if there is room.
-func (w *twin) mourn(owner int) bool {
+// report puts the death of an SPSC producer on record, if there is room.
+func (w *twin) report(owner int) bool {
 	if w.tail+1-w.read > w.ring() {
 		return false
 	}
@@ -135,7 +135,7 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 		before := s.state
 		died := before == layout.Used
 		if w.shared() && (died || s.state == layout.Ended) {
-			w.bury(i)
+			w.retire(i)
 		}
 		if w.quarantined(i) {
 			draining++
@@ -145,14 +145,14 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 		s.state, s.live, s.epoch = layout.Used, true, s.epoch+1
 		if died && !w.shared() {
 			w.pending = s.epoch - 1
-			w.mourn(i)
+			w.report(i)
 		}
 		return i, 0, died
 	}
 	return 0, draining, false
 }
 
-func (w *twin) bury(i int) {
+func (w *twin) retire(i int) {
 	w.slots[i].state = layout.Draining
 	if w.shared() {
 		w.slots[i].drain = w.tail
@@ -173,7 +173,7 @@ func (w *twin) gone(i int, clean bool) {
 	w.slots[i].live = false
 	w.pending = 0
 	if clean {
-		w.bury(i)
+		w.retire(i)
 		unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Claimed }
 		if !w.shared() || !slices.ContainsFunc(w.recs[w.first:], unfinished) {
 			w.slots[i].state = layout.Free
@@ -189,10 +189,10 @@ func (w *twin) dead(i int) bool {
 	}
 	switch s.state {
 	case layout.Used:
-		w.bury(i)
+		w.retire(i)
 		w.deaths++
 	case layout.Ended:
-		w.bury(i)
+		w.retire(i)
 	}
 	return true
 }
@@ -205,7 +205,7 @@ func (w *twin) restart() {
 		w.again = w.read
 	}
 	w.shown = w.again
-	w.mourned = 0
+	w.reported = 0
 	w.kept = -1
 	w.ended, w.done = map[int]uint32{}, map[*record]int{}
 	w.ending, w.look, w.lost, w.out = false, false, 0, nil
@@ -263,10 +263,10 @@ func (w *twin) nothing() outcome {
 
 // news says whether the death of that producer is to be told.
 func (w *twin) news(epoch uint32) bool {
-	if epoch == w.ended[1] || epoch <= w.mourned {
+	if epoch == w.ended[1] || epoch <= w.reported {
 		return false
 	}
-	w.mourned = epoch
+	w.reported = epoch
 	return true
 }
 

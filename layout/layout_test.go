@@ -148,46 +148,49 @@ func TestConfigLimits(t *testing.T) {
 	require.ErrorIs(t, err, layout.ErrConfig)
 }
 
+// put writes a value into the bytes of a header.
+func put(at int, v any) func([]byte) {
+	return func(b []byte) {
+		buf, _ := binary.Append(nil, binary.NativeEndian, v)
+		copy(b[at:], buf)
+	}
+}
+
+var refused = []struct {
+	field string
+	want  error
+	sum   bool // with a checksum that fits, as only malice makes it
+	harm  func([]byte)
+}{
+	{"magic", layout.ErrFormat, false, put(0, layout.Magic+1)},
+	{"endian mark", layout.ErrVersion, false, put(8, uint32(0x04030201))},
+	{"version", layout.ErrVersion, false, put(12, uint16(1))},
+	{"feature bits", layout.ErrVersion, true, put(88, uint64(1<<63))},
+	{"checksum", layout.ErrCorrupt, false, put(64, uint64(16))},
+	{"checksum", layout.ErrCorrupt, false, put(24, byte(1))},
+	{"kind", layout.ErrCorrupt, true, put(20, uint32(3))},
+	{"slots", layout.ErrCorrupt, true, put(64, uint64(12))},
+	{"slots", layout.ErrCorrupt, true, put(64, uint64(1<<63+8))},
+	{"slots", layout.ErrCorrupt, true, put(64, uint64(0))},
+	{"slot size", layout.ErrCorrupt, true, put(72, uint32(60))},
+	{"slot size", layout.ErrCorrupt, true, put(72, uint32(math.MaxUint32))},
+	{"participants", layout.ErrCorrupt, true, put(76, uint32(1))},
+	{"participants", layout.ErrCorrupt, true, put(76, uint32(math.MaxUint32))},
+	{"max message", layout.ErrCorrupt, true, put(80, uint64(513))},
+	{"max message", layout.ErrCorrupt, true, put(80, uint64(math.MaxUint64))},
+	{"doorbell", layout.ErrCorrupt, true, put(104, uint32(0))},
+	{"descriptor offset", layout.ErrCorrupt, true, put(112, uint64(0))},
+	{"header size", layout.ErrCorrupt, true, put(16, uint32(0))},
+	{"payload offset", layout.ErrCorrupt, true, put(120, uint64(1<<40))},
+	{"size", layout.ErrCorrupt, true, put(40, uint64(4096))},
+	{"file size", layout.ErrCorrupt, true, put(64, uint64(16))}, // consistent, but longer than the file
+}
+
 // Each wrong field is refused by its name, and with the error that tells what to do
 // about it.
 func TestParseRefuses(t *testing.T) {
 	good := format(t, goldenConfig)
-	put := func(at int, v any) func([]byte) {
-		return func(b []byte) {
-			buf, _ := binary.Append(nil, binary.NativeEndian, v)
-			copy(b[at:], buf)
-		}
-	}
-	tests := []struct {
-		field string
-		want  error
-		sum   bool // with a checksum that fits, as only malice makes it
-		harm  func([]byte)
-	}{
-		{"magic", layout.ErrFormat, false, put(0, layout.Magic+1)},
-		{"endian mark", layout.ErrVersion, false, put(8, uint32(0x04030201))},
-		{"version", layout.ErrVersion, false, put(12, uint16(1))},
-		{"feature bits", layout.ErrVersion, true, put(88, uint64(1<<63))},
-		{"checksum", layout.ErrCorrupt, false, put(64, uint64(16))},
-		{"checksum", layout.ErrCorrupt, false, put(24, byte(1))},
-		{"kind", layout.ErrCorrupt, true, put(20, uint32(3))},
-		{"slots", layout.ErrCorrupt, true, put(64, uint64(12))},
-		{"slots", layout.ErrCorrupt, true, put(64, uint64(1<<63+8))},
-		{"slots", layout.ErrCorrupt, true, put(64, uint64(0))},
-		{"slot size", layout.ErrCorrupt, true, put(72, uint32(60))},
-		{"slot size", layout.ErrCorrupt, true, put(72, uint32(math.MaxUint32))},
-		{"participants", layout.ErrCorrupt, true, put(76, uint32(1))},
-		{"participants", layout.ErrCorrupt, true, put(76, uint32(math.MaxUint32))},
-		{"max message", layout.ErrCorrupt, true, put(80, uint64(513))},
-		{"max message", layout.ErrCorrupt, true, put(80, uint64(math.MaxUint64))},
-		{"doorbell", layout.ErrCorrupt, true, put(104, uint32(0))},
-		{"descriptor offset", layout.ErrCorrupt, true, put(112, uint64(0))},
-		{"header size", layout.ErrCorrupt, true, put(16, uint32(0))},
-		{"payload offset", layout.ErrCorrupt, true, put(120, uint64(1<<40))},
-		{"size", layout.ErrCorrupt, true, put(40, uint64(4096))},
-		{"file size", layout.ErrCorrupt, true, put(64, uint64(16))}, // consistent, but longer than the file
-	}
-	for _, test := range tests {
+	for _, test := range refused {
 		mem := shm.Heap(len(good)).Bytes()
 		copy(mem, good)
 		test.harm(mem)

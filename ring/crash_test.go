@@ -15,113 +15,120 @@ import (
 // In these tests a process "dies" by losing its locks with everything else left as it
 // was. Deaths by SIGKILL of real processes are tested in the module's root.
 
-// A dead producer's claim is passed over wherever it stands, and counted; what others
+const deadClaimSlots = 16
+
+// deadClaims are places at which claims of one slot (10 bytes) and of four are left open.
+var deadClaims = []struct {
+	name string
+	do   func(r *rig, live *producer) (skipped int)
+}{
+	{"newest, and nobody else writes", func(r *rig, live *producer) int {
+		mustClaim(r.t, r.producer(), 10).die()
+		return 1
+	}},
+	{"others commit behind it", func(r *rig, live *producer) int {
+		mustClaim(r.t, r.producer(), 4*64).die()
+		require.NoError(r.t, live.TrySend([]byte("x")))
+		require.NoError(r.t, live.TrySend([]byte("y")))
+		return 1
+	}},
+	{"several, one behind the other", func(r *rig, live *producer) int {
+		a, b, c := r.producer(), r.producer(), r.producer()
+		mustClaim(r.t, a, 10)
+		mustClaim(r.t, b, 4*64)
+		mustClaim(r.t, c, 10)
+		a.die()
+		b.die()
+		c.die()
+		require.NoError(r.t, live.TrySend([]byte("x")))
+		return 3
+	}},
+	{"several of one process", func(r *rig, live *producer) int {
+		a := r.producer()
+		mustClaim(r.t, a, 10)
+		mustClaim(r.t, a, 4*64)
+		require.NoError(r.t, live.TrySend([]byte("x")))
+		mustClaim(r.t, a, 10)
+		a.die()
+		return 3
+	}},
+	{"ring is full of it", func(r *rig, live *producer) int {
+		for live.Used() < deadClaimSlots-8 {
+			require.NoError(r.t, live.TrySend([]byte("x")))
+		}
+		mustClaim(r.t, r.producer(), 4*64).die()
+		for live.TrySend([]byte("y")) == nil {
+		}
+		require.Equal(r.t, deadClaimSlots, live.Used())
+		return 1
+	}},
+	{"at the end of the lap", func(r *rig, live *producer) int {
+		end := live.view.Hot.Tail.Load() // only to find the place
+		left := deadClaimSlots - int(layout.Tail(end).Pos(0)%deadClaimSlots)
+		for ; left > 4; left-- {
+			require.NoError(r.t, live.TrySend([]byte("x")))
+		}
+		mustClaim(r.t, r.producer(), left*64).die()
+		return 1
+	}},
+	{"every slot", func(r *rig, live *producer) int {
+		a := r.producer()
+		for range deadClaimSlots {
+			mustClaim(r.t, a, 10)
+		}
+		a.die()
+		return deadClaimSlots
+	}},
+}
+
+// A dead producer's claim is skipped wherever it stands, and counted; what others
 // committed arrives in order.
 func TestDeadClaims(t *testing.T) {
-	const slots = 16
-	one, four := 10, 4*64 // bytes of a claim of one slot and of four
-	tests := []struct {
-		name string
-		do   func(r *rig, live *producer) (skipped int)
-	}{
-		{"newest, and nobody else writes", func(r *rig, live *producer) int {
-			mustClaim(r.t, r.producer(), one).die()
-			return 1
-		}},
-		{"others commit behind it", func(r *rig, live *producer) int {
-			mustClaim(r.t, r.producer(), four).die()
-			require.NoError(r.t, live.TrySend([]byte("x")))
-			require.NoError(r.t, live.TrySend([]byte("y")))
-			return 1
-		}},
-		{"several, one behind the other", func(r *rig, live *producer) int {
-			a, b, c := r.producer(), r.producer(), r.producer()
-			mustClaim(r.t, a, one)
-			mustClaim(r.t, b, four)
-			mustClaim(r.t, c, one)
-			a.die()
-			b.die()
-			c.die()
-			require.NoError(r.t, live.TrySend([]byte("x")))
-			return 3
-		}},
-		{"several of one process", func(r *rig, live *producer) int {
-			a := r.producer()
-			mustClaim(r.t, a, one)
-			mustClaim(r.t, a, four)
-			require.NoError(r.t, live.TrySend([]byte("x")))
-			mustClaim(r.t, a, one)
-			a.die()
-			return 3
-		}},
-		{"ring is full of it", func(r *rig, live *producer) int {
-			for live.Used() < slots-8 {
-				require.NoError(r.t, live.TrySend([]byte("x")))
-			}
-			mustClaim(r.t, r.producer(), four).die()
-			for live.TrySend([]byte("y")) == nil {
-			}
-			require.Equal(r.t, slots, live.Used())
-			return 1
-		}},
-		{"at the end of the lap", func(r *rig, live *producer) int {
-			end := live.view.Hot.Tail.Load() // only to find the place
-			left := slots - int(layout.Tail(end).Pos(0)%slots)
-			for ; left > 4; left-- {
-				require.NoError(r.t, live.TrySend([]byte("x")))
-			}
-			mustClaim(r.t, r.producer(), left*64).die()
-			return 1
-		}},
-		{"every slot", func(r *rig, live *producer) int {
-			a := r.producer()
-			for range slots {
-				mustClaim(r.t, a, one)
-			}
-			a.die()
-			return slots
-		}},
-	}
-	for _, test := range tests {
+	for _, test := range deadClaims {
 		t.Run(test.name, func(t *testing.T) {
 			eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-				for offset := range slots {
-					r := newRig(layout.Config{Slots: slots, SlotSize: 64})
-					r.spin, r.cap = 0, time.Millisecond
-					var skips []ring.SkippedClaim
-					r.skip = func(s ring.SkippedClaim) { skips = append(skips, s) }
-					live, c := r.producer(), r.consumer()
-					buf := make([]byte, 64)
-					for range offset {
-						require.NoError(t, live.TrySend(nil))
-						_, err := c.TryReceive(buf)
-						require.NoError(t, err)
-					}
-					_, err := c.TryReceive(buf)
-					require.ErrorIs(t, err, ring.ErrEmpty)
-
-					skipped := test.do(r, live)
-					sentinel := []byte("behind all of it")
-					done := make(chan error, 1)
-					go func() { done <- live.Send(soon(t), sentinel) }()
-					for {
-						n, err := c.Receive(soon(t), buf)
-						require.NoError(t, err)
-						if string(buf[:n]) == string(sentinel) {
-							break
-						}
-					}
-					require.NoError(t, <-done)
-					_, err = c.TryReceive(buf)
-					require.ErrorIs(t, err, ring.ErrEmpty)
-					require.Zero(t, c.Used())
-					require.Len(t, skips, skipped)
-					require.EqualValues(t, skipped, c.Stats().Skipped)
-					require.Equal(t, 4711, skips[0].PID)
+				for offset := range deadClaimSlots {
+					skipsDeadClaims(t, newRig, offset, test.do)
 				}
 			})
 		})
 	}
+}
+
+// skipsDeadClaims does that on a ring that begins at so many slots into its lap.
+func skipsDeadClaims(t *testing.T, newRig func(layout.Config) *rig, offset int, do func(*rig, *producer) int) {
+	r := newRig(layout.Config{Slots: deadClaimSlots, SlotSize: 64})
+	r.spin, r.cap = 0, time.Millisecond
+	var skips []ring.SkippedClaim
+	r.skip = func(s ring.SkippedClaim) { skips = append(skips, s) }
+	live, c := r.producer(), r.consumer()
+	buf := make([]byte, 64)
+	for range offset {
+		require.NoError(t, live.TrySend(nil))
+		_, err := c.TryReceive(buf)
+		require.NoError(t, err)
+	}
+	_, err := c.TryReceive(buf)
+	require.ErrorIs(t, err, ring.ErrEmpty)
+
+	skipped := do(r, live)
+	sentinel := []byte("behind all of it")
+	done := make(chan error, 1)
+	go func() { done <- live.Send(soon(t), sentinel) }()
+	for {
+		n, err := c.Receive(soon(t), buf)
+		require.NoError(t, err)
+		if string(buf[:n]) == string(sentinel) {
+			break
+		}
+	}
+	require.NoError(t, <-done)
+	_, err = c.TryReceive(buf)
+	require.ErrorIs(t, err, ring.ErrEmpty)
+	require.Zero(t, c.Used())
+	require.Len(t, skips, skipped)
+	require.EqualValues(t, skipped, c.Stats().Skipped)
+	require.Equal(t, 4711, skips[0].PID)
 }
 
 func mustClaim(t testing.TB, p *producer, n int) *producer {
@@ -241,84 +248,89 @@ func TestProducerDeathAndTakeover(t *testing.T) {
 	})
 }
 
-// Each death of an SPSC producer is told once, where its stream ends, however soon
-// others came and whoever listened then; that somebody left is not.
-func TestEveryDeathIsTold(t *testing.T) {
-	type story struct {
-		*rig
-		c *consumer
+// deathStory is one consumer and the producers that come and go.
+type deathStory struct {
+	*rig
+	c *consumer
+}
+
+// life is a producer that sends something and dies, or leaves, or stays.
+func life(s *deathStory, says, end string) {
+	p := s.producer()
+	if says != "" {
+		require.NoError(s.t, p.TrySend([]byte(says)))
 	}
-	// life is a producer that sends something and dies, or leaves, or stays.
-	life := func(s *story, says, end string) {
+	switch end {
+	case "dies":
+		p.die()
+	case "leaves":
+		p.leave()
+	}
+}
+
+var deathStories = []struct {
+	name string
+	tell func(s *deathStory)
+	want []string
+}{
+	{"found before its messages were read", func(s *deathStory) {
+		life(s, "one", "dies")
+		require.NoError(s.t, s.c.Check())
+		life(s, "two", "")
+	}, []string{"one", "dead 1", "two"}},
+	{"each successor dies too", func(s *deathStory) {
+		life(s, "one", "dies")
+		life(s, "two", "dies")
+		life(s, "", "dies")
+		life(s, "four", "")
+	}, []string{"one", "dead 1", "two", "dead 2", "dead 3", "four"}},
+	{"the first one left", func(s *deathStory) {
+		life(s, "one", "leaves")
+		life(s, "two", "dies")
+		life(s, "three", "")
+	}, []string{"one", "two", "dead 2", "three"}},
+	{"the second one left", func(s *deathStory) {
+		life(s, "one", "dies")
+		life(s, "two", "leaves")
+		life(s, "three", "")
+	}, []string{"one", "dead 1", "two", "three"}},
+	{"the consumer changes in between", func(s *deathStory) {
+		life(s, "one", "dies")
+		s.c.leave()
+		life(s, "two", "")
+		s.c = s.consumer()
+	}, []string{"one", "dead 1", "two"}},
+	{"the consumer changes when all is read", func(s *deathStory) {
+		life(s, "one", "dies")
+		require.Equal(s.t, "one", string(receiveAny(s.t, s.c)))
+		s.c.leave()
+		life(s, "two", "")
+		s.c = s.consumer()
+	}, []string{"dead 1", "two"}},
+	{"no room to say so at first", func(s *deathStory) {
 		p := s.producer()
-		if says != "" {
-			require.NoError(s.t, p.TrySend([]byte(says)))
+		for range 8 {
+			require.NoError(s.t, p.TrySend([]byte("x")))
 		}
-		switch end {
-		case "dies":
-			p.die()
-		case "leaves":
-			p.leave()
-		}
-	}
-	for _, test := range []struct {
-		name string
-		tell func(s *story)
-		want []string
-	}{
-		{"found before its messages were read", func(s *story) {
-			life(s, "one", "dies")
-			require.NoError(s.t, s.c.Check())
-			life(s, "two", "")
-		}, []string{"one", "dead 1", "two"}},
-		{"each successor dies too", func(s *story) {
-			life(s, "one", "dies")
-			life(s, "two", "dies")
-			life(s, "", "dies")
-			life(s, "four", "")
-		}, []string{"one", "dead 1", "two", "dead 2", "dead 3", "four"}},
-		{"the first one left", func(s *story) {
-			life(s, "one", "leaves")
-			life(s, "two", "dies")
-			life(s, "three", "")
-		}, []string{"one", "two", "dead 2", "three"}},
-		{"the second one left", func(s *story) {
-			life(s, "one", "dies")
-			life(s, "two", "leaves")
-			life(s, "three", "")
-		}, []string{"one", "dead 1", "two", "three"}},
-		{"the consumer changes in between", func(s *story) {
-			life(s, "one", "dies")
-			s.c.leave()
-			life(s, "two", "")
-			s.c = s.consumer()
-		}, []string{"one", "dead 1", "two"}},
-		{"the consumer changes when all is read", func(s *story) {
-			life(s, "one", "dies")
-			require.Equal(s.t, "one", string(receiveAny(s.t, s.c)))
-			s.c.leave()
-			life(s, "two", "")
-			s.c = s.consumer()
-		}, []string{"dead 1", "two"}},
-		{"no room to say so at first", func(s *story) {
-			p := s.producer()
-			for range 8 {
-				require.NoError(s.t, p.TrySend([]byte("x")))
-			}
-			p.die()
-			p = s.producer()
-			require.Equal(s.t, ring.ErrFull, p.TrySend(nil))
-			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
-			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
-			_, err := p.TryClaim(8 * 64)
-			require.Equal(s.t, ring.ErrFull, err)
-			require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
-			require.NoError(s.t, p.TrySend([]byte("y")))
-		}, []string{"x", "x", "x", "x", "x", "dead 1", "y"}},
-	} {
+		p.die()
+		p = s.producer()
+		require.Equal(s.t, ring.ErrFull, p.TrySend(nil))
+		require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+		require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+		_, err := p.TryClaim(8 * 64)
+		require.Equal(s.t, ring.ErrFull, err)
+		require.Equal(s.t, "x", string(receiveAny(s.t, s.c)))
+		require.NoError(s.t, p.TrySend([]byte("y")))
+	}, []string{"x", "x", "x", "x", "x", "dead 1", "y"}},
+}
+
+// Each death of an SPSC producer is told once, where its stream ends, however soon
+// others came and whoever received then; that somebody left is not.
+func TestEveryDeathIsTold(t *testing.T) {
+	for _, test := range deathStories {
 		t.Run(test.name, func(t *testing.T) {
 			eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-				s := &story{rig: newRig(layout.Config{Slots: 8, SlotSize: 64})}
+				s := &deathStory{rig: newRig(layout.Config{Slots: 8, SlotSize: 64})}
 				s.c = s.consumer()
 				test.tell(s)
 				var heard []string

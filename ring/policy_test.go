@@ -84,7 +84,7 @@ func TestDropRestOfBatch(t *testing.T) {
 
 // A handle stops spinning where that does not pay, and starts again when answers come
 // quickly, even if its peer has stopped too.
-func TestEagerness(t *testing.T) {
+func TestAdaptiveSpin(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		there, back := newRig(layout.Config{Slots: 8, SlotSize: 64}), newRig(layout.Config{Slots: 8, SlotSize: 64})
 		there.spin, back.spin = 50*time.Microsecond, 50*time.Microsecond

@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -215,48 +216,7 @@ func TestStream(t *testing.T) {
 				if id > 1 {
 					p = r.producer()
 				}
-				wg.Go(func() {
-					rng := rand.New(rand.NewPCG(uint64(id), 2))
-					for seq := 0; seq < each; {
-						switch rng.IntN(4) {
-						case 0:
-							var batch [][]byte
-							for range min(1+rng.IntN(20), each-seq) {
-								batch = append(batch, stamped(uint64(id), uint64(seq), rng.IntN(100)))
-								seq++
-							}
-							n, err := p.SendBatch(ctx, batch)
-							if err != nil || n != len(batch) {
-								t.Errorf("batch: %d of %d, %v", n, len(batch), err)
-								return
-							}
-						case 1:
-							msg := stamped(uint64(id), uint64(seq), rng.IntN(1000))
-							claim, err := p.Claim(ctx, len(msg)+rng.IntN(100))
-							if err != nil {
-								t.Error(err)
-								return
-							}
-							copy(claim.Bytes(), msg)
-							claim.Shorten(len(msg))
-							if rng.IntN(8) == 0 {
-								claim.Abort()
-								continue
-							}
-							if err := claim.Commit(); err != nil {
-								t.Error(err)
-								return
-							}
-							seq++
-						default:
-							if err := p.Send(ctx, stamped(uint64(id), uint64(seq), rng.IntN(400))); err != nil {
-								t.Error(err)
-								return
-							}
-							seq++
-						}
-					}
-				})
+				wg.Go(func() { sendStamped(ctx, t, p, id, each) })
 			}
 			next := make([]uint64, senders)
 			var last ring.Position
@@ -296,6 +256,50 @@ func TestStream(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// sendStamped sends so many messages in every way there is.
+func sendStamped(ctx context.Context, t *testing.T, p *producer, id, each int) {
+	rng := rand.New(rand.NewPCG(uint64(id), 2))
+	for seq := 0; seq < each; {
+		switch rng.IntN(4) {
+		case 0:
+			var batch [][]byte
+			for range min(1+rng.IntN(20), each-seq) {
+				batch = append(batch, stamped(uint64(id), uint64(seq), rng.IntN(100)))
+				seq++
+			}
+			n, err := p.SendBatch(ctx, batch)
+			if err != nil || n != len(batch) {
+				t.Errorf("batch: %d of %d, %v", n, len(batch), err)
+				return
+			}
+		case 1:
+			msg := stamped(uint64(id), uint64(seq), rng.IntN(1000))
+			claim, err := p.Claim(ctx, len(msg)+rng.IntN(100))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			copy(claim.Bytes(), msg)
+			claim.Shorten(len(msg))
+			if rng.IntN(8) == 0 {
+				claim.Abort()
+				continue
+			}
+			if err := claim.Commit(); err != nil {
+				t.Error(err)
+				return
+			}
+			seq++
+		default:
+			if err := p.Send(ctx, stamped(uint64(id), uint64(seq), rng.IntN(400))); err != nil {
+				t.Error(err)
+				return
+			}
+			seq++
+		}
 	}
 }
 

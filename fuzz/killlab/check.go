@@ -65,7 +65,8 @@ func (c *checker) handled(e entry) {
 		case e.flags&entryAgain == 0:
 			r.fault(&r.Duplicated, "position %v came again after %v without a mark", at, c.last)
 		case c.again > c.bound:
-			r.fault(&r.Duplicated, "position %v came again: the %dth since the consumer died, more than %d", at, c.again, c.bound)
+			r.fault(&r.Duplicated, "position %v came again: the %dth since the consumer died, more than %d", at, c.again,
+				c.bound)
 		default:
 			r.Repeated++
 		}
@@ -80,7 +81,8 @@ func (c *checker) handled(e entry) {
 	case e.source.life < l.life:
 		r.fault(&r.Disordered, "lane %d: life %d comes after life %d", e.source.lane, e.source.life, l.life)
 	case e.seq < l.next && e.seq < l.came[l.life]:
-		r.fault(&r.Duplicated, "lane %d life %d: number %d came twice, under different positions", e.source.lane, l.life, e.seq)
+		r.fault(&r.Duplicated, "lane %d life %d: number %d came twice, under different positions", e.source.lane, l.life,
+			e.seq)
 	case e.seq != l.next:
 		r.fault(&r.Disordered, "lane %d life %d: number %d comes where %d is due", e.source.lane, l.life, e.seq, l.next)
 		l.next = e.seq + 1
@@ -101,6 +103,7 @@ func (c *checker) life(who source, tried, sent uint64) {
 		r.fault(&r.Lost, "lane %d life %d: %d sends returned, %d messages came", who.lane, who.life, sent, came)
 		r.Lost += sent - came - 1
 	case came > tried:
-		r.fault(&r.Duplicated, "lane %d life %d: %d messages came of %d that it ever tried to send", who.lane, who.life, came, tried)
+		r.fault(&r.Duplicated, "lane %d life %d: %d messages came of %d that it ever tried to send", who.lane, who.life,
+			came, tried)
 	}
 }

@@ -131,7 +131,8 @@ const (
 )
 
 func skipEntry(k shmring.SkippedClaim) entry {
-	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position.Record, index: uint32(k.PID), flags: entrySkipped}
+	return entry{at: monotonic(), seq: uint64(k.Slots), record: k.Position.Record, index: uint32(k.PID),
+		flags: entrySkipped}
 }
 
 func deadEntry(err *shmring.PeerDeadError) entry {
@@ -205,8 +206,8 @@ func state(pid int) byte {
 	return 'X'
 }
 
-// bury reaps a child that was killed, and counts it.
-func (c *child) bury() {
+// retire reaps a child that was killed, and counts it.
+func (c *child) retire() {
 	_ = c.wait()
 	c.forget()
 	c.l.mu.Lock()

@@ -113,10 +113,10 @@ func (l *lab) races(n, rounds int) {
 
 // oneWinner checks one race: all have the same ring, which one of them has created.
 func (l *lab) oneWinner(round int, racers []*child) {
-	var list []tenure
+	var list []incarnation
 	created := 0
 	for _, c := range racers {
-		for _, t := range tenures(c.pid(), c.j.all(), monotonic()) {
+		for _, t := range incarnations(c.pid(), c.j.all(), monotonic()) {
 			list = append(list, t)
 			if t.says&entryCreated != 0 {
 				created++
@@ -124,7 +124,7 @@ func (l *lab) oneWinner(round int, racers []*child) {
 		}
 	}
 	ring, _ := gunRing(round, "")
-	mine := holdings(list, func(t *tenure) bool { return t.name == uint32(round) })
+	mine := holdings(list, func(t *incarnation) bool { return t.name == uint32(round) })
 	if created != 1 || len(mine) != len(racers) {
 		l.fault(&l.r.Split, "%s: %d processes have opened it and %d say that they created it", ring, len(mine), created)
 	}
@@ -137,7 +137,8 @@ func createAndRemove(ctx context.Context, a args, j *journal) error {
 	done()
 	j.set(phase, running)
 	for j.get(command) == 0 {
-		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly, KeepStream: true})
+		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly,
+			KeepStream: true})
 		if err != nil {
 			return err
 		}

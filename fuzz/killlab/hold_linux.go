@@ -39,7 +39,7 @@ func hold(ctx context.Context, a args, j *journal) error {
 	j.await(command, holdGo, childLimit)
 	o := a.options()
 	if a.Number&holdCreates != 0 {
-		o = duelOptions(a.Kind)
+		o = contestOptions(a.Kind)
 		o.Dir, o.Mode = a.Dir, shmring.ModeOpenOrCreate
 	}
 	o.WaitForRole, o.KeepStream = a.Number&holdWaits != 0, true

@@ -31,9 +31,9 @@ var situations = []situation{
 // holes is one situation, time and again.
 type holes struct {
 	*site
-	heir  *child // waits for the place of the next victim, if it was started already
-	times machine.Times
-	all   *machine.Times // of all situations: what is judged
+	successor *child // waits for the place of the next victim, if it was started already
+	times     machine.Times
+	all       *machine.Times // of all situations: what is judged
 }
 
 // hole kills producers between claim and commit, n times in all the situations
@@ -71,8 +71,8 @@ func (l *lab) holes(s situation, n int, since time.Time, all *machine.Times) (ok
 		}
 		done++
 	}
-	if h.heir != nil {
-		h.heir.discard()
+	if h.successor != nil {
+		h.successor.discard()
 	}
 	l.r.note("%s: %d in %.1f s; noticed in %v", s.name, done, time.Since(begin).Seconds(), h.times)
 	return true

@@ -176,7 +176,7 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 
 func (c *child) signal(s unix.Signal) { _ = unix.Kill(c.pid(), s) }
 
-// kill sends SIGKILL, waits for the corpse and counts it.
+// kill sends SIGKILL, waits for the process and counts it.
 func (c *child) kill() {
 	c.signal(unix.SIGKILL)
 	c.wait()

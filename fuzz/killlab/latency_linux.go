@@ -26,7 +26,8 @@ func (l *lab) judge(all machine.Times) {
 		limit   time.Duration
 	}{{50, behindP50}, {99, behindP99}, {100, behindMax}} {
 		if got := all.At(q.percent); got > q.limit {
-			l.fault(&l.r.Other, "%d %% of the messages behind a corpse came within %v, the limit is %v", q.percent, got, q.limit)
+			l.fault(&l.r.Other, "%d %% of the messages behind a crashed came within %v, the limit is %v", q.percent, got,
+				q.limit)
 		}
 	}
 }

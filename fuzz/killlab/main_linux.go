@@ -27,8 +27,11 @@ var modes = []struct {
 	run     func(l *lab, n int)
 }{
 	{"random", "SIGKILL after a random delay, N producers and N consumers of each kind of ring", 10000, 60, random},
-	{"points", "death at every point after which shared state has changed: operation by state of the ring by point; N is a percentage", 100, 100, points},
-	{"step", "SIGKILL between any two instructions of one operation, N places (or all) for each kind of ring and state", 1 << 20, 6, step},
+	{"points",
+		"death at every point after which shared state has changed: operation by state of the ring by point; N is a " +
+			"percentage", 100, 100, points},
+	{"step", "SIGKILL between any two instructions of one operation, N places (or all) for each kind of ring and state",
+		1 << 20, 6, step},
 	{"hole", "a producer dies between claim and commit, in eight situations", 2000, 60, hole},
 	{"stop", "SIGSTOP and ptrace between claim and commit: nobody is dead, nothing is passed over", 1000, 24, stop},
 	{"pidreuse", "the dead producer's process id goes to somebody else at once", 1000, 20, pidReuse},
@@ -45,7 +48,8 @@ func program() *labs.Program {
 		Title: "Modes, and how often in full and with -short",
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&opt.n, "n", 0, "how often (default: see the modes)")
-			f.DurationVar(&opt.duration, "duration", 0, "stop after this time, complete or not; of storm: how long (default 60s)")
+			f.DurationVar(&opt.duration, "duration", 0,
+				"stop after this time, complete or not; of storm: how long (default 60s)")
 		},
 		Check: func() error {
 			if opt.n < 0 || opt.duration < 0 {

@@ -24,11 +24,12 @@ func TestChecker(t *testing.T) {
 		tried, sent uint64
 		want        func(r *result) uint64
 	}{
-		"lost at the end":   {[]entry{at(0, 0, 0, 0)}, 2, 2, func(r *result) uint64 { return r.Lost }},
-		"lost in between":   {[]entry{at(0, 0, 0, 0), at(1, 0, 2, 0)}, 3, 3, func(r *result) uint64 { return r.Disordered }},
-		"never sent":        {[]entry{at(0, 0, 0, 0), at(1, 0, 1, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
-		"again, unmarked":   {[]entry{at(0, 0, 0, 0), at(0, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
-		"again, too often":  {[]entry{at(0, 0, 0, 0), at(0, 0, 0, entryAgain), at(0, 0, 0, entryAgain)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"lost at the end": {[]entry{at(0, 0, 0, 0)}, 2, 2, func(r *result) uint64 { return r.Lost }},
+		"lost in between": {[]entry{at(0, 0, 0, 0), at(1, 0, 2, 0)}, 3, 3, func(r *result) uint64 { return r.Disordered }},
+		"never sent":      {[]entry{at(0, 0, 0, 0), at(1, 0, 1, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"again, unmarked": {[]entry{at(0, 0, 0, 0), at(0, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
+		"again, too often": {[]entry{at(0, 0, 0, 0), at(0, 0, 0, entryAgain), at(0, 0, 0, entryAgain)}, 1, 1,
+			func(r *result) uint64 { return r.Duplicated }},
 		"twice":             {[]entry{at(0, 0, 0, 0), at(1, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
 		"torn":              {[]entry{at(0, 0, 0, entryTorn)}, 1, 0, func(r *result) uint64 { return r.Torn }},
 		"after a successor": {[]entry{at(0, 1, 0, 0), at(1, 0, 0, 0)}, 1, 0, func(r *result) uint64 { return r.Disordered }},

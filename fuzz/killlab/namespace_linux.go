@@ -69,7 +69,8 @@ func namespaces(l *lab, n int) {
 		}
 		pairs++
 	}
-	l.r.note("%d pairs, one of each dead and one alive, in %.1f s; clone flags %#x", pairs, time.Since(begin).Seconds(), o.flags)
+	l.r.note("%d pairs, one of each dead and one alive, in %.1f s; clone flags %#x", pairs, time.Since(begin).Seconds(),
+		o.flags)
 }
 
 // twoFirsts lets two processes 1 open a claim and kills one of them: the one with the
@@ -103,7 +104,7 @@ func (t *site) twoFirsts(o isolation, front bool) bool {
 		victim, alive = 0, 1
 	}
 	both[victim].signal(unix.SIGKILL)
-	both[victim].bury()
+	both[victim].retire()
 	// What is due now, with the living one's claim still open, and what comes behind it.
 	if front {
 		if !t.l.until(t.what+": the claim of the dead", func() bool { t.sink.drain(); return len(t.sink.skips) > 0 }) {
@@ -117,7 +118,8 @@ func (t *site) twoFirsts(o isolation, front bool) bool {
 		return false
 	}
 	if !t.sink.silent() {
-		return t.fault(&t.l.r.Disordered, "something came in spite of the claim of a living producer: %v, passed over: %v", t.sink.queue, t.sink.skips)
+		return t.fault(&t.l.r.Disordered, "something came in spite of the claim of a living producer: %v, passed over: %v",
+			t.sink.queue, t.sink.skips)
 	}
 	t.commit(both[alive])
 	if _, ok := t.message(both[alive].args.source(), both[alive].args.Count); !ok {

@@ -55,18 +55,51 @@ const (
 )
 
 var operations = []operation{
-	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeCreateOnly) }},
-	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeOpenOnly) }},
-	{"send", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, inlineSize) }},
-	{"send-slot", "producer", "both", "empty wrapping", false, func(v *victim, ctx context.Context) error { return v.send(ctx, slotSized) }},
-	{"send-long", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.send(ctx, twoSlots) }},
+	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error {
+		return v.open(ctx,
+			shmring.ModeCreateOnly)
+	}},
+	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim,
+		ctx context.Context) error {
+		return v.open(ctx, shmring.ModeOpenOnly)
+	}},
+	{"send", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
+		return v.send(ctx,
+			inlineSize)
+	}},
+	{"send-slot", "producer", "both", "empty wrapping", false, func(v *victim,
+		ctx context.Context) error {
+		return v.send(ctx, slotSized)
+	}},
+	{"send-long", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
+		return v.send(ctx,
+			twoSlots)
+	}},
 	{"batch", "producer", "both", forSender, false, (*victim).batch},
-	{"commit", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.claimed(ctx, twoSlots, twoSlots) }},
-	{"shorten", "producer", "both", "empty wrapping contended", false, func(v *victim, ctx context.Context) error { return v.claimed(ctx, twoSlots, inlineSize) }},
-	{"abort", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error { return v.claimed(ctx, twoSlots, -1) }},
-	{"close-send", "producer", "both", "empty wrapping contended", false, func(v *victim, ctx context.Context) error { return v.s.p.CloseSend(ctx) }},
-	{"close", "producer", "both", "empty wrapping contended", false, func(v *victim, ctx context.Context) error { return v.s.p.Close() }},
-	{"attach", "consumer", "both", "empty full wrapping contended wrecked sysv-lost", true, func(v *victim, ctx context.Context) error { return v.listen(ctx) }},
+	{"commit", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
+		return v.claimed(ctx,
+			twoSlots, twoSlots)
+	}},
+	{"shorten", "producer", "both", "empty wrapping contended", false, func(v *victim,
+		ctx context.Context) error {
+		return v.claimed(ctx, twoSlots, inlineSize)
+	}},
+	{"abort", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
+		return v.claimed(ctx,
+			twoSlots, -1)
+	}},
+	{"close-send", "producer", "both", "empty wrapping contended", false, func(v *victim,
+		ctx context.Context) error {
+		return v.s.p.CloseSend(ctx)
+	}},
+	{"close", "producer", "both", "empty wrapping contended", false, func(v *victim,
+		ctx context.Context) error {
+		return v.s.p.Close()
+	}},
+	{"attach", "consumer", "both", "empty full wrapping contended wrecked sysv-lost", true, func(v *victim,
+		ctx context.Context) error {
+		return v.listen(ctx)
+	}},
 	{"receive", "consumer", "both", forReceiver + " sysv sysv-lost", false, (*victim).receive},
 	{"next", "consumer", "both", forReceiver, false, (*victim).next},
 	{"drain", "consumer", "both", forReceiver, false, (*victim).drain},
@@ -80,7 +113,8 @@ var operations = []operation{
 		return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 	}},
 	{"force-skip", "admin", "mpsc", "stalled", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: uint64(v.a.Count)}, &shmring.AdminOptions{Dir: v.a.Dir})
+		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: uint64(v.a.Count)},
+			&shmring.AdminOptions{Dir: v.a.Dir})
 		return err
 	}},
 }
@@ -116,7 +150,8 @@ func (v *victim) send(ctx context.Context, size int) error {
 
 func (v *victim) batch(ctx context.Context) error {
 	v.j.put(tried, v.seq+3)
-	n, err := v.s.p.SendBatch(ctx, [][]byte{v.a.source().made(v.seq, 24), v.a.source().made(v.seq+1, inlineSize), v.a.source().made(v.seq+2, 24)})
+	n, err := v.s.p.SendBatch(ctx, [][]byte{v.a.source().made(v.seq, 24), v.a.source().made(v.seq+1, inlineSize),
+		v.a.source().made(v.seq+2, 24)})
 	v.j.put(sent, v.seq+uint64(n))
 	return err
 }

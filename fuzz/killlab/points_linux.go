@@ -46,7 +46,8 @@ func points(l *lab, percent int) {
 			}
 		}
 	}
-	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed, l.r.Kills)
+	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed,
+		l.r.Kills)
 	if err := doorbell.Refused(layout.SysV); err != nil {
 		l.r.note("without the states on semaphores: %v", err)
 	}
@@ -98,7 +99,7 @@ func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
 	return 0
 }
 
-// lockFile tells whether the point is only reached where who lives is told by flock.
+// lockFile tells whether the point is only reached with life locks by flock.
 func lockFile(p killpoint.Point) bool {
 	return p == killpoint.LockFileMade || p == killpoint.LockFileUnlinked
 }

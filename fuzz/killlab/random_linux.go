@@ -117,8 +117,8 @@ func (s *succession) next() bool {
 	return true
 }
 
-// bury notes what a dead producer had sent.
-func (s *succession) bury() {
+// retire notes what a dead producer had sent.
+func (s *succession) retire() {
 	c := s.now
 	s.past = append(s.past, past{c.args.source(), c.j.get(tried), c.j.get(sent)})
 	c.forget()
@@ -180,7 +180,7 @@ func (b *battle) killProducers(n int) {
 				}
 				time.Sleep(randomDelay(rng))
 				s.now.kill()
-				s.bury()
+				s.retire()
 				if !s.next() {
 					return
 				}
@@ -234,7 +234,7 @@ func (b *battle) end() {
 		} else {
 			s.now.kill()
 		}
-		s.bury()
+		s.retire()
 	}
 	b.sink.now.finish()
 	close(b.done)

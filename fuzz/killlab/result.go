@@ -11,14 +11,16 @@ import (
 
 // result is what one mode found: the object that -json prints.
 type result struct {
-	Mode       string   `json:"mode"`
-	Kills      int      `json:"kills"`
-	Delivered  uint64   `json:"delivered"`  // messages, repeated ones not counted
-	Lost       uint64   `json:"lost"`       // sent and never delivered
-	Duplicated uint64   `json:"duplicated"` // delivered again though the position filter was on, or beyond the stated bound, or unmarked
-	Repeated   uint64   `json:"repeated"`   // delivered again within the bound and marked: what at-least-once allows
-	Torn       uint64   `json:"torn"`       // messages, or rings that were seen half made
-	Split      uint64   `json:"split"`      // two rings of one name, or two holders of one role, at one time
+	Mode      string `json:"mode"`
+	Kills     int    `json:"kills"`
+	Delivered uint64 `json:"delivered"` // messages, repeated ones not counted
+	Lost      uint64 `json:"lost"`      // sent and never delivered
+	// Duplicated were delivered again though the position filter was on, or beyond the stated
+	// bound, or unmarked.
+	Duplicated uint64   `json:"duplicated"`
+	Repeated   uint64   `json:"repeated"` // delivered again within the bound and marked: what at-least-once allows
+	Torn       uint64   `json:"torn"`     // messages, or rings that were seen half made
+	Split      uint64   `json:"split"`    // two rings of one name, or two holders of one role, at one time
 	Disordered uint64   `json:"disordered"`
 	Stuck      uint64   `json:"stuck"`
 	Leaked     uint64   `json:"leaked"`
@@ -27,7 +29,7 @@ type result struct {
 	Seconds    float64  `json:"seconds"`
 	OK         bool     `json:"ok"`
 	Skipped    string   `json:"skipped,omitempty"` // why this machine does not permit the mode, or a part of it
-	Latency    *latency `json:"latency,omitempty"` // from SIGKILL to the first message behind the corpse
+	Latency    *latency `json:"latency,omitempty"` // from SIGKILL to the first message behind the crash
 	Notes      []string `json:"notes,omitempty"`
 	Problems   []string `json:"problems,omitempty"` // the first few
 	Repeat     string   `json:"repeat,omitempty"`   // the command that repeats a failure
@@ -58,7 +60,7 @@ func (r *result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// latencyOf records one time from a kill to the first message behind the corpse.
+// latencyOf records one time from a kill to the first message behind the crash.
 func (r *result) latencyOf(d time.Duration) {
 	r.behind = append(r.behind, max(1, d.Microseconds()))
 }
@@ -83,8 +85,11 @@ func (r *result) Print(w io.Writer) {
 	if !r.OK {
 		verdict = "FAILED"
 	}
-	fmt.Fprintf(w, "%-9s %s: %d kills, %d delivered, %d lost, %d duplicated, %d torn, %d split, %d disordered, %d stuck, %d leaked, %d other; %d repeated within the bound; %.1f s\n",
-		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Split, r.Disordered, r.Stuck, r.Leaked, r.Other, r.Repeated, r.Seconds)
+	fmt.Fprintf(w,
+		"%-9s %s: %d kills, %d delivered, %d lost, %d duplicated, %d torn, %d split, %d disordered, %d stuck, %d leaked, "+
+			"%d other; %d repeated within the bound; %.1f s\n",
+		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Split, r.Disordered, r.Stuck, r.Leaked,
+		r.Other, r.Repeated, r.Seconds)
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "          "+n)
 	}
@@ -92,7 +97,8 @@ func (r *result) Print(w io.Writer) {
 		fmt.Fprintln(w, "          not permitted here: "+r.Skipped)
 	}
 	if l := r.Latency; l != nil {
-		fmt.Fprintf(w, "          SIGKILL to the first message behind the corpse, %d times: p50 %d µs, p90 %d, p99 %d, p99.9 %d, max %d\n",
+		fmt.Fprintf(w,
+			"          SIGKILL to the first message behind the crash, %d times: p50 %d µs, p90 %d, p99 %d, p99.9 %d, max %d\n",
 			l.Count, l.P50Micros, l.P90Micros, l.P99Micros, l.P999Micros, l.MaxMicros)
 		bars(w, r.behind)
 	}

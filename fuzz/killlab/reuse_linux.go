@@ -62,19 +62,20 @@ func pidReuse(l *lab, n int) {
 			}
 		}
 	}
-	l.r.note("the dead producer's process id went to a stranger %d times (mpsc) and %d (spsc), to its successor %d and %d; %d times somebody else was faster",
+	l.r.note("the dead producer's process id went to a stranger %d times (mpsc) and %d (spsc), to its successor %d "+
+		"and %d; %d times somebody else was faster",
 		done[0], done[1], done[2], done[3], missed)
 }
 
-// corpse makes a producer that is dead and reaped with a claim open, and messages
+// crashed makes a producer that is dead and reaped with a claim open, and messages
 // behind that claim where there can be any.
-func (t *site) corpse() (pid int, k shmring.SkippedClaim, ok bool) {
+func (t *site) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
 	c, k, ok := t.victim(nil)
 	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, k, false
 	}
 	c.signal(unix.SIGKILL)
-	c.bury()
+	c.retire()
 	return c.pid(), k, true
 }
 
@@ -90,7 +91,7 @@ func (t *site) verdict(pid int, k shmring.SkippedClaim) bool {
 
 // stranger: the process id goes to a process that knows nothing of the ring.
 func (t *site) stranger() (reused, ok bool) {
-	pid, k, ok := t.corpse()
+	pid, k, ok := t.crashed()
 	if !ok {
 		return false, false
 	}
@@ -109,7 +110,7 @@ func (t *site) stranger() (reused, ok bool) {
 // namesake: the process id goes to the next producer, which on an SPSC ring attaches
 // before the consumer looks, and on an MPSC ring would like to.
 func (t *site) namesake() (reused, ok bool) {
-	pid, k, ok := t.corpse()
+	pid, k, ok := t.crashed()
 	if !ok {
 		return false, false
 	}

@@ -131,7 +131,8 @@ func (s *sink) drain() {
 			s.queue = append(s.queue, e)
 			return
 		}
-		s.skips = append(s.skips, shmring.SkippedClaim{Position: shmring.Position{Record: e.record}, Slots: int(e.seq), PID: int(e.index)})
+		s.skips = append(s.skips, shmring.SkippedClaim{Position: shmring.Position{Record: e.record}, Slots: int(e.seq),
+			PID: int(e.index)})
 		s.all++
 	})
 }

@@ -49,7 +49,8 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 	}
 	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.rng.IntN}
 	if kind == shmring.KindMPSC {
-		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true})
+		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly,
+			KeepStream: true})
 		if !l.must(err) {
 			return nil, false
 		}
@@ -141,7 +142,8 @@ func (t *site) enter(c *child) bool {
 
 // hold lets a child open its claim, and says how it would be reported if it died.
 func (t *site) hold(c *child) (shmring.SkippedClaim, bool) {
-	k := shmring.SkippedClaim{Position: shmring.Position{Record: t.place(c.args.Number)}, Slots: (c.args.Number + siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
+	k := shmring.SkippedClaim{Position: shmring.Position{Record: t.place(c.args.Number)}, Slots: (c.args.Number +
+		siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
 	c.j.set(turns, 1)
 	return k, t.l.reach(c, holding)
 }
@@ -156,7 +158,7 @@ func (t *site) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok 
 	return c, k, ok
 }
 
-// kill returns when the signal was sent; bury is yet to come.
+// kill returns when the signal was sent; retire is yet to come.
 func (t *site) kill(victims ...*child) machine.Moment {
 	m := machine.Now()
 	for _, c := range victims {

@@ -5,10 +5,10 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
-// next is the next victim, with its claim open: the heir, if there is one. It attaches
+// next is the next victim, with its claim open: the successor, if there is one. It attaches
 // in the slot of the victim before, for there is no other.
 func (h *holes) next() (c *child, k shmring.SkippedClaim, ok bool) {
-	c, h.heir, ok = h.heir, nil, true
+	c, h.successor, ok = h.successor, nil, true
 	if c == nil {
 		c, ok = h.start(nil)
 	}
@@ -21,8 +21,8 @@ func (h *holes) next() (c *child, k shmring.SkippedClaim, ok bool) {
 
 // wait starts the next victim, which has to wait until its slot is free.
 func (h *holes) wait() (ok bool) {
-	h.heir, ok = h.start(nil)
-	return ok && h.l.reach(h.heir, running)
+	h.successor, ok = h.start(nil)
+	return ok && h.l.reach(h.successor, running)
 }
 
 // noticed notes how long after the kill the first message behind the claim came.
@@ -40,7 +40,7 @@ func (h *holes) noticed(killed machine.Moment, heard int64) {
 // over waits for what is behind a dead producer's claim, which must have been passed.
 func (h *holes) over(killed machine.Moment, c *child, k shmring.SkippedClaim) bool {
 	first, ok := h.rest()
-	c.bury()
+	c.retire()
 	if !ok {
 		return false
 	}
@@ -75,7 +75,7 @@ func (h *holes) behind(i int) bool {
 		}
 	}
 	first, ok := h.rest()
-	c.bury()
+	c.retire()
 	if !ok {
 		return false
 	}
@@ -107,7 +107,7 @@ func (h *holes) full(int) bool {
 	h.seq++
 	killed := h.kill(c)
 	first, ok := h.rest()
-	c.bury()
+	c.retire()
 	if !ok {
 		return false
 	}
@@ -171,7 +171,7 @@ func (h *holes) row(i int) bool {
 	killed := h.kill(victims...)
 	first, ok := h.rest()
 	for _, c := range victims {
-		c.bury()
+		c.retire()
 	}
 	if !ok {
 		return false
@@ -198,7 +198,7 @@ func (h *holes) newest(int) bool {
 	}
 	took, _ := killed.To(monotonic())
 	h.times = append(h.times, took)
-	c.bury()
+	c.retire()
 	if !h.send(smallest) {
 		return false
 	}
@@ -242,7 +242,7 @@ func (h *holes) single(i int) bool {
 		}
 	}
 	e, ok := h.lost(pid)
-	c.bury()
+	c.retire()
 	if !ok {
 		return false
 	}

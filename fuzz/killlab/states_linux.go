@@ -26,14 +26,14 @@ func (t *trial) before() bool {
 		case "stalled":
 			return t.openPeer() && t.stall() && t.openConsumer()
 		}
-		if !t.corpse("producer") || mpsc && !t.corpse("claim") || !t.corpse("consumer") {
+		if !t.crashed("producer") || mpsc && !t.crashed("claim") || !t.crashed("consumer") {
 			return false
 		}
 		t.letGo()
 		return true
 	case t.op.victim == "producer":
 		if t.state == "wrecked" {
-			return t.corpse("producer") && t.openConsumer()
+			return t.crashed("producer") && t.openConsumer()
 		}
 		if mpsc || t.state == "full" {
 			if !t.openPeer() {
@@ -53,11 +53,11 @@ func (t *trial) before() bool {
 	// The victim is a consumer.
 	switch {
 	case t.state == "contended" && mpsc && t.op.name == "check":
-		if !t.corpse("claim") { // with nothing before it
+		if !t.crashed("claim") { // with nothing before it
 			return false
 		}
 	case t.state == "contended" || t.state == "wrecked":
-		if !t.corpse("producer") {
+		if !t.crashed("producer") {
 			return false
 		}
 	}
@@ -76,7 +76,7 @@ func (t *trial) before() bool {
 		t.try(inlineSize)
 	case "wrecked":
 		t.try(inlineSize)
-		return t.corpse("consumer")
+		return t.crashed("consumer")
 	}
 	return true
 }
@@ -132,7 +132,7 @@ func (t *trial) giveWay() {
 	}
 }
 
-// listen receives in the background until the heir's last message has come.
+// listen receives in the background until the successor's last message has come.
 func (t *trial) listen() { t.inBackground(t.hear) }
 
 func (t *trial) inBackground(f func() error) {
@@ -141,10 +141,10 @@ func (t *trial) inBackground(f func() error) {
 	go func() { done <- f() }()
 }
 
-// heirMessages is how many messages the heir sends.
-const heirMessages = 2
+// successorMessages is how many messages the successor sends.
+const successorMessages = 2
 
-// hear receives until the heir's last message has come.
+// hear receives until the successor's last message has come.
 func (t *trial) hear() error {
 	for {
 		m, err := t.c.Next(t.ctx)
@@ -157,7 +157,7 @@ func (t *trial) hear() error {
 		e := noted(m)
 		t.handled = append(t.handled, e)
 		m.Release()
-		if e.source.lane == heirLane && e.seq == heirMessages-1 {
+		if e.source.lane == successorLane && e.seq == successorMessages-1 {
 			return nil
 		}
 	}
@@ -222,7 +222,7 @@ func (t *trial) watch() bool {
 	}
 }
 
-// verify looks at what the victim has left. Everything goes on with an heir in the
+// verify looks at what the victim has left. Everything goes on with a successor in the
 // victim's place.
 func (t *trial) verify() bool {
 	j := t.victim.j
@@ -249,7 +249,7 @@ func (t *trial) verify() bool {
 	return t.goOn() && t.count()
 }
 
-// goOn lets an heir send, and everything be received.
+// goOn lets a successor send, and everything be received.
 func (t *trial) goOn() bool {
 	o := t.options()
 	o.WaitForRole, o.Mode = true, shmring.ModeOpenOrCreate
@@ -285,19 +285,19 @@ func (t *trial) goOn() bool {
 	} else if t.busy == nil {
 		t.listen()
 	}
-	heir := t.p
-	if t.kind == shmring.KindMPSC || heir == nil {
+	successor := t.p
+	if t.kind == shmring.KindMPSC || successor == nil {
 		var err error
-		if heir, err = shmring.OpenProducer(t.ctx, t.ring, o); !t.must("open the heir", err) {
+		if successor, err = shmring.OpenProducer(t.ctx, t.ring, o); !t.must("open the successor", err) {
 			return false
 		}
-		defer heir.Close()
+		defer successor.Close()
 	}
 	for _, size := range []int{twoSlots, inlineSize} {
-		if !t.must("send of the heir", heir.Send(t.ctx, t.made(heirLane, size))) {
+		if !t.must("send of the successor", successor.Send(t.ctx, t.made(successorLane, size))) {
 			return false
 		}
-		t.account(heirLane).sent++
+		t.account(successorLane).sent++
 	}
 	err := <-t.busy
 	t.busy = nil

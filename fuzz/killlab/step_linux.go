@@ -191,7 +191,8 @@ func (a *act) over() bool {
 	l := a.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.over() || len(l.r.Problems) >= maxProblems || l.r.Skipped != "" || !a.until.IsZero() && time.Now().After(a.until)
+	return l.over() || len(l.r.Problems) >= maxProblems || l.r.Skipped != "" || !a.until.IsZero() &&
+		time.Now().After(a.until)
 }
 
 // try repeats what did not come out as planned.
@@ -207,7 +208,8 @@ func (a *act) try(f func() outcome) outcome {
 		default:
 			a.gone++
 			if gone++; gone == mostGone {
-				a.l.fault(&a.l.r.Stuck, "%s: %d victims in a row ended by themselves or did not get on for %v: %v", a.scene, gone, stepLimit, a.why)
+				a.l.fault(&a.l.r.Stuck, "%s: %d victims in a row ended by themselves or did not get on for %v: %v", a.scene, gone,
+					stepLimit, a.why)
 				return failed
 			}
 		}

@@ -174,8 +174,8 @@ func (t *tracer) kill() {
 	t.c.kill()
 }
 
-// reap takes a dead thread off the tracer's hands: until then its process is no corpse
-// that could be waited for. The first thread of a process is the process: its death is
+// reap takes a dead thread off the tracer's hands: until then its process cannot
+// be waited for. The first thread of a process is the process: its death is
 // left to child.wait, and to wait for it here while others of its threads are dead and
 // not reaped would be to wait for ever.
 func (t *tracer) reap(tid int) {

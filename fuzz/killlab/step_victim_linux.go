@@ -13,7 +13,7 @@ import (
 	"github.com/shmring/shmring"
 )
 
-func init() { roles["step"] = stepped }
+func init() { roles["step"] = stepVictim }
 
 // Further phases of the role step.
 const (
@@ -36,21 +36,21 @@ type stepOp struct {
 	attach   bool // the victim has no role before
 	sends    int  // messages
 	rings    bool // ends with somebody being woken if anybody sleeps
-	run      func(*puppet) error
+	run      func(*stepped) error
 }
 
 var stepOps = []stepOp{
-	{name: "Send", sends: 1, rings: true, run: (*puppet).send},
-	{name: "SendBatch", sends: 3, rings: true, run: (*puppet).sendBatch},
-	{name: "Claim+Commit", sends: 1, rings: true, run: (*puppet).commit},
-	{name: "Claim+Abort", run: (*puppet).abort},
-	{name: "CloseSend", rings: true, run: (*puppet).closeSend},
-	{name: "Receive", consumer: true, rings: true, run: (*puppet).receive},
-	{name: "Next+Release", consumer: true, rings: true, run: (*puppet).next},
-	{name: "OpenProducer", attach: true, run: (*puppet).openProducer},
-	{name: "OpenConsumer", attach: true, consumer: true, run: (*puppet).openConsumer},
-	{name: "Producer.Close", rings: true, run: (*puppet).closeProducer},
-	{name: "Consumer.Close", consumer: true, rings: true, run: (*puppet).closeConsumer},
+	{name: "Send", sends: 1, rings: true, run: (*stepped).send},
+	{name: "SendBatch", sends: 3, rings: true, run: (*stepped).sendBatch},
+	{name: "Claim+Commit", sends: 1, rings: true, run: (*stepped).commit},
+	{name: "Claim+Abort", run: (*stepped).abort},
+	{name: "CloseSend", rings: true, run: (*stepped).closeSend},
+	{name: "Receive", consumer: true, rings: true, run: (*stepped).receive},
+	{name: "Next+Release", consumer: true, rings: true, run: (*stepped).next},
+	{name: "OpenProducer", attach: true, run: (*stepped).openProducer},
+	{name: "OpenConsumer", attach: true, consumer: true, run: (*stepped).openConsumer},
+	{name: "Producer.Close", rings: true, run: (*stepped).closeProducer},
+	{name: "Consumer.Close", consumer: true, rings: true, run: (*stepped).closeConsumer},
 }
 
 // stepState is what the operation meets.
@@ -68,8 +68,8 @@ func (s stepState) String() string {
 	return [states]string{"empty", "full", "wrapping", "contended"}[s]
 }
 
-// puppet is the process that is killed.
-type puppet struct {
+// stepped is the process that is killed.
+type stepped struct {
 	op    stepOp
 	state stepState
 	o     shmring.Options
@@ -82,8 +82,8 @@ type puppet struct {
 	j     *journal
 }
 
-// stepped is the role of the victim.
-func stepped(ctx context.Context, a args, j *journal) error {
+// stepVictim is the role of the victim.
+func stepVictim(ctx context.Context, a args, j *journal) error {
 	// Nothing of the runtime's own shall come in between.
 	debug.SetGCPercent(-1)
 	runtime.MemProfileRate = 0
@@ -107,7 +107,7 @@ func aside(f func() error) error {
 
 // stepOnce does its operation once, between two marks in the journal.
 func stepOnce(ctx context.Context, a args, j *journal) error {
-	v := &puppet{op: stepOps[a.Number], ring: a.Ring, ctx: ctx, j: j, o: *a.options()}
+	v := &stepped{op: stepOps[a.Number], ring: a.Ring, ctx: ctx, j: j, o: *a.options()}
 	if _, err := fmt.Sscan(a.Text, (*int)(&v.state)); err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func stepOnce(ctx context.Context, a args, j *journal) error {
 
 // messageSize is chosen so that the states mean something: what takes two slots needs
 // padding in front of it at the end of a lap.
-func (v *puppet) messageSize() int {
+func (v *stepped) messageSize() int {
 	switch {
 	case v.op.sends == 3:
 		return batchMessage
@@ -158,7 +158,7 @@ func (v *puppet) messageSize() int {
 }
 
 // refusal is the error that the operation has to return.
-func (v *puppet) refusal() error {
+func (v *stepped) refusal() error {
 	switch {
 	case v.op.consumer && !v.op.attach && v.op.name != "Consumer.Close" && v.state == empty:
 		return shmring.ErrEmpty
@@ -174,7 +174,7 @@ func (v *puppet) refusal() error {
 
 // warmUp does the operation once on a ring of its own, so that stacks have grown and
 // what is found out once is known.
-func (v *puppet) warmUp(a args) error {
+func (v *stepped) warmUp(a args) error {
 	w := *v
 	w.ring += "warm"
 	w.state = empty
@@ -196,11 +196,12 @@ func (v *puppet) warmUp(a args) error {
 	if err := w.op.run(&w); err != nil && !errors.Is(err, shmring.ErrEmpty) {
 		return err
 	}
-	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(context.Background(), w.ring, &shmring.AdminOptions{Dir: w.o.Dir}))
+	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(context.Background(), w.ring,
+		&shmring.AdminOptions{Dir: w.o.Dir}))
 }
 
 // prepare takes the role, and as consumer handles one message.
-func (v *puppet) prepare() error {
+func (v *stepped) prepare() error {
 	switch {
 	case v.op.attach:
 		return nil
@@ -214,14 +215,14 @@ func (v *puppet) prepare() error {
 	return err
 }
 
-func (v *puppet) send() error {
+func (v *stepped) send() error {
 	if v.state == full {
 		return v.p.TrySend(v.msgs[0])
 	}
 	return v.p.Send(v.ctx, v.msgs[0])
 }
 
-func (v *puppet) sendBatch() (err error) {
+func (v *stepped) sendBatch() (err error) {
 	if v.state == full {
 		_, err = v.p.TrySendBatch(v.msgs)
 		return err
@@ -230,14 +231,14 @@ func (v *puppet) sendBatch() (err error) {
 	return err
 }
 
-func (v *puppet) claim() (shmring.Claim, error) {
+func (v *stepped) claim() (shmring.Claim, error) {
 	if v.state == full {
 		return v.p.TryClaim(len(v.msgs[0]))
 	}
 	return v.p.Claim(v.ctx, len(v.msgs[0]))
 }
 
-func (v *puppet) commit() error {
+func (v *stepped) commit() error {
 	c, err := v.claim()
 	if err != nil {
 		return err
@@ -246,7 +247,7 @@ func (v *puppet) commit() error {
 	return c.Commit()
 }
 
-func (v *puppet) abort() error {
+func (v *stepped) abort() error {
 	c, err := v.claim()
 	if err != nil {
 		return err
@@ -256,15 +257,15 @@ func (v *puppet) abort() error {
 	return nil
 }
 
-func (v *puppet) closeSend() error { return v.p.CloseSend(v.ctx) }
+func (v *stepped) closeSend() error { return v.p.CloseSend(v.ctx) }
 
-func (v *puppet) receive() error {
+func (v *stepped) receive() error {
 	_, err := v.c.TryReceive(v.buf[:])
 	return err
 }
 
 // next writes the effect of the message down before it gives the message back.
-func (v *puppet) next() error {
+func (v *stepped) next() error {
 	m, err := v.c.TryNext()
 	if err != nil {
 		return err
@@ -274,16 +275,16 @@ func (v *puppet) next() error {
 	return nil
 }
 
-func (v *puppet) openProducer() (err error) {
+func (v *stepped) openProducer() (err error) {
 	v.p, err = shmring.OpenProducer(v.ctx, v.ring, &v.o)
 	return err
 }
 
-func (v *puppet) openConsumer() (err error) {
+func (v *stepped) openConsumer() (err error) {
 	v.c, err = shmring.OpenConsumer(v.ctx, v.ring, &v.o)
 	return err
 }
 
-func (v *puppet) closeProducer() error { return v.p.Close() }
+func (v *stepped) closeProducer() error { return v.p.Close() }
 
-func (v *puppet) closeConsumer() error { return v.c.Close() }
+func (v *stepped) closeConsumer() error { return v.c.Close() }

@@ -75,7 +75,8 @@ func stop(l *lab, n int) {
 		}
 		f.close(well)
 	}
-	l.r.note("%d stops by SIGSTOP and %d by ptrace on %d rings in %.1f s", stopped, debugged, len(lanes), time.Since(begin).Seconds())
+	l.r.note("%d stops by SIGSTOP and %d by ptrace on %d rings in %.1f s", stopped, debugged, len(lanes),
+		time.Since(begin).Seconds())
 }
 
 // freeze makes a lane with a producer that holds its first claim.
@@ -133,7 +134,8 @@ func (f *freeze) once(d time.Duration) bool {
 			return false
 		}
 		if !f.sink.silent() {
-			return f.fault(&f.l.r.Disordered, "something came while the owner of the oldest claim was stopped: %v, passed over: %v",
+			return f.fault(&f.l.r.Disordered,
+				"something came while the owner of the oldest claim was stopped: %v, passed over: %v",
 				f.sink.queue, f.sink.skips)
 		}
 		return true

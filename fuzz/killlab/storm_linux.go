@@ -34,7 +34,7 @@ func storm(l *lab, n int) {
 	if l.over() {
 		return
 	}
-	t := &tempest{l: l, lives: map[uint64][]entry{}}
+	t := &stress{l: l, lives: map[uint64][]entry{}}
 	t.blow(args{Role: "storm", Count: rushers, Number: 1, Text: rush}, rushing)
 	t.blow(args{Role: "storm", Count: uint64(n), Number: stormNames}, length)
 	t.judge()
@@ -50,7 +50,7 @@ func storm(l *lab, n int) {
 const rushers = 12
 
 // blow starts Count children and follows them until the time is over.
-func (t *tempest) blow(a args, length time.Duration) {
+func (t *stress) blow(a args, length time.Duration) {
 	t.end = time.Now().Add(length)
 	var all sync.WaitGroup
 	for range a.Count {
@@ -62,20 +62,20 @@ func (t *tempest) blow(a args, length time.Duration) {
 	all.Wait()
 }
 
-// tempest is what is known of a storm.
-type tempest struct {
+// stress is what is known of a storm.
+type stress struct {
 	l     *lab
 	end   time.Time
 	lanes uint32
 	mu    sync.Mutex
-	held  []tenure
+	held  []incarnation
 	lives map[uint64][]entry // by ring: what its consumers received
 
 	opened, created, removed, refused, deaths uint64
 }
 
 // place is held by one child after the other until the storm is over.
-func (t *tempest) place(a args) {
+func (t *stress) place(a args) {
 	rng := rand.New(rand.NewPCG(a.Seed, 0))
 	for time.Now().Before(t.end) && !t.l.over() {
 		a.Life++
@@ -97,13 +97,13 @@ func (t *tempest) place(a args) {
 			}
 		}
 		take()
-		t.bury(c, log, end)
+		t.retire(c, log, end)
 	}
 }
 
-// bury takes note of a life that is over. killed is when the lab sent the kill, if it
+// retire takes note of a life that is over. killed is when the lab sent the kill, if it
 // did.
-func (t *tempest) bury(c *child, log []entry, killed int64) {
+func (t *stress) retire(c *child, log []entry, killed int64) {
 	end := int64(c.j.get(died))
 	switch {
 	case killed == 0 && end == 0:
@@ -118,7 +118,7 @@ func (t *tempest) bury(c *child, log []entry, killed int64) {
 	if killed != 0 && (end == 0 || killed < end) {
 		end = killed
 	}
-	list := tenures(c.pid(), log, end)
+	list := incarnations(c.pid(), log, end)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, h := range list {
@@ -141,25 +141,26 @@ func (t *tempest) bury(c *child, log []entry, killed int64) {
 }
 
 // judge looks at all that happened.
-func (t *tempest) judge() {
+func (t *stress) judge() {
 	l := t.l
 	for i := range stormNames {
 		ring, o := stormRing(i, "")
-		mine := holdings(t.held, func(h *tenure) bool { return h.name == uint32(i) })
+		mine := holdings(t.held, func(h *incarnation) bool { return h.name == uint32(i) })
 		l.oneRing(ring, mine)
-		byRing := map[uint64][]tenure{}
+		byRing := map[uint64][]incarnation{}
 		for _, h := range mine {
 			byRing[h.uuid] = append(byRing[h.uuid], h)
 		}
 		for _, list := range byRing {
-			l.fewHolders("consumer", holdings(list, func(h *tenure) bool { return h.consumer }), 1)
-			l.fewHolders("producer", holdings(list, func(h *tenure) bool { return !h.consumer }), o.MaxProducers)
+			l.fewHolders("consumer", holdings(list, func(h *incarnation) bool { return h.consumer }), 1)
+			l.fewHolders("producer", holdings(list, func(h *incarnation) bool { return !h.consumer }), o.MaxProducers)
 		}
 	}
 	for _, log := range t.lives {
 		l.ordered(log)
 	}
-	l.r.note("storm: %d opens of which %d created one of %d rings, %d removals, %d refusals, %d died by themselves; %d half-initialised, %d split",
+	l.r.note("storm: %d opens of which %d created one of %d rings, %d removals, %d refusals, %d died by themselves; "+
+		"%d half-initialised, %d split",
 		t.opened, t.created, len(t.lives), t.removed, t.refused, t.deaths, l.r.Torn, l.r.Split)
 	if t.opened == 0 || t.created == 0 || t.removed == 0 {
 		l.fault(&l.r.Other, "storm: nothing happened: %d opens, %d created, %d removed", t.opened, t.created, t.removed)
@@ -184,7 +185,8 @@ func (l *lab) ordered(log []entry) {
 				r.Repeated++
 			}
 		case e.seq < next[e.source]:
-			l.fault(&r.Disordered, "lane %d life %d: number %d came after %d", e.source.lane, e.source.life, e.seq, next[e.source]-1)
+			l.fault(&r.Disordered, "lane %d life %d: number %d came after %d", e.source.lane, e.source.life, e.seq,
+				next[e.source]-1)
 		default:
 			next[e.source] = e.seq + 1
 			r.Delivered++

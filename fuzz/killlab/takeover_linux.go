@@ -9,28 +9,30 @@ import (
 	"github.com/shmring/shmring"
 )
 
-// takeover plays n duels on each kind of ring: the holders of roles die or leave, and
+// takeover plays n contests on each kind of ring: the holders of roles die or leave, and
 // several successors compete for what becomes free.
 func takeover(l *lab, n int) {
 	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 		begin, kills := time.Now(), l.r.Kills
-		var sum duelSum
+		var sum contestSum
 		for i := range n {
 			if l.over() {
 				return
 			}
-			d := &duel{l: l, kind: kind, plot: plots[i%len(plots)], sum: &sum, name: fmt.Sprintf("duel%d", l.names.Add(1))}
+			d := &contest{l: l, kind: kind, plot: plots[i%len(plots)], sum: &sum, name: fmt.Sprintf("contest%d", l.names.Add(1))}
 			d.play()
-			d.bury()
+			d.retire()
 		}
-		l.r.note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of batches in which a consumer left, in %.1f s",
-			kind, n, l.r.Kills-kills, sum.handovers, sum.refusals, sum.tookOver, sum.recovered, sum.halfBatch, time.Since(begin).Seconds())
+		l.r.note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of "+
+			"batches in which a consumer left, in %.1f s",
+			kind, n, l.r.Kills-kills, sum.handovers, sum.refusals, sum.tookOver, sum.recovered, sum.halfBatch,
+			time.Since(begin).Seconds())
 	}
 }
 
-// duelSum is what happened in all rounds, so that nobody takes an experiment in which
+// contestSum is what happened in all rounds, so that nobody takes an experiment in which
 // nothing did for a good sign.
-type duelSum struct{ handovers, refusals, tookOver, recovered, halfBatch int }
+type contestSum struct{ handovers, refusals, tookOver, recovered, halfBatch int }
 
 // plot is who goes first, and how.
 type plot struct {
@@ -48,31 +50,31 @@ var plots = []plot{
 	{producer: true, leave: true},
 }
 
-// duelProducers is how many producers the ring of a duel has room for.
-func duelProducers(kind shmring.Kind) int {
+// contestProducers is how many producers the ring of a contest has room for.
+func contestProducers(kind shmring.Kind) int {
 	if kind == shmring.KindMPSC {
 		return 2
 	}
 	return 1
 }
 
-func duelOptions(kind shmring.Kind) *shmring.Options {
-	return &shmring.Options{Kind: kind, Slots: 64, SlotSize: 128, MaxMessage: 2000, MaxProducers: duelProducers(kind)}
+func contestOptions(kind shmring.Kind) *shmring.Options {
+	return &shmring.Options{Kind: kind, Slots: 64, SlotSize: 128, MaxMessage: 2000, MaxProducers: contestProducers(kind)}
 }
 
-// duel is one round, on a ring of its own.
-type duel struct {
+// contest is one round, on a ring of its own.
+type contest struct {
 	l    *lab
 	kind shmring.Kind
 	plot plot
-	sum  *duelSum
+	sum  *contestSum
 	name string
-	all  []*duelist
+	all  []*contender
 	dead int64 // when the last of the first holders was dead
 }
 
-// duelist is a child that has, had, or wants a role.
-type duelist struct {
+// contender is a child that has, had, or wants a role.
+type contender struct {
 	*child
 	consumer bool
 	waits    bool
@@ -82,19 +84,20 @@ type duelist struct {
 }
 
 // enter starts a child that waits for the word to open.
-func (d *duel) enter(number int) *duelist {
-	a := args{Role: "hold", Ring: d.name, Kind: d.kind, Lane: uint32(len(d.all) + 1), Life: 1, Seed: d.l.rng.Uint64(), Number: number}
+func (d *contest) enter(number int) *contender {
+	a := args{Role: "hold", Ring: d.name, Kind: d.kind, Lane: uint32(len(d.all) + 1), Life: 1, Seed: d.l.rng.Uint64(),
+		Number: number}
 	c, err := d.l.spawn(a, nil)
 	if !d.l.must(err) {
 		return nil
 	}
-	m := &duelist{child: c, consumer: number&holdConsumer != 0, waits: number&holdWaits != 0}
+	m := &contender{child: c, consumer: number&holdConsumer != 0, waits: number&holdWaits != 0}
 	d.all = append(d.all, m)
 	return m
 }
 
 // holds starts a child and waits until it has its role.
-func (d *duel) holds(number int) *duelist {
+func (d *contest) holds(number int) *contender {
 	m := d.enter(number)
 	if m == nil {
 		return nil
@@ -106,10 +109,10 @@ func (d *duel) holds(number int) *duelist {
 	return m
 }
 
-func (d *duel) play() {
+func (d *contest) play() {
 	l := d.l
-	var first []*duelist // those to go
-	for i := range duelProducers(d.kind) {
+	var first []*contender // those to go
+	for i := range contestProducers(d.kind) {
 		m := d.holds(holdCreates)
 		if m == nil {
 			return
@@ -131,7 +134,7 @@ func (d *duel) play() {
 			return
 		}
 	}
-	var next []*duelist
+	var next []*contender
 	for _, number := range d.wanted(holdWaits) {
 		next = append(next, d.enter(number), d.enter(number), d.enter(number&^holdWaits))
 	}
@@ -142,16 +145,7 @@ func (d *duel) play() {
 	}
 	l.rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
 	early := d.plot.leave || l.rng.IntN(2) == 0
-	for _, m := range next {
-		if early && m.waits {
-			m.j.set(command, holdGo)
-		}
-	}
-	for _, m := range d.all {
-		if m.args.Number&holdCreates != 0 {
-			m.j.set(command, holdWork)
-		}
-	}
+	d.begin(next, early)
 	time.Sleep(randomDelay(l.rng))
 	// A consumer that is stopped is alive, and does not spare the successor of a producer
 	// what was on its way.
@@ -179,11 +173,28 @@ func (d *duel) play() {
 	d.roll()
 }
 
+// begin lets those go who come early, and those work who created the ring.
+func (d *contest) begin(next []*contender, early bool) {
+	for _, m := range next {
+		if early && m.waits {
+			m.j.set(command, holdGo)
+		}
+	}
+	for _, m := range d.all {
+		if m.args.Number&holdCreates != 0 {
+			m.j.set(command, holdWork)
+		}
+	}
+}
+
 // thaw wakes the consumer when the successors of the producer have tried to attach; of
 // an MPSC ring they may have to wait for it.
-func (d *duel) thaw(c *duelist) {
+func (d *contest) thaw(c *contender) {
 	end := time.Now().Add(thawAfter)
-	for m, _, _ := d.holder(false); (m == nil || d.kind == shmring.KindMPSC) && time.Now().Before(end); m, _, _ = d.holder(false) {
+	for time.Now().Before(end) {
+		if m, _, _ := d.holder(false); m != nil && d.kind == shmring.KindSPSC {
+			break
+		}
 		time.Sleep(time.Millisecond)
 	}
 	c.signal(unix.SIGCONT)
@@ -193,7 +204,7 @@ func (d *duel) thaw(c *duelist) {
 const thawAfter = 40 * time.Millisecond
 
 // wanted are the roles that successors compete for.
-func (d *duel) wanted(flags int) []int {
+func (d *contest) wanted(flags int) []int {
 	var list []int
 	if d.plot.consumer {
 		list = append(list, holdConsumer|flags)
@@ -205,7 +216,7 @@ func (d *duel) wanted(flags int) []int {
 }
 
 // holdsNot starts a child that is to be refused.
-func (d *duel) holdsNot(number int) bool {
+func (d *contest) holdsNot(number int) bool {
 	m := d.enter(number)
 	if m == nil {
 		return false
@@ -220,7 +231,7 @@ func (d *duel) holdsNot(number int) bool {
 }
 
 // depart ends the first holders: all signals are sent before any of them is dead.
-func (d *duel) depart(first []*duelist) bool {
+func (d *contest) depart(first []*contender) bool {
 	if d.plot.leave {
 		for _, m := range first {
 			if !d.leave(m, holdLeave) {
@@ -243,7 +254,7 @@ func (d *duel) depart(first []*duelist) bool {
 
 // alone lets one open while nobody else does: a consumer, because a producer of an MPSC
 // ring may have to wait for one.
-func (d *duel) alone(next []*duelist) bool {
+func (d *contest) alone(next []*contender) bool {
 	for _, m := range next {
 		if m.consumer {
 			m.solo = true
@@ -254,14 +265,14 @@ func (d *duel) alone(next []*duelist) bool {
 	return true
 }
 
-func (d *duel) leave(m *duelist, how uint64) bool {
+func (d *contest) leave(m *contender, how uint64) bool {
 	m.gone = true
 	return m.dismiss(how, func() {})
 }
 
 // holder returns somebody who has a role now, and how many others wait for it. Those
 // without patience count as nobody, but must have their answer.
-func (d *duel) holder(consumer bool) (m *duelist, waiting int, answered bool) {
+func (d *contest) holder(consumer bool) (m *contender, waiting int, answered bool) {
 	answered = true
 	for _, o := range d.all {
 		if o.consumer != consumer || o.gone {
@@ -282,7 +293,7 @@ func (d *duel) holder(consumer bool) (m *duelist, waiting int, answered bool) {
 }
 
 // heard reports whether any consumer has had a message of a producer's.
-func (d *duel) heard(m *duelist) bool {
+func (d *contest) heard(m *contender) bool {
 	for _, o := range d.all {
 		if o.consumer && o.j.heard(m.args.Lane) {
 			return true
@@ -294,17 +305,18 @@ func (d *duel) heard(m *duelist) bool {
 // roll has every successor hold its role once: the holder leaves or is killed, until
 // nobody waits any more. In the end producers leave, and the consumer when the ring is
 // empty.
-func (d *duel) roll() {
+func (d *contest) roll() {
 	l := d.l
 	for _, consumer := range []bool{true, false} {
 		for {
-			var m *duelist
+			var m *contender
 			waiting := 0
-			if !l.until(fmt.Sprintf("%s: somebody takes the free role (consumer: %v; %+v)", d.kind, consumer, d.plot), func() bool {
-				var answered bool
-				m, waiting, answered = d.holder(consumer)
-				return m != nil && (waiting > 0 || answered)
-			}) {
+			if !l.until(fmt.Sprintf("%s: somebody takes the free role (consumer: %v; %+v)", d.kind, consumer, d.plot),
+				func() bool {
+					var answered bool
+					m, waiting, answered = d.holder(consumer)
+					return m != nil && (waiting > 0 || answered)
+				}) {
 				return
 			}
 			// What the dead have left must not keep the consumer from it while it lives.

@@ -11,11 +11,11 @@ import (
 	"github.com/shmring/shmring"
 )
 
-// Entries that are no messages. Between the begin and the end of a tenure its journal
+// Entries that are no messages. Between the begin and the end of an incarnation its journal
 // has the messages that were received in it.
 const (
-	entryOpening   uint32 = 1 << (iota + 8) // Open is about to be called; index: name, record: 1 for a consumer
-	entryOpened                             // it has returned nil; seq: half of the UUID, record: inode, index: participant
+	entryOpening   uint32 = 1 << (iota + 8) // before Open; index: name, record: 1 for a consumer
+	entryOpened                             // it returned nil; seq: half of the UUID, record: inode, index: participant
 	entryRefused                            // it has returned an error; seq: pid of the holder it names
 	entryClosing                            // Close is about to be called
 	entryCreated                            // with entryOpened, what Info says
@@ -23,9 +23,9 @@ const (
 	entryRecovered                          // likewise
 )
 
-// tenure is the time during which one process had one ring open, as far as that is
+// incarnation is the time during which one process had one ring open, as far as that is
 // certain: from after Open returned until before Close was called or the kill was sent.
-type tenure struct {
+type incarnation struct {
 	pid      int
 	name     uint32
 	consumer bool
@@ -42,13 +42,14 @@ type tenure struct {
 	heard    []entry
 }
 
-// tenures takes a journal apart. end is when the process's life was over: for one that
+// incarnations takes a journal apart. end is when the process's life was over: for one that
 // was killed, when the kill was sent.
-func tenures(pid int, log []entry, end int64) []tenure {
-	var list []tenure
+func incarnations(pid int, log []entry, end int64) []incarnation {
+	var list []incarnation
 	for _, e := range log {
 		if e.flags&entryOpening != 0 {
-			list = append(list, tenure{pid: pid, name: e.index, consumer: e.record != 0, opening: e.at, to: end, killed: true})
+			list = append(list, incarnation{pid: pid, name: e.index, consumer: e.record != 0, opening: e.at, to: end,
+				killed: true})
 			continue
 		}
 		t := &list[len(list)-1] // nothing is written before an opening
@@ -95,7 +96,8 @@ func (j *journal) opening(name int, consumer bool) {
 func (j *journal) opened(info shmring.Info, inode uint64) {
 	e := entry{at: monotonic(), seq: binary.LittleEndian.Uint64(info.UUID[:]), record: inode,
 		index: uint32(info.Participant), flags: entryOpened}
-	for flag, set := range map[uint32]bool{entryCreated: info.Created, entryTookOver: info.TookOver, entryRecovered: info.Recovered} {
+	for flag, set := range map[uint32]bool{entryCreated: info.Created, entryTookOver: info.TookOver,
+		entryRecovered: info.Recovered} {
 		if set {
 			e.flags |= flag
 		}
@@ -118,23 +120,23 @@ func inodeOf(path string) (uint64, error) {
 	return st.Ino, nil
 }
 
-// holdings are tenures that did succeed, in the order of their begin.
-func holdings(list []tenure, keep func(*tenure) bool) []tenure {
-	var some []tenure
+// holdings are incarnations that did succeed, in the order of their begin.
+func holdings(list []incarnation, keep func(*incarnation) bool) []incarnation {
+	var some []incarnation
 	for _, t := range list {
 		if t.from != 0 && keep(&t) {
 			some = append(some, t)
 		}
 	}
-	slices.SortFunc(some, func(a, b tenure) int { return int(a.from - b.from) })
+	slices.SortFunc(some, func(a, b incarnation) int { return int(a.from - b.from) })
 	return some
 }
 
 // oneRing finds two rings of one name at one time, and a ring in two files. list are
 // the holdings of one name.
-func (l *lab) oneRing(name string, list []tenure) {
+func (l *lab) oneRing(name string, list []incarnation) {
 	files := map[uint64]uint64{}
-	var last *tenure // of those so far the one that ended last
+	var last *incarnation // of those so far the one that ended last
 	for i := range list {
 		t := &list[i]
 		if was, known := files[t.uuid]; known && was != t.inode {
@@ -151,18 +153,19 @@ func (l *lab) oneRing(name string, list []tenure) {
 }
 
 // fewHolders finds more holders of a role at one time than there is room for.
-func (l *lab) fewHolders(role string, list []tenure, room int) {
-	var now []*tenure
+func (l *lab) fewHolders(role string, list []incarnation, room int) {
+	var now []*incarnation
 	for i := range list {
 		t := &list[i]
-		now = slices.DeleteFunc(now, func(o *tenure) bool { return o.to <= t.from })
+		now = slices.DeleteFunc(now, func(o *incarnation) bool { return o.to <= t.from })
 		if now = append(now, t); len(now) > room {
-			l.fault(&l.r.Split, "%d holders of the role %s at one time, there is room for %d: %v and %v", len(now), role, room, t, now[0])
+			l.fault(&l.r.Split, "%d holders of the role %s at one time, there is room for %d: %v and %v", len(now), role, room,
+				t, now[0])
 		}
 	}
 }
 
-func (t *tenure) String() string {
+func (t *incarnation) String() string {
 	end := "closed"
 	if t.killed {
 		end = "killed"
@@ -171,4 +174,4 @@ func (t *tenure) String() string {
 }
 
 // covers reports whether t was there during all of a time.
-func (t *tenure) covers(from, to int64) bool { return t.from != 0 && t.from <= from && t.to >= to }
+func (t *incarnation) covers(from, to int64) bool { return t.from != 0 && t.from <= from && t.to >= to }

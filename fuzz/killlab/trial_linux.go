@@ -46,10 +46,10 @@ type account struct{ tried, sent, came uint64 }
 
 // Lanes of a trial's senders.
 const (
-	peerLane   = 1
-	corpseLane = 2
-	victimLane = 3
-	heirLane   = 4
+	peerLane      = 1
+	crashedLane   = 2
+	victimLane    = 3
+	successorLane = 4
 )
 
 func (t *trial) String() string {
@@ -73,7 +73,8 @@ func (t *trial) must(what string, err error) bool {
 }
 
 func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep, Doorbell: wish(t.state)}
+	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep,
+		Doorbell: wish(t.state)}
 }
 
 // begin makes the ring, so that the state's position comes next.
@@ -193,16 +194,16 @@ func (t *trial) openConsumer() bool {
 	return t.must("open a consumer", err)
 }
 
-// corpse leaves a participant that died in the middle of something.
-func (t *trial) corpse(what string) bool {
-	c, err := t.l.spawn(args{Role: "corpse", Ring: t.ring, Text: what, Lane: corpseLane, Wait: wish(t.state)}, nil)
+// crashed leaves a participant that died in the middle of something.
+func (t *trial) crashed(what string) bool {
+	c, err := t.l.spawn(args{Role: "crashed", Ring: t.ring, Text: what, Lane: crashedLane, Wait: wish(t.state)}, nil)
 	if !t.must("spawn", err) {
 		return false
 	}
 	ok := t.l.ready(c, operated)
 	c.signal(unix.SIGKILL)
 	_ = c.wait()
-	a := t.account(corpseLane)
+	a := t.account(crashedLane)
 	a.tried += c.j.get(tried)
 	a.sent += c.j.get(sent)
 	c.j.drain(func(e entry) { t.handled = append(t.handled, e) })
@@ -210,10 +211,10 @@ func (t *trial) corpse(what string) bool {
 	return ok
 }
 
-func init() { roles["corpse"] = beCorpse }
+func init() { roles["crashed"] = beCrashed }
 
-// beCorpse does something and then nothing, until it is killed.
-func beCorpse(ctx context.Context, a args, j *journal) error {
+// beCrashed does something and then nothing, until it is killed.
+func beCrashed(ctx context.Context, a args, j *journal) error {
 	v := &victim{a: a, j: j}
 	switch a.Text {
 	case "producer":

@@ -8,8 +8,8 @@ import (
 	"github.com/shmring/shmring"
 )
 
-// bury ends what is left of a round and looks at what happened in it.
-func (d *duel) bury() {
+// retire ends what is left of a round and looks at what happened in it.
+func (d *contest) retire() {
 	l := d.l
 	complete := true
 	for _, m := range d.all {
@@ -23,7 +23,7 @@ func (d *duel) bury() {
 		m.end = monotonic()
 		m.kill()
 	}
-	r := &review{duel: d, by: map[int]*duelist{}}
+	r := &review{contest: d, by: map[int]*contender{}}
 	for _, m := range d.all {
 		if m.end == 0 || !m.asKilled() {
 			m.accuse()
@@ -34,7 +34,7 @@ func (d *duel) bury() {
 			end = monotonic()
 		}
 		r.by[m.pid()] = m
-		r.list = append(r.list, tenures(m.pid(), m.j.all(), end)...)
+		r.list = append(r.list, incarnations(m.pid(), m.j.all(), end)...)
 	}
 	r.roles()
 	if complete {
@@ -45,24 +45,25 @@ func (d *duel) bury() {
 	for _, m := range d.all {
 		m.forget()
 	}
-	if err := shmring.Remove(context.Background(), d.name, &shmring.AdminOptions{Dir: l.rings}); err != nil && (complete || !errors.Is(err, fs.ErrNotExist)) {
+	if err := shmring.Remove(context.Background(), d.name, &shmring.AdminOptions{Dir: l.rings}); err != nil &&
+		(complete || !errors.Is(err, fs.ErrNotExist)) {
 		l.fault(&l.r.Leaked, "everybody has left: %v", err)
 	}
 }
 
 // review is a round seen from its end.
 type review struct {
-	*duel
-	list []tenure
-	by   map[int]*duelist // by pid
+	*contest
+	list []incarnation
+	by   map[int]*contender // by pid
 }
 
 // roles checks who held what, and what they were told about it.
 func (r *review) roles() {
-	consumers := holdings(r.list, func(t *tenure) bool { return t.consumer })
-	producers := holdings(r.list, func(t *tenure) bool { return !t.consumer })
+	consumers := holdings(r.list, func(t *incarnation) bool { return t.consumer })
+	producers := holdings(r.list, func(t *incarnation) bool { return !t.consumer })
 	r.l.fewHolders("consumer", consumers, 1)
-	r.l.fewHolders("producer", producers, duelProducers(r.kind))
+	r.l.fewHolders("producer", producers, contestProducers(r.kind))
 	for i := range consumers {
 		if i > 0 {
 			r.handover(&consumers[i], &consumers[i-1])
@@ -88,7 +89,7 @@ func (r *review) roles() {
 }
 
 // handover checks Info.TookOver of somebody who came after before.
-func (r *review) handover(t, before *tenure) {
+func (r *review) handover(t, before *incarnation) {
 	r.sum.handovers++
 	says := t.says&entryTookOver != 0
 	if says {
@@ -98,19 +99,21 @@ func (r *review) handover(t, before *tenure) {
 	case says && !before.killed:
 		r.l.fault(&r.l.r.Other, "%s: pid %d was told that its predecessor had died, which left in peace", r.kind, t.pid)
 	case !says && before.killed:
-		r.l.fault(&r.l.r.Other, "%s: pid %d (consumer: %v) was not told that its predecessor, pid %d, had died", r.kind, t.pid, t.consumer, before.pid)
+		r.l.fault(&r.l.r.Other, "%s: pid %d (consumer: %v) was not told that its predecessor, pid %d, had died", r.kind,
+			t.pid, t.consumer, before.pid)
 	}
 }
 
 // recovery checks Info.Recovered.
-func (r *review) recovery(t *tenure) {
+func (r *review) recovery(t *incarnation) {
 	says := t.says&entryRecovered != 0
 	if says {
 		r.sum.recovered++
 	}
 	if r.by[t.pid].solo {
 		if !says || t.says&entryTookOver == 0 {
-			r.l.fault(&r.l.r.Other, "%s: pid %d came when everybody was dead, and was told neither or only one of it: %b", r.kind, t.pid, t.says)
+			r.l.fault(&r.l.r.Other, "%s: pid %d came when everybody was dead, and was told neither or only one of it: %b",
+				r.kind, t.pid, t.says)
 		}
 		return
 	}
@@ -127,7 +130,7 @@ func (r *review) recovery(t *tenure) {
 
 // refusal checks that somebody without patience was refused by a live holder, who is
 // named if there is one only. While a role changes hands, the former holder may still be.
-func (r *review) refusal(t *tenure) {
+func (r *review) refusal(t *incarnation) {
 	if r.kind == shmring.KindMPSC && !t.consumer && t.holder == 0 {
 		return // of several holders none is named
 	}
@@ -143,7 +146,7 @@ func (r *review) refusal(t *tenure) {
 		during = append(during, o.pid)
 	}
 	named := during
-	if len(throughout) == duelProducers(r.kind) || t.consumer && len(throughout) > 0 {
+	if len(throughout) == contestProducers(r.kind) || t.consumer && len(throughout) > 0 {
 		named = throughout
 	}
 	for _, pid := range named {
@@ -151,12 +154,13 @@ func (r *review) refusal(t *tenure) {
 			return
 		}
 	}
-	r.l.fault(&r.l.r.Other, "%s: pid %d was refused in favour of pid %d, the holders are %v", r.kind, t.pid, t.holder, named)
+	r.l.fault(&r.l.r.Other, "%s: pid %d was refused in favour of pid %d, the holders are %v", r.kind, t.pid, t.holder,
+		named)
 }
 
 // stream checks what came out of the ring: it is one stream, whoever received it.
 func (r *review) stream() {
-	producers := holdings(r.list, func(t *tenure) bool { return !t.consumer })
+	producers := holdings(r.list, func(t *incarnation) bool { return !t.consumer })
 	order := map[uint32]int{}
 	for i := range producers {
 		order[r.by[producers[i].pid].args.Lane] = i
@@ -164,7 +168,7 @@ func (r *review) stream() {
 	check := newChecker(r.l.r, 0)
 	last := 0
 	left := false // the consumer before has left, and was not killed
-	for _, t := range holdings(r.list, func(t *tenure) bool { return t.consumer }) {
+	for _, t := range holdings(r.list, func(t *incarnation) bool { return t.consumer }) {
 		for _, e := range t.heard {
 			// A batch is released as a whole, so one who leaves in the middle of it leaves all
 			// of it to its successor.

@@ -31,7 +31,8 @@ const (
 // stormRing is the name, and the only geometry, of a ring of the storm.
 func stormRing(i int, dir string) (string, shmring.Options) {
 	kinds := []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC}
-	return fmt.Sprintf("storm%d", i), shmring.Options{Dir: dir, Kind: kinds[i%2], Slots: 64, SlotSize: 128, MaxMessage: 2000,
+	return fmt.Sprintf("storm%d", i), shmring.Options{Dir: dir, Kind: kinds[i%2], Slots: 64, SlotSize: 128,
+		MaxMessage:   2000,
 		MaxProducers: 1 + i%2*3}
 }
 
@@ -39,7 +40,8 @@ func stormRing(i int, dir string) (string, shmring.Options) {
 // removals, because one who has the ring open keeps it from being removed.
 const rush = "rush"
 
-// stormer is one of Count processes that share Number names. It opens, uses, leaves and removes rings, and dies now and then.
+// stormer is one of Count processes that share Number names. It opens, uses, leaves and
+// removes rings, and dies now and then.
 type stormer struct {
 	a    args
 	j    *journal
@@ -94,7 +96,8 @@ func (s *stormer) blame(what uint64, format string, args ...any) error {
 }
 
 // options choose a mode, and a context that is short enough to end in the middle.
-func (s *stormer) options(ctx context.Context, name int) (context.Context, context.CancelFunc, string, shmring.Options) {
+func (s *stormer) options(ctx context.Context, name int) (context.Context, context.CancelFunc, string,
+	shmring.Options) {
 	ring, o := stormRing(name, s.a.Dir)
 	if o.Mode = shmring.ModeOpenOrCreate; s.a.Text != rush {
 		o.Mode = shmring.Mode(s.rng.IntN(int(shmring.ModeOpenWait) + 1))
@@ -106,7 +109,8 @@ func (s *stormer) options(ctx context.Context, name int) (context.Context, conte
 }
 
 // halfMade are the errors of a ring that is not, or not yet, what its creator meant.
-var halfMade = []error{shmring.ErrFormat, shmring.ErrCorrupt, shmring.ErrVersion, shm.ErrTruncated, shm.ErrRefused, io.ErrUnexpectedEOF}
+var halfMade = []error{shmring.ErrFormat, shmring.ErrCorrupt, shmring.ErrVersion, shm.ErrTruncated, shm.ErrRefused,
+	io.ErrUnexpectedEOF}
 
 // refusal tells whether an open may end with that error in a storm. ErrOrphaned is not
 // among them: nobody replaces a ring a hundred times while one process opens it.
@@ -141,9 +145,9 @@ func (s *stormer) remove(name int) error {
 	return nil
 }
 
-// tenure is the life of an open ring: use, between what is noted of it and checks that
+// incarnation is the life of an open ring: use, between what is noted of it and checks that
 // its name means this ring and no other.
-func (s *stormer) tenure(info shmring.Info, use func() error) error {
+func (s *stormer) incarnation(info shmring.Info, use func() error) error {
 	path := filepath.Join(s.a.Dir, info.Name+shm.Suffix)
 	inode, err := inodeOf(path)
 	if err != nil {
@@ -158,7 +162,8 @@ func (s *stormer) tenure(info shmring.Info, use func() error) error {
 		return err
 	}
 	if s.rng.IntN(8) == 0 {
-		if err := shmring.Remove(context.Background(), info.Name, &shmring.AdminOptions{Dir: s.a.Dir}); !errors.Is(err, shmring.ErrBusy) {
+		if err := shmring.Remove(context.Background(), info.Name, &shmring.AdminOptions{Dir: s.a.Dir}); !errors.Is(err,
+			shmring.ErrBusy) {
 			return s.blame(blameSplit, "remove, of a ring that is open, says %v", err)
 		}
 	}
@@ -178,7 +183,7 @@ func (s *stormer) produce(ctx context.Context, name int) error {
 	if err != nil {
 		return s.refusal(o, err)
 	}
-	err = s.tenure(p.Info(), func() error {
+	err = s.incarnation(p.Info(), func() error {
 		out := &sender{p: p, a: s.a, j: s.j, most: p.MaxMessage()}
 		for range s.rng.IntN(10) {
 			msg := out.message(s.next)
@@ -214,7 +219,7 @@ func (s *stormer) consume(ctx context.Context, name int) error {
 	if err != nil {
 		return s.refusal(o, err)
 	}
-	err = s.tenure(c.Info(), func() error {
+	err = s.incarnation(c.Info(), func() error {
 		for range s.rng.IntN(40) {
 			m, err := c.TryNext()
 			if err == nil {

@@ -93,7 +93,7 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 	if family && ok && state(int(c.j.get(grandchild))) == 'X' {
 		ok = t.fault(&t.l.r.Other, "the process that was to outlive the producer did not")
 	}
-	c.bury()
+	c.retire()
 	return d, ok
 }
 

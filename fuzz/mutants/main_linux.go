@@ -4,7 +4,7 @@
 //
 //	go run ./fuzz/mutants                        every mutant and every exam: an hour
 //	go run ./fuzz/mutants -mode cycles           exams of one mode; -lab: of one laboratory
-//	go run ./fuzz/mutants no-wake no-poke        some mutants
+//	go run ./fuzz/mutants no-wake no-notification        some mutants
 //	go run ./fuzz/mutants -port                  which patches do not apply any more, and why
 //	go run ./fuzz/mutants -port -w               rewrites those that git can merge with HEAD
 //

@@ -181,7 +181,8 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 	l.r.add("kills", uint64(len(all)))
 	if len(all) > 0 {
 		l.r.Note(
-			"%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d timeout wake-ups counted",
+			"%s: %v: from the kill in the wake to the %s's return: %v; without waiting for a processor: %v; %d timeout "+
+				"wake-ups counted",
 			w.name,
 			kind,
 			survivor,

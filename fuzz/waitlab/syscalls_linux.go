@@ -283,7 +283,7 @@ func (l *lab) countAsleep(w way, n int) bool {
 		got := s.made.wakes
 		switch {
 		case w.parked:
-			// Each handle that begins to park tries the poke once.
+			// Each handle that begins to park tries the notification once.
 			got = s.made.preads - 2
 		case w == bySysV:
 			// A sleep closes its door, and waits there or opens it again.

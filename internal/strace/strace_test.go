@@ -30,5 +30,6 @@ func TestLog(t *testing.T) {
 `) {
 		got = append(got, name+" "+arguments)
 	}
-	require.Equal(t, []string{"futex 0x7f00, FUTEX_WAKE, 1) = 0", "futex 0xc000, FUTEX_WAIT_PRIVATE, 0, NULL <unfinished ...>"}, got)
+	want := []string{"futex 0x7f00, FUTEX_WAKE, 1) = 0", "futex 0xc000, FUTEX_WAIT_PRIVATE, 0, NULL <unfinished ...>"}
+	require.Equal(t, want, got)
 }

@@ -116,14 +116,14 @@ func TestOneThatHangsIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, "not done after 1s")
 }
 
-// A run that is killed leaves nothing either: its janitor outlives it.
-func TestJanitor(t *testing.T) {
-	dir, err := os.MkdirTemp("/dev/shm", "shmring-bench-janitor-")
+// A run that is killed leaves nothing either: its cleaner outlives it.
+func TestCleaner(t *testing.T) {
+	dir, err := os.MkdirTemp("/dev/shm", "shmring-bench-cleaner-")
 	require.NoError(t, err)
 	beside := shmPrefix(dir) + "x"
 	require.NoError(t, os.WriteFile(beside, nil, 0o600))
 	for _, done := range []bool{true, false} {
-		j, err := HireJanitor(os.Args[0])
+		j, err := HireCleaner(os.Args[0])
 		require.NoError(t, err)
 		j.Tell("dir", dir)
 		j.Tell("prefix", shmPrefix(dir))

@@ -27,7 +27,7 @@ const ChildCommand = "child"
 type Crew struct {
 	Executable string // this program
 	Dir        string // a memory file system; everything is made below it
-	Janitor    *Janitor
+	Cleaner    *Cleaner
 
 	mu       sync.Mutex
 	programs map[*rival.Program]string
@@ -40,18 +40,18 @@ func New(executable, parent string) (*Crew, error) {
 		return nil, err
 	}
 	c := &Crew{Executable: executable, Dir: dir, programs: map[*rival.Program]string{}}
-	if c.Janitor, err = HireJanitor(executable); err != nil {
+	if c.Cleaner, err = HireCleaner(executable); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	c.Janitor.Tell("dir", dir)
+	c.Cleaner.Tell("dir", dir)
 	return c, nil
 }
 
 // Close removes the directory, and with it what a failure may have left there.
 func (c *Crew) Close() error {
 	err := os.RemoveAll(c.Dir)
-	if e := c.Janitor.Dismiss(); err == nil {
+	if e := c.Cleaner.Dismiss(); err == nil {
 		err = e
 	}
 	return err
@@ -100,7 +100,7 @@ func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int
 	}
 	var s stage
 	defer s.clear()
-	if err := setups[t.Setup](&s, &j, c.Janitor); err != nil {
+	if err := setups[t.Setup](&s, &j, c.Cleaner); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.Name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.Timeout+5*time.Second)

@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case crew.ChildCommand:
 			os.Exit(work.Child(os.Args[2:], link.Opens, Specials, os.Stdin, os.Stdout, os.Stderr))
-		case crew.JanitorCommand:
-			os.Exit(crew.BeJanitor(os.Stdin))
+		case crew.CleanerCommand:
+			os.Exit(crew.BeCleaner(os.Stdin))
 		}
 	}
 	os.Exit(m.Run())
@@ -42,7 +42,8 @@ func TestRun(t *testing.T) {
 	show := &silent{}
 	s := Settings{
 		Quick: true, Pin: true, Rounds: 2, Scale: 1, Seed: 1, Dir: dir,
-		Run: regexp.MustCompile(`^(rtt|blocked|stream|batch-64|mpsc-2)/32/(shmring|shmring-zc|shmring-mpsc|raw-go|pipe|go-chan)/|` +
+		Run: regexp.MustCompile(`^(rtt|blocked|stream|batch-64|mpsc-2)/32/` +
+			`(shmring|shmring-zc|shmring-mpsc|raw-go|pipe|go-chan)/|` +
 			`^(resident|attach|create)/`),
 	}
 	r, err := Run(ctx, s, os.Args[0], show)

@@ -78,7 +78,8 @@ func TestRun(t *testing.T) {
 }
 
 func TestPatience(t *testing.T) {
-	for text, want := range map[string]time.Duration{"": time.Hour, "3s": 3 * time.Second, "soon": time.Hour, "-1s": time.Hour} {
+	for text, want := range map[string]time.Duration{"": time.Hour, "3s": 3 * time.Second, "soon": time.Hour,
+		"-1s": time.Hour} {
 		t.Setenv(PatienceEnv, text)
 		require.Equal(t, want, Patience(time.Hour), text)
 	}

@@ -71,7 +71,8 @@ func delayed() (sum time.Duration) {
 		return sum
 	}
 	var user, nice, system, idle, wait, irq, soft, stolen int64
-	_, _ = fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &soft, &stolen)
+	_, _ = fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &soft,
+		&stolen)
 	return sum + time.Duration(stolen)*tick
 }
 

@@ -172,7 +172,8 @@ func legal(mem []byte) bool {
 func use(t *testing.T, v *layout.View, mem []byte) {
 	c := v.Config
 	if len(v.Participants) != c.Participants || len(v.Descriptors) != c.Slots || len(v.Payload) != c.Slots*c.SlotSize {
-		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload: %+v", len(v.Participants), len(v.Descriptors), len(v.Payload), c)
+		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload: %+v", len(v.Participants), len(v.Descriptors),
+			len(v.Payload), c)
 	}
 	inside := func(what string, p unsafe.Pointer, n uintptr) {
 		at := uintptr(p) - uintptr(unsafe.Pointer(&mem[0]))

@@ -16,39 +16,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// JanitorCommand is the subcommand that is the janitor.
-const JanitorCommand = "janitor"
+// CleanerCommand is the subcommand that is the cleaner.
+const CleanerCommand = "cleaner"
 
-// Janitor is a process that removes what we made if we are killed and cannot do it
+// Cleaner is a process that removes what we made if we are killed and cannot do it
 // ourselves.
-type Janitor struct {
+type Cleaner struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 }
 
-// HireJanitor starts one.
-func HireJanitor(executable string) (*Janitor, error) {
-	cmd := exec.Command(executable, JanitorCommand)
+// HireCleaner starts one.
+func HireCleaner(executable string) (*Cleaner, error) {
+	cmd := exec.Command(executable, CleanerCommand)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends us by the group does not end it
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	return &Janitor{cmd, in}, cmd.Start()
+	return &Cleaner{cmd, in}, cmd.Start()
 }
 
 // Tell names something that has to go: a directory, a prefix of files, a SysV object.
-func (j *Janitor) Tell(kind, what string) { fmt.Fprintf(j.in, "%s %s\n", kind, what) }
+func (j *Cleaner) Tell(kind, what string) { fmt.Fprintf(j.in, "%s %s\n", kind, what) }
 
 // Dismiss ends it: all is removed.
-func (j *Janitor) Dismiss() error {
+func (j *Cleaner) Dismiss() error {
 	fmt.Fprintln(j.in, "done")
 	return errors.Join(j.in.Close(), j.cmd.Wait())
 }
 
-// BeJanitor is the process: it listens until whoever started it is gone.
-func BeJanitor(in io.Reader) int {
+// BeCleaner is the process: it listens until whoever started it is gone.
+func BeCleaner(in io.Reader) int {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	var told []string
 	for s := bufio.NewScanner(in); s.Scan(); {
