@@ -75,7 +75,7 @@ func parse(text string) (m Mutant, err error) {
 			}
 			m.Exams = append(m.Exams, Exam{words[0], words[1], strings.Join(words[2:], " ")})
 		default:
-			return m, fmt.Errorf("%q: want Breaks: or Caught-by:", line)
+			return m, fmt.Errorf("%q is neither Breaks nor Caught-by", line)
 		}
 	}
 	if m.Breaks == "" || len(m.Exams) == 0 {
