@@ -155,7 +155,9 @@ func (c *Claim) Commit() error {
 	}
 	p.setOpen(false)
 	p.setMeta(c.pos, meta)
-	return p.publish(c.pos, c.k)
+	p.publishSPSC(c.k, layout.Committed)
+	p.leave()
+	return nil
 }
 
 func (p *Producer) setOpen(open bool) {
