@@ -49,8 +49,8 @@ func TestParse(t *testing.T) {
 		"Caught-by: lab mode\n\n":                      "does not say",
 		"Breaks: a\nCaught-by: lab\n\n":                "want LAB MODE",
 		"Breaks: a\nCaught-by: test ./ring\n\n":        "want LAB MODE",
-		"Breaks: a\nCaught-By: lab mode\n\n--- a/f\n":  "want Breaks: or Caught-by:",
-		"diff --git a/f b/f\n--- a/f\n+++ b/f\n\n x\n": "want Breaks: or Caught-by:",
+		"Breaks: a\nCaught-By: lab mode\n\n--- a/f\n":  "is neither Breaks nor Caught-by",
+		"diff --git a/f b/f\n--- a/f\n+++ b/f\n\n x\n": "is neither Breaks nor Caught-by",
 	} {
 		_, err := parse(text)
 		require.ErrorContains(t, err, want, text)
