@@ -176,6 +176,13 @@ func TestJoiningInTheMiddle(t *testing.T) {
 	}
 }
 
+// The message at which one joins may be too short to hold its number.
+func TestJoiningAtAnEmptyMessage(t *testing.T) {
+	s := makeStream(1, Sizes{64, 64}, 600)[300:]
+	s[0].Data = nil
+	require.Equal(t, Report{Streams: 1, Joined: 1, Finished: 1, Verified: 300}, check(false, s))
+}
+
 func TestAFloodOfProblemsStaysReadable(t *testing.T) {
 	v := Verifier{}
 	for i := range 1000 {
