@@ -78,7 +78,7 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 	return c.Drain(noWait, max, f)
 }
 
-// drainBatch is drain's loop while a batch lasts. It is inside enter; after an error it
+// drainBatch is Drain's loop while a batch lasts. It is inside enter; after an error it
 // is not.
 func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error) {
 	b := &c.batch

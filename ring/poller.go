@@ -53,7 +53,7 @@ type entry struct {
 	idleRounds int   // for how many looks in a row it had nothing
 	signalled  bool  // in Poller.signalled
 	stalled    bool  // counted in Poller.stalled
-	pendingErr error // to be told with the next hand-out
+	pendingErr error // to be returned with the next hand-out
 }
 
 const (

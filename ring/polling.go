@@ -74,8 +74,8 @@ func (m *entry) disarm() {
 	}
 }
 
-// keep does what the consumer's own calls do before they sleep. Its error is told with
-// the next hand-out.
+// maintainEntry does what the consumer's own calls do before they sleep. Its error is
+// returned with the next hand-out.
 func (p *Poller) maintainEntry(m *entry) {
 	c := m.c
 	if !c.outstanding {
@@ -99,7 +99,7 @@ func (p *Poller) maintainEntry(m *entry) {
 	}
 }
 
-// fire is called by whoever pokes.
+// signal notes that somebody has woken those who are parked for this consumer.
 func (p *Poller) signal(m *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
