@@ -31,25 +31,33 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 // full. n is how many were sent, all of them unless err is not nil or Config.WhenFull says
 // to drop the rest. Errors: those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
+	if n, err = p.TrySendBatch(msgs); err == nil {
+		return n, nil
+	}
+	m, err := p.sendBatchAfter(ctx, err, msgs[n:])
+	return n + m, err
+}
+
+// sendBatchAfter is SendBatch after a refusal; see sendAfter.
+func (p *Producer) sendBatchAfter(ctx context.Context, err error, msgs [][]byte) (n int, _ error) {
 	a := attempt{op: "send"}
-	for {
-		m, err := p.TrySendBatch(msgs[n:])
+	for err != nil {
+		if err = p.awaitRetry(ctx, err, len(msgs[n]), &a); err != nil {
+			break
+		}
+		var m int
+		m, err = p.TrySendBatch(msgs[n:])
 		if n += m; m > 0 {
 			p.endPriority(&a)
 			a.begun = time.Time{}
 		}
-		if err == nil {
-			return n, nil
-		}
-		if err = p.awaitRetry(ctx, err, len(msgs[n]), &a); err != nil {
-			p.endPriority(&a)
-			if err == errDropped {
-				p.Drop(len(msgs) - n)
-				err = nil
-			}
-			return n, err
-		}
 	}
+	p.endPriority(&a)
+	if err == errDropped {
+		p.Drop(len(msgs) - n)
+		return n, nil
+	}
+	return n, err
 }
 
 // trySendRecord sends the longest prefix of msgs that fits into one record, and a

@@ -55,7 +55,9 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 			continue
 		}
 		killpoint.At(killpoint.TailMoved)
-		p.renew(pos, need, p.index)
+		if need > 1 {
+			p.renew(pos, need, p.index)
+		}
 		if !pad {
 			return pos, nil
 		}

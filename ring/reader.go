@@ -34,7 +34,7 @@ func (c *Consumer) peek(m *Message) error {
 	if c.batch.rest != nil {
 		return c.peekEntry(m)
 	}
-	for range c.slots.count + 1 { // a peer that keeps feeding us discarded records cannot keep us longer
+	for left := int64(c.slots.count); left >= 0; left-- { // a peer that feeds us discarded records keeps us no longer
 		pos := c.pos
 		i := pos & c.mask
 		d := &c.desc[i]

@@ -79,12 +79,12 @@ func (s *slots) setMeta(pos, meta uint64) {
 	killpoint.At(killpoint.MetaWritten)
 }
 
-// renew rewrites the descriptors inside a claim of several slots, once in 2^32 laps.
+// renew rewrites the descriptors inside a claim of several slots (k > 1), once in 2^32 laps.
 // Otherwise one that is never the first of a record could keep its word until the lap
 // counter comes around to it.
 func (s *slots) renew(pos, k uint64, owner uint8) {
 	lap := s.lap(pos)
-	if k == 1 || lap&(1<<layout.RenewBits-1) != 0 {
+	if lap&(1<<layout.RenewBits-1) != 0 {
 		return
 	}
 	for i := uint64(1); i < k; i++ {
