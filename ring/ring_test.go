@@ -197,6 +197,7 @@ func TestStream(t *testing.T) {
 	for _, spin := range []bool{false, true} {
 		each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 			r := newRig(layout.Config{Slots: 64, SlotSize: 128})
+			r.cap = heldUp
 			if spin {
 				r.spin = ring.SpinForever
 			}
