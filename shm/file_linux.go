@@ -53,8 +53,17 @@ func (f *file) attach(how Applied) *Segment {
 // the same reason as in close.
 func (f *file) abandon() {
 	_ = f.mem.unmap()
-	_ = f.life.close()
-	_ = unix.Close(f.fd)
+	_ = f.letGo()
+}
+
+// letGo drops the locks and closes the descriptor, whatever fails on the way. The attach
+// lock goes last, so that whoever removes the segment finds no life lock held. It is
+// unlocked and not only closed: a child between fork and exec shares the open file, and
+// would keep the lock until its exec. Should unlocking fail, closing does the rest.
+func (f *file) letGo() error {
+	lifeErr := f.life.close()
+	_, _ = flock(f.fd, unix.LOCK_UN)
+	return cmp.Or(closeFile(f.fd), lifeErr)
 }
 
 func (f *file) tryLock(i int) (bool, error) { return f.life.tryLock(i) }
@@ -117,9 +126,7 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	f.cleanup.Stop()
 	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
 	lastErr := f.withBytes(last)
-	// The attach lock goes last: whoever removes the segment finds no lock file held.
-	lifeErr := f.life.close()
-	if err := cmp.Or(closeFile(f.fd), lifeErr); err != nil {
+	if err := f.letGo(); err != nil {
 		return true, fail("close", f.path, err, "")
 	}
 	killpoint.At(killpoint.FileClosed)

