@@ -52,11 +52,15 @@ func waitSliced(word *atomic.Uint32, old uint32, deadline unix.Timespec, stops [
 		if last {
 			slice = deadline
 		}
-		r, err := result(wait(word, old, &slice))
-		if stopped(stops) {
+		errno := wait(word, old, &slice)
+		r, err := result(errno)
+		switch {
+		case stopped(stops):
 			return Stopped, err
-		}
-		if r != TimedOut || last || err != nil {
+		case errno == unix.EINTR:
+			// A signal ends a slice early, and not the wait: the runtime sends them to
+			// preempt, and a Stop that is on its way would be missed.
+		case r != TimedOut || last || err != nil:
 			return r, err
 		}
 	}

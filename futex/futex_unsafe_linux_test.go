@@ -113,6 +113,31 @@ func TestStopRaces(t *testing.T) {
 	})
 }
 
+// Signals, like those of the runtime's preemption, do not end a wait in slices.
+func TestSignalsDoNotEndSlices(t *testing.T) {
+	was := VectorRefused
+	VectorRefused = func() error { return errors.New("refused for a test") }
+	defer func() { VectorRefused = was }()
+	var w atomic.Uint32
+	stop, thread, done := new(atomic.Uint32), make(chan int), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		thread <- unix.Gettid()
+		r, err := Wait(&w, 0, long, stop)
+		if r != Stopped || err != nil {
+			t.Error(r, err)
+		}
+		close(done)
+	}()
+	tid := <-thread
+	for range 50 {
+		require.NoError(t, unix.Tgkill(os.Getpid(), tid, unix.SIGURG))
+		time.Sleep(time.Millisecond)
+	}
+	Stop(stop)
+	<-done
+}
+
 // A wake that races with the beginning of the wait is never missed when the waker
 // changes the word first.
 func TestWakeRaces(t *testing.T) {
