@@ -121,19 +121,25 @@ func TestFanIn(t *testing.T) {
 	p := newPlace(t)
 	service := p.start("fanin", "serve")
 	require.Equal(t, "serving", service.line())
+	next := map[int]int{}
+	// All the time somebody reads what the service prints: else it waits, and with it the ring.
+	readAllOf := func(pid int) {
+		for next[pid] < 1000 {
+			var from, i int
+			_, err := fmt.Sscan(service.line(), &from, &i)
+			require.NoError(t, err)
+			require.Equal(t, next[from], i, "in order, and none is missing")
+			next[from]++
+		}
+	}
 	victim := p.start("fanin", "work", "100000000")
-	p.run("fanin", "work", "1000")
+	worker := p.start("fanin", "work", "1000")
+	readAllOf(worker.Process.Pid)
+	require.NoError(t, worker.Wait())
 	require.NoError(t, victim.Process.Kill())
 	victim.Wait()
 	late := p.start("fanin", "work", "1000")
-	next := map[int]int{}
-	for next[late.Process.Pid] < 1000 {
-		var pid, i int
-		_, err := fmt.Sscan(service.line(), &pid, &i)
-		require.NoError(t, err)
-		require.Equal(t, next[pid], i, "in order, and none is missing")
-		next[pid]++
-	}
+	readAllOf(late.Process.Pid)
 	require.Len(t, next, 3)
 	require.NoError(t, late.Wait())
 	service.stop()

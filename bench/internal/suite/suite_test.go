@@ -41,7 +41,7 @@ func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	show := &silent{}
 	s := Settings{
-		Quick: true, Pin: true, Rounds: 2, Scale: 1, Seed: 1, Dir: dir,
+		Quick: true, Pin: true, Rounds: 2, Scale: 4, Seed: 1, Dir: dir, // beside other tests less is too short
 		Run: regexp.MustCompile(`^(rtt|blocked|stream|batch-64|mpsc-2)/32/` +
 			`(shmring|shmring-zc|shmring-mpsc|raw-go|pipe|go-chan)/|` +
 			`^(resident|attach|create)/`),
