@@ -232,7 +232,7 @@ func (f *Flags) Command(act Action) *command.Command {
 
 // Execute runs a command with a program's arguments and returns its exit code.
 func Execute(ctx context.Context, c *command.Command, args []string, stdout, stderr io.Writer) int {
-	c.EnableShellCompletion, c.Writer, c.ErrWriter = true, stdout, stderr
+	c.EnableShellCompletion, c.Writer, c.ErrWriter = completes(c, args), stdout, stderr
 	err := c.Run(ctx, append([]string{c.Name}, args...))
 	var code exitCode
 	switch {
@@ -243,6 +243,14 @@ func Execute(ctx context.Context, c *command.Command, args []string, stdout, std
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", c.Name, Oneline(err))
 	return Code(err)
+}
+
+// completes reports whether the command line may be one about shell completion. The library
+// takes the word for a command wherever it stands, and would not send a file of that name.
+func completes(c *command.Command, args []string) bool {
+	const word, request = "completion", "--generate-shell-completion"
+	n := len(args)
+	return len(c.Commands) > 0 || n > 0 && (args[0] == word || args[n-1] == request)
 }
 
 // WantsJSON reports whether a command line that cannot be understood asks for JSON.

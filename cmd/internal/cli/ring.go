@@ -69,8 +69,8 @@ var Policies = []Choice[shmring.WaitPolicy]{
 	{"spin", shmring.WaitSpin},
 }
 
-// CheckDir reports a directory of rings that is not there: nobody will make it while the
-// program waits for its ring.
+// CheckDir reports a directory of rings that is not there, and who named it: nobody will make
+// it while the program waits for its ring.
 func (r *Ring) CheckDir() error {
 	path, err := shm.Path(r.Name, &shm.Options{Dir: r.Options.Dir})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,6 +105,20 @@ func TestFilesInOrderAndStandardInputAmongThem(t *testing.T) {
 	q := consumer(t, dir, "")
 	q.ends(0)
 	require.Equal(t, "a1\na2\nstdin\nb1\n", q.stdout.String())
+}
+
+// A file may have the name of a command.
+func TestFilesWithNamesOfCommands(t *testing.T) {
+	dir, here := ringDir(t), t.TempDir()
+	for _, name := range []string{"completion", "help"} {
+		require.NoError(t, os.WriteFile(filepath.Join(here, name), []byte(name+"\n"), 0o600))
+	}
+	in := func(c *exec.Cmd) { c.Dir = here }
+	producer(t, dir, "-no-end completion help", in).ends(0)
+	producer(t, dir, "-- completion", in).ends(0)
+	q := consumer(t, dir, "")
+	q.ends(0)
+	require.Equal(t, "completion\nhelp\ncompletion\n", q.stdout.String())
 }
 
 func TestOutputFileIsReplaced(t *testing.T) {

@@ -111,7 +111,7 @@ func TestDirectoryThatIsNotThereIsAnErrorAtOnce(t *testing.T) {
 	for _, program := range []string{"producer", "consumer"} {
 		p := start(t, base, program, []string{"-ring", "r", "-dir", "/nonexistent"})
 		p.ends(cli.Failed)
-		require.Contains(t, p.stderr.String(), "/nonexistent")
+		require.Contains(t, p.stderr.String(), program+": -dir: stat /nonexistent: no such file")
 		require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line, and no summary: %s", p.stderr)
 	}
 }

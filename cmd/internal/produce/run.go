@@ -77,6 +77,9 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 }
 
 func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
+	if err := c.ring.CheckDir(); err != nil {
+		return nil, err
+	}
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
 	o := c.ring.Options
