@@ -40,6 +40,13 @@ func stormRing(i int, dir string) (string, shmring.Options) {
 // removals, because one who has the ring open keeps it from being removed.
 const rush = "rush"
 
+// impatient is over already: a storm has no time to wait for a ring that is in use.
+var impatient = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // stormer is one of Count processes that share Number names. It opens, uses, leaves and
 // removes rings, and dies now and then.
 type stormer struct {
@@ -133,7 +140,7 @@ func (s *stormer) refusal(o shmring.Options, err error) error {
 
 func (s *stormer) remove(name int) error {
 	ring, o := stormRing(name, s.a.Dir)
-	err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: o.Dir})
+	err := shmring.Remove(impatient, ring, &shmring.AdminOptions{Dir: o.Dir})
 	switch {
 	case err == nil:
 		s.add(removes)
@@ -162,7 +169,7 @@ func (s *stormer) incarnation(info shmring.Info, use func() error) error {
 		return err
 	}
 	if s.rng.IntN(8) == 0 {
-		if err := shmring.Remove(context.Background(), info.Name, &shmring.AdminOptions{Dir: s.a.Dir}); !errors.Is(err,
+		if err := shmring.Remove(impatient, info.Name, &shmring.AdminOptions{Dir: s.a.Dir}); !errors.Is(err,
 			shmring.ErrBusy) {
 			return s.blame(blameSplit, "remove, of a ring that is open, says %v", err)
 		}
