@@ -139,7 +139,7 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 // others looks at the participants for Info. Nothing is decided by it.
 func (s *segment) others() (dead, alive bool) {
 	for i := range s.view.Participants {
-		state := layout.ParticipantState(s.view.Participants[i].State.Load())
+		state := s.view.Participants[i].State.Load()
 		if !state.Attached() {
 			continue
 		}

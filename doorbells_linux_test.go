@@ -61,7 +61,7 @@ func header(t *testing.T, path string) *layout.Hot {
 }
 
 func currentSet(t *testing.T, path string) layout.SemaphoreSet {
-	return layout.SemaphoreSet(header(t, path).Semaphores.Set.Load())
+	return header(t, path).Semaphores.Set.Load()
 }
 
 // ipcrm is what an administrator does, or logind.

@@ -118,7 +118,7 @@ func TestSetIsReplacedUnderSleeper(t *testing.T) {
 	m := sysv(t)
 	b := m.bell(t, false)
 	sems := &m.view.Hot.Semaphores
-	first(t, "SETVAL", func() { sems.Set.Store(uint64(layout.PackSemaphoreSet(7, m.set().ID()))) })
+	first(t, "SETVAL", func() { sems.Set.Store(layout.PackSemaphoreSet(7, m.set().ID())) })
 	timedOut, err := b.Sleep(0, long, nil)
 	require.NoError(t, err)
 	require.False(t, timedOut)
@@ -136,10 +136,10 @@ func TestLargerSetWithTheNonce(t *testing.T) {
 	for num := range doorbell.SetSize {
 		require.NoError(t, doorbell.SetValue(stranger, num, doorbell.Value(ours.ID(), num)))
 	}
-	m.view.Hot.Semaphores.Set.Store(uint64(layout.PackSemaphoreSet(1, stranger)))
+	m.view.Hot.Semaphores.Set.Store(layout.PackSemaphoreSet(1, stranger))
 	m.bell(t, false)
 	require.Equal(t, ours.ID(), m.set().ID())
-	m.view.Hot.Semaphores.Set.Store(uint64(layout.PackSemaphoreSet(1, stranger)))
+	m.view.Hot.Semaphores.Set.Store(layout.PackSemaphoreSet(1, stranger))
 	m.remove(t)
 	require.Contains(t, sets(t, key), stranger)
 }

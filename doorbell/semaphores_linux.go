@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +90,7 @@ var namespace = func() uint64 {
 type semset struct {
 	at    *layout.Semaphores
 	nonce [2]uint16
-	known atomic.Uint64 // the value of at.Set whose set was last found to be ours
+	known layout.Word[layout.SemaphoreSet] // the value of at.Set whose set was last found to be ours
 }
 
 func (s *semset) init(cfg layout.Config, at *layout.Semaphores) {
@@ -147,23 +146,22 @@ func (s *semset) inspect(id, owner int) state {
 }
 
 // current returns the set to be used now.
-func (s *semset) current() (id int, word uint64, ok bool) {
-	word = s.at.Set.Load()
-	set := layout.SemaphoreSet(word)
+func (s *semset) current() (set layout.SemaphoreSet, ok bool) {
+	set = s.at.Set.Load()
 	switch {
 	case !set.Present():
-		return 0, word, false
-	case word == s.known.Load():
+		return set, false
+	case set == s.known.Load():
 	case s.inspect(set.ID(), -1) != ready:
-		return 0, word, false
+		return set, false
 	default:
-		s.known.Store(word)
+		s.known.Store(set)
 	}
-	return set.ID(), word, true
+	return set, true
 }
 
-// forget makes current look again: the set of that word has failed.
-func (s *semset) forget(word uint64) { s.known.CompareAndSwap(word, 0) }
+// forget makes current look again: the set has failed.
+func (s *semset) forget(set layout.SemaphoreSet) { s.known.CompareAndSwap(set, 0) }
 
 // here refuses a segment whose semaphores are elsewhere.
 func (s *semset) here() error {
@@ -195,7 +193,7 @@ func (s *semset) establish(seg Segment) (done bool, err error) {
 		return false, nil
 	}
 	defer func() { _ = seg.Unlock(layout.SemaphoreLock) }() // it fails only after Close, which has unlocked
-	if _, _, ok := s.current(); ok {
+	if _, ok := s.current(); ok {
 		return true, nil
 	}
 	uid, gid, mode, err := seg.Owner()
@@ -245,10 +243,10 @@ func (s *semset) make(uid, gid int, mode uint32) error {
 		}
 		switch found {
 		case ready:
-			set := layout.PackSemaphoreSet(layout.SemaphoreSet(s.at.Set.Load()).Generation()+1, id)
-			s.at.Set.Store(uint64(set)) // 6
+			set := layout.PackSemaphoreSet(s.at.Set.Load().Generation()+1, id)
+			s.at.Set.Store(set) // 6
 			killpoint.At(killpoint.SetStored)
-			s.known.Store(uint64(set))
+			s.known.Store(set)
 			return nil
 		case foreign:
 			key = 0
@@ -297,13 +295,13 @@ func Remove(cfg layout.Config, at *layout.Semaphores, owner int) error {
 	if s.here() != nil {
 		return nil
 	}
-	word := layout.SemaphoreSet(at.Set.Load())
-	if word.Present() {
-		if err := s.remove(word.ID(), -1); err != nil {
+	set := at.Set.Load()
+	if set.Present() {
+		if err := s.remove(set.ID(), -1); err != nil {
 			return err
 		}
 	}
-	at.Set.Store(uint64(word.Gone()))
+	at.Set.Store(set.Gone())
 	// Its maker may have been killed before it noted the id.
 	if key := at.Key.Load(); key != 0 {
 		if id, e := sys.get(int32(key), 0, 0); e == 0 {

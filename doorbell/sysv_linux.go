@@ -69,12 +69,12 @@ func (b *sysvBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32
 	if limit <= 0 {
 		return true, nil
 	}
-	id, set, ok := b.set.current()
+	set, ok := b.set.current()
 	if !ok {
 		return b.without(begin, limit)
 	}
 	door := b.door(old)
-	if e := b.move(id, door, 1); e != 0 { // 2
+	if e := b.move(set, door, 1); e != 0 { // 2
 		return b.lost(e, set, begin, limit)
 	}
 	killpoint.At(killpoint.DoorClosed)
@@ -82,14 +82,14 @@ func (b *sysvBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32
 		// A waker looks for the set after it has changed the word, and so uses this one, or
 		// a later one, of which we see here.
 		if due() || b.set.at.Set.Load() != set { // 3
-			b.move(id, door, 0)
+			b.move(set, door, 0)
 			return false, nil
 		}
 		left := limit - time.Since(begin)
 		if left <= 0 {
 			return true, nil
 		}
-		switch e := sys.wait(id, door, left); e { // 4
+		switch e := sys.wait(set.ID(), door, left); e { // 4
 		case 0:
 			return false, nil
 		case unix.EAGAIN:
@@ -102,13 +102,13 @@ func (b *sysvBell) Sleep(old uint32, limit time.Duration, stops []*atomic.Uint32
 }
 
 // move opens (0) or closes (1) a door.
-func (b *sysvBell) move(id, door, to int) unix.Errno {
-	_, e := sys.ctl(id, door, cmdSetVal, to)
+func (b *sysvBell) move(set layout.SemaphoreSet, door, to int) unix.Errno {
+	_, e := sys.ctl(set.ID(), door, cmdSetVal, to)
 	return e
 }
 
 // lost is what a sleeper does whose set fails.
-func (b *sysvBell) lost(e unix.Errno, set uint64, begin time.Time, limit time.Duration) (bool, error) {
+func (b *sysvBell) lost(e unix.Errno, set layout.SemaphoreSet, begin time.Time, limit time.Duration) (bool, error) {
 	b.set.forget(set)
 	switch e {
 	case unix.EIDRM, unix.EINVAL: // somebody has removed it
@@ -131,7 +131,7 @@ func (b *sysvBell) without(begin time.Time, limit time.Duration) (bool, error) {
 }
 
 func (b *sysvBell) Wake(was uint32) {
-	if id, set, ok := b.set.current(); ok && b.move(id, b.door(was), 0) != 0 {
+	if set, ok := b.set.current(); ok && b.move(set, b.door(was), 0) != 0 {
 		b.set.forget(set) // its sleepers are awake
 	}
 }
@@ -142,9 +142,9 @@ func (b *sysvBell) Wake(was uint32) {
 func (b *sysvBell) Stop(stop *atomic.Uint32) {
 	stop.Store(1)
 	for tries := 0; b.asleep(stop); tries++ {
-		id, set, ok := b.set.current()
+		set, ok := b.set.current()
 		for i := 0; ok && i < doors; i++ {
-			if b.move(id, b.first+i, 0) != 0 {
+			if b.move(set, b.first+i, 0) != 0 {
 				b.set.forget(set)
 				break
 			}

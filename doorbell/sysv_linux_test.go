@@ -39,7 +39,7 @@ func sysv(t *testing.T) mapping {
 }
 
 func (m mapping) set() layout.SemaphoreSet {
-	return layout.SemaphoreSet(m.view.Hot.Semaphores.Set.Load())
+	return m.view.Hot.Semaphores.Set.Load()
 }
 
 func (m mapping) key() uint32 { return m.view.Hot.Semaphores.Key.Load() }
@@ -284,7 +284,7 @@ func TestHostileWords(t *testing.T) {
 		for i, word := range []layout.SemaphoreSet{layout.PackSemaphoreSet(1, stranger), layout.PackSemaphoreSet(1<<32-1,
 			1<<31-1), 0, ours + 1<<32, layout.PackSemaphoreSet(9, 0)} {
 			for _, k := range []uint32{m.key(), key, 0, 1<<32 - 1} {
-				sems.Set.Store(uint64(word))
+				sems.Set.Store(word)
 				sems.Key.Store(k)
 				begin := time.Now()
 				b.Wake(0)
@@ -301,13 +301,13 @@ func TestHostileWords(t *testing.T) {
 		for num := range size {
 			require.Equal(t, 7, doorbell.Value(stranger, num), name)
 		}
-		sems.Set.Store(uint64(layout.PackSemaphoreSet(1, stranger)))
+		sems.Set.Store(layout.PackSemaphoreSet(1, stranger))
 		sems.Key.Store(key)
 		m.remove(t)
 		require.Contains(t, sets(t, key), stranger, "%s: removed a stranger's", name)
 		require.NoError(t, doorbell.RemoveSet(stranger))
 	}
-	sems.Set.Store(uint64(ours))
+	sems.Set.Store(ours)
 	m.remove(t)
 }
 

@@ -318,7 +318,7 @@ func (h *victim) touch(m ring.Message) {
 	_ = sum
 	most := h.cfg.MaxMessage
 	if m.Position().Index == 0 && !h.opened { // else the record was looked at before later lies
-		slots := layout.Ctl(h.v.Descriptors[m.Position().Record%uint64(h.cfg.Slots)].Ctl.Load()).Slots()
+		slots := h.v.Descriptors[m.Position().Record%uint64(h.cfg.Slots)].Ctl.Load().Slots()
 		most = min(most, max(48, int(slots)*h.cfg.SlotSize))
 	}
 	h.opened = false

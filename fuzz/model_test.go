@@ -383,11 +383,11 @@ func (w *world) sendBatch(p *producer) {
 // found is the record that producer p has put at tail, as the format says it.
 func (w *world) found(p *producer) (*record, bool) {
 	d := &w.v.Descriptors[w.tail%w.ring()]
-	c := layout.Ctl(d.Ctl.Load())
+	c := d.Ctl.Load()
 	if c.Lap() != layout.LapOf(w.tail, w.cfg.Shift()) || c.State() < layout.Committed || int(c.Owner()) != p.index {
 		return nil, false
 	}
-	if w.shared() && layout.Tail(w.v.Hot.Tail.Load()).Pos(w.read) == w.tail {
+	if w.shared() && w.v.Hot.Tail.Load().Pos(w.read) == w.tail {
 		return nil, false
 	}
 	r := &record{slots: c.Slots(), owner: p.index, epoch: p.epoch, state: c.State()}
@@ -768,7 +768,7 @@ func (w *world) rung(why string) {
 // verify compares every word of the segment that the twin knows.
 func (w *world) verify() {
 	if w.shared() {
-		tail := layout.Tail(w.v.Hot.Tail.Load())
+		tail := w.v.Hot.Tail.Load()
 		if tail.Pos(w.read) != w.tail {
 			w.fail("Tail is at %d, want %d", tail.Pos(w.read), w.tail)
 		}
@@ -788,7 +788,7 @@ func (w *world) verify() {
 	}
 	for i, r := range w.recs[w.first:] {
 		lap := layout.LapOf(r.start, w.cfg.Shift())
-		got := layout.Ctl(w.v.Descriptors[r.start%w.ring()].Ctl.Load())
+		got := w.v.Descriptors[r.start%w.ring()].Ctl.Load()
 		want := layout.PackCtl(lap, r.slots, uint8(r.owner), r.state)
 		newest := w.first+i == len(w.recs)-1
 		if got != want && !(r.state == layout.Claimed && newest && (got.Lap() != lap || got.State() == layout.None)) {

@@ -5,57 +5,25 @@ import (
 	"sync/atomic"
 )
 
-// CtlWord is a control word in shared memory. Its operations are those of sync/atomic:
+// Word is a word of 64 bits in shared memory. Its operations are those of sync/atomic:
 // sequentially consistent.
-type CtlWord struct {
+type Word[T ~uint64] struct {
 	_ structs.HostLayout
 	w atomic.Uint64
 }
 
 // Load returns the word.
-func (w *CtlWord) Load() Ctl { return Ctl(w.w.Load()) }
+func (w *Word[T]) Load() T { return T(w.w.Load()) }
 
 // Store replaces the word.
-func (w *CtlWord) Store(c Ctl) { w.w.Store(uint64(c)) }
+func (w *Word[T]) Store(v T) { w.w.Store(uint64(v)) }
 
 // CompareAndSwap replaces the word if it is was, and reports whether it did.
-func (w *CtlWord) CompareAndSwap(was, c Ctl) bool { return w.w.CompareAndSwap(uint64(was), uint64(c)) }
-
-// TailWord is a Tail in shared memory.
-type TailWord struct {
-	_ structs.HostLayout
-	w atomic.Uint64
+func (w *Word[T]) CompareAndSwap(was, v T) bool {
+	return w.w.CompareAndSwap(uint64(was), uint64(v))
 }
 
-// Load returns the word.
-func (w *TailWord) Load() Tail { return Tail(w.w.Load()) }
-
-// Store replaces the word.
-func (w *TailWord) Store(t Tail) { w.w.Store(uint64(t)) }
-
-// CompareAndSwap replaces the word if it is was, and reports whether it did.
-func (w *TailWord) CompareAndSwap(was, t Tail) bool {
-	return w.w.CompareAndSwap(uint64(was), uint64(t))
-}
-
-// PriorityWord is a Priority in shared memory.
-type PriorityWord struct {
-	_ structs.HostLayout
-	w atomic.Uint64
-}
-
-// Load returns the word.
-func (w *PriorityWord) Load() Priority { return Priority(w.w.Load()) }
-
-// Store replaces the word.
-func (w *PriorityWord) Store(p Priority) { w.w.Store(uint64(p)) }
-
-// CompareAndSwap replaces the word if it is was, and reports whether it did.
-func (w *PriorityWord) CompareAndSwap(was, p Priority) bool {
-	return w.w.CompareAndSwap(uint64(was), uint64(p))
-}
-
-// StateWord is a ParticipantState in shared memory.
+// StateWord is a ParticipantState in shared memory, as Word is.
 type StateWord struct {
 	_ structs.HostLayout
 	w atomic.Uint32

@@ -152,7 +152,7 @@ type Geometry struct {
 // Hot holds the words that move while messages flow.
 type Hot struct {
 	_          structs.HostLayout
-	Tail       TailWord
+	Tail       Word[Tail]
 	_          [120]byte
 	ReadPos    atomic.Uint64
 	_          [120]byte
@@ -160,7 +160,7 @@ type Hot struct {
 	_          [124]byte
 	SpaceBell  atomic.Uint32
 	_          uint32
-	Priority   PriorityWord
+	Priority   Word[Priority]
 	_          [112]byte
 	Semaphores Semaphores
 }
@@ -178,7 +178,7 @@ const (
 type Semaphores struct {
 	_ structs.HostLayout
 	// Set is generation:32 | id:31 | present:1, so that both change in one store.
-	Set atomic.Uint64
+	Set Word[SemaphoreSet]
 	// Key is what the set of that generation was, or is about to be, made with. It is
 	// written before the set is made: who dies in between leaves one that can be found.
 	Key atomic.Uint32
@@ -207,7 +207,7 @@ type Participant struct {
 // consumer from the load of Ctl that sees it.
 type Descriptor struct {
 	_      structs.HostLayout
-	Ctl    CtlWord
+	Ctl    Word[Ctl]
 	Meta   uint64
 	Inline [InlineSize]byte
 }

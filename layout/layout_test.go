@@ -54,7 +54,7 @@ func TestGolden(t *testing.T) {
 	cfg.Start = 0 // not recorded
 	require.Equal(t, cfg, v.Config)
 	require.Equal(t, goldenConfig.Start, v.Hot.ReadPos.Load())
-	require.Equal(t, goldenConfig.Start, layout.Tail(v.Hot.Tail.Load()).Pos(goldenConfig.Start))
+	require.Equal(t, goldenConfig.Start, v.Hot.Tail.Load().Pos(goldenConfig.Start))
 	require.Len(t, v.Descriptors, 8)
 	require.Len(t, v.Payload, 8*64)
 	require.Len(t, v.Participants, 3)

@@ -64,7 +64,7 @@ var deadClaims = []struct {
 	}},
 	{"at the end of the lap", func(r *rig, live *producer) int {
 		end := live.view.Hot.Tail.Load() // only to find the place
-		left := deadClaimSlots - int(layout.Tail(end).Pos(0)%deadClaimSlots)
+		left := deadClaimSlots - int(end.Pos(0)%deadClaimSlots)
 		for ; left > 4; left-- {
 			require.NoError(r.t, live.TrySend([]byte("x")))
 		}

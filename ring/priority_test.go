@@ -35,8 +35,8 @@ func TestTurn(t *testing.T) {
 		for turn.Load() == 0 {
 			runtime.Gosched()
 		}
-		require.EqualValues(t, 8, layout.Priority(turn.Load()).Slots())
-		require.EqualValues(t, large.Attachment().Index, layout.Priority(turn.Load()).Owner())
+		require.EqualValues(t, 8, turn.Load().Slots())
+		require.EqualValues(t, large.Attachment().Index, turn.Load().Owner())
 		blocked := make(chan error, 1)
 		other := r.producer()
 		go func() { blocked <- other.Send(soon(t), []byte("behind it")) }()

@@ -64,7 +64,7 @@ func (s *slots) bytes(pos uint64, n int) []byte {
 
 func (s *slots) lap(pos uint64) uint64 { return layout.LapOf(pos, s.shift) }
 
-func (s *slots) ctl(pos uint64) *layout.CtlWord { return &s.desc[pos&s.mask].Ctl }
+func (s *slots) ctl(pos uint64) *layout.Word[layout.Ctl] { return &s.desc[pos&s.mask].Ctl }
 
 // fill writes a record into slots that the caller has claimed. All of it is plain memory:
 // nobody else touches it before D1.

@@ -113,7 +113,7 @@ var operations = []operation{
 		return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 	}},
 	{"force-skip", "admin", "mpsc", "stalled", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: uint64(v.a.Count)},
+		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: v.a.Count},
 			&shmring.AdminOptions{Dir: v.a.Dir})
 		return err
 	}},

@@ -171,7 +171,7 @@ func (s *stage) shut() {
 	}
 	for i := range s.view.Participants {
 		m := &s.view.Participants[i]
-		if state := layout.ParticipantState(m.State.Load()); state != layout.Free {
+		if state := m.State.Load(); state != layout.Free {
 			s.r.fault(&s.r.Leaked, "participant %d is in state %d after all have left", i, state)
 		}
 	}

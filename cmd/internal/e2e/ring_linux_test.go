@@ -44,7 +44,7 @@ func (s *spy) full() {
 	s.t.Helper()
 	eventually(s.t, "full ring", func() bool {
 		read := s.view.Hot.ReadPos.Load()
-		return layout.Tail(s.view.Hot.Tail.Load()).Pos(read)-read == uint64(s.view.Config.Slots)
+		return s.view.Hot.Tail.Load().Pos(read)-read == uint64(s.view.Config.Slots)
 	})
 }
 
