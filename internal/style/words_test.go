@@ -26,12 +26,11 @@ var retired = map[string]string{
 
 // phrases are retired too, in prose and in names of any case.
 var phrases = map[string]string{
-	`\bsendQuick\b`:              "fast path",
-	`who lives is told by`:       "say who tells whom",
-	`SHMRING_WAIT\b`:             "SHMRING_DOORBELL",
-	`\bWaitFlock\b`:              "DoorbellPoll",
-	`\b(Halt|HaltAndEnd)\(`:      "Close",
-	`on its way to its fathers?`: "crashed",
+	`\bsendQuick\b`:         "fast path",
+	`who lives is told by`:  "say who tells whom",
+	`SHMRING_WAIT\b`:        "SHMRING_DOORBELL",
+	`\bWaitFlock\b`:         "DoorbellPoll",
+	`\b(Halt|HaltAndEnd)\(`: "Close",
 }
 
 // exempt are files that speak of the old words on purpose.
