@@ -21,10 +21,8 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
-	if !c.outstanding {
-		if c.ack(c.implicitAck); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	for try := 0; n < max; try++ {
 		var m Message
@@ -58,10 +56,8 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		}
 		c.take(&m, &c.cursors)
 		c.implicitAck = m.end
-		if !c.outstanding {
-			if c.ack(m.end); c.isFlushDue() {
-				c.flushReadPos()
-			}
+		if c.ackImplicit() {
+			c.flushReadPos()
 		}
 		n++
 	}
@@ -122,10 +118,8 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		b.index++
 	}
 	c.implicitAck = m.end
-	if !c.outstanding {
-		if c.ack(m.end); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	return n, nil
 }

@@ -78,10 +78,8 @@ func (m *entry) disarm() {
 // returned with the next hand-out.
 func (p *Poller) maintainEntry(m *entry) {
 	c := m.c
-	if !c.outstanding {
-		if c.ack(c.implicitAck); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	err := c.lookAfter()
 	if err == nil {

@@ -45,10 +45,8 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 }
 
 func (c *Consumer) receive(buf []byte) (int, error) {
-	if !c.outstanding {
-		if c.ack(c.implicitAck); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	var m Message
 	if err := c.peek(&m); err != nil {
@@ -98,10 +96,8 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 }
 
 func (c *Consumer) borrow(m *Message) error {
-	if !c.outstanding {
-		if c.ack(c.implicitAck); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	if err := c.peek(m); err != nil {
 		*m = Message{}
@@ -150,10 +146,8 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 		c.flushReadPos()
 		return refusal
 	}
-	if !c.outstanding {
-		if c.ack(c.implicitAck); c.isFlushDue() {
-			c.flushReadPos()
-		}
+	if c.ackImplicit() {
+		c.flushReadPos()
 	}
 	w := wait{h: &c.handle, ctx: ctx, op: "receive"}
 	if try > triesBeforeInterrupt {

@@ -90,16 +90,18 @@ func (c *cursors) skipReported(k uint64) {
 // mayBeSeen tells whether a former consumer may have handled the record at pos.
 func (c *cursors) mayBeSeen(pos, count uint64) bool { return c.redeliverBefore-pos-1 < count }
 
-// ack notes that everything before end is handled.
-func (c *cursors) ack(end uint64) {
+// ack notes that everything before end is handled, and tells whether enough is to store
+// ReadPos: one store for many messages.
+func (c *cursors) ack(end uint64) (flushDue bool) {
 	if int64(end-c.acked) > 0 {
 		c.acked = end
 	}
+	return c.acked-c.released >= c.flushAfter
 }
 
-// isFlushDue tells whether enough is acknowledged to store ReadPos: one store for many
-// messages.
-func (c *cursors) isFlushDue() bool { return c.acked-c.released >= c.flushAfter }
+// ackImplicit is ack of what the user has handled by making the next call, if nothing is
+// on loan.
+func (c *cursors) ackImplicit() (flushDue bool) { return !c.outstanding && c.ack(c.implicitAck) }
 
 // expose notes that a handler gets a record up to its end.
 func (c *cursors) expose(end uint64) {
@@ -166,7 +168,7 @@ func (c *Consumer) returnLoan(loan, end uint64) {
 		c.outstanding = false
 		end = c.pos // with it goes what was skipped behind it
 	}
-	if c.ack(end); c.isFlushDue() {
+	if c.ack(end) {
 		c.flushReadPos()
 	}
 	c.implicitAck = c.acked
