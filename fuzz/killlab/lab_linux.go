@@ -93,6 +93,7 @@ type args struct {
 	Wait    shmring.Doorbell
 	Number  int    // for the role's own use
 	Text    string // likewise
+	Only    string // the kill point that counts for role point; else all do
 }
 
 // role is what a child can be. It returns when its work is done; an error ends the

@@ -19,7 +19,8 @@ const tagged = true
 func init() { roles["point"] = point }
 
 // point does one operation and dies at its a.Number-th kill point; with 0, or when
-// there are fewer, it does all of it and says how many there were.
+// there are fewer, it does all of it and says how many there were. With a.Only it counts
+// no points but those.
 func point(ctx context.Context, a args, j *journal) error {
 	var armed atomic.Bool
 	var hits atomic.Uint64
@@ -27,8 +28,11 @@ func point(ctx context.Context, a args, j *journal) error {
 		if !armed.Load() {
 			return
 		}
-		n := hits.Add(1)
 		j.put(where, uint64(p))
+		if a.Only != "" && p.String() != a.Only {
+			return
+		}
+		n := hits.Add(1)
 		j.set(extra, n)
 		if n == uint64(a.Number) {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)

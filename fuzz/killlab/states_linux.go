@@ -119,9 +119,15 @@ func (t *trial) giveWay() {
 	switch {
 	case t.op.victim == "producer" && t.busy == nil && t.state == "full" && t.kind == shmring.KindMPSC:
 		t.inBackground(func() error {
-			// Let it wait until it takes the turn, unless it does not live that long.
-			for end := time.Now().Add(50 * time.Millisecond); t.view.Hot.Priority.Load() == 0 && time.Now().Before(end); {
-				time.Sleep(time.Millisecond)
+			// Let it wait until it takes priority, unless it does not live that long.
+			for t.view.Hot.Priority.Load() == 0 {
+				select {
+				case <-t.gone:
+					return t.hear()
+				case <-t.ctx.Done():
+					return t.ctx.Err()
+				case <-time.After(time.Millisecond):
+				}
 			}
 			return t.hear()
 		})
@@ -171,7 +177,7 @@ func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
 		return 0, 0, false, false
 	}
 	a := args{Role: "point", Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at, Wait: wish(t.state),
-		Count: t.start, Text: t.op.victim + " " + t.op.name + "/" + t.state}
+		Count: t.start, Text: t.op.victim + " " + t.op.name + "/" + t.state, Only: t.only}
 	var err error
 	if t.victim, err = t.l.spawn(a, runs(exe)); !t.must("spawn", err) {
 		return 0, 0, false, false

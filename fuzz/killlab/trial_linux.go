@@ -24,6 +24,7 @@ type trial struct {
 	op    operation
 	kind  shmring.Kind
 	state string
+	only  string // see args.Only
 
 	ctx      context.Context
 	ring     string

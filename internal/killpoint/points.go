@@ -31,7 +31,7 @@ const (
 	WhoStored
 	StateUsed
 	StateEnded
-	DrainPosStored // burying
+	DrainPosStored // retiring
 	StateDraining
 	StateFree
 
