@@ -169,17 +169,17 @@ func (s *segment) detach(att ring.Attachment) error {
 func (s *segment) close(last func([]byte)) error {
 	var err error
 	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
-		// One after the other, until the lock goes with the file: of two who look at the
-		// same time, each would see the other. Who has just been making the set, or was
-		// stopped while at it, is not waited for: it closes too.
+		// One after the other: of two who look at the same time, each would see the other.
+		// Who has just been making the set, or was stopped while at it, is not waited for:
+		// it closes too.
 		_ = retry(context.Background(), s.info.Name, "close", s.lockSemaphores())
 		var uid int
-		var alone bool
-		alone, err = s.seg.Alone()
+		var last bool
+		last, err = s.seg.Leave()
 		switch {
 		case errors.Is(err, shm.ErrOrphaned):
 			err = nil // flock makes no locks for an orphan, so nobody can tell: the set stays
-		case alone && err == nil:
+		case last && err == nil:
 			if uid, _, _, err = s.seg.Owner(); err == nil {
 				err = doorbell.Remove(s.view.Config, &s.view.Hot.Semaphores, uid)
 			}

@@ -101,7 +101,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, os.Geteuid()))
 		return
 	}
-	for range 20 {
+	for range 100 {
 		o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Kind: shmring.KindMPSC, KeepStream: true}
 		var handles []*shmring.Producer
 		for range 4 {

@@ -51,12 +51,12 @@
 // # Lock map
 //
 //	lock            on                                 shared               exclusive
-//	attach           the segment file, flock            attached, for life   Remove, and Alone until Close
+//	attach           the segment file, flock            attached, for life   Remove; Alone and Leave, until Close
 //	life lock i     OFD: byte 1<<40 + i of the file    -                    participant i is alive, for life
 //	                flock: ".shmring-INODE.i.lock"     who asks, briefly    the same
 //	                of index 255                       -                    ForceSkip, for its length
 //	                of index 256                       -                    whoever makes the doorbells' semaphore set
-//	gate            the life lock of index -1          -                    Alone, while it converts the attach lock
+//	gate            the life lock of index -1          -                    whoever converts the attach lock
 //
 // Open file description locks (OFD, F_OFD_SETLK) and flock both belong to the open file
 // description. The kernel drops them when that is closed, so with the death of the

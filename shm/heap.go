@@ -62,7 +62,7 @@ func (h *heap) held(i int) (bool, error) {
 	return who != nil && who != h, nil
 }
 
-func (h *heap) alone() (bool, error) {
+func (h *heap) alone(bool) (bool, error) {
 	h.region.mu.Lock()
 	defer h.region.mu.Unlock()
 	for _, who := range h.region.holder {

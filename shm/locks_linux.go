@@ -110,7 +110,8 @@ func shareAttachLock(ctx context.Context, fd int, path string) error {
 	}
 }
 
-// alone converts the attach lock from shared to exclusive.
+// alone converts the attach lock from shared to exclusive. Where it cannot, it takes it
+// shared again, unless the handle is about to leave.
 //
 // Without the gate a Remove could come in between, where we hold neither:
 //
@@ -118,16 +119,23 @@ func shareAttachLock(ctx context.Context, fd int, path string) error {
 //	gate                          exclusive attach lock, once the others are gone
 //	drop shared                   look at the gate: held, so busy
 //	take exclusive, or shared     unlink
-func (f *file) alone() (bool, error) {
+func (f *file) alone(leave bool) (bool, error) {
 	if !f.gated {
 		ok, err := f.life.tryLock(gate)
 		if !ok {
+			if leave && err == nil {
+				_, err = flock(f.fd, unix.LOCK_UN)
+			}
 			return false, err
 		}
 		f.gated = true
 	}
 	if alone, err := flock(f.fd, unix.LOCK_EX); alone || err != nil {
 		return alone, err
+	}
+	if leave {
+		f.gated = false
+		return false, f.life.unlock(gate)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), attachPatience)
 	defer cancel()

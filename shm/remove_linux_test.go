@@ -166,6 +166,34 @@ func TestAlone(t *testing.T) {
 	require.NoError(t, again.Close())
 }
 
+// Of several who leave, the last is told so although the others have not closed yet.
+func TestLeave(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	first := mustCreate(t, dir, patternSize)
+	second, err := first.Reopen()
+	require.NoError(t, err)
+	third, err := first.Reopen()
+	require.NoError(t, err)
+	stays, err := first.Alone()
+	require.NoError(t, err)
+	require.False(t, stays)
+	for i, s := range []*shm.Segment{first, second, third} {
+		last, err := s.Leave()
+		require.NoError(t, err)
+		require.Equal(t, i == 2, last)
+		ok, err := s.TryLock(i)
+		require.NoError(t, err)
+		require.True(t, ok, "life locks are good until Close")
+	}
+	require.ErrorIs(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}), shm.ErrBusy)
+	for _, s := range []*shm.Segment{third, first, second} {
+		require.NoError(t, s.Close())
+	}
+	_, err = first.Leave()
+	require.ErrorIs(t, err, fs.ErrClosed)
+	require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
+}
+
 func TestCheckNoticesAFileRenamedOverTheName(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	s := mustCreate(t, dir, patternSize)

@@ -34,7 +34,7 @@ type backing interface {
 	tryLock(i int) (bool, error)
 	unlock(i int) error
 	held(i int) (bool, error)
-	alone() (bool, error)
+	alone(leave bool) (bool, error)
 	use(kind Locks) error
 	check() error
 	notify()
@@ -166,13 +166,21 @@ func (s *Segment) UseLocks(kind Locks) error {
 // handles that hold a lock count, and nobody is kept out. It waits, for a second at most,
 // for a Remove that is under way. Errors: fs.ErrClosed, ErrUnsupported, ErrBusy (waited
 // in vain), those of TryLock.
-func (s *Segment) Alone() (bool, error) {
+func (s *Segment) Alone() (bool, error) { return s.alone(false) }
+
+// Leave is Alone for a handle that is about to be closed: if it was not alone, it is
+// attached no longer, so that of several who leave, one after the other under some life
+// lock, exactly the last is told true, however long Close takes the others. After it,
+// nothing but Close and what needs only a life lock is of use. Errors: as Alone.
+func (s *Segment) Leave() (last bool, err error) { return s.alone(true) }
+
+func (s *Segment) alone(leave bool) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false, s.fail("lock", fs.ErrClosed)
 	}
-	alone, err := s.back.alone()
+	alone, err := s.back.alone(leave)
 	if err != nil {
 		return false, s.fail("lock", err)
 	}
