@@ -1,21 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 func init() {
@@ -58,9 +49,11 @@ func claim(ctx context.Context, a args, j *journal) error {
 		return err
 	}
 	if a.Text == withGrandchild {
-		if err := outlive(a, j); err != nil {
+		pid, err := outlive(args{Role: "wait", Journal: a.Journal + "-grandchild"})
+		if err != nil {
 			return err
 		}
+		j.put(grandchild, uint64(pid))
 	}
 	j.set(phase, attached)
 	s := &sender{p: p, a: a, j: j, most: smallest}
@@ -99,21 +92,6 @@ func claim(ctx context.Context, a args, j *journal) error {
 		}
 		j.set(phase, entered+turn)
 	}
-}
-
-// outlive starts a process that has nothing to do with the ring.
-func outlive(a args, j *journal) error {
-	text, err := json.Marshal(args{Role: "wait", Journal: a.Journal + "-grandchild"})
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), labs.ChildEnv+"="+string(text))
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	j.put(grandchild, uint64(cmd.Process.Pid))
-	return nil
 }
 
 // wait does nothing until it is told to stop, or for a minute.
@@ -172,68 +150,4 @@ func listen(ctx context.Context, a args, j *journal) error {
 		}
 	}
 	return c.Close()
-}
-
-// reach waits until a child has come as far as that phase. Unlike ready it keeps no
-// thread of the lab's.
-func (l *lab) reach(c *child, p uint64) bool {
-	for end := time.Now().Add(patience); c.j.get(phase) < p; time.Sleep(50 * time.Microsecond) {
-		switch {
-		case l.ctx.Err() != nil:
-			return false
-		case time.Now().After(end), state(c.pid()) == 'Z':
-			l.fault(&l.r.Stuck, "%s (lane %d life %d) does not reach phase %d: state %c, at %d",
-				c.args.Role, c.args.Lane, c.args.Life, p, state(c.pid()), c.j.get(phase))
-			return false
-		}
-	}
-	return true
-}
-
-// enough reports whether a mode that began then is to begin nothing more. It leaves
-// what is under way the time to end well.
-func (l *lab) enough(begin time.Time) bool {
-	return l.over() || l.opt.duration > 0 && time.Since(begin) >= l.opt.duration
-}
-
-// state is a process's state as the kernel calls it: R, S, T, t, Z; 'X' if there is
-// no such process.
-func state(pid int) byte {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if end := bytes.LastIndexByte(stat, ')'); err == nil && end > 0 && end+2 < len(stat) {
-		return stat[end+2]
-	}
-	return 'X'
-}
-
-// retire reaps a child that was killed, and counts it.
-func (c *child) retire() {
-	_ = c.wait()
-	c.forget()
-	c.l.mu.Lock()
-	c.l.r.Kills++
-	c.l.mu.Unlock()
-}
-
-// discard ends a child that is no victim.
-func (c *child) discard() {
-	c.signal(unix.SIGKILL)
-	_ = c.wait()
-	c.forget()
-}
-
-// inherited lists what a process has open of the lab's rings.
-func (l *lab) inherited(pid int) (open []string) {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for _, fd := range list {
-		to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
-		if strings.HasPrefix(to, l.rings) {
-			open = append(open, to)
-		}
-	}
-	return open
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -34,7 +35,7 @@ func race(ctx context.Context, a args, j *journal) error {
 	defer gun.close()
 	j.set(phase, running)
 	for round := 1; round <= int(a.Count); round++ {
-		gun.await(command, uint64(round), childLimit)
+		gun.await(command, uint64(round), labs.ChildLimit)
 		ring, o := gunRing(round, a.Dir)
 		j.opening(round, false)
 		p, err := shmring.OpenProducer(ctx, ring, &o)
@@ -47,7 +48,7 @@ func race(ctx context.Context, a args, j *journal) error {
 		}
 		j.opened(p.Info(), inode)
 		j.set(phase, uint64(2*round))
-		gun.await(extra, uint64(round), childLimit)
+		gun.await(extra, uint64(round), labs.ChildLimit)
 		j.closing()
 		if err := p.Close(); err != nil {
 			return err
@@ -60,7 +61,7 @@ func race(ctx context.Context, a args, j *journal) error {
 // races has n processes open rings that are not there, all at the same time.
 func (l *lab) races(n, rounds int) {
 	n = min(n, shmring.DefaultMaxProducers)
-	gun, err := openJournal(filepath.Join(l.files, "gun"))
+	gun, err := openJournal(filepath.Join(l.Files, "gun"))
 	if !l.must(err) {
 		return
 	}
@@ -68,10 +69,10 @@ func (l *lab) races(n, rounds int) {
 	var racers []*child
 	defer func() {
 		for _, c := range racers {
-			if c.j.get(phase) != uint64(2*rounds+1) || !c.ended(patience, func() {}) {
+			if c.j.get(phase) != uint64(2*rounds+1) || !c.Ended(labs.Patience, nil) {
 				c.kill()
 			}
-			if !c.asKilled() {
+			if !c.WasKilled() {
 				c.accuse()
 			}
 			c.forget()
@@ -87,7 +88,7 @@ func (l *lab) races(n, rounds int) {
 	for round := range rounds + 1 { // round 0: everybody is at the start
 		gun.set(command, uint64(round))
 		for _, c := range racers {
-			if !l.ready(c, max(running, uint64(2*round))) {
+			if !l.reach(c, max(running, uint64(2*round))) {
 				return
 			}
 		}
@@ -97,18 +98,18 @@ func (l *lab) races(n, rounds int) {
 		l.oneWinner(round, racers)
 		gun.set(extra, uint64(round))
 		for _, c := range racers {
-			if !l.ready(c, uint64(2*round+1)) {
+			if !l.reach(c, uint64(2*round+1)) {
 				return
 			}
 			c.j.all()
 		}
-		ring, o := gunRing(round, l.rings)
+		ring, o := gunRing(round, l.Rings)
 		l.must(shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: o.Dir}))
 		if l.over() {
 			return
 		}
 	}
-	l.r.note("race: %d processes opened a new ring at the same time, %d times", n, rounds)
+	l.r.Note("race: %d processes opened a new ring at the same time, %d times", n, rounds)
 }
 
 // oneWinner checks one race: all have the same ring, which one of them has created.
@@ -116,7 +117,7 @@ func (l *lab) oneWinner(round int, racers []*child) {
 	var list []incarnation
 	created := 0
 	for _, c := range racers {
-		for _, t := range incarnations(c.pid(), c.j.all(), monotonic()) {
+		for _, t := range incarnations(c.PID(), c.j.all(), monotonic()) {
 			list = append(list, t)
 			if t.says&entryCreated != 0 {
 				created++
@@ -165,10 +166,10 @@ func (l *lab) halfCreated(kills int) {
 		if !l.must(err) {
 			return
 		}
-		ok := l.ready(c, running)
-		time.Sleep(randomDelay(l.rng))
+		ok := l.reach(c, running)
+		time.Sleep(randomDelay(l.Rand))
 		c.kill()
-		if !c.asKilled() {
+		if !c.WasKilled() {
 			c.accuse()
 		}
 		c.forget()
@@ -178,17 +179,17 @@ func (l *lab) halfCreated(kills int) {
 		complete += l.notHalf(ring)
 		l.empty("a creator was killed")
 	}
-	l.r.note("create: %d creators killed, %d left a ring, which was complete, the others nothing", kills, complete)
+	l.r.Note("create: %d creators killed, %d left a ring, which was complete, the others nothing", kills, complete)
 }
 
 // notHalf returns how many complete rings of that name there are.
 func (l *lab) notHalf(ring string) int {
-	if _, err := os.Lstat(filepath.Join(l.rings, ring+shm.Suffix)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(l.Rings, ring+shm.Suffix)); errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	ctx, cancel := context.WithTimeout(l.Ctx, labs.Patience)
 	defer cancel()
-	o := shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly}
+	o := shmring.Options{Dir: l.Rings, Mode: shmring.ModeOpenOnly}
 	if err := useOnce(ctx, ring, o); err != nil {
 		l.fault(&l.r.Torn, "a creator was killed, and %s is not complete: %v", ring, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 func init() { roles["hold"] = hold }
@@ -36,7 +37,7 @@ const holdCount = 2500
 // hold takes a role in a ring and does its work until it is told to leave.
 func hold(ctx context.Context, a args, j *journal) error {
 	j.set(phase, running)
-	j.await(command, holdGo, childLimit)
+	j.await(command, holdGo, labs.ChildLimit)
 	o := a.options()
 	if a.Number&holdCreates != 0 {
 		o = contestOptions(a.Kind)
@@ -70,19 +71,19 @@ func holdAsProducer(ctx context.Context, a args, o *shmring.Options, j *journal,
 	j.opened(p.Info(), 0)
 	j.set(phase, attached)
 	if a.Number&holdCreates != 0 {
-		j.await(command, holdWork, childLimit)
+		j.await(command, holdWork, labs.ChildLimit)
 	}
 	// Whoever waits for room is told to leave like everybody else.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		j.await(command, holdLeave, childLimit)
+		j.await(command, holdLeave, labs.ChildLimit)
 		stop()
 	}()
 	s := &sender{p: p, a: a, j: j, most: p.MaxMessage()}
 	for seq := uint64(0); j.get(command) < holdLeave; {
 		if seq+batchMost > holdCount {
-			j.await(command, holdLeave, childLimit)
+			j.await(command, holdLeave, labs.ChildLimit)
 			break
 		}
 		send := s.some

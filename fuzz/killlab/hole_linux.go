@@ -74,6 +74,6 @@ func (l *lab) holes(s situation, n int, since time.Time, all *machine.Times) (ok
 	if h.successor != nil {
 		h.successor.discard()
 	}
-	l.r.note("%s: %d in %.1f s; noticed in %v", s.name, done, time.Since(begin).Seconds(), h.times)
+	l.r.Note("%s: %d in %.1f s; noticed in %v", s.name, done, time.Since(begin).Seconds(), h.times)
 	return true
 }

@@ -20,7 +20,7 @@ func (l *lab) judge(all machine.Times) {
 	if len(all) == 0 {
 		return
 	}
-	l.r.note("without the time in which some process waited for a processor: %v", all)
+	l.r.Note("without the time in which some process waited for a processor: %v", all)
 	for _, q := range []struct {
 		percent int
 		limit   time.Duration

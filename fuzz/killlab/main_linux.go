@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os/exec"
 	"time"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
@@ -13,7 +12,6 @@ import (
 )
 
 type options struct {
-	labs.Options
 	n        int
 	duration time.Duration
 }
@@ -72,42 +70,38 @@ func main() { program().Main() }
 
 // experiment runs one mode and looks at what it leaves behind.
 func (opt options) experiment(ctx context.Context, mode int, o labs.Options) labs.Report {
-	opt.Options = o
 	m := modes[mode]
 	n := opt.n
 	switch {
 	case n > 0:
-	case opt.Short:
+	case o.Short:
 		n = m.short
 	default:
 		n = m.full
 	}
-	r := &result{Mode: m.name, Seed: opt.Seed}
-	begin := time.Now()
-	_ = exec.Command("/proc/self/exe", "-help").Run() // what the runtime opens at the first child is no leak
-	before := machine.Process("self").System()
+	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed}}
 	if opt.duration > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, opt.duration+patience)
+		ctx, cancel = context.WithTimeout(ctx, opt.duration+labs.Patience)
 		defer cancel()
 	}
-	l, err := newLab(ctx, opt, r)
+	look := func() machine.Footprint { return machine.Process("self").System() }
+	left, err := r.Run(ctx, "killlab", o, look, func(in *labs.Lab) {
+		m.run(&lab{Lab: in, r: r, duration: opt.duration}, n)
+	})
 	if err != nil {
 		r.fault(&r.Other, "%v", err)
-	} else {
-		m.run(l, n)
-		l.close()
-		before.Threads += l.most
 	}
-	r.grown("the lab", before, machine.Process("self").System())
-	r.Seconds = time.Since(begin).Seconds()
+	for _, leak := range left {
+		r.fault(&r.Leaked, "%s", leak)
+	}
 	r.conclude()
 	if !r.OK {
-		r.Repeat = fmt.Sprintf("go run ./fuzz/killlab -mode %s -n %d -seed %d", m.name, n, opt.Seed)
+		r.Repeat = fmt.Sprintf("go run ./fuzz/killlab -mode %s -n %d -seed %d", m.name, n, o.Seed)
 		if opt.duration > 0 {
 			r.Repeat += " -duration " + opt.duration.String()
 		}
-		if opt.Short {
+		if o.Short {
 			r.Repeat += " -short"
 		}
 	}

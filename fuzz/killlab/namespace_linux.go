@@ -42,7 +42,7 @@ func (l *lab) isolate() (o isolation, err error) {
 func namespaces(l *lab, n int) {
 	o, err := l.isolate()
 	if err != nil {
-		l.r.Skipped = fmt.Sprintf("process id namespaces: %v", err)
+		l.r.Skip("process id namespaces: %v", err)
 		return
 	}
 	t, ok := l.newSite("pidns", shmring.KindMPSC, 3)
@@ -69,7 +69,7 @@ func namespaces(l *lab, n int) {
 		}
 		pairs++
 	}
-	l.r.note("%d pairs, one of each dead and one alive, in %.1f s; clone flags %#x", pairs, time.Since(begin).Seconds(),
+	l.r.Note("%d pairs, one of each dead and one alive, in %.1f s; clone flags %#x", pairs, time.Since(begin).Seconds(),
 		o.flags)
 }
 
@@ -103,7 +103,7 @@ func (t *site) twoFirsts(o isolation, front bool) bool {
 	if front {
 		victim, alive = 0, 1
 	}
-	both[victim].signal(unix.SIGKILL)
+	both[victim].Signal(unix.SIGKILL)
 	both[victim].retire()
 	// What is due now, with the living one's claim still open, and what comes behind it.
 	if front {
@@ -132,6 +132,5 @@ func (t *site) twoFirsts(o isolation, front bool) bool {
 		return false
 	}
 	both[alive].finish()
-	both[alive].forget()
 	return true
 }

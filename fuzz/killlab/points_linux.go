@@ -21,7 +21,7 @@ import (
 func points(l *lab, percent int) {
 	exe := "/proc/self/exe"
 	if !tagged {
-		exe = filepath.Join(l.files, "killpoint")
+		exe = filepath.Join(l.Files, "killpoint")
 		build := exec.Command("go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/killlab")
 		if out, err := build.CombinedOutput(); err != nil {
 			l.fault(&l.r.Other, "building with kill points, which needs the source tree: %v: %s", err, out)
@@ -37,10 +37,10 @@ func points(l *lab, percent int) {
 	if l.over() {
 		return
 	}
-	l.r.note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed,
+	l.r.Note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed,
 		l.r.Kills)
 	if err := doorbell.Refused(layout.SysV); err != nil {
-		l.r.note("without the states on semaphores: %v", err)
+		l.r.Note("without the states on semaphores: %v", err)
 	}
 	var never []string
 	for p, n := range seen {
@@ -51,7 +51,7 @@ func points(l *lab, percent int) {
 		}
 	}
 	if percent < 100 {
-		l.r.note("%d of %d kinds of points were died at", int(killpoint.Points)-len(never), killpoint.Points)
+		l.r.Note("%d of %d kinds of points were died at", int(killpoint.Points)-len(never), killpoint.Points)
 	} else if len(never) > 0 {
 		l.fault(&l.r.Other, "never reached: %s", strings.Join(never, ", "))
 	}
@@ -61,7 +61,7 @@ func points(l *lab, percent int) {
 	}
 	if percent >= 100 {
 		for part := range slices.Chunk(most, 8) {
-			l.r.note("deaths at %s", strings.Join(part, ", "))
+			l.r.Note("deaths at %s", strings.Join(part, ", "))
 		}
 	}
 }
@@ -113,7 +113,7 @@ func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
 		}
 	}
 	for at := 1; !l.over(); at++ {
-		if at <= hits && l.rng.IntN(100) >= percent {
+		if at <= hits && l.Rand.IntN(100) >= percent {
 			continue
 		}
 		fresh := t

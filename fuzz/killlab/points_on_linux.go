@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/internal/killpoint"
 )
 
@@ -44,7 +45,7 @@ func point(ctx context.Context, a args, j *journal) error {
 		return err
 	}
 	j.set(phase, attached)
-	j.await(command, 1, childLimit)
+	j.await(command, 1, labs.ChildLimit)
 	armed.Store(true)
 	err := v.operate(ctx)
 	armed.Store(false)

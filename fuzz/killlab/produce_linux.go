@@ -11,13 +11,7 @@ import (
 
 func init() { roles["produce"] = produce }
 
-// Phases of the roles produce and consume.
-const (
-	running  = 1 // main has begun; nothing of the ring was touched
-	attached = 2 // has its role in the ring
-)
-
-// producerOptions attach to the lab's ring.
+// options attach to the lab's ring.
 func (a args) options() *shmring.Options {
 	return &shmring.Options{Dir: a.Dir, Mode: shmring.ModeOpenOnly, WaitForRole: true, Doorbell: a.Wait}
 }

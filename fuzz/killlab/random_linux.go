@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -31,7 +32,7 @@ func random(l *lab, n int) {
 				b.killConsumers(n)
 			}
 			b.end()
-			l.r.note("%s %s: %d kills in %.1f s", kind, victim, l.r.Kills-before, time.Since(begin).Seconds())
+			l.r.Note("%s %s: %d kills in %.1f s", kind, victim, l.r.Kills-before, time.Since(begin).Seconds())
 		}
 	}
 }
@@ -39,8 +40,8 @@ func random(l *lab, n int) {
 // createRing makes a ring with nobody attached to it.
 func (l *lab) createRing(o shmring.Options) (string, bool) {
 	name := fmt.Sprintf("ring%d", l.names.Add(1))
-	o.Dir, o.Mode, o.KeepStream = l.rings, shmring.ModeCreateOnly, true
-	p, err := shmring.OpenProducer(l.ctx, name, &o)
+	o.Dir, o.Mode, o.KeepStream = l.Rings, shmring.ModeCreateOnly, true
+	p, err := shmring.OpenProducer(l.Ctx, name, &o)
 	if !l.must(err) {
 		return "", false
 	}
@@ -82,13 +83,13 @@ func newBattle(l *lab, kind shmring.Kind) (*battle, bool) {
 		return nil, false
 	}
 	b := &battle{l: l, kind: kind, ring: ring, check: newChecker(l.r, unreleased), done: make(chan struct{})}
-	b.sink = &succession{b: b, role: "consume", seed: l.rng.Uint64()}
+	b.sink = &succession{b: b, role: "consume", seed: l.Rand.Uint64()}
 	producers := 1
 	if kind == shmring.KindMPSC {
 		producers = 3
 	}
 	for i := range producers {
-		b.lanes = append(b.lanes, &succession{b: b, role: "produce", lane: uint32(i + 1), seed: l.rng.Uint64()})
+		b.lanes = append(b.lanes, &succession{b: b, role: "produce", lane: uint32(i + 1), seed: l.Rand.Uint64()})
 	}
 	if !b.sink.next() {
 		return nil, false
@@ -135,8 +136,8 @@ func (b *battle) follow() {
 			moved = time.Now()
 		}
 		b.mu.Unlock()
-		if time.Since(moved) > patience {
-			b.l.fault(&b.l.r.Stuck, "%s: no message for %v", b.kind, patience)
+		if time.Since(moved) > labs.Patience {
+			b.l.fault(&b.l.r.Stuck, "%s: no message for %v", b.kind, labs.Patience)
 			moved = time.Now()
 		}
 		select {
@@ -164,10 +165,10 @@ func randomDelay(rng *rand.Rand) time.Duration {
 }
 
 func (b *battle) killProducers(n int) {
-	if !b.l.ready(b.sink.now, attached) {
+	if !b.l.reach(b.sink.now, attached) {
 		return
 	}
-	survivor := machine.Process(b.sink.now.pid())
+	survivor := machine.Process(b.sink.now.PID())
 	var left atomic.Int64
 	left.Store(int64(n))
 	var all sync.WaitGroup
@@ -175,7 +176,7 @@ func (b *battle) killProducers(n int) {
 		rng := rand.New(rand.NewPCG(s.seed, 1))
 		all.Go(func() {
 			for left.Add(-1) >= 0 && !b.l.over() {
-				if !b.l.ready(s.now, running) {
+				if !b.l.reach(s.now, running) {
 					return
 				}
 				time.Sleep(randomDelay(rng))
@@ -188,26 +189,24 @@ func (b *battle) killProducers(n int) {
 		})
 	}
 	all.Wait()
-	b.l.mu.Lock()
-	b.l.r.grown("the consumer", survivor, machine.Process(b.sink.now.pid()))
-	b.l.mu.Unlock()
+	b.l.grown("the consumer", survivor, machine.Process(b.sink.now.PID()))
 }
 
 func (b *battle) killConsumers(n int) {
 	for _, s := range b.lanes {
-		if !b.l.ready(s.now, attached) {
+		if !b.l.reach(s.now, attached) {
 			return
 		}
 	}
 	var survivors []machine.Footprint
 	for _, s := range b.lanes {
-		survivors = append(survivors, machine.Process(s.now.pid()))
+		survivors = append(survivors, machine.Process(s.now.PID()))
 	}
 	for range n {
-		if b.l.over() || !b.l.ready(b.sink.now, running) {
+		if b.l.over() || !b.l.reach(b.sink.now, running) {
 			break
 		}
-		time.Sleep(randomDelay(b.l.rng))
+		time.Sleep(randomDelay(b.l.Rand))
 		b.mu.Lock()
 		b.sink.now.kill()
 		b.hear()
@@ -219,24 +218,24 @@ func (b *battle) killConsumers(n int) {
 			break
 		}
 	}
-	b.l.mu.Lock()
-	defer b.l.mu.Unlock()
 	for i, s := range b.lanes {
-		b.l.r.grown("a producer", survivors[i], machine.Process(s.now.pid()))
+		b.l.grown("a producer", survivors[i], machine.Process(s.now.PID()))
 	}
 }
 
 // end lets everybody finish and compares what came with what was sent.
 func (b *battle) end() {
 	for _, s := range b.lanes {
-		if b.l.ready(s.now, attached) {
-			s.now.finish()
-		} else {
+		if !b.l.reach(s.now, attached) {
 			s.now.kill()
+		} else if s.now.dismiss(1, nil) {
+			s.now.accuse()
 		}
 		s.retire()
 	}
-	b.sink.now.finish()
+	if b.sink.now.dismiss(1, nil) {
+		b.sink.now.accuse()
+	}
 	close(b.done)
 	b.drain.Wait()
 	b.hear()
@@ -246,5 +245,5 @@ func (b *battle) end() {
 			b.check.life(p.who, p.tried, p.sent)
 		}
 	}
-	b.l.must(shmring.Remove(context.Background(), b.ring, &shmring.AdminOptions{Dir: b.l.rings}))
+	b.l.must(shmring.Remove(context.Background(), b.ring, &shmring.AdminOptions{Dir: b.l.Rings}))
 }

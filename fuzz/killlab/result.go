@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // result is what one mode found: the object that -json prints.
 type result struct {
-	Mode      string `json:"mode"`
+	labs.Result
 	Kills     int    `json:"kills"`
 	Delivered uint64 `json:"delivered"` // messages, repeated ones not counted
 	Lost      uint64 `json:"lost"`      // sent and never delivered
@@ -24,15 +26,8 @@ type result struct {
 	Disordered uint64   `json:"disordered"`
 	Stuck      uint64   `json:"stuck"`
 	Leaked     uint64   `json:"leaked"`
-	Other      uint64   `json:"other"` // errors that nothing explains
-	Seed       uint64   `json:"seed"`
-	Seconds    float64  `json:"seconds"`
-	OK         bool     `json:"ok"`
-	Skipped    string   `json:"skipped,omitempty"` // why this machine does not permit the mode, or a part of it
+	Other      uint64   `json:"other"`             // errors that nothing explains
 	Latency    *latency `json:"latency,omitempty"` // from SIGKILL to the first message behind the crash
-	Notes      []string `json:"notes,omitempty"`
-	Problems   []string `json:"problems,omitempty"` // the first few
-	Repeat     string   `json:"repeat,omitempty"`   // the command that repeats a failure
 
 	behind []int64 // microseconds
 }
@@ -46,18 +41,10 @@ type latency struct {
 	MaxMicros  int64 `json:"max_us"`
 }
 
-const maxProblems = 20
-
 // fault counts a violation under one of the headings of result.
 func (r *result) fault(heading *uint64, format string, args ...any) {
 	*heading++
-	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
-	}
-}
-
-func (r *result) note(format string, args ...any) {
-	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+	r.Problem(format, args...)
 }
 
 // latencyOf records one time from a kill to the first message behind the crash.
@@ -76,9 +63,6 @@ func (r *result) conclude() {
 	}
 }
 
-// Well reports whether nothing was wrong.
-func (r *result) Well() bool { return r.OK }
-
 // Print shows the result to people.
 func (r *result) Print(w io.Writer) {
 	verdict := "ok"
@@ -90,24 +74,14 @@ func (r *result) Print(w io.Writer) {
 			"%d other; %d repeated within the bound; %.1f s\n",
 		r.Mode, verdict, r.Kills, r.Delivered, r.Lost, r.Duplicated, r.Torn, r.Split, r.Disordered, r.Stuck, r.Leaked,
 		r.Other, r.Repeated, r.Seconds)
-	for _, n := range r.Notes {
-		fmt.Fprintln(w, "          "+n)
-	}
-	if r.Skipped != "" {
-		fmt.Fprintln(w, "          not permitted here: "+r.Skipped)
-	}
-	if l := r.Latency; l != nil {
-		fmt.Fprintf(w,
-			"          SIGKILL to the first message behind the crash, %d times: p50 %d µs, p90 %d, p99 %d, p99.9 %d, max %d\n",
-			l.Count, l.P50Micros, l.P90Micros, l.P99Micros, l.P999Micros, l.MaxMicros)
-		bars(w, r.behind)
-	}
-	for _, p := range r.Problems {
-		fmt.Fprintln(w, "          ! "+p)
-	}
-	if r.Repeat != "" {
-		fmt.Fprintln(w, "          repeat with: "+r.Repeat)
-	}
+	r.PrintRest(w, strings.Repeat(" ", 10), "not permitted here", func() {
+		if l := r.Latency; l != nil {
+			fmt.Fprintf(w,
+				"          SIGKILL to the first message behind the crash, %d times: p50 %d µs, p90 %d, p99 %d, p99.9 %d, max %d\n",
+				l.Count, l.P50Micros, l.P90Micros, l.P99Micros, l.P999Micros, l.MaxMicros)
+			bars(w, r.behind)
+		}
+	})
 }
 
 // bars draws a histogram in steps of powers of two.

@@ -16,7 +16,7 @@ import (
 // consumer looks, n times.
 func pidReuse(l *lab, n int) {
 	if err := mayChoose(); err != nil {
-		l.r.Skipped = fmt.Sprintf("choosing process ids: %v", err)
+		l.r.Skip("choosing process ids: %v", err)
 		return
 	}
 	many, ok := l.newSite("mpsc", shmring.KindMPSC, 2)
@@ -57,12 +57,12 @@ func pidReuse(l *lab, n int) {
 			i++
 		default:
 			if missed++; missed > n/4+8 {
-				l.r.Skipped = "process ids are taken by others faster than they can be given"
+				l.r.Skip("process ids are taken by others faster than they can be given")
 				return
 			}
 		}
 	}
-	l.r.note("the dead producer's process id went to a stranger %d times (mpsc) and %d (spsc), to its successor %d "+
+	l.r.Note("the dead producer's process id went to a stranger %d times (mpsc) and %d (spsc), to its successor %d "+
 		"and %d; %d times somebody else was faster",
 		done[0], done[1], done[2], done[3], missed)
 }
@@ -74,9 +74,9 @@ func (t *site) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
 	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, k, false
 	}
-	c.signal(unix.SIGKILL)
+	c.Signal(unix.SIGKILL)
 	c.retire()
-	return c.pid(), k, true
+	return c.PID(), k, true
 }
 
 // verdict lets the consumer look: it must find that producer dead.
@@ -131,7 +131,6 @@ func (t *site) namesake() (reused, ok bool) {
 	ok = ok && t.enter(c) && t.passed()
 	if ok {
 		c.finish()
-		c.forget()
 	}
 	return true, ok
 }
@@ -146,7 +145,7 @@ func (l *lab) reissue(pid int, a args) (*child, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.pid() == pid {
+		if c.PID() == pid {
 			return c, nil
 		}
 		c.discard() // another process, or a thread of our own, was faster

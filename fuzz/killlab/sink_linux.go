@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // sink is the consumer of a site: a goroutine of the lab's that calls Receive when
@@ -47,14 +48,14 @@ func (e entry) String() string {
 // here makes the lab itself the consumer.
 func (l *lab) here(ring string, o shmring.Options) (*sink, bool) {
 	s := &sink{l: l, ask: make(chan struct{}, 1), heard: make(chan entry, 1)}
-	o.Dir, o.Mode = l.rings, shmring.ModeOpenOnly
+	o.Dir, o.Mode = l.Rings, shmring.ModeOpenOnly
 	o.OnSkip = func(k shmring.SkippedClaim) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.skips = append(s.skips, k)
 		s.all++
 	}
-	c, err := shmring.OpenConsumer(l.ctx, ring, &o)
+	c, err := shmring.OpenConsumer(l.Ctx, ring, &o)
 	if !l.must(err) {
 		return nil, false
 	}
@@ -102,14 +103,14 @@ func (s *sink) begin() {
 // next returns what comes next, and false when nothing comes.
 func (s *sink) next() (entry, bool) {
 	if s.c == nil {
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Microsecond) {
+		for end := time.Now().Add(labs.Patience); ; time.Sleep(50 * time.Microsecond) {
 			s.drain()
 			if len(s.queue) > 0 {
 				e := s.queue[0]
 				s.queue = s.queue[1:]
 				return e, true
 			}
-			if time.Now().After(end) || s.l.ctx.Err() != nil {
+			if time.Now().After(end) || s.l.Ctx.Err() != nil {
 				return entry{}, false
 			}
 		}
@@ -119,7 +120,7 @@ func (s *sink) next() (entry, bool) {
 	case e := <-s.heard:
 		s.asked = false
 		return e, true
-	case <-time.After(patience):
+	case <-time.After(labs.Patience):
 		return entry{}, false
 	}
 }
@@ -190,7 +191,6 @@ func (s *sink) close(well bool) {
 	case s.c != nil:
 	case well:
 		s.child.finish()
-		s.child.forget()
 		return
 	default:
 		s.child.discard()

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -47,9 +48,9 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 	if !ok {
 		return nil, false
 	}
-	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.rng.IntN}
+	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.Rand.IntN}
 	if kind == shmring.KindMPSC {
-		near, err := shmring.OpenProducer(l.ctx, ring, &shmring.Options{Dir: l.rings, Mode: shmring.ModeOpenOnly,
+		near, err := shmring.OpenProducer(l.Ctx, ring, &shmring.Options{Dir: l.Rings, Mode: shmring.ModeOpenOnly,
 			KeepStream: true})
 		if !l.must(err) {
 			return nil, false
@@ -73,7 +74,7 @@ func (t *site) close(well bool) bool {
 		well = t.l.must(t.near.Close()) && well
 	}
 	if well {
-		well = t.l.must(shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.rings}))
+		well = t.l.must(shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.Rings}))
 	}
 	return well
 }
@@ -102,7 +103,7 @@ func (t *site) place(bytes int) uint64 {
 // send sends a message of the lab's own. There must be room for it, as soon as the
 // consumer has given back what it handled.
 func (t *site) send(bytes int) bool {
-	ctx, cancel := context.WithTimeout(t.l.ctx, patience)
+	ctx, cancel := context.WithTimeout(t.l.Ctx, labs.Patience)
 	defer cancel()
 	if err := t.near.Send(ctx, nearby.made(t.seq, bytes)); err != nil {
 		return t.fault(&t.l.r.Other, "send: %v", err)
@@ -162,7 +163,7 @@ func (t *site) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok 
 func (t *site) kill(victims ...*child) machine.Moment {
 	m := machine.Now()
 	for _, c := range victims {
-		c.signal(unix.SIGKILL)
+		c.Signal(unix.SIGKILL)
 	}
 	return m
 }
@@ -233,9 +234,9 @@ func (t *site) lost(pid int) (entry, bool) {
 // refused makes sure that nobody gets the slot of a dead producer whose claim is still
 // ahead of the consumer, which must be outside of all calls.
 func (t *site) refused() bool {
-	o := &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true}
+	o := &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true}
 	for limit := 4 * time.Millisecond; ; limit *= 2 {
-		ctx, cancel := context.WithTimeout(t.l.ctx, limit)
+		ctx, cancel := context.WithTimeout(t.l.Ctx, limit)
 		p, err := shmring.OpenProducer(ctx, t.ring, o)
 		cancel()
 		var busy *shmring.BusyError
@@ -245,7 +246,7 @@ func (t *site) refused() bool {
 			return t.fault(&t.l.r.Other, "the slot of a dead producer was given away while its claim was ahead of the consumer")
 		case errors.As(err, &busy) && busy.Draining > 0:
 			return true
-		case limit > patience:
+		case limit > labs.Patience:
 			return t.fault(&t.l.r.Other, "attaching in a dead producer's slot: %v", err)
 		}
 		// Too late to find out, or another newcomer had the slot's lock for a moment.

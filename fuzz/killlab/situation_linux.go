@@ -69,7 +69,7 @@ func (h *holes) behind(i int) bool {
 	}
 	killed := h.kill(c)
 	if late {
-		_ = c.wait()
+		_ = c.Wait()
 		if !h.refused() {
 			return false
 		}
@@ -100,7 +100,7 @@ func (h *holes) full(int) bool {
 	slept := h.near.Stats().Sleeps
 	msg := nearby.made(h.seq, smallest)
 	blocked := make(chan error, 1)
-	go func() { blocked <- h.near.Send(h.l.ctx, msg) }()
+	go func() { blocked <- h.near.Send(h.l.Ctx, msg) }()
 	if !h.l.until("a producer that waits for room", func() bool { return h.near.Stats().Sleeps > slept }) {
 		return false
 	}
@@ -231,9 +231,9 @@ func (h *holes) single(i int) bool {
 		h.sink.begin()
 	}
 	killed := h.kill(c)
-	pid := c.pid()
+	pid := c.PID()
 	if late {
-		_ = c.wait()
+		_ = c.Wait()
 		if i%4 == 3 && !h.l.must(h.sink.c.Check()) { // finds the death; the messages go first
 			return false
 		}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // before brings the ring into its state, as far as that can be done before the victim
@@ -184,10 +184,10 @@ func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
 	}
 	t.gone = make(chan struct{})
 	go func() {
-		_ = t.victim.wait()
+		_ = t.victim.Wait()
 		close(t.gone)
 	}()
-	if !t.l.ready(t.victim, attached) || !t.meanwhile() {
+	if !t.l.reach(t.victim, attached) || !t.meanwhile() {
 		return 0, 0, false, false
 	}
 	t.victim.j.set(command, 1)
@@ -197,11 +197,9 @@ func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
 	hits, last = int(t.victim.j.get(extra)), t.victim.j.get(where)
 	died = t.victim.j.get(phase) < operated
 	if died {
-		t.l.mu.Lock()
-		t.l.r.Kills++
-		t.l.mu.Unlock()
-		if state, ok := t.victim.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || state.Signal() != syscall.SIGKILL {
-			t.fault(&t.l.r.Other, "%v", t.victim.err)
+		t.l.killed()
+		if !t.victim.WasKilled() {
+			t.fault(&t.l.r.Other, "%v", t.victim.Wait())
 			return hits, last, died, false
 		}
 	}
@@ -211,7 +209,7 @@ func (t *trial) run(at int, exe string) (hits int, last uint64, died, ok bool) {
 // watch waits for the victim's end, and gives way when it sleeps.
 func (t *trial) watch() bool {
 	gave := false
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(labs.Patience); ; {
 		select {
 		case <-t.gone:
 			return true

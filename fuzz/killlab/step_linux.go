@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // scene is one operation on one kind of ring in one state.
@@ -53,7 +54,7 @@ func (s scene) senseless() string {
 // added, to show that they are no different.
 func step(l *lab, n int) {
 	if !canStep {
-		l.r.Skipped = "stepping has only been tried on amd64, this is " + runtime.GOARCH
+		l.r.Skip("stepping has only been tried on amd64, this is %s", runtime.GOARCH)
 		return
 	}
 	var cpus unix.CPUSet
@@ -61,10 +62,10 @@ func step(l *lab, n int) {
 		return
 	}
 	var until time.Time
-	if l.opt.duration > 0 {
-		until = time.Now().Add(l.opt.duration)
+	if l.duration > 0 {
+		until = time.Now().Add(l.duration)
 	}
-	l.r.note("operation: state instructions/of which others can see/kills")
+	l.r.Note("operation: state instructions/of which others can see/kills")
 	var left []string
 	var acts []*act
 	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
@@ -75,7 +76,7 @@ func step(l *lab, n int) {
 					left = append(left, why)
 					continue
 				}
-				rng := rand.New(rand.NewPCG(l.opt.Seed, uint64(len(acts))))
+				rng := rand.New(rand.NewPCG(l.Seed, uint64(len(acts))))
 				acts = append(acts, &act{l: l, scene: sc, n: n, rng: rng, until: until})
 			}
 		}
@@ -95,7 +96,7 @@ func step(l *lab, n int) {
 	}
 	all.Wait()
 	if slices.ContainsFunc(acts, func(a *act) bool { return !a.complete }) {
-		l.r.note("ended early: not all of it was done")
+		l.r.Note("ended early: not all of it was done")
 	}
 	for len(acts) > 0 {
 		n := 1
@@ -106,7 +107,7 @@ func step(l *lab, n int) {
 		acts = acts[n:]
 	}
 	slices.Sort(left)
-	l.r.note("left out: %s", strings.Join(slices.Compact(left), "; "))
+	l.r.Note("left out: %s", strings.Join(slices.Compact(left), "; "))
 }
 
 // trace plays one scene after the other. It and its victims stay on one processor:
@@ -191,7 +192,7 @@ func (a *act) over() bool {
 	l := a.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.over() || len(l.r.Problems) >= maxProblems || l.r.Skipped != "" || !a.until.IsZero() &&
+	return l.over() || len(l.r.Problems) >= labs.MaxProblems || len(l.r.Skipped) > 0 || !a.until.IsZero() &&
 		time.Now().After(a.until)
 }
 
@@ -286,7 +287,7 @@ func (a *act) rehearse() outcome {
 		if err := t.release(); err != nil {
 			return failed, err
 		}
-		if err := s.v.wait(); err != nil {
+		if err := s.v.Wait(); err != nil {
 			s.r.fault(&s.r.Other, "the victim: %v", err)
 			return failed, nil
 		}
@@ -361,13 +362,13 @@ func (a *act) on(where string, f func(*stage, *tracer) (outcome, error)) outcome
 		return o
 	case t == nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
 		a.l.mu.Lock()
-		a.l.r.Skipped = err.Error()
+		a.l.r.Skip("%v", err)
 		a.l.mu.Unlock()
 		return failed
 	case t != nil:
 		t.kill()
 	}
-	a.why = fmt.Errorf("%w %s", err, s.v.stderr.String())
+	a.why = fmt.Errorf("%w %s", err, s.v.Stderr())
 	return vanished
 }
 
@@ -393,5 +394,5 @@ func note(r *result, acts []*act) {
 	if sum.strayed > 0 {
 		fmt.Fprintf(&text, "; %d places not reached in %d tries", sum.strayed, tries)
 	}
-	r.note("%s %s:%s", acts[0].scene.kind, acts[0].scene.operation().name, text.String())
+	r.Note("%s %s:%s", acts[0].scene.kind, acts[0].scene.operation().name, text.String())
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -138,7 +139,7 @@ func (s *stage) build() error {
 	if err != nil {
 		return err
 	}
-	if !s.l.ready(s.v, attached) {
+	if !s.l.reach(s.v, attached) {
 		return errors.New("the victim does not get ready")
 	}
 	if op.consumer && !op.attach {
@@ -193,7 +194,7 @@ func (s *stage) free() int {
 
 // look maps the ring's file.
 func (s *stage) look() error {
-	f, err := os.OpenFile(filepath.Join(s.l.rings, s.ring+".shmring"), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(s.l.Rings, s.ring+".shmring"), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -211,12 +212,12 @@ func (s *stage) look() error {
 }
 
 func (s *stage) options() *shmring.Options {
-	return &shmring.Options{Dir: s.l.rings, Mode: shmring.ModeOpenOnly, WaitForRole: true, KeepStream: true}
+	return &shmring.Options{Dir: s.l.Rings, Mode: shmring.ModeOpenOnly, WaitForRole: true, KeepStream: true}
 }
 
 // brief bounds whatever has to work by now.
 func (s *stage) brief() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), patience)
+	return context.WithTimeout(context.Background(), labs.Patience)
 }
 
 func (s *stage) openLive() (err error) {
@@ -309,7 +310,7 @@ func (s *stage) take(m shmring.Message) {
 // that the lab holds open and what is behind it.
 func (s *stage) drain() {
 	looked := false
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(labs.Patience); ; {
 		m, err := s.c.TryNext()
 		if err == nil {
 			s.take(m)
@@ -327,7 +328,7 @@ func (s *stage) drain() {
 			return
 		}
 		if time.Now().After(end) {
-			s.r.fault(&s.r.Stuck, "after %v, %d slots are still in use: nobody passes over them", patience, s.c.Used())
+			s.r.fault(&s.r.Stuck, "after %v, %d slots are still in use: nobody passes over them", labs.Patience, s.c.Used())
 			return
 		}
 	}
@@ -350,10 +351,7 @@ func (s *stage) told(err error) bool {
 // close lets go of everything. The victim is dead, or never was.
 func (s *stage) close() {
 	if s.v != nil {
-		s.l.mu.Lock()
-		_, left := s.l.children[s.v]
-		s.l.mu.Unlock()
-		if left {
+		if !s.v.HasEnded() {
 			s.v.kill()
 		}
 		s.v.forget()
@@ -371,7 +369,8 @@ func (s *stage) close() {
 	}
 	// A child that is being started shares all descriptors of the lab until its exec.
 	err := shmring.Remove(context.Background(), s.ring, &shmring.AdminOptions{Dir: s.options().Dir})
-	for end := time.Now().Add(patience); errors.Is(err, shmring.ErrBusy) && time.Now().Before(end); runtime.Gosched() {
+	end := time.Now().Add(labs.Patience)
+	for ; errors.Is(err, shmring.ErrBusy) && time.Now().Before(end); runtime.Gosched() {
 		err = shmring.Remove(context.Background(), s.ring, &shmring.AdminOptions{Dir: s.options().Dir})
 	}
 	if err != nil {
@@ -392,7 +391,7 @@ func (s *stage) report(where string) {
 	} {
 		*h.sum += *h.own
 	}
-	if len(own.Problems) > 0 && len(sum.Problems) < maxProblems {
+	if len(own.Problems) > 0 && len(sum.Problems) < labs.MaxProblems {
 		sum.Problems = append(sum.Problems, where+": "+strings.Join(own.Problems, "; "))
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // tracer single-steps one thread of a child while the others stand still: then nothing
@@ -28,7 +30,7 @@ type tracer struct {
 var errGone = errors.New("the traced thread has ended")
 
 // stepLimit is for the stepping of one whole operation.
-var stepLimit = patience
+var stepLimit = labs.Patience
 
 // seize takes hold of a child that has written its thread into the journal, tells it
 // to go on, and returns when it is about to begin.
@@ -37,7 +39,7 @@ func seize(c *child) (*tracer, error) {
 	if err := unix.PtraceSeize(t.tid); err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
-	t.watch = time.AfterFunc(stepLimit, func() { c.signal(unix.SIGKILL) })
+	t.watch = time.AfterFunc(stepLimit, func() { c.Signal(unix.SIGKILL) })
 	c.j.set(command, 1)
 	if err := t.stop(t.tid); err != nil { // at its breakpoint
 		return t, err
@@ -59,7 +61,7 @@ func seize(c *child) (*tracer, error) {
 // freeze stops the other threads. Only they could start new ones.
 func (t *tracer) freeze() error {
 	for again := true; again; {
-		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.c.pid()))
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.c.PID()))
 		if err != nil {
 			return err
 		}
@@ -76,7 +78,7 @@ func (t *tracer) freeze() error {
 			if err := unix.PtraceInterrupt(tid); err != nil {
 				return fmt.Errorf("ptrace: interrupt: %w", err)
 			}
-			if tid == t.c.pid() {
+			if tid == t.c.PID() {
 				continue // see reap; it will have stopped when it next comes out of the kernel
 			}
 			if err := t.stop(tid); err != nil {
@@ -166,7 +168,7 @@ func same(a, b uint64) bool {
 // kill kills the child where it stands.
 func (t *tracer) kill() {
 	t.watch.Stop()
-	t.c.signal(unix.SIGKILL)
+	t.c.Signal(unix.SIGKILL)
 	t.reap(t.tid)
 	for _, tid := range t.frozen {
 		t.reap(tid)
@@ -176,10 +178,10 @@ func (t *tracer) kill() {
 
 // reap takes a dead thread off the tracer's hands: until then its process cannot
 // be waited for. The first thread of a process is the process: its death is
-// left to child.wait, and to wait for it here while others of its threads are dead and
+// left to Child.Wait, and to wait for it here while others of its threads are dead and
 // not reaped would be to wait for ever.
 func (t *tracer) reap(tid int) {
-	if tid == t.c.pid() {
+	if tid == t.c.PID() {
 		return
 	}
 	for t.stop(tid) == nil {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 func init() { roles["step"] = stepVictim }
@@ -131,7 +132,7 @@ func stepOnce(ctx context.Context, a args, j *journal) error {
 	}
 	j.put(extra, uint64(unix.Gettid()))
 	j.set(phase, attached)
-	if !j.await(command, 1, childLimit) {
+	if !j.await(command, 1, labs.ChildLimit) {
 		return errors.New("nobody traces")
 	}
 	runtime.Gosched() // a new time slice: else the runtime may want to end the old one in the middle

@@ -42,7 +42,7 @@ func stop(l *lab, n int) {
 		well = ok
 	}
 	longest := 500 * time.Millisecond
-	if l.opt.Short {
+	if l.Short {
 		longest = 150 * time.Millisecond
 	}
 	begin := time.Now()
@@ -71,11 +71,10 @@ func stop(l *lab, n int) {
 		}
 		if well {
 			f.victim.finish()
-			f.victim.forget()
 		}
 		f.close(well)
 	}
-	l.r.note("%d stops by SIGSTOP and %d by ptrace on %d rings in %.1f s", stopped, debugged, len(lanes),
+	l.r.Note("%d stops by SIGSTOP and %d by ptrace on %d rings in %.1f s", stopped, debugged, len(lanes),
 		time.Since(begin).Seconds())
 }
 
@@ -89,7 +88,7 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 	if !ok {
 		return nil, false
 	}
-	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.opt.Seed, uint64(i+1)))}
+	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.Seed, uint64(i+1)))}
 	t.rng = f.rng.IntN
 	if t.sink, ok = l.there(t.ring, nil); !ok {
 		return f, false
@@ -107,10 +106,10 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 func (f *freeze) traceable() bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seizeAll(f.victim.pid())
+	tids, err := seizeAll(f.victim.PID())
 	releaseAll(tids)
 	if err != nil {
-		f.l.r.Skipped = fmt.Sprintf("ptrace: %v", err)
+		f.l.r.Skip("ptrace: %v", err)
 	}
 	return err == nil
 }
@@ -158,16 +157,16 @@ func (f *freeze) once(d time.Duration) bool {
 }
 
 func (f *freeze) bySignal(during func() bool) bool {
-	f.victim.signal(unix.SIGSTOP)
-	defer f.victim.signal(unix.SIGCONT)
-	return f.l.until(f.what+": a stopped process", func() bool { return state(f.victim.pid()) == 'T' }) && during()
+	f.victim.Signal(unix.SIGSTOP)
+	defer f.victim.Signal(unix.SIGCONT)
+	return f.l.until(f.what+": a stopped process", func() bool { return state(f.victim.PID()) == 'T' }) && during()
 }
 
 // byTrace stops the victim as a debugger does, which belongs to one thread.
 func (f *freeze) byTrace(during func() bool) bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seizeAll(f.victim.pid())
+	tids, err := seizeAll(f.victim.PID())
 	defer releaseAll(tids)
 	return f.l.must(err) && during()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // stormNames is how many rings the processes of a storm quarrel over.
@@ -21,13 +22,13 @@ const stormNames = 3
 // die. Before it come two gentler experiments on creation alone.
 func storm(l *lab, n int) {
 	rounds, kills, length := 50, 300, time.Minute
-	if l.opt.Short {
+	if l.Short {
 		rounds, kills, length = 3, 20, 6*time.Second
 	}
 	rushing := length / 4
-	if l.opt.duration > 0 { // the lab's context ends soon after it
-		rushing = l.opt.duration / 4
-		length = l.opt.duration - rushing
+	if l.duration > 0 { // the lab's context ends soon after it
+		rushing = l.duration / 4
+		length = l.duration - rushing
 	}
 	l.races(n, rounds)
 	l.halfCreated(kills)
@@ -39,7 +40,7 @@ func storm(l *lab, n int) {
 	t.blow(args{Role: "storm", Count: uint64(n), Number: stormNames}, length)
 	t.judge()
 	for i := range stormNames {
-		ring, o := stormRing(i, l.rings)
+		ring, o := stormRing(i, l.Rings)
 		l.usable(ring, o)
 	}
 	l.empty("after the storm")
@@ -56,7 +57,7 @@ func (t *stress) blow(a args, length time.Duration) {
 	for range a.Count {
 		t.lanes++
 		mine := a
-		mine.Lane, mine.Seed = t.lanes, t.l.rng.Uint64()
+		mine.Lane, mine.Seed = t.lanes, t.l.Rand.Uint64()
 		all.Go(func() { t.place(mine) })
 	}
 	all.Wait()
@@ -88,7 +89,7 @@ func (t *stress) place(a args) {
 		var log []entry
 		take := func() { c.j.drain(func(e entry) { log = append(log, e) }) }
 		end := int64(0)
-		if !c.ended(limit, take) {
+		if !c.Ended(limit, take) {
 			if kill {
 				end = monotonic()
 				c.kill()
@@ -108,17 +109,17 @@ func (t *stress) retire(c *child, log []entry, killed int64) {
 	switch {
 	case killed == 0 && end == 0:
 		c.accuse()
-		if c.err == nil && c.j.get(command) == 0 {
+		if c.Wait() == nil && c.j.get(command) == 0 {
 			t.l.fault(&t.l.r.Other, "%s (lane %d) ended without being told to", c.args.Role, c.args.Lane)
 		}
 		end = monotonic()
-	case !c.asKilled() && c.err != nil:
+	case !c.WasKilled() && c.Wait() != nil:
 		c.accuse()
 	}
 	if killed != 0 && (end == 0 || killed < end) {
 		end = killed
 	}
-	list := incarnations(c.pid(), log, end)
+	list := incarnations(c.PID(), log, end)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, h := range list {
@@ -128,11 +129,9 @@ func (t *stress) retire(c *child, log []entry, killed int64) {
 			t.held = append(t.held, h)
 		}
 	}
-	if killed == 0 && c.asKilled() {
+	if killed == 0 && c.WasKilled() {
 		t.deaths++
-		t.l.mu.Lock()
-		t.l.r.Kills++
-		t.l.mu.Unlock()
+		t.l.killed()
 	}
 	for to, w := range map[*uint64]word{&t.opened: opens, &t.created: creates, &t.removed: removes, &t.refused: refuses} {
 		*to += c.j.get(w)
@@ -159,7 +158,7 @@ func (t *stress) judge() {
 	for _, log := range t.lives {
 		l.ordered(log)
 	}
-	l.r.note("storm: %d opens of which %d created one of %d rings, %d removals, %d refusals, %d died by themselves; "+
+	l.r.Note("storm: %d opens of which %d created one of %d rings, %d removals, %d refusals, %d died by themselves; "+
 		"%d half-initialised, %d split",
 		t.opened, t.created, len(t.lives), t.removed, t.refused, t.deaths, l.r.Torn, l.r.Split)
 	if t.opened == 0 || t.created == 0 || t.removed == 0 {
@@ -196,7 +195,7 @@ func (l *lab) ordered(log []entry) {
 
 // usable opens a ring, or creates it, passes one message through it and removes it.
 func (l *lab) usable(ring string, o shmring.Options) {
-	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	ctx, cancel := context.WithTimeout(l.Ctx, labs.Patience)
 	defer cancel()
 	if err := useOnce(ctx, ring, o); err != nil {
 		heading := &l.r.Other
@@ -205,7 +204,7 @@ func (l *lab) usable(ring string, o shmring.Options) {
 		}
 		l.fault(heading, "%s cannot be used any more: %v", ring, err)
 	}
-	if err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: l.rings}); err != nil {
+	if err := shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: l.Rings}); err != nil {
 		l.fault(&l.r.Leaked, "nobody uses %s: %v", ring, err)
 	}
 }

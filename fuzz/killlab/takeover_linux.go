@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // takeover plays n contests on each kind of ring: the holders of roles die or leave, and
@@ -23,7 +24,7 @@ func takeover(l *lab, n int) {
 			d.play()
 			d.retire()
 		}
-		l.r.note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of "+
+		l.r.Note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of "+
 			"batches in which a consumer left, in %.1f s",
 			kind, n, l.r.Kills-kills, sum.handovers, sum.refusals, sum.tookOver, sum.recovered, sum.halfBatch,
 			time.Since(begin).Seconds())
@@ -85,7 +86,7 @@ type contender struct {
 
 // enter starts a child that waits for the word to open.
 func (d *contest) enter(number int) *contender {
-	a := args{Role: "hold", Ring: d.name, Kind: d.kind, Lane: uint32(len(d.all) + 1), Life: 1, Seed: d.l.rng.Uint64(),
+	a := args{Role: "hold", Ring: d.name, Kind: d.kind, Lane: uint32(len(d.all) + 1), Life: 1, Seed: d.l.Rand.Uint64(),
 		Number: number}
 	c, err := d.l.spawn(a, nil)
 	if !d.l.must(err) {
@@ -103,7 +104,7 @@ func (d *contest) holds(number int) *contender {
 		return nil
 	}
 	m.j.set(command, holdGo)
-	if !d.l.ready(m.child, attached) {
+	if !d.l.reach(m.child, attached) {
 		return nil
 	}
 	return m
@@ -128,7 +129,7 @@ func (d *contest) play() {
 	if d.plot.consumer {
 		first = append(first, c)
 	}
-	// Somebody without patience, while all roles are taken.
+	// Somebody without labs.Patience, while all roles are taken.
 	for _, number := range d.wanted(0) {
 		if m := d.holdsNot(number); !m {
 			return
@@ -139,21 +140,21 @@ func (d *contest) play() {
 		next = append(next, d.enter(number), d.enter(number), d.enter(number&^holdWaits))
 	}
 	for _, m := range next {
-		if m == nil || !l.ready(m.child, running) {
+		if m == nil || !l.reach(m.child, running) {
 			return
 		}
 	}
-	l.rng.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
-	early := d.plot.leave || l.rng.IntN(2) == 0
+	l.Rand.Shuffle(len(next), func(i, j int) { next[i], next[j] = next[j], next[i] })
+	early := d.plot.leave || l.Rand.IntN(2) == 0
 	d.begin(next, early)
-	time.Sleep(randomDelay(l.rng))
+	time.Sleep(randomDelay(l.Rand))
 	// A consumer that is stopped is alive, and does not spare the successor of a producer
 	// what was on its way.
-	frozen := !d.plot.consumer && l.rng.IntN(4) > 0
+	frozen := !d.plot.consumer && l.Rand.IntN(4) > 0
 	if frozen {
-		c.signal(unix.SIGSTOP)
+		c.Signal(unix.SIGSTOP)
 		if d.kind == shmring.KindSPSC {
-			time.Sleep(time.Duration(l.rng.IntN(100)) * time.Microsecond) // something is to be on its way
+			time.Sleep(time.Duration(l.Rand.IntN(100)) * time.Microsecond) // something is to be on its way
 		} // of an MPSC ring the producer is to die inside a claim, not while it waits for room
 	}
 	if !d.depart(first) {
@@ -197,7 +198,7 @@ func (d *contest) thaw(c *contender) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	c.signal(unix.SIGCONT)
+	c.Signal(unix.SIGCONT)
 }
 
 // thawAfter is longer than the pauses of WaitForRole.
@@ -223,7 +224,7 @@ func (d *contest) holdsNot(number int) bool {
 	}
 	m.j.set(command, holdGo)
 	m.gone = true
-	if !m.ended(patience, func() {}) {
+	if !m.Ended(labs.Patience, nil) {
 		d.l.fault(&d.l.r.Stuck, "nobody refuses or admits one who wants a role that is taken")
 		return false
 	}
@@ -240,10 +241,10 @@ func (d *contest) depart(first []*contender) bool {
 		}
 		return true
 	}
-	d.l.rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
+	d.l.Rand.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
 	for _, m := range first {
 		m.end, m.gone = monotonic(), true
-		m.signal(unix.SIGKILL)
+		m.Signal(unix.SIGKILL)
 	}
 	for _, m := range first {
 		m.kill()
@@ -259,7 +260,7 @@ func (d *contest) alone(next []*contender) bool {
 		if m.consumer {
 			m.solo = true
 			m.j.set(command, holdGo)
-			return d.l.ready(m.child, attached)
+			return d.l.reach(m.child, attached)
 		}
 	}
 	return true
@@ -267,11 +268,11 @@ func (d *contest) alone(next []*contender) bool {
 
 func (d *contest) leave(m *contender, how uint64) bool {
 	m.gone = true
-	return m.dismiss(how, func() {})
+	return m.dismiss(how, nil)
 }
 
 // holder returns somebody who has a role now, and how many others wait for it. Those
-// without patience count as nobody, but must have their answer.
+// without labs.Patience count as nobody, but must have their answer.
 func (d *contest) holder(consumer bool) (m *contender, waiting int, answered bool) {
 	answered = true
 	for _, o := range d.all {
@@ -326,8 +327,8 @@ func (d *contest) roll() {
 			if waiting == 0 {
 				break
 			}
-			time.Sleep(randomDelay(l.rng) / 4)
-			if !d.plot.leave && l.rng.IntN(3) == 0 {
+			time.Sleep(randomDelay(l.Rand) / 4)
+			if !d.plot.leave && l.Rand.IntN(3) == 0 {
 				m.end, m.gone = monotonic(), true
 				m.kill()
 			} else if !d.leave(m, holdLeave) {

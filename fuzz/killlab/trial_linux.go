@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
@@ -74,13 +75,13 @@ func (t *trial) must(what string, err error) bool {
 }
 
 func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep,
+	return &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep,
 		Doorbell: wish(t.state)}
 }
 
 // begin makes the ring, so that the state's position comes next.
 func (t *trial) begin() bool {
-	t.ctx, t.cancel = context.WithTimeout(t.l.ctx, patience)
+	t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, labs.Patience)
 	t.ring = fmt.Sprintf("t%d", t.l.names.Add(1))
 	t.accounts = map[source]*account{}
 	t.start = 5*trialSlots + 2
@@ -105,7 +106,7 @@ func (t *trial) begin() bool {
 	if !t.must("size", err) {
 		return false
 	}
-	t.seg, err = shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.rings}, func(mem []byte, locks shm.Locks) error {
+	t.seg, err = shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.Rings}, func(mem []byte, locks shm.Locks) error {
 		if locks == shm.Flock {
 			cfg.Incompat |= layout.FlockLocks
 		}
@@ -201,9 +202,9 @@ func (t *trial) crashed(what string) bool {
 	if !t.must("spawn", err) {
 		return false
 	}
-	ok := t.l.ready(c, operated)
-	c.signal(unix.SIGKILL)
-	_ = c.wait()
+	ok := t.l.reach(c, operated)
+	c.Signal(unix.SIGKILL)
+	_ = c.Wait()
 	a := t.account(crashedLane)
 	a.tried += c.j.get(tried)
 	a.sent += c.j.get(sent)
@@ -247,7 +248,7 @@ func beCrashed(ctx context.Context, a args, j *journal) error {
 		}
 	}
 	j.set(phase, operated)
-	j.await(command, 1, childLimit)
+	j.await(command, 1, labs.ChildLimit)
 	return nil
 }
 
@@ -255,7 +256,7 @@ func beCrashed(ctx context.Context, a args, j *journal) error {
 func (t *trial) end() {
 	t.cancel()
 	if t.victim != nil {
-		t.victim.signal(unix.SIGKILL)
+		t.victim.Signal(unix.SIGKILL)
 		<-t.gone
 		t.victim.forget()
 	}
@@ -269,14 +270,14 @@ func (t *trial) end() {
 		_ = t.c.Close()
 	}
 	t.letGo()
-	if err := shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.rings}); err != nil {
+	if err := shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.Rings}); err != nil {
 		t.fault(&t.l.r.Leaked, "%v", err)
 	}
-	if left, _ := os.ReadDir(t.l.rings); len(left) > 0 {
+	if left, _ := os.ReadDir(t.l.Rings); len(left) > 0 {
 		var names []string
 		for _, f := range left {
 			names = append(names, f.Name())
-			_ = os.Remove(t.l.rings + "/" + f.Name())
+			_ = os.Remove(t.l.Rings + "/" + f.Name())
 		}
 		t.fault(&t.l.r.Leaked, "left behind: %s", strings.Join(names, " "))
 	}
@@ -284,7 +285,7 @@ func (t *trial) end() {
 
 // asleep waits until somebody sleeps on a bell.
 func (t *trial) asleep(what string, bell interface{ Load() uint32 }) bool {
-	for end := time.Now().Add(patience); bell.Load()&1 == 0; time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(labs.Patience); bell.Load()&1 == 0; time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(end) {
 			t.fault(&t.l.r.Stuck, "%s does not lie down", what)
 			return false

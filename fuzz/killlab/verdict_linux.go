@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 // retire ends what is left of a round and looks at what happened in it.
@@ -15,7 +16,7 @@ func (d *contest) retire() {
 	for _, m := range d.all {
 		// Those who were refused are on their way out; otherwise a fault ended the round.
 		if m.gone || m.j.get(phase) == holdRefused {
-			if m.ended(patience, func() {}) {
+			if m.Ended(labs.Patience, nil) {
 				continue
 			}
 		}
@@ -25,16 +26,16 @@ func (d *contest) retire() {
 	}
 	r := &review{contest: d, by: map[int]*contender{}}
 	for _, m := range d.all {
-		if m.end == 0 || !m.asKilled() {
+		if m.end == 0 || !m.WasKilled() {
 			m.accuse()
 		}
-		complete = complete && (m.end != 0 || m.err == nil)
+		complete = complete && (m.end != 0 || m.Wait() == nil)
 		end := m.end
 		if end == 0 {
 			end = monotonic()
 		}
-		r.by[m.pid()] = m
-		r.list = append(r.list, incarnations(m.pid(), m.j.all(), end)...)
+		r.by[m.PID()] = m
+		r.list = append(r.list, incarnations(m.PID(), m.j.all(), end)...)
 	}
 	r.roles()
 	if complete {
@@ -45,7 +46,7 @@ func (d *contest) retire() {
 	for _, m := range d.all {
 		m.forget()
 	}
-	if err := shmring.Remove(context.Background(), d.name, &shmring.AdminOptions{Dir: l.rings}); err != nil &&
+	if err := shmring.Remove(context.Background(), d.name, &shmring.AdminOptions{Dir: l.Rings}); err != nil &&
 		(complete || !errors.Is(err, fs.ErrNotExist)) {
 		l.fault(&l.r.Leaked, "everybody has left: %v", err)
 	}
@@ -128,7 +129,7 @@ func (r *review) recovery(t *incarnation) {
 	}
 }
 
-// refusal checks that somebody without patience was refused by a live holder, who is
+// refusal checks that somebody without labs.Patience was refused by a live holder, who is
 // named if there is one only. While a role changes hands, the former holder may still be.
 func (r *review) refusal(t *incarnation) {
 	if r.kind == shmring.KindMPSC && !t.consumer && t.holder == 0 {

@@ -56,7 +56,7 @@ func zombie(l *lab, n int) {
 			found = append(found, d)
 		}
 	}
-	l.r.note("%d of the victims had started a process that outlived them; found dead in %v", orphans, found)
+	l.r.Note("%d of the victims had started a process that outlived them; found dead in %v", orphans, found)
 }
 
 // undead kills one producer. late: the consumer looks only when the kernel says that
@@ -81,7 +81,7 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 	if !late {
 		t.sink.begin()
 	}
-	pid := c.pid()
+	pid := c.PID()
 	dead := func() bool { return state(pid) == 'Z' }
 	killed := t.kill(c)
 	if late && !t.l.until(t.what+": a zombie", dead) {
@@ -95,14 +95,4 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 	}
 	c.retire()
 	return d, ok
-}
-
-// reap ends a process that was a child of a child's.
-func reap(pid int) {
-	_ = unix.Kill(pid, unix.SIGKILL)
-	for {
-		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
-			return
-		}
-	}
 }

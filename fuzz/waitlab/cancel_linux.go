@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -225,7 +226,7 @@ func (r *cancelRound) run() error {
 			return err
 		}
 		// The message is not lost: it comes with the next call.
-		late, cancel := context.WithTimeout(r.ctx, patience)
+		late, cancel := context.WithTimeout(r.ctx, labs.Patience)
 		defer cancel()
 		if n, err = r.c.Receive(late, buf); err != nil {
 			return fmt.Errorf("after a cancelled Receive: %w", err)
@@ -254,7 +255,8 @@ func cancels(l *lab) {
 			return
 		}
 		var k cancelled
-		if !a.expect("done", patience+time.Duration(n)*10*time.Millisecond, &k) || !b.expect("done", patience, nil) ||
+		if !a.expect("done", labs.Patience+time.Duration(n)*10*time.Millisecond, &k) ||
+			!b.expect("done", labs.Patience, nil) ||
 			!a.finish() ||
 			!b.finish() {
 			return

@@ -83,16 +83,16 @@ func (n *line) send(what string, v any) {
 // step says that the child gets on; see watched.
 func (n *line) step() { n.steps.Add(1) }
 
-// watched ends a child that does not step for as long as patience, with its goroutines.
+// watched ends a child that does not step for as long as labs.Patience, with its goroutines.
 func (n *line) watched() {
 	go func() {
 		last, since := uint64(0), time.Now()
-		for range time.Tick(patience / 10) {
+		for range time.Tick(labs.Patience / 10) {
 			now := n.steps.Load()
 			if now != last {
 				last, since = now, time.Now()
-			} else if time.Since(since) > patience {
-				fmt.Fprintf(os.Stderr, "stuck: nothing happens after step %d for %v\n", now, patience)
+			} else if time.Since(since) > labs.Patience {
+				fmt.Fprintf(os.Stderr, "stuck: nothing happens after step %d for %v\n", now, labs.Patience)
 				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 				os.Exit(4)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -115,9 +116,9 @@ func closeRound(ctx context.Context, a args) (*closedCalls, error) {
 		}
 	}
 	for _, b := range all {
-		for end := time.Now().Add(patience); !b.asleep(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(labs.Patience); !b.asleep(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				return nil, fmt.Errorf("calls do not block within %v", patience)
+				return nil, fmt.Errorf("calls do not block within %v", labs.Patience)
 			}
 		}
 	}
@@ -168,7 +169,7 @@ func closes(l *lab) {
 		var single, owned, all machine.Times
 		for range n {
 			var k closedCalls
-			if !c.expect("round", 4*patience, &k) {
+			if !c.expect("round", 4*labs.Patience, &k) {
 				return
 			}
 			l.r.add("calls ended", uint64(k.Calls))
@@ -177,7 +178,7 @@ func closes(l *lab) {
 			}
 			single, owned, all = append(single, k.Single...), append(owned, k.Owned...), append(all, k.All)
 		}
-		if !c.expect("done", patience, nil) || !c.finish() {
+		if !c.expect("done", labs.Patience, nil) || !c.finish() {
 			return
 		}
 		l.r.Note(

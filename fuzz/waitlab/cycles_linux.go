@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
@@ -70,8 +71,8 @@ func (s *lookout) await() error {
 		spin.Pause()
 		if i%1000 == 999 {
 			runtime.Gosched()
-			if time.Since(begin) > patience {
-				return fmt.Errorf("the other side did not lie down within %v", patience)
+			if time.Since(begin) > labs.Patience {
+				return fmt.Errorf("the other side did not lie down within %v", labs.Patience)
 			}
 		}
 	}
@@ -225,9 +226,9 @@ func (l *lab) pingPong(w way, n int) bool {
 		return false
 	}
 	begin := machine.Now()
-	limit := patience + time.Duration(n)*10*time.Millisecond
+	limit := labs.Patience + time.Duration(n)*10*time.Millisecond
 	var one, other bounce
-	if !a.expect("done", limit, &one) || !b.expect("done", patience, &other) {
+	if !a.expect("done", limit, &one) || !b.expect("done", labs.Patience, &other) {
 		return false
 	}
 	_, owned := begin.Until(machine.Now())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -167,14 +168,14 @@ func fair(l *lab) {
 func (l *lab) crowded(w way, what string, processes int, text string) bool {
 	a := args{Role: "counter", Ring: l.ring(), Way: w, Count: fairProducers, Text: text}
 	c, ok := l.spawn(a, nil)
-	if !ok || !c.expect("ready", patience, nil) {
+	if !ok || !c.expect("ready", labs.Patience, nil) {
 		return false
 	}
 	var producers []*child
 	for i := range processes {
 		a.Role, a.Count, a.Number = "crush", fairProducers/processes, i
 		p, ok := l.spawn(a, nil)
-		if !ok || !p.expect("ready", patience, nil) {
+		if !ok || !p.expect("ready", labs.Patience, nil) {
 			return false
 		}
 		producers = append(producers, p)
@@ -187,7 +188,7 @@ func (l *lab) crowded(w way, what string, processes int, text string) bool {
 	took, owned := begin.Until(machine.Now())
 	c.send("enough")
 	var came []counts
-	if !c.expect("done", patience, &came) {
+	if !c.expect("done", labs.Patience, &came) {
 		return false
 	}
 	var all []crushed
@@ -196,7 +197,7 @@ func (l *lab) crowded(w way, what string, processes int, text string) bool {
 	}
 	for _, p := range producers {
 		var some []crushed
-		if !p.expect("done", patience, &some) || !p.finish() {
+		if !p.expect("done", labs.Patience, &some) || !p.finish() {
 			return false
 		}
 		all = append(all, some...)

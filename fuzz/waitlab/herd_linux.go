@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -68,14 +69,14 @@ func drain(ctx context.Context, a args, lab *line) error {
 func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 	a := args{Role: "drain", Ring: l.ring(), Way: w}
 	c, ok := l.spawn(a, nil)
-	if !ok || !c.expect("ready", patience, nil) {
+	if !ok || !c.expect("ready", labs.Patience, nil) {
 		return false
 	}
 	var all []*child
 	for range fairProducers {
 		a.Role = "herd"
 		p, ok := l.spawn(a, nil)
-		if !ok || !p.expect("ready", patience, nil) {
+		if !ok || !p.expect("ready", labs.Patience, nil) {
 			return false
 		}
 		all = append(all, p)
@@ -88,11 +89,11 @@ func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 		time.Sleep(sleep)
 		c.send("go")
 		var begin, end machine.Moment
-		if !c.expect("drained", patience, &begin) {
+		if !c.expect("drained", labs.Patience, &begin) {
 			return false
 		}
 		for _, p := range all {
-			if !p.expect("sent", patience, &end) {
+			if !p.expect("sent", labs.Patience, &end) {
 				return false
 			}
 			t, o := begin.Until(end)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
 func init() { roles["idler"] = idler }
@@ -51,7 +52,7 @@ func idle(l *lab) {
 		sleepers = append(sleepers, c)
 	}
 	for _, c := range sleepers {
-		if !c.expect("ready", patience, nil) {
+		if !c.expect("ready", labs.Patience, nil) {
 			return
 		}
 	}
@@ -71,7 +72,7 @@ func idle(l *lab) {
 		ticks := ticks(c.PID())
 		c.send("enough")
 		var s shmring.Stats
-		if !c.expect("done", patience, &s) || !c.finish() {
+		if !c.expect("done", labs.Patience, &s) || !c.finish() {
 			return
 		}
 		share := used.Seconds() / took.Seconds()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -136,7 +137,7 @@ func killedWaker(l *lab) {
 func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string, n int) bool {
 	a := args{Role: survivor, Ring: l.ring(), Way: w, Kind: kind}
 	s, ok := l.spawn(a, nil)
-	if !ok || !s.expect("ready", patience, nil) {
+	if !ok || !s.expect("ready", labs.Patience, nil) {
 		return false
 	}
 	var all, owned machine.Times
@@ -148,12 +149,12 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 			return false
 		}
 		var killed event
-		if !v.expect("killing", patience, &killed) {
+		if !v.expect("killing", labs.Patience, &killed) {
 			return false
 		}
 		got := event{}
 		for {
-			if !s.expect("got", patience, &got) {
+			if !s.expect("got", labs.Patience, &got) {
 				return s.fault("after %v kills of the %s: not woken", trial, victim)
 			}
 			// The room may have been found before the victim came to its wake.
@@ -175,7 +176,7 @@ func (l *lab) killWakers(w way, kind shmring.Kind, survivor, victim, exe string,
 	}
 	s.send("end")
 	var stats shmring.Stats
-	if !s.last("got", "done", patience, &stats) || !s.finish() {
+	if !s.last("got", "done", labs.Patience, &stats) || !s.finish() {
 		return false
 	}
 	l.r.add("kills", uint64(len(all)))

@@ -26,9 +26,6 @@ type lab struct {
 	made  int // rings
 }
 
-// patience is how long anything may take that must happen at all.
-var patience = labs.Patience(10 * time.Second)
-
 // newLab begins to watch the processors. The wait for a child takes two threads: its
 // output is read.
 func newLab(in *labs.Lab, r *result) *lab {
@@ -169,7 +166,7 @@ func (c *child) last(before, what string, limit time.Duration, v any) bool {
 		return c.fault("interrupted")
 	case got == "":
 		c.Signal(unix.SIGQUIT) // if it still lives, its goroutines
-		time.AfterFunc(patience, func() { c.Signal(unix.SIGKILL) })
+		time.AfterFunc(labs.Patience, func() { c.Signal(unix.SIGKILL) })
 		return c.fault("%q is not heard within %v: %.1500v", what, limit, c.Wait())
 	case got != what:
 		return c.fault("says %q instead of %q: %.300s", got, what, rest)
@@ -184,7 +181,7 @@ func (c *child) last(before, what string, limit time.Duration, v any) bool {
 
 // finish waits until a child that has nothing more to do has ended.
 func (c *child) finish() bool {
-	late := time.AfterFunc(patience, func() { c.Signal(unix.SIGKILL) })
+	late := time.AfterFunc(labs.Patience, func() { c.Signal(unix.SIGKILL) })
 	defer late.Stop()
 	c.send("end")
 	for range c.lines { // its input stays open: it may be told to end by a line only

@@ -12,6 +12,7 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/layout"
 )
@@ -187,7 +188,7 @@ func (l *lab) refusal(words []string, errno unix.Errno, have []way) bool {
 	}
 	want := expectation(text, have)
 	var first, second outcome
-	if !one.expect("done", 2*patience, &first) || !other.expect("done", 2*patience, &second) || !one.finish() ||
+	if !one.expect("done", 2*labs.Patience, &first) || !other.expect("done", 2*labs.Patience, &second) || !one.finish() ||
 		!other.finish() {
 		l.r.fault("that was with %s", what)
 		return false

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -144,12 +145,12 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 		); !ok {
 			return "", false
 		}
-		if !pair[i].expect("ready", patience, nil) {
+		if !pair[i].expect("ready", labs.Patience, nil) {
 			return "", false
 		}
 	}
 	m, ok := l.spawn(args{Role: "metronome", Ring: name, Way: w, Kind: shmring.KindSPSC, Number: period}, nil)
-	if !ok || !m.expect("ready", patience, nil) {
+	if !ok || !m.expect("ready", labs.Patience, nil) {
 		return "", false
 	}
 	var got [2]lateness
@@ -157,7 +158,7 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 		c.send("go")
 	}
 	for i, c := range pair {
-		if !c.expect("done", patience+time.Duration(ticks)*10*stallTick, &got[i]) {
+		if !c.expect("done", labs.Patience+time.Duration(ticks)*10*stallTick, &got[i]) {
 			return "", false
 		}
 	}

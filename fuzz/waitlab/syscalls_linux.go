@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/internal/strace"
 )
 
@@ -178,17 +179,17 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 		}
 	}
 	p, sends, ok := l.tracing(a)
-	if !ok || !p.expect("ready", patience, nil) {
+	if !ok || !p.expect("ready", labs.Patience, nil) {
 		return false
 	}
 	a.Role = "awake-receiver"
 	c, receives, ok := l.tracing(a)
-	if !ok || !c.expect("ready", patience, nil) {
+	if !ok || !c.expect("ready", labs.Patience, nil) {
 		return false
 	}
 	c.send("go")
 	how := "both spin"
-	limit := patience + 6*patience
+	limit := labs.Patience + 6*labs.Patience
 	var sender, receiver shmring.Stats
 	if slept == 0 {
 		p.send("go")
@@ -197,7 +198,7 @@ func (l *lab) countAwake(w way, slept, n int) bool {
 		how = "it was all there, after a sleep"
 		pause()
 		p.send("go")
-		ok = p.expect("slept", patience, nil) && c.expect("slept", patience, nil)
+		ok = p.expect("slept", labs.Patience, nil) && c.expect("slept", labs.Patience, nil)
 		p.send("go")
 		if ok = ok && p.expect("done", limit, &sender); ok {
 			c.send("go")
@@ -247,7 +248,7 @@ func (l *lab) countAsleep(w way, n int) bool {
 		return false
 	}
 	var one, other bounce
-	if !a.expect("done", 6*patience, &one) || !b.expect("done", patience, &other) {
+	if !a.expect("done", 6*labs.Patience, &one) || !b.expect("done", labs.Patience, &other) {
 		return false
 	}
 	k, ok := l.counted(a, aLog)

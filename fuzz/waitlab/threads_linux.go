@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -26,7 +27,7 @@ func crowdRing(base string, i int) string { return fmt.Sprintf("%s-%d", base, i)
 
 // crowd blocks in Receive on many rings at a time.
 func crowd(ctx context.Context, a args, lab *line) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	ctx, cancel := context.WithTimeout(ctx, 3*labs.Patience)
 	defer cancel()
 	all := make([]*shmring.Consumer, a.Count)
 	for i := range all {
@@ -107,12 +108,13 @@ func threads(l *lab) {
 			return
 		}
 		var asleep, done []int
-		if !c.expect("asleep", 4*patience, &asleep) {
+		if !c.expect("asleep", 4*labs.Patience, &asleep) {
 			return
 		}
 		a.Role = "caller"
 		p, ok := l.spawn(a, nil)
-		if !ok || !p.expect("done", 4*patience, nil) || !c.expect("done", 4*patience, &done) || !p.finish() || !c.finish() {
+		if !ok || !p.expect("done", 4*labs.Patience, nil) || !c.expect("done", 4*labs.Patience, &done) ||
+			!p.finish() || !c.finish() {
 			return
 		}
 		l.r.add("messages", uint64(done[1]))

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childLimit is when a child ends itself if the lab did not end it.
-const childLimit = 2 * time.Hour
+// ChildLimit is when a child ends itself if the lab did not end it.
+const ChildLimit = 2 * time.Hour
 
 // Child is a process of the lab's: the same program, which finds its arguments in the
 // environment.
@@ -152,17 +152,17 @@ func (c *Child) Ended(limit time.Duration, meanwhile func()) bool {
 	}
 }
 
-// EndOrStacks is Ended with the lab's patience. A child that does not end is made to
+// EndOrStacks is Ended with Patience for a limit. A child that does not end is made to
 // write the stacks of its goroutines, and the error has them.
 func (c *Child) EndOrStacks(meanwhile func()) error {
-	if c.Ended(c.lab.Patience, meanwhile) {
+	if c.Ended(Patience, meanwhile) {
 		return nil
 	}
 	c.Signal(unix.SIGQUIT)
-	if !c.Ended(c.lab.Patience, meanwhile) {
+	if !c.Ended(Patience, meanwhile) {
 		c.Kill()
 	}
-	return fmt.Errorf("%s does not end within %v of being told to: %w", c.name, c.lab.Patience, c.err)
+	return fmt.Errorf("%s does not end within %v of being told to: %w", c.name, Patience, c.err)
 }
 
 // WasKilled reports whether a child that has ended died of SIGKILL.
@@ -175,7 +175,7 @@ func (c *Child) WasKilled() bool {
 // is gone.
 func BeChild(text string, arguments any) error {
 	lab := os.Getppid()
-	time.AfterFunc(childLimit, func() { os.Exit(3) })
+	time.AfterFunc(ChildLimit, func() { os.Exit(3) })
 	go func() {
 		for range time.Tick(time.Second) {
 			if os.Getppid() != lab {

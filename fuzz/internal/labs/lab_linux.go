@@ -14,11 +14,10 @@ import (
 type Lab struct {
 	Ctx context.Context
 	Options
-	Rand     *rand.Rand
-	Patience time.Duration // see Patience
-	Rings    string        // directory of the rings, on the same file system as real ones
-	Files    string        // directory of everything else
-	Threads  int           // that the wait for one child takes: 1, or more where its output is read
+	Rand    *rand.Rand
+	Rings   string // directory of the rings, on the same file system as real ones
+	Files   string // directory of everything else
+	Threads int    // that the wait for one child takes: 1, or more where its output is read
 
 	mu       sync.Mutex
 	children map[*Child]struct{}
@@ -29,7 +28,7 @@ type Lab struct {
 // New makes the directories of a lab. Their names begin with that of the program.
 func New(ctx context.Context, program string, o Options) (*Lab, error) {
 	l := &Lab{
-		Ctx: ctx, Options: o, Rand: rand.New(rand.NewPCG(o.Seed, 0)), Patience: Patience(10 * time.Second), Threads: 1,
+		Ctx: ctx, Options: o, Rand: rand.New(rand.NewPCG(o.Seed, 0)), Threads: 1,
 		children: map[*Child]struct{}{}, pids: map[int]bool{os.Getpid(): true},
 	}
 	var err error
@@ -93,10 +92,10 @@ func (l *Lab) IsOurs(pid int) bool {
 	return l.pids[pid]
 }
 
-// Within waits until something that must come true has, for as long as the lab's patience.
-// It reports false after that, and when the run is interrupted.
+// Within waits until something that must come true has, for as long as Patience says. It
+// reports false after that, and when the run is interrupted.
 func (l *Lab) Within(isTrue func() bool) bool {
-	for end := time.Now().Add(l.Patience); !isTrue(); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(Patience); !isTrue(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) || l.Ctx.Err() != nil {
 			return false
 		}

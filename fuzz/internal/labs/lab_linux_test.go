@@ -41,7 +41,8 @@ func TestLab(t *testing.T) {
 		require.False(t, long.Ended(50*time.Millisecond, nil))
 		l.KillAll()
 		require.True(t, long.WasKilled())
-		l.Patience = 200 * time.Millisecond
+		defer func(usual time.Duration) { Patience = usual }(Patience)
+		Patience = 200 * time.Millisecond
 		stuck, err := l.Spawn("stuck", 1000, nil)
 		require.NoError(t, err)
 		require.True(t, l.Within(func() bool { return stuck.Stderr() != "" }))

@@ -161,14 +161,16 @@ func (p *Program) chosen(mode string) (list []int) {
 	return list
 }
 
-// Patience is how long anything may take that must happen at all, usually. It is no
-// measure of speed: a machine may be busy. The mutant harness, whose programs are often
-// stuck, sets a shorter one.
-func Patience(usual time.Duration) time.Duration {
+// Patience is how long anything may take that must happen at all. It is no measure of
+// speed: a machine may be busy. The mutant harness, whose programs are often stuck, sets
+// a shorter one.
+var Patience = patience()
+
+func patience() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv(PatienceEnv)); err == nil && d > 0 {
 		return d
 	}
-	return usual
+	return 10 * time.Second
 }
 
 // Memory is the directory on whose file system rings are made: the one where the library
