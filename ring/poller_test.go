@@ -239,7 +239,9 @@ func TestPollerTellsNews(t *testing.T) {
 			names[c.Consumer] = name
 			require.NoError(t, p.Add(c.Consumer))
 		}
-		go func() {
+		var others sync.WaitGroup
+		defer others.Wait() // what nobody waits for below happens too
+		others.Go(func() {
 			for name, r := range rigs {
 				s := r.producer()
 				switch name {
@@ -259,7 +261,7 @@ func TestPollerTellsNews(t *testing.T) {
 					}
 				}
 			}
-		}()
+		})
 		want := map[string]error{"end": nil, "claim": nil}
 		mpsc := rigs["end"].cfg.Kind == layout.MPSC
 		if !mpsc { // if all producers of an MPSC ring die, the consumer waits for others
