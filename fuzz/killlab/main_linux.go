@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
-	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 type options struct {
@@ -85,8 +84,7 @@ func (opt options) experiment(ctx context.Context, mode int, o labs.Options) lab
 		ctx, cancel = context.WithTimeout(ctx, opt.duration+labs.Patience)
 		defer cancel()
 	}
-	look := func() machine.Footprint { return machine.Process("self").System() }
-	left, err := r.Run(ctx, "killlab", o, look, func(in *labs.Lab) {
+	left, err := r.Run(ctx, "killlab", o, func(in *labs.Lab) {
 		m.run(&lab{Lab: in, r: r, duration: opt.duration}, n)
 	})
 	if err != nil {

@@ -2,30 +2,32 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
-// operated is the phase of a victim whose operation has returned.
-const operated = 3
+// Further phases of a victim.
+const (
+	begun    = attached + 1 // stepped: the operation's first instruction is near
+	operated = begun + 1    // the operation has returned
+)
 
-// victim is a child that does one operation. a.Text is OPERATION/STATE.
-type victim struct {
-	a   args
-	j   *journal
-	s   *sender
-	seq uint64
-	c   *shmring.Consumer
-}
-
-// operation is something whose every point, or instruction, is killed at.
+// operation is something during which a victim dies: at every kill point (mode points),
+// or between any two instructions (mode step).
 type operation struct {
 	name     string
 	victim   string // producer, consumer, admin
 	kinds    string // spsc, mpsc or both
 	states   string // those in which it makes sense
+	stepped  string // those of them in which it is stepped through
 	attaches bool   // it attaches by itself
+	rings    bool   // it ends with a wake-up for whoever sleeps
+	sizes    []int  // of the messages that it sends
+	again    int    // so many messages that it handled may come again
 	run      func(v *victim, ctx context.Context) error
 }
 
@@ -42,9 +44,14 @@ type operation struct {
 //	stalled    a live producer's claim is next
 //	sysv       empty, or for remove wrecked, with SysV semaphores for a doorbell
 //	sysv-lost  likewise, and the semaphores are not there
+//
+// For a victim that is stepped through nobody sleeps, because whoever woke up would
+// change the ring in the middle: the bell says so all the same. Nor does it wait itself.
+// What it waits for otherwise is refused.
 const (
-	forSender   = "empty full wrapping contended renewal"
-	forReceiver = "empty full wrapping contended"
+	usual       = "empty full wrapping contended"
+	forSender   = usual + " renewal"
+	forAttacher = usual + " wrecked sysv-lost"
 )
 
 // Sizes of messages, on slots of 64 bytes.
@@ -55,127 +62,213 @@ const (
 )
 
 var operations = []operation{
-	{"create", "producer", "both", "absent", true, func(v *victim, ctx context.Context) error {
-		return v.open(ctx,
-			shmring.ModeCreateOnly)
-	}},
-	{"attach", "producer", "both", "empty wrapping contended wrecked sysv-lost", true, func(v *victim,
-		ctx context.Context) error {
-		return v.open(ctx, shmring.ModeOpenOnly)
-	}},
-	{"send", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
-		return v.send(ctx,
-			inlineSize)
-	}},
-	{"send-slot", "producer", "both", "empty wrapping", false, func(v *victim,
-		ctx context.Context) error {
-		return v.send(ctx, slotSized)
-	}},
-	{"send-long", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
-		return v.send(ctx,
-			twoSlots)
-	}},
-	{"batch", "producer", "both", forSender, false, (*victim).batch},
-	{"commit", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
-		return v.claimed(ctx,
-			twoSlots, twoSlots)
-	}},
-	{"shorten", "producer", "both", "empty wrapping contended", false, func(v *victim,
-		ctx context.Context) error {
-		return v.claimed(ctx, twoSlots, inlineSize)
-	}},
-	{"abort", "producer", "both", forSender, false, func(v *victim, ctx context.Context) error {
-		return v.claimed(ctx,
-			twoSlots, -1)
-	}},
-	{"close-send", "producer", "both", "empty wrapping contended", false, func(v *victim,
-		ctx context.Context) error {
-		return v.s.p.CloseSend(ctx)
-	}},
-	{"close", "producer", "both", "empty wrapping contended", false, func(v *victim,
-		ctx context.Context) error {
-		return v.s.p.Close()
-	}},
-	{"attach", "consumer", "both", "empty full wrapping contended wrecked sysv-lost", true, func(v *victim,
-		ctx context.Context) error {
-		return v.listen(ctx)
-	}},
-	{"receive", "consumer", "both", forReceiver + " sysv sysv-lost", false, (*victim).receive},
-	{"next", "consumer", "both", forReceiver, false, (*victim).next},
-	{"drain", "consumer", "both", forReceiver, false, (*victim).drain},
-	{"check", "consumer", "both", forReceiver, false, func(v *victim, ctx context.Context) error { return v.c.Check() }},
-	{"close", "consumer", "both", forReceiver, false, func(v *victim, ctx context.Context) error { return v.c.Close() }},
-	{"recover", "admin", "both", "empty wrecked", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.Recover(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
-		return err
-	}},
-	{"remove", "admin", "both", "wrecked sysv", true, func(v *victim, ctx context.Context) error {
-		return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
-	}},
-	{"force-skip", "admin", "mpsc", "stalled", true, func(v *victim, ctx context.Context) error {
-		_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: v.a.Count},
-			&shmring.AdminOptions{Dir: v.a.Dir})
-		return err
-	}},
+	{name: "create", victim: "producer", kinds: "both", states: "absent", attaches: true,
+		run: func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeCreateOnly) }},
+	{name: "attach", victim: "producer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
+		run: func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeOpenOnly) }},
+	{name: "send", victim: "producer", kinds: "both", states: forSender, stepped: "empty", rings: true,
+		sizes: []int{inlineSize}, run: (*victim).send},
+	{name: "send-slot", victim: "producer", kinds: "both", states: "empty wrapping", rings: true,
+		sizes: []int{slotSized}, run: (*victim).send},
+	{name: "send-long", victim: "producer", kinds: "both", states: forSender, stepped: "full wrapping contended",
+		rings: true, sizes: []int{twoSlots}, run: (*victim).send},
+	{name: "batch", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
+		sizes: []int{messageHeader, inlineSize, messageHeader}, run: (*victim).batch},
+	{name: "commit", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
+		sizes: []int{twoSlots}, run: (*victim).commit},
+	{name: "shorten", victim: "producer", kinds: "both", states: "empty wrapping contended", rings: true,
+		sizes: []int{inlineSize}, run: (*victim).commit},
+	{name: "abort", victim: "producer", kinds: "both", states: forSender, stepped: "empty wrapping contended",
+		sizes: []int{twoSlots}, run: (*victim).abort},
+	{name: "close-send", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
+		run: (*victim).closeSend},
+	{name: "close", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
+		run: func(v *victim, _ context.Context) error { return v.p.Close() }},
+	{name: "attach", victim: "consumer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
+		run: (*victim).listen},
+	{name: "receive", victim: "consumer", kinds: "both", states: usual + " sysv sysv-lost", stepped: usual, rings: true,
+		again: 1, run: (*victim).receive},
+	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true, again: 1,
+		run: (*victim).next},
+	{name: "drain", victim: "consumer", kinds: "both", states: usual, again: trialSlots, run: (*victim).drain},
+	{name: "check", victim: "consumer", kinds: "both", states: usual,
+		run: func(v *victim, _ context.Context) error { return v.c.Check() }},
+	{name: "close", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
+		run: func(v *victim, _ context.Context) error { return v.c.Close() }},
+	{name: "recover", victim: "admin", kinds: "both", states: "empty wrecked", attaches: true,
+		run: func(v *victim, ctx context.Context) error {
+			_, err := shmring.Recover(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
+			return err
+		}},
+	{name: "remove", victim: "admin", kinds: "both", states: "wrecked sysv", attaches: true,
+		run: func(v *victim, ctx context.Context) error {
+			return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
+		}},
+	{name: "force-skip", victim: "admin", kinds: "mpsc", states: "stalled", attaches: true,
+		run: func(v *victim, ctx context.Context) error {
+			_, err := shmring.ForceSkip(ctx, v.a.Ring, shmring.Position{Record: v.a.Count},
+				&shmring.AdminOptions{Dir: v.a.Dir})
+			return err
+		}},
 }
 
-func (v *victim) open(ctx context.Context, m shmring.Mode) error {
+func (o *operation) String() string { return o.victim + " " + o.name }
+
+// receipts is how many messages a stepped victim has handled: to write down which would
+// take more instructions than the operation.
+const receipts = extra + 2
+
+// victim is a child that does one operation.
+type victim struct {
+	a       args
+	j       *journal
+	op      *operation
+	full    bool
+	stepped bool
+	msgs    [][]byte
+	buf     [trialSlots * 64]byte
+	p       *shmring.Producer
+	c       *shmring.Consumer
+}
+
+// newVictim finds the operation of a.Text, which is VICTIM OPERATION/STATE.
+func newVictim(a args, j *journal) *victim {
+	name, state, _ := strings.Cut(a.Text, "/")
+	for i := range operations {
+		if operations[i].String() == name {
+			v := &victim{a: a, j: j, op: &operations[i], full: state == "full"}
+			for seq, size := range v.op.sizes {
+				v.msgs = append(v.msgs, a.source().made(uint64(seq), size))
+			}
+			return v
+		}
+	}
+	panic("killlab: no operation " + a.Text)
+}
+
+// prepare attaches, unless that is what the operation is about.
+func (v *victim) prepare(ctx context.Context) error {
+	switch {
+	case v.op.attaches:
+		return nil
+	case v.op.victim == "producer":
+		return v.open(ctx, shmring.ModeOpenOnly)
+	}
+	return v.listen(ctx)
+}
+
+func (v *victim) options() *shmring.Options {
 	o := v.a.options()
+	if v.stepped {
+		o.WaitPolicy = shmring.WaitSleep // a wait goes straight to sleep
+		o.KeepStream = v.full            // or Close would wait for room
+	}
+	return o
+}
+
+func (v *victim) open(ctx context.Context, m shmring.Mode) (err error) {
+	o := v.options()
 	o.Mode, o.WaitForRole = m, m == shmring.ModeOpenOnly
 	if m == shmring.ModeCreateOnly {
 		o.Kind, o.Slots, o.SlotSize, o.MaxMessage, o.MaxProducers = v.a.Kind, trialSlots, 64, trialSlots*64, 2
 	}
-	p, err := shmring.OpenProducer(ctx, v.a.Ring, o)
-	if err == nil {
-		v.s = &sender{p: p, a: v.a, j: v.j}
-	}
+	v.p, err = shmring.OpenProducer(ctx, v.a.Ring, o)
 	return err
 }
 
 func (v *victim) listen(ctx context.Context) (err error) {
-	v.c, err = shmring.OpenConsumer(ctx, v.a.Ring, v.a.options())
+	v.c, err = shmring.OpenConsumer(ctx, v.a.Ring, v.options())
+	return err
+}
+
+// refused tells whether the operation must not wait, and nothing fits.
+func (v *victim) refused() bool { return v.stepped && v.full }
+
+// trying notes what the operation is about to send.
+func (v *victim) trying() {
+	if !v.refused() {
+		v.j.put(tried, uint64(len(v.msgs)))
+	}
+}
+
+// done notes how much was sent.
+func (v *victim) done(n int, err error) error {
+	if v.refused() {
+		return unless(err, shmring.ErrFull)
+	}
+	v.j.put(sent, uint64(n))
+	return err
+}
+
+// unless makes nil of an error that has to come, and keeps every other.
+func unless(err, want error) error {
+	if err == want || errors.Is(err, want) {
+		return nil
+	}
 	return err
 }
 
 // send sends one message, and waits for room if there is none.
-func (v *victim) send(ctx context.Context, size int) error {
-	v.j.put(tried, v.seq+1)
-	err := v.s.p.Send(ctx, v.a.source().made(v.seq, size))
-	if err == nil {
-		v.seq++
-		v.j.put(sent, v.seq)
+func (v *victim) send(ctx context.Context) (err error) {
+	v.trying()
+	if v.refused() {
+		err = v.p.TrySend(v.msgs[0])
+	} else {
+		err = v.p.Send(ctx, v.msgs[0])
 	}
-	return err
+	if err != nil {
+		return v.done(0, err)
+	}
+	return v.done(1, nil)
 }
 
 func (v *victim) batch(ctx context.Context) error {
-	v.j.put(tried, v.seq+3)
-	n, err := v.s.p.SendBatch(ctx, [][]byte{v.a.source().made(v.seq, 24), v.a.source().made(v.seq+1, inlineSize),
-		v.a.source().made(v.seq+2, 24)})
-	v.j.put(sent, v.seq+uint64(n))
+	v.trying()
+	if v.refused() {
+		return v.done(v.p.TrySendBatch(v.msgs))
+	}
+	return v.done(v.p.SendBatch(ctx, v.msgs))
+}
+
+// claim claims two slots.
+func (v *victim) claim(ctx context.Context) (shmring.Claim, error) {
+	if v.refused() {
+		return v.p.TryClaim(twoSlots)
+	}
+	return v.p.Claim(ctx, twoSlots)
+}
+
+func (v *victim) commit(ctx context.Context) error {
+	c, err := v.claim(ctx)
+	if err != nil {
+		return v.done(0, err)
+	}
+	v.trying()
+	if n := copy(c.Bytes(), v.msgs[0]); n < twoSlots {
+		c.Shorten(n)
+	}
+	if err := c.Commit(); err != nil {
+		return v.done(0, err)
+	}
+	return v.done(1, nil)
+}
+
+func (v *victim) abort(ctx context.Context) error {
+	c, err := v.claim(ctx)
+	if err == nil {
+		copy(c.Bytes(), v.msgs[0])
+		c.Abort()
+	}
 	return err
 }
 
-// claimed claims n bytes and commits some of them, or with a negative number none.
-func (v *victim) claimed(ctx context.Context, n, some int) error {
-	c, err := v.s.p.Claim(ctx, n)
-	if err != nil {
-		return err
+func (v *victim) closeSend(ctx context.Context) error {
+	if !v.refused() {
+		return v.p.CloseSend(ctx)
 	}
-	copy(c.Bytes(), v.a.source().made(v.seq, n))
-	if some < 0 {
-		c.Abort()
-		return nil
-	}
-	copy(c.Bytes(), v.a.source().made(v.seq, some))
-	if some < n {
-		c.Shorten(some)
-	}
-	v.j.put(tried, v.seq+1)
-	if err = c.Commit(); err == nil {
-		v.j.put(sent, v.seq+1)
-	}
-	return err
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	return unless(v.p.CloseSend(ended), context.Canceled)
 }
 
 // brief bounds a wait that may be in vain.
@@ -184,17 +277,28 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (v *victim) receive(ctx context.Context) error {
+	if v.stepped {
+		_, err := v.c.TryReceive(v.buf[:])
+		return expected(err)
+	}
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	buf := make([]byte, v.c.MaxMessage())
-	n, err := v.c.Receive(ctx, buf)
-	for ; err == nil; n, err = v.c.TryReceive(buf) {
-		v.j.add(hear(buf[:n]))
+	n, err := v.c.Receive(ctx, v.buf[:])
+	for ; err == nil; n, err = v.c.TryReceive(v.buf[:]) {
+		v.j.add(hear(v.buf[:n]))
 	}
 	return expected(err)
 }
 
 func (v *victim) next(ctx context.Context) error {
+	if v.stepped {
+		m, err := v.c.TryNext()
+		if err == nil {
+			v.j.put(receipts, 1)
+			m.Release()
+		}
+		return expected(err)
+	}
 	ctx, cancel := brief(ctx)
 	defer cancel()
 	m, err := v.c.Next(ctx)
@@ -213,4 +317,36 @@ func (v *victim) drain(ctx context.Context) error {
 		return nil
 	})
 	return expected(err)
+}
+
+func init() { roles["crashed"] = beCrashed }
+
+// beCrashed does something and then nothing, until it is killed.
+func beCrashed(ctx context.Context, a args, j *journal) error {
+	v := &victim{a: a, j: j, msgs: [][]byte{a.source().made(0, inlineSize)}}
+	var err error
+	switch a.Text {
+	case "producer", "claim":
+		if err = v.open(ctx, shmring.ModeOpenOnly); err == nil && a.Text == "producer" {
+			err = v.send(ctx)
+		}
+		if err == nil {
+			_, err = v.p.Claim(ctx, twoSlots)
+		}
+	case "consumer":
+		if err = v.listen(ctx); err != nil {
+			return err
+		}
+		var m shmring.Message
+		if m, err = v.c.TryNext(); err == nil {
+			keep(j, m)
+		}
+		err = expected(err)
+	}
+	if err != nil {
+		return err
+	}
+	j.set(phase, operated)
+	j.await(command, 1, labs.ChildLimit)
+	return nil
 }

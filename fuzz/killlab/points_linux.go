@@ -2,15 +2,15 @@ package main
 
 import (
 	"fmt"
-	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
@@ -19,20 +19,19 @@ import (
 // points kills at every kill point of every operation in every state of the ring, for
 // both kinds; percent says how many of them.
 func points(l *lab, percent int) {
-	exe := "/proc/self/exe"
+	p := &pointKiller{exe: "/proc/self/exe", seen: make([]int, killpoint.Points)}
 	if !tagged {
-		exe = filepath.Join(l.Files, "killpoint")
-		build := exec.Command("go", "build", "-tags", "killpoint", "-o", exe, "github.com/shmring/shmring/fuzz/killlab")
+		p.exe = filepath.Join(l.Files, "killpoint")
+		build := exec.Command("go", "build", "-tags", "killpoint", "-o", p.exe, "github.com/shmring/shmring/fuzz/killlab")
 		if out, err := build.CombinedOutput(); err != nil {
 			l.fault(&l.r.Other, "building with kill points, which needs the source tree: %v: %s", err, out)
 			return
 		}
 	}
-	seen := make([]int, killpoint.Points)
 	trials, passed := 0, 0
-	for t := range everyTrial(l) {
+	for t := range everyTrial(l, false) {
 		trials++
-		passed += everyPoint(l, t, exe, percent, seen)
+		passed += p.everyPoint(t, percent)
 	}
 	if l.over() {
 		return
@@ -42,93 +41,86 @@ func points(l *lab, percent int) {
 	if err := doorbell.Refused(layout.SysV); err != nil {
 		l.r.Note("without the states on semaphores: %v", err)
 	}
-	var never []string
-	for p, n := range seen {
-		if n == 0 && !(lockFile(killpoint.Point(p)) && os.Getenv(shm.EnvLocks) != shm.Flock.String()) &&
-			(p < int(killpoint.NamespaceStored) || doorbell.Refused(layout.SysV) == nil) &&
-			(percent < 100 || !reach(l, killpoint.Point(p), exe, seen)) {
-			never = append(never, killpoint.Point(p).String())
+	var never, most []string
+	for i, n := range p.seen {
+		point := killpoint.Point(i)
+		if n == 0 && canReach(point) && (percent < 100 || !p.reach(l, point)) {
+			never = append(never, point.String())
 		}
+		most = append(most, fmt.Sprintf("%v %d", point, p.seen[i]))
 	}
 	if percent < 100 {
 		l.r.Note("%d of %d kinds of points were died at", int(killpoint.Points)-len(never), killpoint.Points)
-	} else if len(never) > 0 {
+		return
+	}
+	if len(never) > 0 {
 		l.fault(&l.r.Other, "never reached: %s", strings.Join(never, ", "))
 	}
-	var most []string
-	for p, n := range seen {
-		most = append(most, fmt.Sprintf("%v %d", killpoint.Point(p), n))
-	}
-	if percent >= 100 {
-		for part := range slices.Chunk(most, 8) {
-			l.r.Note("deaths at %s", strings.Join(part, ", "))
-		}
+	for part := range slices.Chunk(most, 8) {
+		l.r.Note("deaths at %s", strings.Join(part, ", "))
 	}
 }
 
-// everyTrial yields every operation in every kind and state of the ring, until time is up.
-func everyTrial(l *lab) iter.Seq[trial] {
-	return func(yield func(trial) bool) {
-		for _, op := range operations {
-			for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
-				if op.kinds != "both" && op.kinds != kind.String() {
-					continue
-				}
-				for state := range strings.FieldsSeq(op.states) {
-					if onSemaphores(state) && doorbell.Refused(layout.SysV) != nil {
-						continue
-					}
-					if l.over() || !yield(trial{l: l, op: op, kind: kind, state: state}) {
-						return
-					}
-				}
-			}
-		}
+// canReach tells whether the point is reached with the life locks and doorbells of this
+// machine.
+func canReach(p killpoint.Point) bool {
+	switch {
+	case p == killpoint.LockFileMade, p == killpoint.LockFileUnlinked:
+		return os.Getenv(shm.EnvLocks) == shm.Flock.String()
+	case p >= killpoint.NamespaceStored:
+		return doorbell.Refused(layout.SysV) == nil
 	}
+	return true
 }
 
-// reach kills at a point by its name, where the first operation comes to it. A victim that
-// waits passes more points in one life than in the next, so that counting may miss one near
-// the end of an operation.
-func reach(l *lab, p killpoint.Point, exe string, seen []int) bool {
-	for t := range everyTrial(l) {
-		t.only = p.String()
-		if _, _, died, ok := t.run(1, exe); died && ok {
-			seen[p]++
+// pointKiller is the killer whose victims end themselves.
+type pointKiller struct {
+	exe  string // a build with kill points
+	seen []int  // deaths by point
+}
+
+// once does the operation with a death at its at-th point; at 0: none. It returns how
+// many points were passed, and whether the victim died of one.
+func (p *pointKiller) once(t trial, at int) (hits int, died, ok bool) {
+	change := func(c *exec.Cmd) { c.Path = p.exe }
+	ok = t.play("point", at, change, func() bool {
+		gone := make(chan struct{})
+		go func() {
+			_ = t.victim.Wait()
+			close(gone)
+		}()
+		t.victim.j.set(command, 1)
+		if !t.watch(gone) {
+			return false
+		}
+		hits = int(t.victim.j.get(extra))
+		if died = t.victim.j.get(phase) < operated; !died {
 			return true
 		}
-	}
-	return false
+		p.seen[t.victim.j.get(where)]++
+		t.l.killed()
+		return t.victim.WasKilled() || t.must("the victim", t.victim.Wait())
+	})
+	return hits, died, ok
 }
 
-// everyPoint returns how many points the operation has. It ends with a victim that was
-// to die at one more, and did not.
-func everyPoint(l *lab, t trial, exe string, percent int, seen []int) int {
-	hits := 0
-	if percent < 100 {
-		look := t
-		var ok bool
-		if hits, _, _, ok = look.run(0, exe); !ok {
-			return 0
+// watch waits for the victim's end, and gives way when it sleeps.
+func (t *trial) watch(gone <-chan struct{}) bool {
+	gave := false
+	for end := time.Now().Add(labs.Patience); ; {
+		select {
+		case <-gone:
+			return true
+		case <-time.After(100 * time.Microsecond):
+		}
+		if !gave && sleeps(t.victim.j.get(where)) {
+			gave = true
+			t.giveWay()
+		}
+		if time.Now().After(end) {
+			return t.fault(&t.l.r.Stuck, "the operation does not end")
 		}
 	}
-	for at := 1; !l.over(); at++ {
-		if at <= hits && l.Rand.IntN(100) >= percent {
-			continue
-		}
-		fresh := t
-		_, last, died, ok := fresh.run(at, exe)
-		if !died || !ok {
-			return at - 1
-		}
-		seen[last]++
-	}
-	return 0
-}
-
-// lockFile tells whether the point is only reached with life locks by flock.
-func lockFile(p killpoint.Point) bool {
-	return p == killpoint.LockFileMade || p == killpoint.LockFileUnlinked
 }
 
 // sleeps tells whether the point is the one after which a victim sleeps.
@@ -136,7 +128,36 @@ func sleeps(p uint64) bool {
 	return killpoint.Point(p) == killpoint.Announced || killpoint.Point(p) == killpoint.DoorClosed
 }
 
-// runs makes a child of another build of this program.
-func runs(exe string) func(*exec.Cmd) {
-	return func(c *exec.Cmd) { c.Path = exe }
+// everyPoint returns how many points the operation has. It ends with a victim that was
+// to die at one more, and did not.
+func (p *pointKiller) everyPoint(t trial, percent int) int {
+	hits := 0
+	if percent < 100 {
+		var ok bool
+		if hits, _, ok = p.once(t, 0); !ok {
+			return 0
+		}
+	}
+	for at := 1; !t.l.over(); at++ {
+		if at <= hits && t.l.Rand.IntN(100) >= percent {
+			continue
+		}
+		if _, died, ok := p.once(t, at); !died || !ok {
+			return at - 1
+		}
+	}
+	return 0
+}
+
+// reach kills at a point by its name, where the first operation comes to it. A victim that
+// waits passes more points in one life than in the next, so that counting may miss one near
+// the end of an operation.
+func (p *pointKiller) reach(l *lab, point killpoint.Point) bool {
+	for t := range everyTrial(l, false) {
+		t.only = point.String()
+		if _, died, ok := p.once(t, 1); died && ok {
+			return true
+		}
+	}
+	return false
 }

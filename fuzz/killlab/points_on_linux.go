@@ -5,12 +5,10 @@ package main
 import (
 	"context"
 	"os"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/internal/killpoint"
 )
@@ -40,40 +38,15 @@ func point(ctx context.Context, a args, j *journal) error {
 			select {}
 		}
 	}
-	v := &victim{a: a, j: j}
+	v := newVictim(a, j)
 	if err := v.prepare(ctx); err != nil {
 		return err
 	}
 	j.set(phase, attached)
 	j.await(command, 1, labs.ChildLimit)
 	armed.Store(true)
-	err := v.operate(ctx)
+	err := v.op.run(v, ctx)
 	armed.Store(false)
 	j.set(phase, operated)
 	return err
 }
-
-func findOperation(text string) operation {
-	name, _, _ := strings.Cut(text, "/")
-	who, name, _ := strings.Cut(name, " ")
-	for _, o := range operations {
-		if o.victim == who && o.name == name {
-			return o
-		}
-	}
-	panic("killlab: no operation " + text)
-}
-
-// prepare attaches, unless that is what the operation is about.
-func (v *victim) prepare(ctx context.Context) error {
-	o := findOperation(v.a.Text)
-	switch {
-	case o.attaches:
-		return nil
-	case o.victim == "producer":
-		return v.open(ctx, shmring.ModeOpenOnly)
-	}
-	return v.listen(ctx)
-}
-
-func (v *victim) operate(ctx context.Context) error { return findOperation(v.a.Text).run(v, ctx) }

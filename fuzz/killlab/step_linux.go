@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,30 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 )
-
-// scene is one operation on one kind of ring in one state.
-type scene struct {
-	kind  shmring.Kind
-	op    int
-	state stepState
-}
-
-func (s scene) operation() stepOp { return stepOps[s.op] }
-
-func (s scene) String() string {
-	return fmt.Sprintf("%s %s %s", s.kind, s.operation().name, s.state)
-}
-
-// senseless tells why a scene is left out, and is empty if it is not.
-func (s scene) senseless() string {
-	if s.operation().name == "Claim+Abort" && s.state == full {
-		return "Claim+Abort full: the claim is refused, as in Claim+Commit full"
-	}
-	return ""
-}
 
 // step single-steps one operation in a process of its own and kills that process
 // between two instructions, n places for each scene, or all of them if there are no
@@ -66,20 +45,10 @@ func step(l *lab, n int) {
 		until = time.Now().Add(l.duration)
 	}
 	l.r.Note("operation: state instructions/of which others can see/kills")
-	var left []string
 	var acts []*act
-	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
-		for op := range stepOps {
-			for state := range states {
-				sc := scene{kind, op, state}
-				if why := sc.senseless(); why != "" {
-					left = append(left, why)
-					continue
-				}
-				rng := rand.New(rand.NewPCG(l.Seed, uint64(len(acts))))
-				acts = append(acts, &act{l: l, scene: sc, n: n, rng: rng, until: until})
-			}
-		}
+	for t := range everyTrial(l, true) {
+		rng := rand.New(rand.NewPCG(l.Seed, uint64(len(acts))))
+		acts = append(acts, &act{trial: t, n: n, rng: rng, until: until})
 	}
 	work := make(chan *act, len(acts))
 	for _, a := range acts {
@@ -100,14 +69,12 @@ func step(l *lab, n int) {
 	}
 	for len(acts) > 0 {
 		n := 1
-		for n < len(acts) && acts[n].scene.op == acts[0].scene.op {
+		for n < len(acts) && acts[n].op == acts[0].op && acts[n].kind == acts[0].kind {
 			n++
 		}
 		note(l.r, acts[:n])
 		acts = acts[n:]
 	}
-	slices.Sort(left)
-	l.r.Note("left out: %s", strings.Join(slices.Compact(left), "; "))
 }
 
 // trace plays one scene after the other. It and its victims stay on one processor:
@@ -124,10 +91,9 @@ func trace(l *lab, cpu int, work <-chan *act) {
 	}
 }
 
-// act is the playing of one scene, again and again.
+// act is one trial again and again, with deaths at different places.
 type act struct {
-	l     *lab
-	scene scene
+	trial // as it begins: once plays a copy
 	n     int
 	rng   *rand.Rand
 	until time.Time // zero: to the end
@@ -139,7 +105,7 @@ type act struct {
 	kills    int
 	complete bool
 	strayed  int   // places at which no victim died
-	again    int   // victims that died elsewhere than planned
+	twice    int   // victims that died elsewhere than planned
 	gone     int   // victims that ended by themselves, or did not get on
 	why      error // the newest of those
 	steps    int
@@ -170,14 +136,14 @@ const (
 func (a *act) play() {
 	begin := time.Now()
 	defer func() { a.whole = time.Since(begin) }()
-	if a.over() || a.try(a.rehearse) != right {
+	if a.over() || a.again(a.rehearse) != right {
 		return
 	}
 	for _, p := range a.places() {
 		if a.over() {
 			return
 		}
-		switch a.try(func() outcome { return a.kill(p) }) {
+		switch a.again(func() outcome { return a.kill(p) }) {
 		case failed:
 			return
 		case astray:
@@ -196,8 +162,8 @@ func (a *act) over() bool {
 		time.Now().After(a.until)
 }
 
-// try repeats what did not come out as planned.
-func (a *act) try(f func() outcome) outcome {
+// again repeats what did not come out as planned.
+func (a *act) again(f func() outcome) outcome {
 	gone := 0
 	for n := 1; ; n++ {
 		o := f()
@@ -205,12 +171,12 @@ func (a *act) try(f func() outcome) outcome {
 		case o == failed || o == right || o == astray && n >= tries:
 			return o
 		case o == astray:
-			a.again++
+			a.twice++
 		default:
 			a.gone++
 			if gone++; gone == mostGone {
-				a.l.fault(&a.l.r.Stuck, "%s: %d victims in a row ended by themselves or did not get on for %v: %v", a.scene, gone,
-					stepLimit, a.why)
+				a.fault(&a.l.r.Stuck, "%d victims in a row ended by themselves or did not get on for %v: %v", gone, labs.Patience,
+					a.why)
 				return failed
 			}
 		}
@@ -256,81 +222,80 @@ func (a *act) places() []place {
 // check what was returned, and ends by itself, without leaving the ring.
 func (a *act) rehearse() outcome {
 	a.path, a.calls, a.changes = nil, nil, nil
-	return a.on(fmt.Sprintf("%s, not killed", a.scene), func(s *stage, t *tracer) (outcome, error) {
-		seen := slices.Clone(s.mem)
-		for s.v.j.get(phase) != ended {
-			at, err := t.address()
+	return a.once(", not killed", func(t *trial, s *tracer) (outcome, error) {
+		seen := slices.Clone(t.mem)
+		for t.victim.j.get(phase) != operated {
+			at, err := s.address()
 			if err != nil {
 				return failed, err
 			}
 			a.path = append(a.path, at)
-			called, err := t.callsKernel(at)
+			called, err := s.callsKernel(at)
 			if err != nil {
 				return failed, err
 			}
-			if err := t.step(); err != nil {
+			if err := s.step(); err != nil {
 				return failed, err
 			}
 			if called {
 				a.calls = append(a.calls, len(a.path))
 			}
-			if called || !bytes.Equal(seen, s.mem) {
-				copy(seen, s.mem)
+			if called || !bytes.Equal(seen, t.mem) {
+				copy(seen, t.mem)
 				a.changes = append(a.changes, len(a.path))
 			}
 		}
-		at, err := t.address()
+		at, err := s.address()
 		if err != nil {
 			return failed, err
 		}
 		a.path = append(a.path, at)
-		if err := t.release(); err != nil {
+		if err := s.release(); err != nil {
 			return failed, err
 		}
-		if err := s.v.Wait(); err != nil {
-			s.r.fault(&s.r.Other, "the victim: %v", err)
+		if !t.must("the victim", t.victim.Wait()) {
 			return failed, nil
 		}
 		return right, nil
 	})
 }
 
-// kill plays the scene once and kills the victim at a place.
+// kill plays the trial once and kills the victim at a place.
 func (a *act) kill(p place) outcome {
-	where := fmt.Sprintf("%s, killed at boundary %d of %d", a.scene, p.boundary, a.last())
-	return a.on(where, func(s *stage, t *tracer) (outcome, error) {
+	where := fmt.Sprintf(", killed at boundary %d of %d", p.boundary, a.last())
+	return a.once(where, func(t *trial, s *tracer) (outcome, error) {
 		calls, found := slices.BinarySearch(a.calls, p.boundary)
 		if found {
 			calls++
 		}
-		if err := t.forward(calls); err != nil {
+		if err := s.forward(calls); err != nil {
 			return failed, err
 		}
 		begin, from := time.Now(), 0
 		if calls > 0 {
 			from = a.calls[calls-1]
 		}
-		seen := slices.Clone(s.mem)
-		for n, changes := from, 0; s.v.j.get(phase) != ended; n++ {
+		seen := slices.Clone(t.mem)
+		for n, changes := from, 0; t.victim.j.get(phase) != operated; n++ {
 			if p.change == 0 && n == p.boundary || p.change > 0 && changes == p.change {
 				break
 			}
-			if err := t.step(); err != nil {
+			if err := s.step(); err != nil {
 				return failed, err
 			}
-			if p.change > 0 && !bytes.Equal(seen, s.mem) {
-				copy(seen, s.mem)
+			if p.change > 0 && !bytes.Equal(seen, t.mem) {
+				copy(seen, t.mem)
 				changes++
 			}
 			a.steps++
 		}
 		a.stepping += time.Since(begin)
-		over := s.v.j.get(phase) == ended
-		at, err := t.address()
+		over := t.victim.j.get(phase) == operated
+		at, err := s.address()
 		if err != nil {
 			return failed, err
 		}
-		t.kill()
+		s.kill()
 		a.kills++
 		if !p.anywhere && (!same(at, a.path[p.boundary]) || over != (p.boundary == a.last())) {
 			return astray, nil
@@ -339,37 +304,34 @@ func (a *act) kill(p place) outcome {
 	})
 }
 
-// on sets the stage, lets f lead the victim to its end, and verifies what is left.
-func (a *act) on(where string, f func(*stage, *tracer) (outcome, error)) outcome {
-	s, ok := newStage(a.l, a.scene)
-	defer func() {
-		s.close()
-		s.report(where)
-	}()
-	if !ok {
+// once plays the trial and lets f step the victim to its end.
+func (a *act) once(where string, f func(*trial, *tracer) (outcome, error)) outcome {
+	t, o := a.trial, failed
+	t.where = where
+	quiet := func(c *exec.Cmd) { c.Env = append(c.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1") }
+	ok := t.play("step", 0, quiet, func() bool {
+		s, err := seize(t.victim)
+		if err == nil {
+			o, err = f(&t, s)
+		}
+		switch {
+		case err == nil:
+			return o != failed
+		case s == nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
+			a.l.mu.Lock()
+			defer a.l.mu.Unlock()
+			a.l.r.Skip("%v", err)
+			return false
+		case s != nil:
+			s.kill()
+		}
+		o, a.why = vanished, fmt.Errorf("%w %s", err, t.victim.Stderr())
+		return false
+	})
+	if !ok && o != vanished {
 		return failed
 	}
-	o := failed
-	t, err := seize(s.v)
-	if err == nil {
-		o, err = f(s, t)
-	}
-	switch {
-	case err == nil && o == failed:
-		return failed
-	case err == nil:
-		s.verify()
-		return o
-	case t == nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
-		a.l.mu.Lock()
-		a.l.r.Skip("%v", err)
-		a.l.mu.Unlock()
-		return failed
-	case t != nil:
-		t.kill()
-	}
-	a.why = fmt.Errorf("%w %s", err, s.v.Stderr())
-	return vanished
+	return o
 }
 
 // note writes down what was done with one operation on one kind of ring.
@@ -377,9 +339,9 @@ func note(r *result, acts []*act) {
 	var text strings.Builder
 	var sum act
 	for _, a := range acts {
-		fmt.Fprintf(&text, " %s %d/%d/%d,", a.scene.state, max(0, a.last()), len(a.changes), a.kills)
+		fmt.Fprintf(&text, " %s %d/%d/%d,", a.state, max(0, a.last()), len(a.changes), a.kills)
 		sum.kills += a.kills
-		sum.again += a.again
+		sum.twice += a.twice
 		sum.strayed += a.strayed
 		sum.gone += a.gone
 		sum.steps += a.steps
@@ -388,11 +350,11 @@ func note(r *result, acts []*act) {
 	}
 	fmt.Fprintf(&text, " %d kills in %.1f s, %.0f µs a step", sum.kills, sum.whole.Seconds(),
 		float64(sum.stepping.Microseconds())/float64(max(1, sum.steps)))
-	if odd := sum.again + sum.gone; odd > 0 {
-		fmt.Fprintf(&text, "; %d strayed and %d vanished, and were tried again", sum.again, sum.gone)
+	if odd := sum.twice + sum.gone; odd > 0 {
+		fmt.Fprintf(&text, "; %d strayed and %d vanished, and were tried again", sum.twice, sum.gone)
 	}
 	if sum.strayed > 0 {
 		fmt.Fprintf(&text, "; %d places not reached in %d tries", sum.strayed, tries)
 	}
-	r.Note("%s %s:%s", acts[0].scene.kind, acts[0].scene.operation().name, text.String())
+	r.Note("%s %v:%s", acts[0].kind, acts[0].op, text.String())
 }

@@ -22,15 +22,12 @@ type tracer struct {
 	signal unix.Signal     // to be passed on when the thread goes on
 	called bool            // it has stopped at the begin or the end of a system call
 	frozen []int           // the other threads
-	watch  *time.Timer     // kills the child when nothing happens any more
+	watch  *time.Timer     // kills the child when it does not get on for labs.Patience
 	kernel map[uint64]bool // by address: is there an instruction that calls the kernel?
 }
 
 // errGone: mostly the watch has killed it.
 var errGone = errors.New("the traced thread has ended")
-
-// stepLimit is for the stepping of one whole operation.
-var stepLimit = labs.Patience
 
 // seize takes hold of a child that has written its thread into the journal, tells it
 // to go on, and returns when it is about to begin.
@@ -39,7 +36,7 @@ func seize(c *child) (*tracer, error) {
 	if err := unix.PtraceSeize(t.tid); err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
-	t.watch = time.AfterFunc(stepLimit, func() { c.Signal(unix.SIGKILL) })
+	t.watch = time.AfterFunc(labs.Patience, func() { c.Signal(unix.SIGKILL) })
 	c.j.set(command, 1)
 	if err := t.stop(t.tid); err != nil { // at its breakpoint
 		return t, err
@@ -123,6 +120,7 @@ func (t *tracer) forward(n int) error {
 
 // stop waits until a thread has stopped.
 func (t *tracer) stop(tid int) error {
+	t.watch.Reset(labs.Patience)
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(tid, &status, unix.WALL, nil)
@@ -167,12 +165,12 @@ func same(a, b uint64) bool {
 
 // kill kills the child where it stands.
 func (t *tracer) kill() {
-	t.watch.Stop()
 	t.c.Signal(unix.SIGKILL)
 	t.reap(t.tid)
 	for _, tid := range t.frozen {
 		t.reap(tid)
 	}
+	t.watch.Stop()
 	t.c.kill()
 }
 

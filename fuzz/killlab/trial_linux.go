@@ -4,13 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
@@ -21,26 +25,36 @@ const trialSlots = 8
 
 // trial is one victim, its ring and its peers, which are handles of the lab's own.
 type trial struct {
-	l     *lab
-	op    operation
-	kind  shmring.Kind
-	state string
-	only  string // see args.Only
+	l       *lab
+	op      *operation
+	kind    shmring.Kind
+	state   string
+	stepped bool   // the victim is, so that nobody else may move meanwhile
+	where   string // it died, for the report
+	only    string // see args.Only
 
-	ctx      context.Context
-	ring     string
-	start    uint64
-	seg      *shm.Segment // to look at the bells
-	view     *layout.View
-	p        *shmring.Producer // a peer that lives through it
-	held     *shmring.Claim    // of p
-	c        *shmring.Consumer
-	victim   *child
-	gone     chan struct{} // the victim has ended
-	accounts map[source]*account
-	handled  []entry // by consumers that came after the victim, or beside it
-	busy     chan error
-	cancel   context.CancelFunc
+	ctx       context.Context
+	cancel    context.CancelFunc
+	ring      string
+	start     uint64
+	mem       []byte // the ring's file, mapped once more to look at
+	view      *layout.View
+	p         *shmring.Producer // a peer that lives through it
+	held      *shmring.Claim    // of p
+	c         *shmring.Consumer
+	blocked   chan error   // the end of a send of p's that waits for room
+	listening func() error // ends what receives in the background
+	rung      bool         // the bell says that somebody sleeps, and nobody does
+	victim    *child
+
+	accounts  map[source]*account
+	handled   []entry // by consumers that came before, after or beside the victim, and by it
+	crashes   int     // of others than the victim
+	again     int     // messages that a consumer handled which crashed
+	ends      int     // of streams, as the consumer was told
+	deaths    int     // likewise of producers
+	skips     int     // claims that were passed over
+	successor uint32  // how many producers came after the victim's death
 }
 
 // account is what one sender sent, and what has come of it.
@@ -54,40 +68,79 @@ const (
 	successorLane = 4
 )
 
-func (t *trial) String() string {
-	return fmt.Sprintf("%s %s, %s, %s", t.op.victim, t.op.name, t.kind, t.state)
+// everyTrial yields every operation in every kind and state of the ring, until time is up.
+func everyTrial(l *lab, stepped bool) iter.Seq[trial] {
+	return func(yield func(trial) bool) {
+		for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
+			for i := range operations {
+				op := &operations[i]
+				if op.kinds != "both" && op.kinds != kind.String() {
+					continue
+				}
+				states := op.states
+				if stepped {
+					states = op.stepped
+				}
+				for state := range strings.FieldsSeq(states) {
+					if onSemaphores(state) && doorbell.Refused(layout.SysV) != nil {
+						continue
+					}
+					if l.over() || !yield(trial{l: l, op: op, kind: kind, state: state, stepped: stepped}) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
-func (t *trial) fault(heading *uint64, format string, args ...any) {
+func (t *trial) String() string { return fmt.Sprintf("%v, %v, %s%s", t.op, t.kind, t.state, t.where) }
+
+// fault is never true, so that one can return it.
+func (t *trial) fault(heading *uint64, format string, args ...any) bool {
 	t.l.fault(heading, "%v: %s", t, fmt.Sprintf(format, args...))
+	return false
 }
 
 // must reports an error of something that has to work.
 func (t *trial) must(what string, err error) bool {
-	if err != nil {
-		heading := &t.l.r.Other
-		if t.ctx.Err() != nil {
-			heading = &t.l.r.Stuck
-		}
-		t.fault(heading, "%s: %v", what, err)
+	switch {
+	case err == nil:
+		return true
+	case t.ctx.Err() != nil:
+		return t.fault(&t.l.r.Stuck, "%s: %v", what, err)
 	}
-	return err == nil
+	return t.fault(&t.l.r.Other, "%s: %v", what, err)
 }
 
-func (t *trial) options() *shmring.Options {
-	return &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitPolicy: shmring.WaitSleep,
-		Doorbell: wish(t.state)}
+// play makes the ring and starts the victim, which lead leads to its end, and looks at
+// what is left. False: something is wrong.
+func (t *trial) play(role string, at int, change func(*exec.Cmd), lead func() bool) bool {
+	t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, 10*labs.Patience)
+	defer t.end()
+	if !t.begin() || !t.before() {
+		return false
+	}
+	a := args{Role: role, Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at, Wait: wish(t.state),
+		Count: t.start, Text: t.op.String() + "/" + t.state, Only: t.only}
+	var err error
+	if t.victim, err = t.l.spawn(a, change); !t.must("spawn", err) {
+		return false
+	}
+	return t.l.reach(t.victim, attached) && t.meanwhile() && lead() && t.verify()
 }
 
 // begin makes the ring, so that the state's position comes next.
 func (t *trial) begin() bool {
-	t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, labs.Patience)
 	t.ring = fmt.Sprintf("t%d", t.l.names.Add(1))
 	t.accounts = map[source]*account{}
 	t.start = 5*trialSlots + 2
 	switch t.state {
 	case "wrapping":
 		t.start = 6*trialSlots - 1
+		if t.handlesFirst() {
+			t.start--
+		}
 	case "renewal":
 		t.start = (1<<layout.RenewBits-1)*trialSlots + 2
 	case "absent":
@@ -106,18 +159,42 @@ func (t *trial) begin() bool {
 	if !t.must("size", err) {
 		return false
 	}
-	t.seg, err = shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.Rings}, func(mem []byte, locks shm.Locks) error {
+	seg, err := shm.Create(t.ctx, t.ring, size, &shm.Options{Dir: t.l.Rings}, func(mem []byte, locks shm.Locks) error {
 		if locks == shm.Flock {
 			cfg.Incompat |= layout.FlockLocks
 		}
 		_, err := layout.Format(mem, cfg)
 		return err
 	})
-	if !t.must("create", err) {
-		return false
+	return t.must("create", err) && t.must("close", seg.Close()) && t.must("map the ring", t.look())
+}
+
+// handlesFirst tells whether the victim has handled a message before its operation.
+func (t *trial) handlesFirst() bool { return t.stepped && t.op.victim == "consumer" && !t.op.attaches }
+
+// look maps the ring's file without any lock: nobody shall take that for a user of the ring.
+func (t *trial) look() error {
+	f, err := os.OpenFile(filepath.Join(t.l.Rings, t.ring+shm.Suffix), os.O_RDWR, 0)
+	if err != nil {
+		return err
 	}
-	t.view, err = layout.Parse(t.seg.Bytes())
-	return t.must("parse", err)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	t.mem, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err == nil {
+		t.view, err = layout.Parse(t.mem)
+	}
+	return err
+}
+
+func (t *trial) unmap() {
+	if t.mem != nil {
+		_ = unix.Munmap(t.mem)
+		t.mem, t.view = nil, nil
+	}
 }
 
 // usualDoorbell is the one that rings get here if nobody has a wish.
@@ -141,16 +218,12 @@ func wish(state string) shmring.Doorbell {
 // onSemaphores tells a state in which the ring has SysV semaphores for a doorbell.
 func onSemaphores(state string) bool { return strings.HasPrefix(state, "sysv") }
 
-// letGo closes the handle that only looks, so that the ring can be unused.
-func (t *trial) letGo() {
-	if t.seg != nil {
-		_ = t.seg.Close()
-		t.seg, t.view = nil, nil
-	}
+func (t *trial) options() *shmring.Options {
+	return &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitForRole: true,
+		WaitPolicy: shmring.WaitSleep, Doorbell: wish(t.state)}
 }
 
-func (t *trial) account(lane uint32) *account {
-	who := source{lane: lane}
+func (t *trial) account(who source) *account {
 	a := t.accounts[who]
 	if a == nil {
 		a = &account{}
@@ -159,22 +232,14 @@ func (t *trial) account(lane uint32) *account {
 	return a
 }
 
-// made is the next message of one of the lab's own senders.
-func (t *trial) made(lane uint32, size int) []byte {
-	a := t.account(lane)
-	b := source{lane: lane}.made(a.tried, size)
-	a.tried++
-	return b
-}
-
 // try lets the peer send without waiting; false: the ring is full.
 func (t *trial) try(size int) bool {
-	a := t.account(peerLane)
-	err := t.p.TrySend(t.made(peerLane, size))
+	a := t.account(source{lane: peerLane})
+	err := t.p.TrySend(source{lane: peerLane}.made(a.tried, size))
 	if err == shmring.ErrFull {
-		a.tried--
 		return false
 	}
+	a.tried++
 	if t.must("send", err) {
 		a.sent++
 	}
@@ -188,12 +253,30 @@ func (t *trial) openPeer() bool {
 	return t.must("open the peer", err)
 }
 
+func (t *trial) closePeer() bool {
+	if t.p == nil {
+		return true
+	}
+	err := t.p.Close()
+	t.p = nil
+	return t.must("close the peer", err)
+}
+
 func (t *trial) openConsumer() bool {
 	o := t.options()
-	o.WaitForRole = true
+	o.OnSkip = func(shmring.SkippedClaim) { t.skips++ }
 	var err error
 	t.c, err = shmring.OpenConsumer(t.ctx, t.ring, o)
 	return t.must("open a consumer", err)
+}
+
+func (t *trial) closeConsumer() bool {
+	if t.c == nil {
+		return true
+	}
+	err := t.c.Close()
+	t.c = nil
+	return t.must("close the consumer", err)
 }
 
 // crashed leaves a participant that died in the middle of something.
@@ -202,66 +285,33 @@ func (t *trial) crashed(what string) bool {
 	if !t.must("spawn", err) {
 		return false
 	}
-	ok := t.l.reach(c, operated)
-	c.Signal(unix.SIGKILL)
-	_ = c.Wait()
-	a := t.account(crashedLane)
+	defer c.discard()
+	if !t.l.reach(c, operated) {
+		return false
+	}
+	c.Kill()
+	t.crashes++
+	if what == "consumer" {
+		t.again++
+	}
+	a := t.account(source{lane: crashedLane})
 	a.tried += c.j.get(tried)
 	a.sent += c.j.get(sent)
 	c.j.drain(func(e entry) { t.handled = append(t.handled, e) })
-	c.forget()
-	return ok
-}
-
-func init() { roles["crashed"] = beCrashed }
-
-// beCrashed does something and then nothing, until it is killed.
-func beCrashed(ctx context.Context, a args, j *journal) error {
-	v := &victim{a: a, j: j}
-	switch a.Text {
-	case "producer":
-		if err := v.open(ctx, shmring.ModeOpenOnly); err != nil {
-			return err
-		}
-		if err := v.send(ctx, inlineSize); err != nil {
-			return err
-		}
-		fallthrough
-	case "claim":
-		if v.s == nil {
-			if err := v.open(ctx, shmring.ModeOpenOnly); err != nil {
-				return err
-			}
-		}
-		if _, err := v.s.p.Claim(ctx, twoSlots); err != nil {
-			return err
-		}
-	case "consumer":
-		if err := v.listen(ctx); err != nil {
-			return err
-		}
-		m, err := v.c.TryNext()
-		if err == nil {
-			keep(j, m)
-		} else if err != shmring.ErrEmpty {
-			return err
-		}
-	}
-	j.set(phase, operated)
-	j.await(command, 1, labs.ChildLimit)
-	return nil
+	return true
 }
 
 // end removes the ring and whatever else there is.
 func (t *trial) end() {
-	t.cancel()
 	if t.victim != nil {
-		t.victim.Signal(unix.SIGKILL)
-		<-t.gone
-		t.victim.forget()
+		t.victim.discard()
 	}
-	if t.busy != nil {
-		<-t.busy
+	t.cancel()
+	if t.listening != nil {
+		_ = t.listening()
+	}
+	if t.blocked != nil {
+		<-t.blocked
 	}
 	if t.p != nil {
 		_ = t.p.Close()
@@ -269,26 +319,29 @@ func (t *trial) end() {
 	if t.c != nil {
 		_ = t.c.Close()
 	}
-	t.letGo()
-	if err := shmring.Remove(context.Background(), t.ring, &shmring.AdminOptions{Dir: t.l.Rings}); err != nil {
+	t.unmap()
+	// Whoever is being started shares all descriptors of the lab until its exec.
+	ctx, cancel := context.WithTimeout(context.Background(), labs.Patience)
+	defer cancel()
+	if err := shmring.Remove(ctx, t.ring, &shmring.AdminOptions{Dir: t.l.Rings}); err != nil {
 		t.fault(&t.l.r.Leaked, "%v", err)
 	}
-	if left, _ := os.ReadDir(t.l.Rings); len(left) > 0 {
-		var names []string
-		for _, f := range left {
-			names = append(names, f.Name())
-			_ = os.Remove(t.l.Rings + "/" + f.Name())
+	if t.stepped {
+		return // others have their rings there
+	}
+	if left := t.l.Left(); len(left) > 0 {
+		for _, name := range left {
+			_ = os.Remove(filepath.Join(t.l.Rings, name))
 		}
-		t.fault(&t.l.r.Leaked, "left behind: %s", strings.Join(names, " "))
+		t.fault(&t.l.r.Leaked, "left behind: %s", strings.Join(left, " "))
 	}
 }
 
 // asleep waits until somebody sleeps on a bell.
 func (t *trial) asleep(what string, bell interface{ Load() uint32 }) bool {
-	for end := time.Now().Add(labs.Patience); bell.Load()&1 == 0; time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(labs.Patience); bell.Load()&layout.BellSleeper == 0; time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(end) {
-			t.fault(&t.l.r.Stuck, "%s does not lie down", what)
-			return false
+			return t.fault(&t.l.r.Stuck, "%s does not lie down", what)
 		}
 	}
 	return true

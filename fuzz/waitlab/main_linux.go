@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
-	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // modes are the experiments.
@@ -44,15 +43,10 @@ func main() { program().Main() }
 func experiment(ctx context.Context, mode int, opt labs.Options) labs.Report {
 	m := modes[mode]
 	r := &result{Result: labs.Result{Mode: m.name, Seed: opt.Seed}}
-	sets := semaphores()
-	look := func() machine.Footprint { return machine.Process("self") }
-	left, err := r.Run(ctx, "waitlab", opt, look, func(in *labs.Lab) {
+	left, err := r.Run(ctx, "waitlab", opt, func(in *labs.Lab) {
 		l := newLab(in, r)
 		m.run(l)
 		l.close()
-		for _, id := range leftSemaphores(sets, l.IsOurs) {
-			r.fault("left behind: semaphore set %d", id)
-		}
 	})
 	if err != nil {
 		r.fault("%v", err)

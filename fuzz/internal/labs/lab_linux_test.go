@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 func TestMain(m *testing.M) {
@@ -27,8 +25,7 @@ func TestMain(m *testing.M) {
 // A lab sees how its children end, and what they and it leave behind.
 func TestLab(t *testing.T) {
 	r := &Result{Mode: "test"}
-	look := func() machine.Footprint { return machine.Process("self") }
-	left, err := r.Run(t.Context(), "labs-test", Options{Seed: 1}, look, func(l *Lab) {
+	left, err := r.Run(t.Context(), "labs-test", Options{Seed: 1}, func(l *Lab) {
 		short, err := l.Spawn("short", 0, nil)
 		require.NoError(t, err)
 		require.True(t, l.Within(func() bool { return short.Ended(time.Millisecond, nil) }))

@@ -71,15 +71,14 @@ func (r *Result) PrintRest(w io.Writer, indent, skipped string, more func()) {
 }
 
 // Run makes a lab for the mode that r is named after, runs the mode, and tells what is
-// wrong with what it leaves behind: files where the rings are, and whatever look sees
-// more of than before. An error says that there was no lab.
-func (r *Result) Run(
-	ctx context.Context, program string, o Options, look func() machine.Footprint, mode func(*Lab),
-) (left []string, err error) {
+// wrong with what it leaves behind: files where the rings are, semaphore sets, and what
+// the process holds. An error says that there was no lab.
+func (r *Result) Run(ctx context.Context, program string, o Options, mode func(*Lab)) (left []string, err error) {
 	begin := time.Now()
 	defer func() { r.Seconds = time.Since(begin).Seconds() }()
 	_ = exec.Command("/proc/self/exe", "-help").Run() // what the runtime opens at the first child is no leak
-	before := look()
+	sets := semaphores()
+	before := machine.Process("self")
 	l, err := New(ctx, program, o)
 	if err != nil {
 		return nil, err
@@ -89,8 +88,11 @@ func (r *Result) Run(
 		left = append(left, fmt.Sprintf("%d files are left where the rings were, %s is one", len(files), files[0]))
 	}
 	before.Threads += l.waits()
-	for _, leak := range look().Grown(before) {
+	for _, leak := range machine.Process("self").Grown(before) {
 		left = append(left, "the lab: "+leak)
+	}
+	for _, id := range leftSemaphores(sets, l.IsOurs) {
+		left = append(left, fmt.Sprintf("semaphore set %d", id))
 	}
 	return left, nil
 }

@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// Footprint is what a process, or the system, holds of things that can leak.
+// Footprint is what a process holds of things that can leak.
 type Footprint struct {
 	FDs     int
 	Maps    int // mappings of rings
 	Threads int
-	Sems    int // SysV semaphore sets
 }
 
 // ThreadSlack is how many threads the Go runtime may add by itself.
@@ -43,14 +42,6 @@ func entries(dir string) int {
 	return len(list)
 }
 
-// System adds what outlives processes.
-func (f Footprint) System() Footprint {
-	if sems, err := os.ReadFile("/proc/sysvipc/sem"); err == nil {
-		f.Sems = strings.Count(string(sems), "\n")
-	}
-	return f
-}
-
 // Grown tells what is more than before.
 func (f Footprint) Grown(before Footprint) (leaks []string) {
 	for _, k := range []struct {
@@ -60,7 +51,6 @@ func (f Footprint) Grown(before Footprint) (leaks []string) {
 		{"descriptors", f.FDs, before.FDs},
 		{"mappings of rings", f.Maps, before.Maps},
 		{"threads", f.Threads, before.Threads + ThreadSlack},
-		{"semaphore sets", f.Sems, before.Sems},
 	} {
 		if k.now > k.limit {
 			leaks = append(leaks, fmt.Sprintf("%d %s, the limit is %d", k.now, k.what, k.limit))

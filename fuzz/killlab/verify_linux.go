@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/layout"
+)
+
+// verify looks at a ring whose victim is dead: everything that was sent is there, told
+// once and in order, others go on in the victim's place, and nothing is lost of the ring
+// itself.
+func (t *trial) verify() bool {
+	returned := t.victim.j.get(phase) == operated
+	ok := true
+	if t.rung && t.op.rings && returned && t.bell().Load()&layout.BellSleeper != 0 {
+		ok = t.fault(&t.l.r.Stuck, "the operation has returned, and has not rung for a sleeper")
+	}
+	t.credit()
+	if t.c == nil && !t.createConsumer() {
+		return false
+	}
+	if t.blocked != nil {
+		t.listen(nil)
+	}
+	if !t.unblocked() || t.listening != nil && !t.must("receive", t.listening()) {
+		return false
+	}
+	early, well := t.early()
+	if !well || !t.drain() || !t.release() || !t.drain() {
+		return false
+	}
+	if early != nil && !t.must("close the one who came early", early.Close()) {
+		return false
+	}
+	ok = t.fate(returned) && ok
+	return t.goOn() && t.closeConsumer() && t.unused() && t.count(returned) && ok
+}
+
+// credit notes what the victim sent, and what it handled.
+func (t *trial) credit() {
+	j := t.victim.j
+	switch t.op.victim {
+	case "producer":
+		*t.account(source{lane: victimLane}) = account{tried: j.get(tried), sent: j.get(sent)}
+	case "consumer":
+		j.drain(func(e entry) { t.handled = append(t.handled, e) })
+		for range j.get(receipts) {
+			// The only sender there is before a stepped consumer, behind what was crashed.
+			n := t.handledOf(peerLane)
+			t.handled = append(t.handled, entry{source: source{lane: peerLane}, seq: n})
+		}
+	}
+}
+
+// handledOf counts what was handled of a lane.
+func (t *trial) handledOf(lane uint32) (n uint64) {
+	for _, e := range t.handled {
+		if e.source.lane == lane {
+			n++
+		}
+	}
+	return n
+}
+
+// createConsumer opens a consumer of a ring that may not be there. If there is the name,
+// it leads to a complete ring, as the consumer will find.
+func (t *trial) createConsumer() bool {
+	if t.op.name == "create" || t.op.name == "remove" {
+		o := t.options()
+		o.Mode, o.Kind, o.Slots, o.SlotSize, o.MaxMessage = shmring.ModeCreateOnly, t.kind, trialSlots, 64, trialSlots*64
+		if t.kind == shmring.KindMPSC {
+			o.MaxProducers = 2
+		}
+		p, err := shmring.OpenProducer(t.ctx, t.ring, o)
+		if err == nil {
+			err = p.Close()
+			t.accounts, t.handled, t.again = map[source]*account{}, nil, 0
+			t.unmap()
+		}
+		if !errors.Is(err, fs.ErrExist) && !t.must("create", err) {
+			return false
+		}
+	}
+	if !t.openConsumer() {
+		return false
+	}
+	return t.mem != nil || t.must("map the ring", t.look())
+}
+
+// early attaches a producer to a ring for many before anybody has looked after the dead
+// one. It gets that one's slot at once only if nothing in the ring is still that one's;
+// else its life would be taken for that of a dead owner, for whom the consumer then
+// waits. Nil if there is no slot yet.
+func (t *trial) early() (*shmring.Producer, bool) {
+	if t.kind != shmring.KindMPSC || t.op.victim != "producer" {
+		return nil, true
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, time.Millisecond)
+	defer cancel()
+	p, err := shmring.OpenProducer(ctx, t.ring, t.options())
+	if err != nil {
+		return nil, errors.Is(err, context.DeadlineExceeded) || t.must("a producer that comes at once", err)
+	}
+	return p, true
+}
+
+// release lets the peer commit its claim: nobody may have touched it, unless that is
+// what the operation is about. Then it may be too late.
+func (t *trial) release() bool {
+	if t.held == nil {
+		return true
+	}
+	err := t.held.Commit()
+	t.held = nil
+	if err == nil {
+		t.account(source{lane: peerLane}).sent++
+	}
+	if t.op.name == "force-skip" {
+		return t.closePeer()
+	}
+	return t.must("commit of a live producer's claim", err)
+}
+
+// take handles a message.
+func (t *trial) take(m shmring.Message) {
+	t.handled = append(t.handled, noted(m))
+	m.Release()
+}
+
+// told takes what the consumer says besides messages, and returns an error that it must
+// not say.
+func (t *trial) told(err error) error {
+	switch {
+	case err == io.EOF:
+		t.ends++
+	case errors.Is(err, shmring.ErrPeerDead):
+		t.deaths++
+	default:
+		return err
+	}
+	return nil
+}
+
+// drain handles what there is: until the ring is empty, or nothing is left but a claim
+// that the lab holds open and what is behind it.
+func (t *trial) drain() bool {
+	looked := false
+	for end := time.Now().Add(labs.Patience); ; {
+		m, err := t.c.TryNext()
+		if err == nil {
+			t.take(m)
+			continue
+		}
+		if err == shmring.ErrEmpty {
+			if looked && (t.held != nil || t.c.Used() == 0) {
+				return true
+			}
+			looked = true
+			err = t.c.Check()
+		}
+		if err := t.told(err); !t.must("receive", err) {
+			return false
+		}
+		if time.Now().After(end) {
+			return t.fault(&t.l.r.Stuck, "after %v, %d slots are still in use: nobody passes over them", labs.Patience,
+				t.c.Used())
+		}
+	}
+}
+
+// fate checks what the consumer was told of the victim, where nobody else has died.
+func (t *trial) fate(returned bool) bool {
+	r := t.l.r
+	if t.op.victim != "producer" || t.op.attaches || t.crashes > 0 {
+		return true
+	}
+	ok := true
+	if t.skips > 1 || t.skips > 0 && returned {
+		ok = t.fault(&r.Other, "%d claims were left behind (has it returned: %v)", t.skips, returned)
+	}
+	if t.kind != shmring.KindSPSC {
+		return ok
+	}
+	closing, refused := t.op.name == "close", t.stepped && t.state == "full"
+	ends := !refused && (closing || t.op.name == "close-send")
+	switch {
+	case ends && returned && t.ends != 1:
+		ok = t.fault(&r.Lost, "the end of the stream was sent once and came %d times", t.ends)
+	case !ends && t.ends > 0:
+		ok = t.fault(&r.Other, "io.EOF, and nobody has ended the stream")
+	case t.ends+t.deaths != 1 && !(closing && !ends):
+		ok = t.fault(&r.Other, "the producer died: io.EOF came %d times, its death %d times", t.ends, t.deaths)
+	}
+	return ok
+}
+
+// goOn shows that the survivors do, and that as many producers as there is room for can
+// still attach, twice. Each sends two messages.
+func (t *trial) goOn() bool {
+	if t.p != nil && (!t.survives() || t.kind == shmring.KindSPSC && !t.closePeer()) {
+		return false
+	}
+	for range 2 {
+		if !t.fillUp() {
+			return false
+		}
+	}
+	return t.closePeer()
+}
+
+// survives lets the peer send. The victim may have died with priority: the others hold
+// back for 20 ms then.
+func (t *trial) survives() bool {
+	if !t.l.until(t.String()+": room for a survivor", func() bool { return t.try(twoSlots) || t.ctx.Err() != nil }) {
+		return false
+	}
+	return t.drain()
+}
+
+func (t *trial) fillUp() bool {
+	room := len(t.view.Participants) - 1
+	if t.p != nil {
+		room--
+	}
+	for range room {
+		p, err := shmring.OpenProducer(t.ctx, t.ring, t.options())
+		if !t.must("a producer that follows", err) {
+			return false
+		}
+		defer p.Close()
+		t.successor++
+		who := source{successorLane, t.successor}
+		for seq, size := range []int{inlineSize, twoSlots} {
+			if !t.must("a send of one that follows", p.Send(t.ctx, who.made(uint64(seq), size))) {
+				return false
+			}
+		}
+		*t.account(who) = account{tried: 2, sent: 2}
+		if !t.drain() {
+			return false
+		}
+	}
+	return true
+}
+
+// unused makes sure that nobody seems to be there after all have left.
+func (t *trial) unused() bool {
+	ok := true
+	for i := range t.view.Participants {
+		if state := t.view.Participants[i].State.Load(); state != layout.Free {
+			ok = t.fault(&t.l.r.Leaked, "participant %d is in state %v after all have left", i, state)
+		}
+	}
+	return ok
+}
+
+// count compares what came with what was sent.
+func (t *trial) count(returned bool) bool {
+	var r result // what is right, to be added when nobody else does
+	ok := true
+	for _, e := range t.handled {
+		a := t.accounts[e.source]
+		switch {
+		case e.flags&entryTorn != 0 || a == nil:
+			ok = t.fault(&t.l.r.Torn, "torn message: %+v", e)
+		case e.seq == a.came:
+			a.came++
+			r.Delivered++
+		case e.seq > a.came:
+			ok = t.fault(&t.l.r.Lost, "lane %d: number %d comes where %d is due", e.source.lane, e.seq, a.came)
+		case e.flags&entryAgain == 0:
+			ok = t.fault(&t.l.r.Duplicated, "lane %d: number %d came again without a mark", e.source.lane, e.seq)
+		default:
+			r.Repeated++
+		}
+	}
+	for who, a := range t.accounts {
+		if a.came < a.sent || a.came > a.tried {
+			ok = t.fault(&t.l.r.Lost, "lane %d: %d sends returned, %d were tried, %d came", who.lane, a.sent, a.tried, a.came)
+		}
+	}
+	if a := t.accounts[source{lane: victimLane}]; a != nil && a.came != 0 && a.came != a.tried &&
+		(t.stepped || t.state != "full") { // where it waits for room, it may send a part
+		ok = t.fault(&t.l.r.Torn, "%d messages of a batch of %d came", a.came, a.tried)
+	}
+	if most := t.mostAgain(returned); r.Repeated > uint64(most) {
+		ok = t.fault(&t.l.r.Duplicated, "%d messages came again, %d are explained", r.Repeated, most)
+	}
+	t.l.mu.Lock()
+	defer t.l.mu.Unlock()
+	t.l.r.Delivered += r.Delivered
+	t.l.r.Repeated += r.Repeated
+	return ok
+}
+
+// mostAgain is how many messages may come again. A ring this small gathers no releases:
+// what was given back does not. Receive gives back what it returned at the next call.
+func (t *trial) mostAgain(returned bool) int {
+	n := t.again
+	if t.op.victim != "consumer" {
+		return n
+	}
+	if !returned || t.op.name == "receive" && !t.stepped {
+		n += t.op.again
+	}
+	if t.handlesFirst() && !returned {
+		n++
+	}
+	return n
+}
