@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/internal/stepper"
 )
 
 // step single-steps one operation in a process of its own and kills that process
@@ -32,7 +33,7 @@ import (
 // dies behind each change and behind each system call. A sample of the others is
 // added, to show that they are no different.
 func step(l *lab, n int) {
-	if !canStep {
+	if !stepper.CanStep {
 		l.r.Skip("stepping has only been tried on amd64, this is %s", runtime.GOARCH)
 		return
 	}
@@ -222,21 +223,18 @@ func (a *act) places() []place {
 // check what was returned, and ends by itself, without leaving the ring.
 func (a *act) rehearse() outcome {
 	a.path, a.calls, a.changes = nil, nil, nil
-	return a.once(", not killed", func(t *trial, s *tracer) (outcome, error) {
+	return a.once(", not killed", func(t *trial, s *stepper.Stepper) (outcome, error) {
 		seen := slices.Clone(t.mem)
 		for t.victim.j.get(phase) != operated {
-			at, err := s.address()
+			at, kind, err := s.Next()
 			if err != nil {
 				return failed, err
 			}
 			a.path = append(a.path, at)
-			called, err := s.callsKernel(at)
-			if err != nil {
+			if err := s.Step(); err != nil {
 				return failed, err
 			}
-			if err := s.step(); err != nil {
-				return failed, err
-			}
+			called := kind == stepper.Syscall
 			if called {
 				a.calls = append(a.calls, len(a.path))
 			}
@@ -245,12 +243,12 @@ func (a *act) rehearse() outcome {
 				a.changes = append(a.changes, len(a.path))
 			}
 		}
-		at, err := s.address()
+		at, _, err := s.Next()
 		if err != nil {
 			return failed, err
 		}
 		a.path = append(a.path, at)
-		if err := s.release(); err != nil {
+		if err := s.Release(); err != nil {
 			return failed, err
 		}
 		if !t.must("the victim", t.victim.Wait()) {
@@ -263,12 +261,12 @@ func (a *act) rehearse() outcome {
 // kill plays the trial once and kills the victim at a place.
 func (a *act) kill(p place) outcome {
 	where := fmt.Sprintf(", killed at boundary %d of %d", p.boundary, a.last())
-	return a.once(where, func(t *trial, s *tracer) (outcome, error) {
+	return a.once(where, func(t *trial, s *stepper.Stepper) (outcome, error) {
 		calls, found := slices.BinarySearch(a.calls, p.boundary)
 		if found {
 			calls++
 		}
-		if err := s.forward(calls); err != nil {
+		if err := s.Forward(calls); err != nil {
 			return failed, err
 		}
 		begin, from := time.Now(), 0
@@ -280,7 +278,7 @@ func (a *act) kill(p place) outcome {
 			if p.change == 0 && n == p.boundary || p.change > 0 && changes == p.change {
 				break
 			}
-			if err := s.step(); err != nil {
+			if err := s.Step(); err != nil {
 				return failed, err
 			}
 			if p.change > 0 && !bytes.Equal(seen, t.mem) {
@@ -291,11 +289,11 @@ func (a *act) kill(p place) outcome {
 		}
 		a.stepping += time.Since(begin)
 		over := t.victim.j.get(phase) == operated
-		at, err := s.address()
+		at, _, err := s.Next()
 		if err != nil {
 			return failed, err
 		}
-		s.kill()
+		killStepped(t.victim, s)
 		a.kills++
 		if !p.anywhere && (!same(at, a.path[p.boundary]) || over != (p.boundary == a.last())) {
 			return astray, nil
@@ -305,7 +303,7 @@ func (a *act) kill(p place) outcome {
 }
 
 // once plays the trial and lets f step the victim to its end.
-func (a *act) once(where string, f func(*trial, *tracer) (outcome, error)) outcome {
+func (a *act) once(where string, f func(*trial, *stepper.Stepper) (outcome, error)) outcome {
 	t, o := a.trial, failed
 	t.where = where
 	quiet := func(c *exec.Cmd) { c.Env = append(c.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1") }
@@ -323,7 +321,7 @@ func (a *act) once(where string, f func(*trial, *tracer) (outcome, error)) outco
 			a.l.r.Skip("%v", err)
 			return false
 		case s != nil:
-			s.kill()
+			killStepped(t.victim, s)
 		}
 		o, a.why = vanished, fmt.Errorf("%w %s", err, t.victim.Stderr())
 		return false

@@ -3,10 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/internal/stepper"
 )
 
 // stopLanes is how many rings are used at a time: a process that is stopped costs
@@ -106,8 +104,8 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 func (f *freeze) traceable() bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seizeAll(f.victim.PID())
-	releaseAll(tids)
+	all, err := stepper.Stop(f.victim.PID(), 0)
+	_ = all.Release()
 	if err != nil {
 		f.l.r.Skip("ptrace: %v", err)
 	}
@@ -166,45 +164,7 @@ func (f *freeze) bySignal(during func() bool) bool {
 func (f *freeze) byTrace(during func() bool) bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	tids, err := seizeAll(f.victim.PID())
-	defer releaseAll(tids)
+	all, err := stepper.Stop(f.victim.PID(), 0)
+	defer all.Release()
 	return f.l.must(err) && during()
-}
-
-// seizeAll stops all threads of a process. Those that it returns are to be released,
-// also after an error.
-func seizeAll(pid int) (tids []int, err error) {
-	for {
-		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		if err != nil {
-			return tids, err
-		}
-		before := len(tids)
-		for _, e := range list {
-			tid, err := strconv.Atoi(e.Name())
-			if err != nil || slices.Contains(tids, tid) {
-				continue
-			}
-			if err := unix.PtraceSeize(tid); err != nil {
-				return tids, fmt.Errorf("seize: %w", err)
-			}
-			tids = append(tids, tid)
-			if err := unix.PtraceInterrupt(tid); err != nil {
-				return tids, fmt.Errorf("interrupt: %w", err)
-			}
-			var status unix.WaitStatus
-			if _, err := unix.Wait4(tid, &status, unix.WALL, nil); err != nil {
-				return tids, fmt.Errorf("wait for a thread that was interrupted: %w", err)
-			}
-		}
-		if len(tids) == before {
-			return tids, nil // nobody was left to start another one
-		}
-	}
-}
-
-func releaseAll(tids []int) {
-	for _, tid := range tids {
-		_ = unix.PtraceDetach(tid)
-	}
 }

@@ -9,11 +9,12 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/stepper"
 )
 
 // most is how many instructions we step at most: some ten times what it takes.
@@ -46,41 +47,37 @@ func measure(executable, dir string) (*File, error) {
 	// The tracer is a thread, and so is the parent that Pdeathsig means.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var all unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &all); err != nil {
-		return nil, err
-	}
-	defer unix.SchedSetaffinity(0, &all)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	var t tracer
 	defer func() {
 		cmd.Process.Kill()
-		t.detach()
+		if t.thread != nil {
+			t.thread.Reap()
+		}
 		cmd.Wait()
 	}()
 	var h hello
 	if err := json.NewDecoder(bufio.NewReader(out)).Decode(&h); err != nil {
 		return nil, fmt.Errorf("the process to step through: %w", err)
 	}
-	t = tracer{pid: cmd.Process.Pid, tid: h.TID, marks: h.Mark, code: map[uint64]kind{}}
-	if err := t.attach(); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
-			return nil, fmt.Errorf("%w: the system does not permit to step through a process: %w", errors.ErrUnsupported, err)
-		}
+	t.marks = uint64(h.Mark)
+	t.thread, err = stepper.Seize(cmd.Process.Pid, h.TID, patience, func() { cmd.Process.Kill() })
+	if err == nil {
+		err = errors.Join(t.thread.Interrupt(), t.thread.StopOthers())
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+		return nil, fmt.Errorf("%w: the system does not permit to step through a process: %w", errors.ErrUnsupported, err)
+	}
+	if err != nil {
 		return nil, err
 	}
-	// They take turns, which is fastest on one processor.
-	var one unix.CPUSet
-	for cpu := range len(one) * 64 {
-		if one.Count() == 0 && all.IsSet(cpu) {
-			one.Set(cpu)
-		}
-	}
-	if err := errors.Join(unix.SchedSetaffinity(0, &one), unix.SchedSetaffinity(t.tid, &one)); err != nil {
+	apart, err := together(h.TID)
+	if err != nil {
 		return nil, err
 	}
+	defer apart()
 	if _, err := in.Write([]byte{1}); err != nil {
 		return nil, err
 	}
@@ -101,85 +98,31 @@ func measure(executable, dir string) (*File, error) {
 	return f, nil
 }
 
+// together puts this thread and another on one processor: they take turns, which is
+// fastest there. It returns what gives this thread all its processors back.
+func together(tid int) (apart func(), err error) {
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return nil, err
+	}
+	for cpu := range len(one) * 64 {
+		if one.Count() == 0 && all.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	if err := errors.Join(unix.SchedSetaffinity(0, &one), unix.SchedSetaffinity(tid, &one)); err != nil {
+		return nil, err
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &all) }, nil
+}
+
 const patience = 2 * time.Second
 
-type kind int8
-
-const (
-	ordinary kind = iota
-	locked
-	syscalls
-)
-
-// tracer steps through one thread of a process whose others are stopped.
+// tracer counts the instructions between two marks of one thread.
 type tracer struct {
-	pid, tid int
-	marks    uintptr
-	attached []int
-	mem      *os.File
-	code     map[uint64]kind
-	steps    int
-}
-
-func (t *tracer) attach() error {
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", t.pid))
-	if err != nil {
-		return err
-	}
-	for _, task := range tasks {
-		tid, err := strconv.Atoi(task.Name())
-		if err != nil {
-			return err
-		}
-		if err := unix.PtraceAttach(tid); err != nil {
-			return fmt.Errorf("attach to thread %d: %w", tid, err)
-		}
-		t.attached = append(t.attached, tid)
-		if err := t.wait(tid, nil); err != nil {
-			return err
-		}
-	}
-	t.mem, err = os.Open(fmt.Sprintf("/proc/%d/mem", t.pid))
-	return err
-}
-
-// detach takes note of the deaths of the threads, which the process waits for.
-func (t *tracer) detach() {
-	for _, tid := range t.attached {
-		if tid != t.pid {
-			unix.Wait4(tid, nil, unix.WALL, nil)
-		}
-	}
-	if t.mem != nil {
-		t.mem.Close()
-	}
-}
-
-func (t *tracer) wait(tid int, signal *unix.Signal) error {
-	var s unix.WaitStatus
-	for began, n := time.Now(), 0; ; n++ {
-		got, err := unix.Wait4(tid, &s, unix.WALL|unix.WNOHANG, nil)
-		if err != nil {
-			return fmt.Errorf("wait for thread %d: %w", tid, err)
-		}
-		if got == tid {
-			break
-		}
-		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		if n > 1000 { // it waits for something, maybe for one of those that are stopped
-			time.Sleep(100 * time.Microsecond)
-			if time.Since(began) > patience {
-				return fmt.Errorf("thread %d does not go on for %v, after %d instructions", tid, patience, t.steps)
-			}
-		}
-	}
-	if !s.Stopped() {
-		return fmt.Errorf("thread %d ended: %v", tid, s)
-	}
-	if signal != nil {
-		*signal = s.StopSignal()
-	}
-	return nil
+	thread *stepper.Stepper
+	marks  uint64
+	steps  int
 }
 
 // operation counts one: the median of its repeats.
@@ -201,69 +144,24 @@ func (t *tracer) operation() (Count, error) {
 
 // untilMark steps to the next call of mark.
 func (t *tracer) untilMark() (c Count, err error) {
-	var deliver unix.Signal
 	for ; t.steps < most; t.steps++ {
-		if err := step(t.tid, deliver); err != nil {
-			return c, fmt.Errorf("step: %w", err)
+		if err := t.thread.Step(); err != nil {
+			return c, fmt.Errorf("after %d instructions: %w", t.steps, err)
 		}
-		var signal unix.Signal
-		if err := t.wait(t.tid, &signal); err != nil {
+		at, kind, err := t.thread.Next()
+		if err != nil {
 			return c, err
 		}
-		if deliver = signal; signal == unix.SIGTRAP || signal == unix.SIGSTOP {
-			deliver = 0
-		}
-		var regs unix.PtraceRegs
-		if err := unix.PtraceGetRegs(t.tid, &regs); err != nil {
-			return c, fmt.Errorf("registers: %w", err)
-		}
 		c.Instructions++
-		switch t.what(regs.Rip) {
-		case locked:
+		switch kind {
+		case stepper.Locked:
 			c.Locked++
-		case syscalls:
+		case stepper.Syscall:
 			c.Syscalls++
 		}
-		if regs.Rip == uint64(t.marks) {
+		if at == t.marks {
 			return c, nil
 		}
 	}
 	return c, fmt.Errorf("not done after %d instructions", most)
-}
-
-func step(tid int, signal unix.Signal) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SINGLESTEP, uintptr(tid), 0, uintptr(signal), 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-// what kind of instruction comes next.
-func (t *tracer) what(at uint64) kind {
-	k, known := t.code[at]
-	if !known {
-		var b [16]byte
-		t.mem.ReadAt(b[:], int64(at))
-		k = decode(b[:])
-		t.code[at] = k
-	}
-	return k
-}
-
-func decode(b []byte) kind {
-	for i, c := range b {
-		switch {
-		case c == 0xF0: // LOCK
-			return locked
-		case c == 0x66 || c == 0x67 || c == 0xF2 || c == 0xF3 || c&0xF0 == 0x40: // prefixes
-		case (c == 0x86 || c == 0x87) && i+1 < len(b) && b[i+1]>>6 != 3: // XCHG with memory
-			return locked
-		case c == 0x0F && i+1 < len(b) && b[i+1] == 0x05:
-			return syscalls
-		default:
-			return ordinary
-		}
-	}
-	return ordinary
 }
