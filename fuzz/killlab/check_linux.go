@@ -13,15 +13,15 @@ type entry struct {
 }
 
 const (
-	entryAgain uint32 = 1 << iota // marked as redelivered
-	entryTorn                     // checksum or length wrong
+	entryRedelivered uint32 = 1 << iota // marked as redelivered
+	entryTorn                           // checksum or length wrong
 )
 
 // checker looks at everything that consumers handled, in the order in which they did.
 type checker struct {
 	r     *result
 	lanes map[uint32]*lane
-	last  shmring.Position // newest handled: what a sink with a position filter stores
+	last  shmring.Position // newest handled: what a consumer with a position filter stores
 	any   bool
 	bound uint64 // how many messages may come again after one death of a consumer
 	again uint64 // how many did since the last
@@ -62,7 +62,7 @@ func (c *checker) handled(e entry) {
 	if c.any && at.Compare(c.last) <= 0 {
 		c.again++
 		switch {
-		case e.flags&entryAgain == 0:
+		case e.flags&entryRedelivered == 0:
 			r.fault(&r.Duplicated, "position %v came again after %v without a mark", at, c.last)
 		case c.again > c.bound:
 			r.fault(&r.Duplicated, "position %v came again: the %dth since the consumer died, more than %d", at, c.again,

@@ -34,7 +34,7 @@ func noted(m shmring.Message) entry {
 	e := hear(m.Bytes())
 	e.record, e.index = m.Position().Record, m.Position().Index
 	if m.Redelivered() {
-		e.flags |= entryAgain
+		e.flags |= entryRedelivered
 	}
 	return e
 }

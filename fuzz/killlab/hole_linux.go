@@ -8,8 +8,8 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
-// situation is one way for a claim to be in the way.
-type situation struct {
+// holeCase is one way for a claim to be in the way.
+type holeCase struct {
 	name      string
 	kind      shmring.Kind
 	producers int // the lab's own included
@@ -17,7 +17,7 @@ type situation struct {
 	run       func(h *holes, i int) bool
 }
 
-var situations = []situation{
+var holeCases = []holeCase{
 	{"messages behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).behind},
 	{"a full ring behind the claim", shmring.KindMPSC, 2, shmring.Options{}, (*holes).full},
 	{"a claim at the end of a lap", shmring.KindMPSC, 2, shmring.Options{}, (*holes).lapEnd},
@@ -28,21 +28,21 @@ var situations = []situation{
 	{"a consumer that spins", shmring.KindMPSC, 2, shmring.Options{WaitPolicy: shmring.WaitSpin}, (*holes).behind},
 }
 
-// holes is one situation, time and again.
+// holes is one case, time and again.
 type holes struct {
-	*site
+	*fixture
 	successor *child // waits for the place of the next victim, if it was started already
 	times     machine.Times
-	all       *machine.Times // of all situations: what is judged
+	all       *machine.Times // of all cases: what is judged
 }
 
-// hole kills producers between claim and commit, n times in all the situations
+// hole kills producers between claim and commit, n times in all the cases
 // together.
 func hole(l *lab, n int) {
 	begin := time.Now()
 	var all machine.Times
-	for i, s := range situations {
-		share := (n + len(situations) - 1 - i) / len(situations)
+	for i, s := range holeCases {
+		share := (n + len(holeCases) - 1 - i) / len(holeCases)
 		if share == 0 || l.enough(begin) || !l.holes(s, share, begin, &all) {
 			break
 		}
@@ -50,14 +50,14 @@ func hole(l *lab, n int) {
 	l.judge(all)
 }
 
-func (l *lab) holes(s situation, n int, since time.Time, all *machine.Times) (ok bool) {
-	t, ok := l.newSite(s.name, s.kind, s.producers)
+func (l *lab) holes(s holeCase, n int, since time.Time, all *machine.Times) (ok bool) {
+	t, ok := l.newFixture(s.name, s.kind, s.producers)
 	if !ok {
 		return false
 	}
-	h := &holes{site: t, all: all}
+	h := &holes{fixture: t, all: all}
 	defer func() { ok = t.close(ok) }()
-	if t.sink, ok = l.here(t.ring, s.consumer); !ok {
+	if t.receiver, ok = l.here(t.ring, s.consumer); !ok {
 		return false
 	}
 	begin, done := time.Now(), 0

@@ -28,7 +28,7 @@ func TestChecker(t *testing.T) {
 		"lost in between": {[]entry{at(0, 0, 0, 0), at(1, 0, 2, 0)}, 3, 3, func(r *result) uint64 { return r.Disordered }},
 		"never sent":      {[]entry{at(0, 0, 0, 0), at(1, 0, 1, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
 		"again, unmarked": {[]entry{at(0, 0, 0, 0), at(0, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
-		"again, too often": {[]entry{at(0, 0, 0, 0), at(0, 0, 0, entryAgain), at(0, 0, 0, entryAgain)}, 1, 1,
+		"again, too often": {[]entry{at(0, 0, 0, 0), at(0, 0, 0, entryRedelivered), at(0, 0, 0, entryRedelivered)}, 1, 1,
 			func(r *result) uint64 { return r.Duplicated }},
 		"twice":             {[]entry{at(0, 0, 0, 0), at(1, 0, 0, 0)}, 1, 1, func(r *result) uint64 { return r.Duplicated }},
 		"torn":              {[]entry{at(0, 0, 0, entryTorn)}, 1, 0, func(r *result) uint64 { return r.Torn }},
@@ -50,7 +50,7 @@ func TestChecker(t *testing.T) {
 	c := newChecker(r, 1)
 	c.handled(at(0, 0, 0, 0))
 	c.consumerDied()
-	c.handled(at(0, 0, 0, entryAgain))
+	c.handled(at(0, 0, 0, entryRedelivered))
 	c.handled(at(1, 0, 1, 0))
 	c.life(source{1, 0}, 3, 2)
 	r.conclude()

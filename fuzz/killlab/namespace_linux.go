@@ -45,15 +45,15 @@ func namespaces(l *lab, n int) {
 		l.r.Skip("process id namespaces: %v", err)
 		return
 	}
-	t, ok := l.newSite("pidns", shmring.KindMPSC, 3)
+	t, ok := l.newFixture("pidns", shmring.KindMPSC, 3)
 	if !ok {
 		return
 	}
 	defer func() { t.close(ok) }()
-	if t.sink, ok = l.there(t.ring, o.change); !ok {
+	if t.receiver, ok = l.there(t.ring, o.change); !ok {
 		return
 	}
-	if own := t.sink.child.j.get(ownPID); own != 1 {
+	if own := t.receiver.child.j.get(ownPID); own != 1 {
 		ok = t.fault(&l.r.Other, "the consumer is process %d in its namespace, want 1", own)
 		return
 	}
@@ -75,13 +75,13 @@ func namespaces(l *lab, n int) {
 
 // twoFirsts lets two processes 1 open a claim and kills one of them: the one with the
 // claim in front, or the one behind.
-func (t *site) twoFirsts(o isolation, front bool) bool {
+func (t *fixture) twoFirsts(o isolation, front bool) bool {
 	var both [2]*child
 	var claims [2]shmring.SkippedClaim
 	for i := range both {
 		t.life++
 		c, err := t.l.spawn(args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1,
-			Number: messageHeader + t.rng(3*siteSlot)}, o.change)
+			Number: messageHeader + t.rng(3*fixtureSlot)}, o.change)
 		if !t.l.must(err) || !t.enter(c) {
 			return false
 		}
@@ -107,19 +107,20 @@ func (t *site) twoFirsts(o isolation, front bool) bool {
 	both[victim].retire()
 	// What is due now, with the living one's claim still open, and what comes behind it.
 	if front {
-		if !t.l.until(t.what+": the claim of the dead", func() bool { t.sink.drain(); return len(t.sink.skips) > 0 }) {
+		passed := func() bool { t.receiver.drain(); return len(t.receiver.skips) > 0 }
+		if !t.l.until(t.what+": the claim of the dead", passed) {
 			return false
 		}
 		if !t.passed(claims[victim]) {
 			return false
 		}
 	}
-	if !t.sink.looked() {
+	if !t.receiver.looked() {
 		return false
 	}
-	if !t.sink.silent() {
+	if !t.receiver.silent() {
 		return t.fault(&t.l.r.Disordered, "something came in spite of the claim of a living producer: %v, passed over: %v",
-			t.sink.queue, t.sink.skips)
+			t.receiver.queue, t.receiver.skips)
 	}
 	t.commit(both[alive])
 	if _, ok := t.message(both[alive].args.source(), both[alive].args.Count); !ok {

@@ -19,16 +19,16 @@ const (
 // operation is something during which a victim dies: at every kill point (mode points),
 // or between any two instructions (mode step).
 type operation struct {
-	name     string
-	victim   string // producer, consumer, admin
-	kinds    string // spsc, mpsc or both
-	states   string // those in which it makes sense
-	stepped  string // those of them in which it is stepped through
-	attaches bool   // it attaches by itself
-	rings    bool   // it ends with a wake-up for whoever sleeps
-	sizes    []int  // of the messages that it sends
-	again    int    // so many messages that it handled may come again
-	run      func(v *victim, ctx context.Context) error
+	name       string
+	victim     string // producer, consumer, admin
+	kinds      string // spsc, mpsc or both
+	states     string // those in which it makes sense
+	stepped    string // those of them in which it is stepped through
+	attaches   bool   // it attaches by itself
+	rings      bool   // it ends with a wake-up for whoever sleeps
+	sizes      []int  // of the messages that it sends
+	redelivers int    // so many messages that it handled may come again
+	run        func(v *victim, ctx context.Context) error
 }
 
 // States of the ring when the operation begins.
@@ -87,10 +87,10 @@ var operations = []operation{
 	{name: "attach", victim: "consumer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
 		run: (*victim).listen},
 	{name: "receive", victim: "consumer", kinds: "both", states: usual + " sysv sysv-lost", stepped: usual, rings: true,
-		again: 1, run: (*victim).receive},
-	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true, again: 1,
+		redelivers: 1, run: (*victim).receive},
+	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true, redelivers: 1,
 		run: (*victim).next},
-	{name: "drain", victim: "consumer", kinds: "both", states: usual, again: trialSlots, run: (*victim).drain},
+	{name: "drain", victim: "consumer", kinds: "both", states: usual, redelivers: scenarioSlots, run: (*victim).drain},
 	{name: "check", victim: "consumer", kinds: "both", states: usual,
 		run: func(v *victim, _ context.Context) error { return v.c.Check() }},
 	{name: "close", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
@@ -126,7 +126,7 @@ type victim struct {
 	full    bool
 	stepped bool
 	msgs    [][]byte
-	buf     [trialSlots * 64]byte
+	buf     [scenarioSlots * 64]byte
 	p       *shmring.Producer
 	c       *shmring.Consumer
 }
@@ -170,7 +170,7 @@ func (v *victim) open(ctx context.Context, m shmring.Mode) (err error) {
 	o := v.options()
 	o.Mode, o.WaitForRole = m, m == shmring.ModeOpenOnly
 	if m == shmring.ModeCreateOnly {
-		o.Kind, o.Slots, o.SlotSize, o.MaxMessage, o.MaxProducers = v.a.Kind, trialSlots, 64, trialSlots*64, 2
+		creating(o, v.a.Kind)
 	}
 	v.p, err = shmring.OpenProducer(ctx, v.a.Ring, o)
 	return err

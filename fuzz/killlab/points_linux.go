@@ -28,15 +28,15 @@ func points(l *lab, percent int) {
 			return
 		}
 	}
-	trials, passed := 0, 0
-	for t := range everyTrial(l, false) {
-		trials++
+	scenarios, passed := 0, 0
+	for t := range everyScenario(l, false) {
+		scenarios++
 		passed += p.everyPoint(t, percent)
 	}
 	if l.over() {
 		return
 	}
-	l.r.Note("%d operations in a kind and a state of the ring; of their %d points %d were died at", trials, passed,
+	l.r.Note("%d operations in a kind and a state of the ring; of their %d points %d were died at", scenarios, passed,
 		l.r.Kills)
 	if err := doorbell.Refused(layout.SysV); err != nil {
 		l.r.Note("without the states on semaphores: %v", err)
@@ -81,9 +81,9 @@ type pointKiller struct {
 
 // once does the operation with a death at its at-th point; at 0: none. It returns how
 // many points were passed, and whether the victim died of one.
-func (p *pointKiller) once(t trial, at int) (hits int, died, ok bool) {
+func (p *pointKiller) once(t scenario, at int) (hits int, died, ok bool) {
 	change := func(c *exec.Cmd) { c.Path = p.exe }
-	ok = t.play("point", at, change, func() bool {
+	ok = t.run("point", at, change, func() bool {
 		gone := make(chan struct{})
 		go func() {
 			_ = t.victim.Wait()
@@ -105,7 +105,7 @@ func (p *pointKiller) once(t trial, at int) (hits int, died, ok bool) {
 }
 
 // watch waits for the victim's end, and gives way when it sleeps.
-func (t *trial) watch(gone <-chan struct{}) bool {
+func (t *scenario) watch(gone <-chan struct{}) bool {
 	gave := false
 	for end := time.Now().Add(labs.Patience); ; {
 		select {
@@ -130,7 +130,7 @@ func sleeps(p uint64) bool {
 
 // everyPoint returns how many points the operation has. It ends with a victim that was
 // to die at one more, and did not.
-func (p *pointKiller) everyPoint(t trial, percent int) int {
+func (p *pointKiller) everyPoint(t scenario, percent int) int {
 	hits := 0
 	if percent < 100 {
 		var ok bool
@@ -153,7 +153,7 @@ func (p *pointKiller) everyPoint(t trial, percent int) int {
 // waits passes more points in one life than in the next, so that counting may miss one near
 // the end of an operation.
 func (p *pointKiller) reach(l *lab, point killpoint.Point) bool {
-	for t := range everyTrial(l, false) {
+	for t := range everyScenario(l, false) {
 		t.only = point.String()
 		if _, died, ok := p.once(t, 1); died && ok {
 			return true

@@ -21,7 +21,7 @@ func random(l *lab, n int) {
 				return
 			}
 			before := l.r.Kills
-			b, ok := newBattle(l, kind)
+			b, ok := newSetup(l, kind)
 			if !ok {
 				return
 			}
@@ -48,22 +48,22 @@ func (l *lab) createRing(o shmring.Options) (string, bool) {
 	return name, l.must(p.Close())
 }
 
-// battle is one ring with producers and a consumer of which somebody is being killed.
-type battle struct {
-	l     *lab
-	kind  shmring.Kind
-	ring  string
-	lanes []*succession
-	sink  *succession
-	check *checker
-	done  chan struct{}
-	drain sync.WaitGroup
-	mu    sync.Mutex // the sink's newest life
+// setup is one ring with producers and a consumer of which somebody is being killed.
+type setup struct {
+	l        *lab
+	kind     shmring.Kind
+	ring     string
+	lanes    []*succession
+	consumer *succession
+	check    *checker
+	done     chan struct{}
+	drain    sync.WaitGroup
+	mu       sync.Mutex // the consumer's newest life
 }
 
 // succession is one place in the ring, held by one child after the other.
 type succession struct {
-	b    *battle
+	b    *setup
 	role string
 	lane uint32
 	seed uint64
@@ -77,13 +77,13 @@ type past struct {
 	tried, sent uint64
 }
 
-func newBattle(l *lab, kind shmring.Kind) (*battle, bool) {
+func newSetup(l *lab, kind shmring.Kind) (*setup, bool) {
 	ring, ok := l.createRing(shmring.Options{Kind: kind, Slots: 64, SlotSize: 128, MaxMessage: 2000})
 	if !ok {
 		return nil, false
 	}
-	b := &battle{l: l, kind: kind, ring: ring, check: newChecker(l.r, unreleased), done: make(chan struct{})}
-	b.sink = &succession{b: b, role: "consume", seed: l.Rand.Uint64()}
+	b := &setup{l: l, kind: kind, ring: ring, check: newChecker(l.r, unreleased), done: make(chan struct{})}
+	b.consumer = &succession{b: b, role: "consume", seed: l.Rand.Uint64()}
 	producers := 1
 	if kind == shmring.KindMPSC {
 		producers = 3
@@ -91,7 +91,7 @@ func newBattle(l *lab, kind shmring.Kind) (*battle, bool) {
 	for i := range producers {
 		b.lanes = append(b.lanes, &succession{b: b, role: "produce", lane: uint32(i + 1), seed: l.Rand.Uint64()})
 	}
-	if !b.sink.next() {
+	if !b.consumer.next() {
 		return nil, false
 	}
 	b.drain.Add(1)
@@ -127,7 +127,7 @@ func (s *succession) retire() {
 
 // follow hands to the checker what the consumer handles, and notices when nothing
 // moves any more.
-func (b *battle) follow() {
+func (b *setup) follow() {
 	defer b.drain.Done()
 	moved := time.Now()
 	for {
@@ -148,13 +148,13 @@ func (b *battle) follow() {
 	}
 }
 
-// hear hands what the sink has handled to the checker, and reports whether that was
+// hear hands what the consumer has handled to the checker, and reports whether that was
 // anything new.
-func (b *battle) hear() bool {
+func (b *setup) hear() bool {
 	b.l.mu.Lock()
 	defer b.l.mu.Unlock()
 	before := b.l.r.Delivered
-	b.sink.now.j.drain(b.check.handled)
+	b.consumer.now.j.drain(b.check.handled)
 	return b.l.r.Delivered != before
 }
 
@@ -164,11 +164,11 @@ func randomDelay(rng *rand.Rand) time.Duration {
 	return time.Duration(rng.IntN(3000)) * time.Microsecond
 }
 
-func (b *battle) killProducers(n int) {
-	if !b.l.reach(b.sink.now, attached) {
+func (b *setup) killProducers(n int) {
+	if !b.l.reach(b.consumer.now, attached) {
 		return
 	}
-	survivor := machine.Process(b.sink.now.PID())
+	survivor := machine.Process(b.consumer.now.PID())
 	var left atomic.Int64
 	left.Store(int64(n))
 	var all sync.WaitGroup
@@ -189,10 +189,10 @@ func (b *battle) killProducers(n int) {
 		})
 	}
 	all.Wait()
-	b.l.grown("the consumer", survivor, machine.Process(b.sink.now.PID()))
+	b.l.grown("the consumer", survivor, machine.Process(b.consumer.now.PID()))
 }
 
-func (b *battle) killConsumers(n int) {
+func (b *setup) killConsumers(n int) {
 	for _, s := range b.lanes {
 		if !b.l.reach(s.now, attached) {
 			return
@@ -203,16 +203,16 @@ func (b *battle) killConsumers(n int) {
 		survivors = append(survivors, machine.Process(s.now.PID()))
 	}
 	for range n {
-		if b.l.over() || !b.l.reach(b.sink.now, running) {
+		if b.l.over() || !b.l.reach(b.consumer.now, running) {
 			break
 		}
 		time.Sleep(randomDelay(b.l.Rand))
 		b.mu.Lock()
-		b.sink.now.kill()
+		b.consumer.now.kill()
 		b.hear()
 		b.check.consumerDied()
-		b.sink.now.forget()
-		ok := b.sink.next()
+		b.consumer.now.forget()
+		ok := b.consumer.next()
 		b.mu.Unlock()
 		if !ok {
 			break
@@ -224,7 +224,7 @@ func (b *battle) killConsumers(n int) {
 }
 
 // end lets everybody finish and compares what came with what was sent.
-func (b *battle) end() {
+func (b *setup) end() {
 	for _, s := range b.lanes {
 		if !b.l.reach(s.now, attached) {
 			s.now.kill()
@@ -233,13 +233,13 @@ func (b *battle) end() {
 		}
 		s.retire()
 	}
-	if b.sink.now.dismiss(1, nil) {
-		b.sink.now.accuse()
+	if b.consumer.now.dismiss(1, nil) {
+		b.consumer.now.accuse()
 	}
 	close(b.done)
 	b.drain.Wait()
 	b.hear()
-	b.sink.now.forget()
+	b.consumer.now.forget()
 	for _, s := range b.lanes {
 		for _, p := range s.past {
 			b.check.life(p.who, p.tried, p.sent)

@@ -19,20 +19,20 @@ func pidReuse(l *lab, n int) {
 		l.r.Skip("choosing process ids: %v", err)
 		return
 	}
-	many, ok := l.newSite("mpsc", shmring.KindMPSC, 2)
+	many, ok := l.newFixture("mpsc", shmring.KindMPSC, 2)
 	if !ok {
 		return
 	}
 	defer func() { many.close(ok) }()
-	if many.sink, ok = l.here(many.ring, shmring.Options{}); !ok {
+	if many.receiver, ok = l.here(many.ring, shmring.Options{}); !ok {
 		return
 	}
-	one, ok := l.newSite("spsc", shmring.KindSPSC, 1)
+	one, ok := l.newFixture("spsc", shmring.KindSPSC, 1)
 	if !ok {
 		return
 	}
 	defer func() { one.close(ok) }()
-	if one.sink, ok = l.here(one.ring, shmring.Options{}); !ok {
+	if one.receiver, ok = l.here(one.ring, shmring.Options{}); !ok {
 		return
 	}
 	begin := time.Now()
@@ -69,7 +69,7 @@ func pidReuse(l *lab, n int) {
 
 // crashed makes a producer that is dead and reaped with a claim open, and messages
 // behind that claim where there can be any.
-func (t *site) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
+func (t *fixture) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
 	c, k, ok := t.victim(nil)
 	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, k, false
@@ -80,7 +80,7 @@ func (t *site) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
 }
 
 // verdict lets the consumer look: it must find that producer dead.
-func (t *site) verdict(pid int, k shmring.SkippedClaim) bool {
+func (t *fixture) verdict(pid int, k shmring.SkippedClaim) bool {
 	if t.kind == shmring.KindSPSC {
 		_, ok := t.lost(pid)
 		return ok && t.passed()
@@ -90,7 +90,7 @@ func (t *site) verdict(pid int, k shmring.SkippedClaim) bool {
 }
 
 // stranger: the process id goes to a process that knows nothing of the ring.
-func (t *site) stranger() (reused, ok bool) {
+func (t *fixture) stranger() (reused, ok bool) {
 	pid, k, ok := t.crashed()
 	if !ok {
 		return false, false
@@ -109,7 +109,7 @@ func (t *site) stranger() (reused, ok bool) {
 
 // namesake: the process id goes to the next producer, which on an SPSC ring attaches
 // before the consumer looks, and on an MPSC ring would like to.
-func (t *site) namesake() (reused, ok bool) {
+func (t *fixture) namesake() (reused, ok bool) {
 	pid, k, ok := t.crashed()
 	if !ok {
 		return false, false

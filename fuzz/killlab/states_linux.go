@@ -13,7 +13,7 @@ import (
 
 // before brings the ring into its state, as far as that can be done before the victim
 // is there.
-func (t *trial) before() bool {
+func (t *scenario) before() bool {
 	switch {
 	case t.state == "absent":
 		return true
@@ -25,7 +25,7 @@ func (t *trial) before() bool {
 	return t.beforeConsumer()
 }
 
-func (t *trial) beforeAdmin() bool {
+func (t *scenario) beforeAdmin() bool {
 	switch t.state {
 	case "empty":
 		return true
@@ -35,7 +35,7 @@ func (t *trial) beforeAdmin() bool {
 	return t.crashed("producer") && (t.kind == shmring.KindSPSC || t.crashed("claim")) && t.crashed("consumer")
 }
 
-func (t *trial) beforeProducer() bool {
+func (t *scenario) beforeProducer() bool {
 	if t.state == "wrecked" {
 		return t.crashed("producer") && t.openConsumer()
 	}
@@ -49,7 +49,7 @@ func (t *trial) beforeProducer() bool {
 	return (t.kind == shmring.KindMPSC || t.closePeer()) && t.openConsumer()
 }
 
-func (t *trial) beforeConsumer() bool {
+func (t *scenario) beforeConsumer() bool {
 	switch {
 	case t.state == "contended" && t.kind == shmring.KindMPSC && t.op.name == "check":
 		if !t.crashed("claim") { // with nothing before it
@@ -84,7 +84,7 @@ func (t *trial) beforeConsumer() bool {
 }
 
 // stall leaves an open claim of the peer's.
-func (t *trial) stall() bool {
+func (t *scenario) stall() bool {
 	claim, err := t.p.TryClaim(twoSlots)
 	if !t.must("claim", err) {
 		return false
@@ -97,7 +97,7 @@ func (t *trial) stall() bool {
 }
 
 // meanwhile does what has to be done when the victim is attached.
-func (t *trial) meanwhile() bool {
+func (t *scenario) meanwhile() bool {
 	producer := t.op.victim == "producer"
 	switch {
 	case t.state == "sysv-lost":
@@ -129,7 +129,7 @@ func (t *trial) meanwhile() bool {
 }
 
 // bell is the one on which the other side sleeps.
-func (t *trial) bell() *atomic.Uint32 {
+func (t *scenario) bell() *atomic.Uint32 {
 	if t.op.victim == "consumer" {
 		return &t.view.Hot.SpaceBell
 	}
@@ -137,7 +137,7 @@ func (t *trial) bell() *atomic.Uint32 {
 }
 
 // giveWay is called once when the victim sleeps.
-func (t *trial) giveWay() {
+func (t *scenario) giveWay() {
 	switch {
 	case t.op.victim == "producer" && t.listening == nil && t.state == "full" && t.kind == shmring.KindMPSC:
 		// Let it wait until it takes priority, unless it does not live that long.
@@ -150,7 +150,7 @@ func (t *trial) giveWay() {
 }
 
 // block lets the peer wait for room.
-func (t *trial) block() {
+func (t *scenario) block() {
 	a := t.account(source{lane: peerLane})
 	msg := source{lane: peerLane}.made(a.tried, inlineSize)
 	a.tried++
@@ -160,7 +160,7 @@ func (t *trial) block() {
 }
 
 // unblocked waits for the end of block.
-func (t *trial) unblocked() bool {
+func (t *scenario) unblocked() bool {
 	if t.blocked == nil {
 		return true
 	}
@@ -173,7 +173,7 @@ func (t *trial) unblocked() bool {
 }
 
 // listen receives in the background, once it is time to or the victim is gone.
-func (t *trial) listen(isTime func() bool) {
+func (t *scenario) listen(isTime func() bool) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	done := make(chan error, 1)
 	t.listening = func() error {
@@ -190,7 +190,7 @@ func (t *trial) listen(isTime func() bool) {
 }
 
 // hear receives until the context ends.
-func (t *trial) hear(ctx context.Context) error {
+func (t *scenario) hear(ctx context.Context) error {
 	for {
 		m, err := t.c.Next(ctx)
 		switch {

@@ -19,7 +19,7 @@ import (
 )
 
 // step single-steps one operation in a process of its own and kills that process
-// between two instructions, n places for each scene, or all of them if there are no
+// between two instructions, n places for each scenario, or all of them if there are no
 // more than n.
 //
 // Of an operation of at most shortest instructions every single boundary is a place:
@@ -46,13 +46,13 @@ func step(l *lab, n int) {
 		until = time.Now().Add(l.duration)
 	}
 	l.r.Note("operation: state instructions/of which others can see/kills")
-	var acts []*act
-	for t := range everyTrial(l, true) {
-		rng := rand.New(rand.NewPCG(l.Seed, uint64(len(acts))))
-		acts = append(acts, &act{trial: t, n: n, rng: rng, until: until})
+	var campaigns []*campaign
+	for t := range everyScenario(l, true) {
+		rng := rand.New(rand.NewPCG(l.Seed, uint64(len(campaigns))))
+		campaigns = append(campaigns, &campaign{scenario: t, n: n, rng: rng, until: until})
 	}
-	work := make(chan *act, len(acts))
-	for _, a := range acts {
+	work := make(chan *campaign, len(campaigns))
+	for _, a := range campaigns {
 		work <- a
 	}
 	close(work)
@@ -65,22 +65,22 @@ func step(l *lab, n int) {
 		all.Go(func() { trace(l, cpu, work) })
 	}
 	all.Wait()
-	if slices.ContainsFunc(acts, func(a *act) bool { return !a.complete }) {
+	if slices.ContainsFunc(campaigns, func(a *campaign) bool { return !a.complete }) {
 		l.r.Note("ended early: not all of it was done")
 	}
-	for len(acts) > 0 {
+	for len(campaigns) > 0 {
 		n := 1
-		for n < len(acts) && acts[n].op == acts[0].op && acts[n].kind == acts[0].kind {
+		for n < len(campaigns) && campaigns[n].op == campaigns[0].op && campaigns[n].kind == campaigns[0].kind {
 			n++
 		}
-		note(l.r, acts[:n])
-		acts = acts[n:]
+		note(l.r, campaigns[:n])
+		campaigns = campaigns[n:]
 	}
 }
 
-// trace plays one scene after the other. It and its victims stay on one processor:
+// trace runs one campaign after the other. It and its victims stay on one processor:
 // two that take turns are not to wait for another one to wake up.
-func trace(l *lab, cpu int, work <-chan *act) {
+func trace(l *lab, cpu int, work <-chan *campaign) {
 	runtime.LockOSThread() // for ever: the thread ends with the goroutine
 	var here unix.CPUSet
 	here.Set(cpu)
@@ -88,16 +88,16 @@ func trace(l *lab, cpu int, work <-chan *act) {
 		return
 	}
 	for a := range work {
-		a.play()
+		a.everyPlace()
 	}
 }
 
-// act is one trial again and again, with deaths at different places.
-type act struct {
-	trial // as it begins: once plays a copy
-	n     int
-	rng   *rand.Rand
-	until time.Time // zero: to the end
+// campaign is one scenario again and again, with deaths at different places.
+type campaign struct {
+	scenario // as it begins: once runs a copy
+	n        int
+	rng      *rand.Rand
+	until    time.Time // zero: to the end
 
 	path    []uint64 // of each boundary, the address of the instruction behind it
 	calls   []int    // boundaries right behind a system call
@@ -122,7 +122,7 @@ const (
 	mostTracers = 8
 )
 
-func (a *act) last() int { return len(a.path) - 1 }
+func (a *campaign) last() int { return len(a.path) - 1 }
 
 // outcome is how one victim ended.
 type outcome int
@@ -134,17 +134,17 @@ const (
 	vanished                // nobody knows where
 )
 
-func (a *act) play() {
+func (a *campaign) everyPlace() {
 	begin := time.Now()
 	defer func() { a.whole = time.Since(begin) }()
-	if a.over() || a.again(a.rehearse) != right {
+	if a.over() || a.retry(a.rehearse) != right {
 		return
 	}
 	for _, p := range a.places() {
 		if a.over() {
 			return
 		}
-		switch a.again(func() outcome { return a.kill(p) }) {
+		switch a.retry(func() outcome { return a.kill(p) }) {
 		case failed:
 			return
 		case astray:
@@ -155,7 +155,7 @@ func (a *act) play() {
 }
 
 // over tells whether the run is to end early.
-func (a *act) over() bool {
+func (a *campaign) over() bool {
 	l := a.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,8 +163,8 @@ func (a *act) over() bool {
 		time.Now().After(a.until)
 }
 
-// again repeats what did not come out as planned.
-func (a *act) again(f func() outcome) outcome {
+// retry repeats what did not come out as planned.
+func (a *campaign) retry(f func() outcome) outcome {
 	gone := 0
 	for n := 1; ; n++ {
 		o := f()
@@ -192,7 +192,7 @@ type place struct {
 }
 
 // places chooses where victims die.
-func (a *act) places() []place {
+func (a *campaign) places() []place {
 	var all []place
 	if a.last() <= shortest {
 		for k := range a.last() + 1 {
@@ -221,9 +221,9 @@ func (a *act) places() []place {
 
 // rehearse steps through the whole operation and notes the path. The victim goes on to
 // check what was returned, and ends by itself, without leaving the ring.
-func (a *act) rehearse() outcome {
+func (a *campaign) rehearse() outcome {
 	a.path, a.calls, a.changes = nil, nil, nil
-	return a.once(", not killed", func(t *trial, s *stepper.Stepper) (outcome, error) {
+	return a.once(", not killed", func(t *scenario, s *stepper.Stepper) (outcome, error) {
 		seen := slices.Clone(t.mem)
 		for t.victim.j.get(phase) != operated {
 			at, kind, err := s.Next()
@@ -258,10 +258,10 @@ func (a *act) rehearse() outcome {
 	})
 }
 
-// kill plays the trial once and kills the victim at a place.
-func (a *act) kill(p place) outcome {
+// kill runs the scenario once and kills the victim at a place.
+func (a *campaign) kill(p place) outcome {
 	where := fmt.Sprintf(", killed at boundary %d of %d", p.boundary, a.last())
-	return a.once(where, func(t *trial, s *stepper.Stepper) (outcome, error) {
+	return a.once(where, func(t *scenario, s *stepper.Stepper) (outcome, error) {
 		calls, found := slices.BinarySearch(a.calls, p.boundary)
 		if found {
 			calls++
@@ -302,12 +302,12 @@ func (a *act) kill(p place) outcome {
 	})
 }
 
-// once plays the trial and lets f step the victim to its end.
-func (a *act) once(where string, f func(*trial, *stepper.Stepper) (outcome, error)) outcome {
-	t, o := a.trial, failed
+// once runs the scenario and lets f step the victim to its end.
+func (a *campaign) once(where string, f func(*scenario, *stepper.Stepper) (outcome, error)) outcome {
+	t, o := a.scenario, failed
 	t.where = where
 	quiet := func(c *exec.Cmd) { c.Env = append(c.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1") }
-	ok := t.play("step", 0, quiet, func() bool {
+	ok := t.run("step", 0, quiet, func() bool {
 		s, err := seize(t.victim)
 		if err == nil {
 			o, err = f(&t, s)
@@ -333,10 +333,10 @@ func (a *act) once(where string, f func(*trial, *stepper.Stepper) (outcome, erro
 }
 
 // note writes down what was done with one operation on one kind of ring.
-func note(r *result, acts []*act) {
+func note(r *result, campaigns []*campaign) {
 	var text strings.Builder
-	var sum act
-	for _, a := range acts {
+	var sum campaign
+	for _, a := range campaigns {
 		fmt.Fprintf(&text, " %s %d/%d/%d,", a.state, max(0, a.last()), len(a.changes), a.kills)
 		sum.kills += a.kills
 		sum.twice += a.twice
@@ -354,5 +354,5 @@ func note(r *result, acts []*act) {
 	if sum.strayed > 0 {
 		fmt.Fprintf(&text, "; %d places not reached in %d tries", sum.strayed, tries)
 	}
-	r.Note("%s %v:%s", acts[0].kind, acts[0].op, text.String())
+	r.Note("%s %v:%s", campaigns[0].kind, campaigns[0].op, text.String())
 }

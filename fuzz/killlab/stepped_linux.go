@@ -77,7 +77,7 @@ func (v *victim) warmUp(ctx context.Context) error {
 	w := *v
 	w.a.Ring += "warm"
 	w.full = false
-	w.j = &journal{word: new([words]atomic.Uint64), log: make([]entry, trialSlots)}
+	w.j = &journal{word: new([words]atomic.Uint64), log: make([]entry, scenarioSlots)}
 	o := w.options()
 	o.Mode, o.Kind, o.Slots, o.SlotSize = shmring.ModeCreateOnly, w.a.Kind, 64, 64
 	p, err := shmring.OpenProducer(ctx, w.a.Ring, o)

@@ -20,7 +20,7 @@ const stopLanes = 16
 
 // freeze is one lane of stop.
 type freeze struct {
-	*site
+	*fixture
 	victim *child
 	rng    *rand.Rand
 	debug  bool // by ptrace instead of SIGSTOP
@@ -82,13 +82,13 @@ func (l *lab) freeze(i int) (*freeze, bool) {
 	if i%4 == 3 {
 		kind = shmring.KindSPSC
 	}
-	t, ok := l.newSite(fmt.Sprintf("lane %d, %v", i, kind), kind, 2)
+	t, ok := l.newFixture(fmt.Sprintf("lane %d, %v", i, kind), kind, 2)
 	if !ok {
 		return nil, false
 	}
-	f := &freeze{site: t, rng: rand.New(rand.NewPCG(l.Seed, uint64(i+1)))}
+	f := &freeze{fixture: t, rng: rand.New(rand.NewPCG(l.Seed, uint64(i+1)))}
 	t.rng = f.rng.IntN
-	if t.sink, ok = l.there(t.ring, nil); !ok {
+	if t.receiver, ok = l.there(t.ring, nil); !ok {
 		return f, false
 	}
 	if f.victim, _, ok = t.victim(nil); !ok {
@@ -127,13 +127,13 @@ func (f *freeze) once(d time.Duration) bool {
 	}
 	ok := stopped(func() bool {
 		time.Sleep(d)
-		if !f.sink.looked() {
+		if !f.receiver.looked() {
 			return false
 		}
-		if !f.sink.silent() {
+		if !f.receiver.silent() {
 			return f.fault(&f.l.r.Disordered,
 				"something came while the owner of the oldest claim was stopped: %v, passed over: %v",
-				f.sink.queue, f.sink.skips)
+				f.receiver.queue, f.receiver.skips)
 		}
 		return true
 	})

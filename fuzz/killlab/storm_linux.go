@@ -36,8 +36,8 @@ func storm(l *lab, n int) {
 		return
 	}
 	t := &stress{l: l, lives: map[uint64][]entry{}}
-	t.blow(args{Role: "storm", Count: rushers, Number: 1, Text: rush}, rushing)
-	t.blow(args{Role: "storm", Count: uint64(n), Number: stormNames}, length)
+	t.run(args{Role: "storm", Count: rushers, Number: 1, Text: rush}, rushing)
+	t.run(args{Role: "storm", Count: uint64(n), Number: stormNames}, length)
 	t.judge()
 	for i := range stormNames {
 		ring, o := stormRing(i, l.Rings)
@@ -50,8 +50,8 @@ func storm(l *lab, n int) {
 // the storm itself.
 const rushers = 12
 
-// blow starts Count children and follows them until the time is over.
-func (t *stress) blow(a args, length time.Duration) {
+// run starts Count children and follows them until the time is over.
+func (t *stress) run(a args, length time.Duration) {
 	t.end = time.Now().Add(length)
 	var all sync.WaitGroup
 	for range a.Count {
@@ -178,7 +178,7 @@ func (l *lab) ordered(log []entry) {
 		case e.flags&entryTorn != 0:
 			l.fault(&r.Torn, "torn message at position %d.%d", e.record, e.index)
 		case i > 0 && e.record == log[i-1].record && e.index == log[i-1].index:
-			if e.flags&entryAgain == 0 || e.seq != log[i-1].seq || e.source != log[i-1].source {
+			if e.flags&entryRedelivered == 0 || e.seq != log[i-1].seq || e.source != log[i-1].source {
 				l.fault(&r.Duplicated, "position %d.%d came twice, without a mark or with another content", e.record, e.index)
 			} else {
 				r.Repeated++

@@ -10,7 +10,7 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
-// takeover plays n contests on each kind of ring: the holders of roles die or leave, and
+// takeover runs n contests on each kind of ring: the holders of roles die or leave, and
 // several successors compete for what becomes free.
 func takeover(l *lab, n int) {
 	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
@@ -21,7 +21,7 @@ func takeover(l *lab, n int) {
 				return
 			}
 			d := &contest{l: l, kind: kind, plot: plots[i%len(plots)], sum: &sum, name: fmt.Sprintf("contest%d", l.names.Add(1))}
-			d.play()
+			d.run()
 			d.retire()
 		}
 		l.r.Note("%s: %d rounds, %d kills, %d handovers, %d refusals, %d took over, %d recovered, %d messages again of "+
@@ -110,7 +110,7 @@ func (d *contest) holds(number int) *contender {
 	return m
 }
 
-func (d *contest) play() {
+func (d *contest) run() {
 	l := d.l
 	var first []*contender // those to go
 	for i := range contestProducers(d.kind) {

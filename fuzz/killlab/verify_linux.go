@@ -15,7 +15,7 @@ import (
 // verify looks at a ring whose victim is dead: everything that was sent is there, told
 // once and in order, others go on in the victim's place, and nothing is lost of the ring
 // itself.
-func (t *trial) verify() bool {
+func (t *scenario) verify() bool {
 	returned := t.victim.j.get(phase) == operated
 	ok := true
 	if t.rung && t.op.rings && returned && t.bell().Load()&layout.BellSleeper != 0 {
@@ -43,7 +43,7 @@ func (t *trial) verify() bool {
 }
 
 // credit notes what the victim sent, and what it handled.
-func (t *trial) credit() {
+func (t *scenario) credit() {
 	j := t.victim.j
 	switch t.op.victim {
 	case "producer":
@@ -59,7 +59,7 @@ func (t *trial) credit() {
 }
 
 // handledOf counts what was handled of a lane.
-func (t *trial) handledOf(lane uint32) (n uint64) {
+func (t *scenario) handledOf(lane uint32) (n uint64) {
 	for _, e := range t.handled {
 		if e.source.lane == lane {
 			n++
@@ -70,17 +70,14 @@ func (t *trial) handledOf(lane uint32) (n uint64) {
 
 // createConsumer opens a consumer of a ring that may not be there. If there is the name,
 // it leads to a complete ring, as the consumer will find.
-func (t *trial) createConsumer() bool {
+func (t *scenario) createConsumer() bool {
 	if t.op.name == "create" || t.op.name == "remove" {
 		o := t.options()
-		o.Mode, o.Kind, o.Slots, o.SlotSize, o.MaxMessage = shmring.ModeCreateOnly, t.kind, trialSlots, 64, trialSlots*64
-		if t.kind == shmring.KindMPSC {
-			o.MaxProducers = 2
-		}
+		creating(o, t.kind)
 		p, err := shmring.OpenProducer(t.ctx, t.ring, o)
 		if err == nil {
 			err = p.Close()
-			t.accounts, t.handled, t.again = map[source]*account{}, nil, 0
+			t.accounts, t.handled, t.unreleased = map[source]*account{}, nil, 0
 			t.unmap()
 		}
 		if !errors.Is(err, fs.ErrExist) && !t.must("create", err) {
@@ -97,7 +94,7 @@ func (t *trial) createConsumer() bool {
 // one. It gets that one's slot at once only if nothing in the ring is still that one's;
 // else its life would be taken for that of a dead owner, for whom the consumer then
 // waits. Nil if there is no slot yet.
-func (t *trial) early() (*shmring.Producer, bool) {
+func (t *scenario) early() (*shmring.Producer, bool) {
 	if t.kind != shmring.KindMPSC || t.op.victim != "producer" {
 		return nil, true
 	}
@@ -112,7 +109,7 @@ func (t *trial) early() (*shmring.Producer, bool) {
 
 // release lets the peer commit its claim: nobody may have touched it, unless that is
 // what the operation is about. Then it may be too late.
-func (t *trial) release() bool {
+func (t *scenario) release() bool {
 	if t.held == nil {
 		return true
 	}
@@ -128,14 +125,14 @@ func (t *trial) release() bool {
 }
 
 // take handles a message.
-func (t *trial) take(m shmring.Message) {
+func (t *scenario) take(m shmring.Message) {
 	t.handled = append(t.handled, noted(m))
 	m.Release()
 }
 
 // told takes what the consumer says besides messages, and returns an error that it must
 // not say.
-func (t *trial) told(err error) error {
+func (t *scenario) told(err error) error {
 	switch {
 	case err == io.EOF:
 		t.ends++
@@ -149,7 +146,7 @@ func (t *trial) told(err error) error {
 
 // drain handles what there is: until the ring is empty, or nothing is left but a claim
 // that the lab holds open and what is behind it.
-func (t *trial) drain() bool {
+func (t *scenario) drain() bool {
 	looked := false
 	for end := time.Now().Add(labs.Patience); ; {
 		m, err := t.c.TryNext()
@@ -175,7 +172,7 @@ func (t *trial) drain() bool {
 }
 
 // fate checks what the consumer was told of the victim, where nobody else has died.
-func (t *trial) fate(returned bool) bool {
+func (t *scenario) fate(returned bool) bool {
 	r := t.l.r
 	if t.op.victim != "producer" || t.op.attaches || t.crashes > 0 {
 		return true
@@ -202,7 +199,7 @@ func (t *trial) fate(returned bool) bool {
 
 // goOn shows that the survivors do, and that as many producers as there is room for can
 // still attach, twice. Each sends two messages.
-func (t *trial) goOn() bool {
+func (t *scenario) goOn() bool {
 	if t.p != nil && (!t.survives() || t.kind == shmring.KindSPSC && !t.closePeer()) {
 		return false
 	}
@@ -216,14 +213,14 @@ func (t *trial) goOn() bool {
 
 // survives lets the peer send. The victim may have died with priority: the others hold
 // back for 20 ms then.
-func (t *trial) survives() bool {
+func (t *scenario) survives() bool {
 	if !t.l.until(t.String()+": room for a survivor", func() bool { return t.try(twoSlots) || t.ctx.Err() != nil }) {
 		return false
 	}
 	return t.drain()
 }
 
-func (t *trial) fillUp() bool {
+func (t *scenario) fillUp() bool {
 	room := len(t.view.Participants) - 1
 	if t.p != nil {
 		room--
@@ -250,7 +247,7 @@ func (t *trial) fillUp() bool {
 }
 
 // unused makes sure that nobody seems to be there after all have left.
-func (t *trial) unused() bool {
+func (t *scenario) unused() bool {
 	ok := true
 	for i := range t.view.Participants {
 		if state := t.view.Participants[i].State.Load(); state != layout.Free {
@@ -261,7 +258,7 @@ func (t *trial) unused() bool {
 }
 
 // count compares what came with what was sent.
-func (t *trial) count(returned bool) bool {
+func (t *scenario) count(returned bool) bool {
 	var r result // what is right, to be added when nobody else does
 	ok := true
 	for _, e := range t.handled {
@@ -274,7 +271,7 @@ func (t *trial) count(returned bool) bool {
 			r.Delivered++
 		case e.seq > a.came:
 			ok = t.fault(&t.l.r.Lost, "lane %d: number %d comes where %d is due", e.source.lane, e.seq, a.came)
-		case e.flags&entryAgain == 0:
+		case e.flags&entryRedelivered == 0:
 			ok = t.fault(&t.l.r.Duplicated, "lane %d: number %d came again without a mark", e.source.lane, e.seq)
 		default:
 			r.Repeated++
@@ -289,7 +286,7 @@ func (t *trial) count(returned bool) bool {
 		(t.stepped || t.state != "full") { // where it waits for room, it may send a part
 		ok = t.fault(&t.l.r.Torn, "%d messages of a batch of %d came", a.came, a.tried)
 	}
-	if most := t.mostAgain(returned); r.Repeated > uint64(most) {
+	if most := t.mostRedelivered(returned); r.Repeated > uint64(most) {
 		ok = t.fault(&t.l.r.Duplicated, "%d messages came again, %d are explained", r.Repeated, most)
 	}
 	t.l.mu.Lock()
@@ -299,15 +296,15 @@ func (t *trial) count(returned bool) bool {
 	return ok
 }
 
-// mostAgain is how many messages may come again. A ring this small gathers no releases:
+// mostRedelivered is how many messages may come again. A ring this small gathers no releases:
 // what was given back does not. Receive gives back what it returned at the next call.
-func (t *trial) mostAgain(returned bool) int {
-	n := t.again
+func (t *scenario) mostRedelivered(returned bool) int {
+	n := t.unreleased
 	if t.op.victim != "consumer" {
 		return n
 	}
 	if !returned || t.op.name == "receive" && !t.stepped {
-		n += t.op.again
+		n += t.op.redelivers
 	}
 	if t.handlesFirst() && !returned {
 		n++

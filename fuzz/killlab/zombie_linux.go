@@ -18,20 +18,20 @@ func zombie(l *lab, n int) {
 		return
 	}
 	defer func() { l.must(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)) }()
-	var sites []*site
+	var fixtures []*fixture
 	ok := true
 	defer func() {
-		for _, t := range sites {
+		for _, t := range fixtures {
 			t.close(ok)
 		}
 	}()
 	for _, kind := range []shmring.Kind{shmring.KindMPSC, shmring.KindSPSC} {
-		var t *site
-		if t, ok = l.newSite(kind.String(), kind, 2); !ok {
+		var t *fixture
+		if t, ok = l.newFixture(kind.String(), kind, 2); !ok {
 			return
 		}
-		sites = append(sites, t)
-		if t.sink, ok = l.here(t.ring, shmring.Options{}); !ok {
+		fixtures = append(fixtures, t)
+		if t.receiver, ok = l.here(t.ring, shmring.Options{}); !ok {
 			return
 		}
 	}
@@ -42,7 +42,7 @@ func zombie(l *lab, n int) {
 		if l.enough(begin) {
 			break
 		}
-		t := sites[i%2]
+		t := fixtures[i%2]
 		t.what = fmt.Sprintf("%v, %d", t.kind, i)
 		family := i%5 == 4
 		if family {
@@ -61,7 +61,7 @@ func zombie(l *lab, n int) {
 
 // undead kills one producer. late: the consumer looks only when the kernel says that
 // it is a zombie. It returns how long after the kill that was found.
-func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
+func (t *fixture) undead(late, family bool) (d time.Duration, ok bool) {
 	c, k, ok := t.victim(func(a *args) {
 		if family {
 			a.Text = withGrandchild
@@ -79,7 +79,7 @@ func (t *site) undead(late, family bool) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	if !late {
-		t.sink.begin()
+		t.receiver.begin()
 	}
 	pid := c.PID()
 	dead := func() bool { return state(pid) == 'Z' }

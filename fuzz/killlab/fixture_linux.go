@@ -13,34 +13,34 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
-// site is a ring whose every record the lab knows: where it lies, whose it is and
+// fixture is a ring whose every record the lab knows: where it lies, whose it is and
 // when it is due. On an MPSC ring the lab itself is one of the producers.
-type site struct {
-	l    *lab
-	what string // what is being tried, for the report
-	kind shmring.Kind
-	ring string
-	sink *sink
-	near *shmring.Producer // the lab's own, of an MPSC ring
-	seq  uint64            // its next message
-	due  uint64            // the oldest of its messages that was not heard
-	at   uint64            // where the next claim of an MPSC ring will lie
-	life uint32            // newest life that was begun
-	rng  func(n int) int
+type fixture struct {
+	l        *lab
+	what     string // what is being tried, for the report
+	kind     shmring.Kind
+	ring     string
+	receiver *receiver
+	near     *shmring.Producer // the lab's own, of an MPSC ring
+	seq      uint64            // its next message
+	due      uint64            // the oldest of its messages that was not heard
+	at       uint64            // where the next claim of an MPSC ring will lie
+	life     uint32            // newest life that was begun
+	rng      func(n int) int
 }
 
 const (
-	siteSlots = 16
-	siteSlot  = 64 // bytes
+	fixtureSlots = 16
+	fixtureSlot  = 64 // bytes
 )
 
 // nearby is the lab's own messages' source.
 var nearby = source{lane: 1 << 16}
 
-// newSite makes a ring that admits exactly that many producers, the lab included, and
+// newFixture makes a ring that admits exactly that many producers, the lab included, and
 // has no consumer yet.
-func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, bool) {
-	o := shmring.Options{Kind: kind, Slots: siteSlots, SlotSize: siteSlot, MaxMessage: siteSlots * siteSlot}
+func (l *lab) newFixture(what string, kind shmring.Kind, producers int) (*fixture, bool) {
+	o := shmring.Options{Kind: kind, Slots: fixtureSlots, SlotSize: fixtureSlot, MaxMessage: fixtureSlots * fixtureSlot}
 	if kind == shmring.KindMPSC {
 		o.MaxProducers = producers
 	}
@@ -48,7 +48,7 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 	if !ok {
 		return nil, false
 	}
-	t := &site{l: l, what: what, kind: kind, ring: ring, rng: l.Rand.IntN}
+	t := &fixture{l: l, what: what, kind: kind, ring: ring, rng: l.Rand.IntN}
 	if kind == shmring.KindMPSC {
 		near, err := shmring.OpenProducer(l.Ctx, ring, &shmring.Options{Dir: l.Rings, Mode: shmring.ModeOpenOnly,
 			KeepStream: true})
@@ -62,13 +62,13 @@ func (l *lab) newSite(what string, kind shmring.Kind, producers int) (*site, boo
 
 // close gives everything back. If all went well so far, it looks at what is left:
 // nobody may use the ring any more.
-func (t *site) close(well bool) bool {
+func (t *fixture) close(well bool) bool {
 	if well {
-		t.sink.begin()
-		well = t.drained() && t.sink.count()
+		t.receiver.begin()
+		well = t.drained() && t.receiver.count()
 	}
-	if t.sink != nil {
-		t.sink.close(well)
+	if t.receiver != nil {
+		t.receiver.close(well)
 	}
 	if t.near != nil {
 		well = t.l.must(t.near.Close()) && well
@@ -80,19 +80,19 @@ func (t *site) close(well bool) bool {
 }
 
 // drained waits until the ring is empty.
-func (t *site) drained() bool {
+func (t *fixture) drained() bool {
 	return t.near == nil || t.l.until(t.what+": an empty ring", func() bool { return t.near.Used() == 0 })
 }
 
-func (t *site) fault(heading *uint64, format string, args ...any) bool {
+func (t *fixture) fault(heading *uint64, format string, args ...any) bool {
 	t.l.fault(heading, t.what+": "+format, args...)
 	return false
 }
 
 // place is where a claim of that many bytes lies that is made now.
-func (t *site) place(bytes int) uint64 {
-	k := uint64(max(1, (bytes+siteSlot-1)/siteSlot))
-	if left := siteSlots - t.at%siteSlots; k > left {
+func (t *fixture) place(bytes int) uint64 {
+	k := uint64(max(1, (bytes+fixtureSlot-1)/fixtureSlot))
+	if left := fixtureSlots - t.at%fixtureSlots; k > left {
 		t.at += left // padding
 	}
 	pos := t.at
@@ -102,7 +102,7 @@ func (t *site) place(bytes int) uint64 {
 
 // send sends a message of the lab's own. There must be room for it, as soon as the
 // consumer has given back what it handled.
-func (t *site) send(bytes int) bool {
+func (t *fixture) send(bytes int) bool {
 	ctx, cancel := context.WithTimeout(t.l.Ctx, labs.Patience)
 	defer cancel()
 	if err := t.near.Send(ctx, nearby.made(t.seq, bytes)); err != nil {
@@ -115,10 +115,10 @@ func (t *site) send(bytes int) bool {
 
 // start begins a life: a child with the role claim that sends one message or as many
 // as change says.
-func (t *site) start(change func(*args)) (*child, bool) {
+func (t *fixture) start(change func(*args)) (*child, bool) {
 	t.life++
 	a := args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1,
-		Number: messageHeader + t.rng(4*siteSlot-messageHeader)}
+		Number: messageHeader + t.rng(4*fixtureSlot-messageHeader)}
 	if change != nil {
 		change(&a)
 	}
@@ -127,8 +127,8 @@ func (t *site) start(change func(*args)) (*child, bool) {
 }
 
 // enter waits until a child has sent its messages, and for them to come.
-func (t *site) enter(c *child) bool {
-	t.sink.begin() // the slot of a dead producer is free when the consumer has come back for more
+func (t *fixture) enter(c *child) bool {
+	t.receiver.begin() // the slot of a dead producer is free when the consumer has come back for more
 	if !t.l.reach(c, entered) {
 		return false
 	}
@@ -142,15 +142,15 @@ func (t *site) enter(c *child) bool {
 }
 
 // hold lets a child open its claim, and says how it would be reported if it died.
-func (t *site) hold(c *child) (shmring.SkippedClaim, bool) {
+func (t *fixture) hold(c *child) (shmring.SkippedClaim, bool) {
 	k := shmring.SkippedClaim{Position: shmring.Position{Record: t.place(c.args.Number)}, Slots: (c.args.Number +
-		siteSlot - 1) / siteSlot, PID: int(c.j.get(ownPID))}
+		fixtureSlot - 1) / fixtureSlot, PID: int(c.j.get(ownPID))}
 	c.j.set(turns, 1)
 	return k, t.l.reach(c, holding)
 }
 
 // victim is start, enter and hold.
-func (t *site) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok bool) {
+func (t *fixture) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok bool) {
 	c, ok = t.start(change)
 	if !ok || !t.enter(c) {
 		return c, k, false
@@ -160,7 +160,7 @@ func (t *site) victim(change func(*args)) (c *child, k shmring.SkippedClaim, ok 
 }
 
 // kill returns when the signal was sent; retire is yet to come.
-func (t *site) kill(victims ...*child) machine.Moment {
+func (t *fixture) kill(victims ...*child) machine.Moment {
 	m := machine.Now()
 	for _, c := range victims {
 		c.Signal(unix.SIGKILL)
@@ -169,17 +169,17 @@ func (t *site) kill(victims ...*child) machine.Moment {
 }
 
 // commit lets a child commit the claim that it holds.
-func (t *site) commit(c *child) { c.j.set(turns, c.j.get(turns)+1) }
+func (t *fixture) commit(c *child) { c.j.set(turns, c.j.get(turns)+1) }
 
 // message waits for the message that is due.
-func (t *site) message(who source, seq uint64) (entry, bool) {
-	e, ok := t.sink.next()
+func (t *fixture) message(who source, seq uint64) (entry, bool) {
+	e, ok := t.receiver.next()
 	r := t.l.r
 	switch {
 	case !ok:
 		return e, t.fault(&r.Stuck, "message %d of %v does not come", seq, who)
 	case e.flags&entryFailed != 0:
-		return e, t.fault(&r.Other, "instead of message %d of %v: %v", seq, who, t.sink.err)
+		return e, t.fault(&r.Other, "instead of message %d of %v: %v", seq, who, t.receiver.err)
 	case e.flags&entryDead != 0:
 		return e, t.fault(&r.Other, "producer %d said to be dead before message %d of %v", e.index, seq, who)
 	case e.flags&entryTorn != 0:
@@ -195,7 +195,7 @@ func (t *site) message(who source, seq uint64) (entry, bool) {
 
 // rest waits for those of the lab's own messages that were not heard yet, and returns
 // when the first of them came.
-func (t *site) rest() (first int64, ok bool) {
+func (t *fixture) rest() (first int64, ok bool) {
 	for ; t.due < t.seq; t.due++ {
 		e, ok := t.message(nearby, t.due)
 		if !ok {
@@ -209,22 +209,22 @@ func (t *site) rest() (first int64, ok bool) {
 }
 
 // passed compares what was passed over since the last time with what should have been.
-func (t *site) passed(want ...shmring.SkippedClaim) bool {
-	if got := t.sink.skipped(); !slices.Equal(got, want) {
+func (t *fixture) passed(want ...shmring.SkippedClaim) bool {
+	if got := t.receiver.skipped(); !slices.Equal(got, want) {
 		return t.fault(&t.l.r.Other, "passed over %v, want %v", got, want)
 	}
 	return true
 }
 
 // lost waits for the news that an SPSC ring's producer is dead.
-func (t *site) lost(pid int) (entry, bool) {
-	e, ok := t.sink.next()
+func (t *fixture) lost(pid int) (entry, bool) {
+	e, ok := t.receiver.next()
 	r := t.l.r
 	switch {
 	case !ok:
 		return e, t.fault(&r.Stuck, "the death of producer %d is not noticed", pid)
 	case e.flags&entryDead == 0:
-		return e, t.fault(&r.Disordered, "%v (%v) instead of the death of producer %d", e, t.sink.err, pid)
+		return e, t.fault(&r.Disordered, "%v (%v) instead of the death of producer %d", e, t.receiver.err, pid)
 	case int(e.index) != pid:
 		return e, t.fault(&r.Other, "producer %d said to be dead, it was %d", e.index, pid)
 	}
@@ -233,7 +233,7 @@ func (t *site) lost(pid int) (entry, bool) {
 
 // refused makes sure that nobody gets the slot of a dead producer whose claim is still
 // ahead of the consumer, which must be outside of all calls.
-func (t *site) refused() bool {
+func (t *fixture) refused() bool {
 	o := &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true}
 	for limit := 4 * time.Millisecond; ; limit *= 2 {
 		ctx, cancel := context.WithTimeout(t.l.Ctx, limit)

@@ -20,11 +20,11 @@ import (
 	"github.com/shmring/shmring/shm"
 )
 
-// trialSlots is the size of the rings in which single points are killed at.
-const trialSlots = 8
+// scenarioSlots is the size of the rings in which single points are killed at.
+const scenarioSlots = 8
 
-// trial is one victim, its ring and its peers, which are handles of the lab's own.
-type trial struct {
+// scenario is one victim, its ring and its peers, which are handles of the lab's own.
+type scenario struct {
 	l       *lab
 	op      *operation
 	kind    shmring.Kind
@@ -47,20 +47,28 @@ type trial struct {
 	rung      bool         // the bell says that somebody sleeps, and nobody does
 	victim    *child
 
-	accounts  map[source]*account
-	handled   []entry // by consumers that came before, after or beside the victim, and by it
-	crashes   int     // of others than the victim
-	again     int     // messages that a consumer handled which crashed
-	ends      int     // of streams, as the consumer was told
-	deaths    int     // likewise of producers
-	skips     int     // claims that were passed over
-	successor uint32  // how many producers came after the victim's death
+	accounts   map[source]*account
+	handled    []entry // by consumers that came before, after or beside the victim, and by it
+	crashes    int     // of others than the victim
+	unreleased int     // messages that a consumer handled which crashed
+	ends       int     // of streams, as the consumer was told
+	deaths     int     // likewise of producers
+	skips      int     // claims that were passed over
+	successor  uint32  // how many producers came after the victim's death
+}
+
+// creating makes options create a ring like that of a scenario.
+func creating(o *shmring.Options, kind shmring.Kind) {
+	o.Mode, o.Kind, o.Slots, o.SlotSize, o.MaxMessage = shmring.ModeCreateOnly, kind, scenarioSlots, 64, scenarioSlots*64
+	if kind == shmring.KindMPSC {
+		o.MaxProducers = 2
+	}
 }
 
 // account is what one sender sent, and what has come of it.
 type account struct{ tried, sent, came uint64 }
 
-// Lanes of a trial's senders.
+// Lanes of a scenario's senders.
 const (
 	peerLane      = 1
 	crashedLane   = 2
@@ -68,9 +76,9 @@ const (
 	successorLane = 4
 )
 
-// everyTrial yields every operation in every kind and state of the ring, until time is up.
-func everyTrial(l *lab, stepped bool) iter.Seq[trial] {
-	return func(yield func(trial) bool) {
+// everyScenario yields every operation in every kind and state of the ring, until time is up.
+func everyScenario(l *lab, stepped bool) iter.Seq[scenario] {
+	return func(yield func(scenario) bool) {
 		for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
 			for i := range operations {
 				op := &operations[i]
@@ -85,7 +93,7 @@ func everyTrial(l *lab, stepped bool) iter.Seq[trial] {
 					if onSemaphores(state) && doorbell.Refused(layout.SysV) != nil {
 						continue
 					}
-					if l.over() || !yield(trial{l: l, op: op, kind: kind, state: state, stepped: stepped}) {
+					if l.over() || !yield(scenario{l: l, op: op, kind: kind, state: state, stepped: stepped}) {
 						return
 					}
 				}
@@ -94,16 +102,18 @@ func everyTrial(l *lab, stepped bool) iter.Seq[trial] {
 	}
 }
 
-func (t *trial) String() string { return fmt.Sprintf("%v, %v, %s%s", t.op, t.kind, t.state, t.where) }
+func (t *scenario) String() string {
+	return fmt.Sprintf("%v, %v, %s%s", t.op, t.kind, t.state, t.where)
+}
 
 // fault is never true, so that one can return it.
-func (t *trial) fault(heading *uint64, format string, args ...any) bool {
+func (t *scenario) fault(heading *uint64, format string, args ...any) bool {
 	t.l.fault(heading, "%v: %s", t, fmt.Sprintf(format, args...))
 	return false
 }
 
 // must reports an error of something that has to work.
-func (t *trial) must(what string, err error) bool {
+func (t *scenario) must(what string, err error) bool {
 	switch {
 	case err == nil:
 		return true
@@ -113,9 +123,9 @@ func (t *trial) must(what string, err error) bool {
 	return t.fault(&t.l.r.Other, "%s: %v", what, err)
 }
 
-// play makes the ring and starts the victim, which lead leads to its end, and looks at
+// run makes the ring and starts the victim, which lead leads to its end, and looks at
 // what is left. False: something is wrong.
-func (t *trial) play(role string, at int, change func(*exec.Cmd), lead func() bool) bool {
+func (t *scenario) run(role string, at int, change func(*exec.Cmd), lead func() bool) bool {
 	t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, 10*labs.Patience)
 	defer t.end()
 	if !t.begin() || !t.before() {
@@ -131,22 +141,22 @@ func (t *trial) play(role string, at int, change func(*exec.Cmd), lead func() bo
 }
 
 // begin makes the ring, so that the state's position comes next.
-func (t *trial) begin() bool {
+func (t *scenario) begin() bool {
 	t.ring = fmt.Sprintf("t%d", t.l.names.Add(1))
 	t.accounts = map[source]*account{}
-	t.start = 5*trialSlots + 2
+	t.start = 5*scenarioSlots + 2
 	switch t.state {
 	case "wrapping":
-		t.start = 6*trialSlots - 1
+		t.start = 6*scenarioSlots - 1
 		if t.handlesFirst() {
 			t.start--
 		}
 	case "renewal":
-		t.start = (1<<layout.RenewBits-1)*trialSlots + 2
+		t.start = (1<<layout.RenewBits-1)*scenarioSlots + 2
 	case "absent":
 		return true
 	}
-	cfg := layout.Config{Kind: layout.Kind(t.kind), Slots: trialSlots, SlotSize: 64, MaxMessage: trialSlots * 64,
+	cfg := layout.Config{Kind: layout.Kind(t.kind), Slots: scenarioSlots, SlotSize: 64, MaxMessage: scenarioSlots * 64,
 		Participants: 2, Doorbell: usualDoorbell(), Start: t.start}
 	if onSemaphores(t.state) {
 		cfg.Doorbell = layout.SysV
@@ -170,10 +180,12 @@ func (t *trial) begin() bool {
 }
 
 // handlesFirst tells whether the victim has handled a message before its operation.
-func (t *trial) handlesFirst() bool { return t.stepped && t.op.victim == "consumer" && !t.op.attaches }
+func (t *scenario) handlesFirst() bool {
+	return t.stepped && t.op.victim == "consumer" && !t.op.attaches
+}
 
 // look maps the ring's file without any lock: nobody shall take that for a user of the ring.
-func (t *trial) look() error {
+func (t *scenario) look() error {
 	f, err := os.OpenFile(filepath.Join(t.l.Rings, t.ring+shm.Suffix), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -190,7 +202,7 @@ func (t *trial) look() error {
 	return err
 }
 
-func (t *trial) unmap() {
+func (t *scenario) unmap() {
 	if t.mem != nil {
 		_ = unix.Munmap(t.mem)
 		t.mem, t.view = nil, nil
@@ -218,12 +230,12 @@ func wish(state string) shmring.Doorbell {
 // onSemaphores tells a state in which the ring has SysV semaphores for a doorbell.
 func onSemaphores(state string) bool { return strings.HasPrefix(state, "sysv") }
 
-func (t *trial) options() *shmring.Options {
+func (t *scenario) options() *shmring.Options {
 	return &shmring.Options{Dir: t.l.Rings, Mode: shmring.ModeOpenOnly, KeepStream: true, WaitForRole: true,
 		WaitPolicy: shmring.WaitSleep, Doorbell: wish(t.state)}
 }
 
-func (t *trial) account(who source) *account {
+func (t *scenario) account(who source) *account {
 	a := t.accounts[who]
 	if a == nil {
 		a = &account{}
@@ -233,7 +245,7 @@ func (t *trial) account(who source) *account {
 }
 
 // try lets the peer send without waiting; false: the ring is full.
-func (t *trial) try(size int) bool {
+func (t *scenario) try(size int) bool {
 	a := t.account(source{lane: peerLane})
 	err := t.p.TrySend(source{lane: peerLane}.made(a.tried, size))
 	if err == shmring.ErrFull {
@@ -247,13 +259,13 @@ func (t *trial) try(size int) bool {
 }
 
 // openPeer attaches the producer that lives through it.
-func (t *trial) openPeer() bool {
+func (t *scenario) openPeer() bool {
 	var err error
 	t.p, err = shmring.OpenProducer(t.ctx, t.ring, t.options())
 	return t.must("open the peer", err)
 }
 
-func (t *trial) closePeer() bool {
+func (t *scenario) closePeer() bool {
 	if t.p == nil {
 		return true
 	}
@@ -262,7 +274,7 @@ func (t *trial) closePeer() bool {
 	return t.must("close the peer", err)
 }
 
-func (t *trial) openConsumer() bool {
+func (t *scenario) openConsumer() bool {
 	o := t.options()
 	o.OnSkip = func(shmring.SkippedClaim) { t.skips++ }
 	var err error
@@ -270,7 +282,7 @@ func (t *trial) openConsumer() bool {
 	return t.must("open a consumer", err)
 }
 
-func (t *trial) closeConsumer() bool {
+func (t *scenario) closeConsumer() bool {
 	if t.c == nil {
 		return true
 	}
@@ -280,7 +292,7 @@ func (t *trial) closeConsumer() bool {
 }
 
 // crashed leaves a participant that died in the middle of something.
-func (t *trial) crashed(what string) bool {
+func (t *scenario) crashed(what string) bool {
 	c, err := t.l.spawn(args{Role: "crashed", Ring: t.ring, Text: what, Lane: crashedLane, Wait: wish(t.state)}, nil)
 	if !t.must("spawn", err) {
 		return false
@@ -292,7 +304,7 @@ func (t *trial) crashed(what string) bool {
 	c.Kill()
 	t.crashes++
 	if what == "consumer" {
-		t.again++
+		t.unreleased++
 	}
 	a := t.account(source{lane: crashedLane})
 	a.tried += c.j.get(tried)
@@ -302,7 +314,7 @@ func (t *trial) crashed(what string) bool {
 }
 
 // end removes the ring and whatever else there is.
-func (t *trial) end() {
+func (t *scenario) end() {
 	if t.victim != nil {
 		t.victim.discard()
 	}
@@ -338,7 +350,7 @@ func (t *trial) end() {
 }
 
 // asleep waits until somebody sleeps on a bell.
-func (t *trial) asleep(what string, bell interface{ Load() uint32 }) bool {
+func (t *scenario) asleep(what string, bell interface{ Load() uint32 }) bool {
 	for end := time.Now().Add(labs.Patience); bell.Load()&layout.BellSleeper == 0; time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(end) {
 			return t.fault(&t.l.r.Stuck, "%s does not lie down", what)

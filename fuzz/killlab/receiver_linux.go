@@ -12,9 +12,9 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
-// sink is the consumer of a site: a goroutine of the lab's that calls Receive when
+// receiver is the consumer of a fixture: a goroutine of the lab's that calls Receive when
 // the lab wants it to and makes no call otherwise, or a child with the role listen.
-type sink struct {
+type receiver struct {
 	l *lab
 
 	c     *shmring.Consumer
@@ -46,8 +46,8 @@ func (e entry) String() string {
 }
 
 // here makes the lab itself the consumer.
-func (l *lab) here(ring string, o shmring.Options) (*sink, bool) {
-	s := &sink{l: l, ask: make(chan struct{}, 1), heard: make(chan entry, 1)}
+func (l *lab) here(ring string, o shmring.Options) (*receiver, bool) {
+	s := &receiver{l: l, ask: make(chan struct{}, 1), heard: make(chan entry, 1)}
 	o.Dir, o.Mode = l.Rings, shmring.ModeOpenOnly
 	o.OnSkip = func(k shmring.SkippedClaim) {
 		s.mu.Lock()
@@ -65,16 +65,16 @@ func (l *lab) here(ring string, o shmring.Options) (*sink, bool) {
 }
 
 // there makes a child the consumer.
-func (l *lab) there(ring string, change func(*exec.Cmd)) (*sink, bool) {
+func (l *lab) there(ring string, change func(*exec.Cmd)) (*receiver, bool) {
 	c, err := l.spawn(args{Role: "listen", Ring: ring}, change)
 	if !l.must(err) || !l.reach(c, attached) {
 		return nil, false
 	}
-	return &sink{l: l, child: c}, true
+	return &receiver{l: l, child: c}, true
 }
 
 // serve makes one call for each question.
-func (s *sink) serve() {
+func (s *receiver) serve() {
 	buf := make([]byte, s.c.MaxMessage())
 	for range s.ask {
 		n, err := s.c.Receive(context.Background(), buf) // Close ends it
@@ -93,7 +93,7 @@ func (s *sink) serve() {
 }
 
 // begin sees to it that the consumer is in a call or on its way into one.
-func (s *sink) begin() {
+func (s *receiver) begin() {
 	if s.c != nil && !s.asked {
 		s.ask <- struct{}{}
 		s.asked = true
@@ -101,7 +101,7 @@ func (s *sink) begin() {
 }
 
 // next returns what comes next, and false when nothing comes.
-func (s *sink) next() (entry, bool) {
+func (s *receiver) next() (entry, bool) {
 	if s.c == nil {
 		for end := time.Now().Add(labs.Patience); ; time.Sleep(50 * time.Microsecond) {
 			s.drain()
@@ -126,7 +126,7 @@ func (s *sink) next() (entry, bool) {
 }
 
 // drain takes over what the child has noted.
-func (s *sink) drain() {
+func (s *receiver) drain() {
 	s.child.j.drain(func(e entry) {
 		if e.flags&entrySkipped == 0 {
 			s.queue = append(s.queue, e)
@@ -139,7 +139,7 @@ func (s *sink) drain() {
 }
 
 // silent reports whether nothing has come: no message, no death, and no skip.
-func (s *sink) silent() bool {
+func (s *receiver) silent() bool {
 	if s.c == nil {
 		s.drain()
 		return len(s.queue) == 0 && len(s.skips) == 0
@@ -150,7 +150,7 @@ func (s *sink) silent() bool {
 }
 
 // skipped returns what was passed over since it was asked last.
-func (s *sink) skipped() []shmring.SkippedClaim {
+func (s *receiver) skipped() []shmring.SkippedClaim {
 	if s.c == nil {
 		s.drain()
 	}
@@ -162,13 +162,13 @@ func (s *sink) skipped() []shmring.SkippedClaim {
 }
 
 // looked waits until the consumer of a child has looked after the dead twice more.
-func (s *sink) looked() bool {
+func (s *receiver) looked() bool {
 	now := s.child.j.get(looks)
 	return s.l.until("a consumer that looks after the dead", func() bool { return s.child.j.get(looks) >= now+2 })
 }
 
 // count compares the counter with the calls of OnSkip.
-func (s *sink) count() bool {
+func (s *receiver) count() bool {
 	var n uint64
 	switch {
 	case s.c != nil:
@@ -186,7 +186,7 @@ func (s *sink) count() bool {
 }
 
 // close gives everything back; well: a child must end by itself.
-func (s *sink) close(well bool) {
+func (s *receiver) close(well bool) {
 	switch {
 	case s.c != nil:
 	case well:

@@ -174,7 +174,7 @@ func (r *review) stream() {
 			// A batch is released as a whole, so one who leaves in the middle of it leaves all
 			// of it to its successor.
 			again := shmring.Position{Record: e.record, Index: e.index}.Compare(check.last) <= 0
-			if left && again && e.record == check.last.Record && e.flags&(entryTorn|entryAgain) == entryAgain {
+			if left && again && e.record == check.last.Record && e.flags&(entryTorn|entryRedelivered) == entryRedelivered {
 				r.sum.halfBatch++
 				continue
 			}

@@ -29,7 +29,7 @@ func (h *holes) wait() (ok bool) {
 func (h *holes) noticed(killed machine.Moment, heard int64) {
 	took, owned := killed.To(heard)
 	h.times = append(h.times, took)
-	if h.sink.c.Info().SpinFor >= 0 {
+	if h.receiver.c.Info().SpinFor >= 0 {
 		h.l.r.latencyOf(took)
 		*h.all = append(*h.all, owned)
 	} else if owned > behindMax {
@@ -57,10 +57,10 @@ func (h *holes) behind(i int) bool {
 	}
 	late := i%4 == 3
 	if !late {
-		h.sink.begin()
+		h.receiver.begin()
 	}
 	for range 1 + h.rng(3) {
-		if !h.send(messageHeader + h.rng(siteSlot)) {
+		if !h.send(messageHeader + h.rng(fixtureSlot)) {
 			return false
 		}
 	}
@@ -91,8 +91,8 @@ func (h *holes) full(int) bool {
 	if !ok {
 		return false
 	}
-	h.sink.begin()
-	for h.at < k.Position.Record+siteSlots {
+	h.receiver.begin()
+	for h.at < k.Position.Record+fixtureSlots {
 		if !h.send(smallest) {
 			return false
 		}
@@ -120,12 +120,12 @@ func (h *holes) full(int) bool {
 // needs it.
 func (h *holes) lapEnd(i int) bool {
 	slots := 2 + h.rng(3)
-	at := [...]int{siteSlots - slots, siteSlots - 1, siteSlots - slots - 1}[i%3]
-	c, ok := h.start(func(a *args) { a.Number = slots * siteSlot })
+	at := [...]int{fixtureSlots - slots, fixtureSlots - 1, fixtureSlots - slots - 1}[i%3]
+	c, ok := h.start(func(a *args) { a.Number = slots * fixtureSlot })
 	if !ok || !h.enter(c) {
 		return false
 	}
-	for h.at%siteSlots != uint64(at) {
+	for h.at%fixtureSlots != uint64(at) {
 		if !h.send(smallest) {
 			return false
 		}
@@ -137,8 +137,8 @@ func (h *holes) lapEnd(i int) bool {
 	if !ok {
 		return false
 	}
-	h.sink.begin()
-	if !h.send(2 * siteSlot) {
+	h.receiver.begin()
+	if !h.send(2 * fixtureSlot) {
 		return false
 	}
 	killed := h.kill(c)
@@ -156,7 +156,7 @@ func (h *holes) row(i int) bool {
 		}
 		victims = append(victims, c)
 	}
-	h.sink.begin()
+	h.receiver.begin()
 	var claims []shmring.SkippedClaim
 	for _, c := range victims {
 		k, ok := h.hold(c)
@@ -179,7 +179,7 @@ func (h *holes) row(i int) bool {
 	if i%2 == 0 {
 		h.noticed(killed, first)
 	} else {
-		h.sink.begin()
+		h.receiver.begin()
 	}
 	return h.drainedOf(claims...)
 }
@@ -191,7 +191,7 @@ func (h *holes) newest(int) bool {
 	if !ok {
 		return false
 	}
-	h.sink.begin()
+	h.receiver.begin()
 	killed := h.kill(c)
 	if !h.drainedOf(k) {
 		return false
@@ -208,7 +208,7 @@ func (h *holes) newest(int) bool {
 
 // drainedOf waits until those claims were passed over and the ring is empty.
 func (h *holes) drainedOf(claims ...shmring.SkippedClaim) bool {
-	h.sink.begin()
+	h.receiver.begin()
 	return h.drained() && h.passed(claims...)
 }
 
@@ -228,13 +228,13 @@ func (h *holes) single(i int) bool {
 		return false
 	}
 	if !late {
-		h.sink.begin()
+		h.receiver.begin()
 	}
 	killed := h.kill(c)
 	pid := c.PID()
 	if late {
 		_ = c.Wait()
-		if i%4 == 3 && !h.l.must(h.sink.c.Check()) { // finds the death; the messages go first
+		if i%4 == 3 && !h.l.must(h.receiver.c.Check()) { // finds the death; the messages go first
 			return false
 		}
 		if !h.enter(c) {
@@ -261,12 +261,12 @@ func (h *holes) asleep(int) bool {
 	if !ok {
 		return false
 	}
-	h.sink.begin()
+	h.receiver.begin()
 	if !h.send(smallest) {
 		return false
 	}
-	slept := h.sink.c.Stats().Sleeps
-	if !h.l.until("a consumer asleep", func() bool { return h.sink.c.Stats().Sleeps >= slept+2 }) {
+	slept := h.receiver.c.Stats().Sleeps
+	if !h.l.until("a consumer asleep", func() bool { return h.receiver.c.Stats().Sleeps >= slept+2 }) {
 		return false
 	}
 	killed := h.kill(c)
