@@ -11,7 +11,7 @@
 //
 // It measures in rounds: each round runs every combination of work, size, transport and
 // place once, in random order, as processes of their own. What a work is, and what is
-// measured, stands in internal/work; the transports in internal/crew; the rivals in C++
+// measured, stands in internal/work; the transports in internal/runner; the rivals in C++
 // in internal/rival/src; the page in internal/report/page.md.tmpl.
 //
 // Nothing is left behind, also when it is killed: a second process sees to that.

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/shmring/shmring/bench/internal/counts"
-	"github.com/shmring/shmring/bench/internal/crew"
 	"github.com/shmring/shmring/bench/internal/link"
 	"github.com/shmring/shmring/bench/internal/report"
+	"github.com/shmring/shmring/bench/internal/runner"
 	"github.com/shmring/shmring/bench/internal/suite"
 	"github.com/shmring/shmring/bench/internal/work"
 )
@@ -22,10 +22,10 @@ import (
 func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case crew.ChildCommand:
+		case runner.ChildCommand:
 			os.Exit(work.Child(os.Args[2:], link.Opens, suite.Specials, os.Stdin, os.Stdout, os.Stderr))
-		case crew.CleanerCommand:
-			os.Exit(crew.BeCleaner(os.Stdin))
+		case runner.CleanerCommand:
+			os.Exit(runner.BeCleaner(os.Stdin))
 		case counts.ChildCommand:
 			exitIf(counts.Child(os.Args[2], os.Stdin, os.Stdout))
 			return

@@ -11,7 +11,7 @@ import (
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
-// Ends that an actor inherits: descriptors 3 and 4 are the receiving and the sending end
+// Ends that a worker inherits: descriptors 3 and 4 are the receiving and the sending end
 // of "there", 5 and 6 of "back".
 func inherited(direction string, sender bool) int {
 	fd := 3

@@ -33,7 +33,7 @@ type Machine struct {
 	Places         []Place  `json:"places"`
 }
 
-// Place is where the actors of a job run: the receiver, then the senders. No
+// Place is where the workers of a job run: the receiver, then the senders. No
 // processors: wherever the system likes.
 type Place struct {
 	Name  string `json:"name"`

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/shmring/shmring/bench/internal/crew"
+	"github.com/shmring/shmring/bench/internal/runner"
 )
 
 //go:embed page.md.tmpl
@@ -66,7 +66,7 @@ func (p page) Minutes() string { return fmt.Sprintf("%.0f", p.Seconds/60) }
 // Transports tells what each is.
 func (p page) Transports() string {
 	var rows [][]string
-	for _, t := range crew.Transports {
+	for _, t := range runner.Transports {
 		state := t.Where
 		for _, a := range p.Absent {
 			if a.Transport == t.Name {

@@ -40,7 +40,7 @@ func histogram(times map[int64]int64) *hdrhistogram.Histogram {
 	return h
 }
 
-// addTimes adds those of an actor.
+// addTimes adds those of a worker.
 func addTimes(into map[int64]int64, r *work.Result) {
 	per := int64(max(1, r.Per))
 	for _, t := range r.Times {

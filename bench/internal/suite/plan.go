@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/shmring/shmring/bench/internal/crew"
 	"github.com/shmring/shmring/bench/internal/machine"
 	"github.com/shmring/shmring/bench/internal/report"
+	"github.com/shmring/shmring/bench/internal/runner"
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
@@ -31,7 +31,7 @@ type Settings struct {
 // job is one measurement of a round.
 type job struct {
 	cell      *report.Cell
-	transport *crew.Transport
+	transport *runner.Transport
 	job       work.Job
 	cpus      []int
 }
@@ -58,14 +58,14 @@ func plan(s Settings, m *machine.Machine) []*job {
 // quick is what the targets need, and what a reader looks for first.
 func (p *planner) quick() {
 	everyone := names()
-	rivals := names(crew.Cpp)
+	rivals := names(runner.Cpp)
 	ours := []string{"shmring", "shmring-zc", "shmring-mpsc"}
 	main := p.main()
 	p.add("rtt", everyone, []int{32}, main)
 	p.add("blocked", everyone, []int{32}, main)
 	p.add("stream", everyone, []int{32}, main)
 	p.add("stream", slices.Concat(ours, rivals), []int{8, 48, 248, 1016}, main)
-	p.add("stream", slices.Concat(ours, names(crew.Limit)), []int{65528, 1 << 20}, main)
+	p.add("stream", slices.Concat(ours, names(runner.Limit)), []int{65528, 1 << 20}, main)
 	for _, n := range []int{1, 64} {
 		p.batch(n, []string{"shmring", "boost-spsc", "moodycamel-cq"}, []int{8, 32, 48}, main)
 	}
@@ -112,9 +112,9 @@ func (p *planner) main() string {
 }
 
 // names are the transports of some groups; none: all.
-func names(groups ...crew.Group) []string {
+func names(groups ...runner.Group) []string {
 	var list []string
-	for _, t := range crew.Transports {
+	for _, t := range runner.Transports {
 		if t.Absent == "" && (len(groups) == 0 || slices.Contains(groups, t.Group)) {
 			list = append(list, t.Name)
 		}
@@ -133,7 +133,7 @@ func (p *planner) add(w string, transports []string, sizes []int, place string) 
 func (p *planner) batch(n int, transports []string, sizes []int, place string) {
 	for _, size := range sizes {
 		for _, t := range transports {
-			if crew.Find(t).Batches {
+			if runner.Find(t).Batches {
 				p.one(fmt.Sprintf("batch-%d", n), "batch", t, size, place, work.Job{Batch: n})
 			}
 		}
@@ -181,7 +181,7 @@ func unit(w string) string {
 }
 
 func (p *planner) one(name, w, transport string, size int, place string, j work.Job) {
-	t := crew.Find(transport)
+	t := runner.Find(transport)
 	special := j.Role == "special"
 	if !special && !t.Does(w, size) {
 		return

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shmring/shmring/bench/internal/crew"
 	"github.com/shmring/shmring/bench/internal/machine"
 	"github.com/shmring/shmring/bench/internal/report"
 	"github.com/shmring/shmring/bench/internal/rival"
+	"github.com/shmring/shmring/bench/internal/runner"
 )
 
 // Progress is told how far a run is.
@@ -48,7 +48,7 @@ func Run(ctx context.Context, s Settings, executable string, show Progress) (r *
 	if s.Run != nil {
 		r.Settings.Run = s.Run.String()
 	}
-	c, err := crew.New(executable, s.Dir)
+	c, err := runner.New(executable, s.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +84,13 @@ func Run(ctx context.Context, s Settings, executable string, show Progress) (r *
 }
 
 // build makes the programs of the rivals, and leaves out what cannot be had.
-func build(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, show Progress) ([]*job, error) {
-	wanted := map[*crew.Transport]bool{}
+func build(ctx context.Context, c *runner.Runner, jobs []*job, r *report.Report, show Progress) ([]*job, error) {
+	wanted := map[*runner.Transport]bool{}
 	for _, j := range jobs {
 		wanted[j.transport] = true
 	}
 	show.Begin(len(wanted))
-	gone := map[*crew.Transport]error{}
+	gone := map[*runner.Transport]error{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 2)
@@ -108,7 +108,7 @@ func build(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, sho
 		})
 	}
 	wg.Wait()
-	for _, t := range crew.Transports {
+	for _, t := range runner.Transports {
 		err := gone[t]
 		if t.Absent != "" {
 			err = &rival.AbsentError{Reason: t.Absent}
@@ -132,7 +132,7 @@ func build(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, sho
 
 // rounds measures every job once per round, each time in another order, so that what
 // the machine does meanwhile hits all alike.
-func rounds(ctx context.Context, c *crew.Crew, s Settings, jobs []*job, r *report.Report, show Progress,
+func rounds(ctx context.Context, c *runner.Runner, s Settings, jobs []*job, r *report.Report, show Progress,
 	begin time.Time) error {
 	dice := rand.New(rand.NewPCG(s.Seed, 1))
 	budget, most := fullBudget, mostRounds

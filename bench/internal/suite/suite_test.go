@@ -11,19 +11,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/shmring/shmring/bench/internal/crew"
 	"github.com/shmring/shmring/bench/internal/link"
 	"github.com/shmring/shmring/bench/internal/machine"
+	"github.com/shmring/shmring/bench/internal/runner"
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case crew.ChildCommand:
+		case runner.ChildCommand:
 			os.Exit(work.Child(os.Args[2:], link.Opens, Specials, os.Stdin, os.Stdout, os.Stderr))
-		case crew.CleanerCommand:
-			os.Exit(crew.BeCleaner(os.Stdin))
+		case runner.CleanerCommand:
+			os.Exit(runner.BeCleaner(os.Stdin))
 		}
 	}
 	os.Exit(m.Run())

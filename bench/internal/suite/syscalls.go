@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shmring/shmring/bench/internal/crew"
 	"github.com/shmring/shmring/bench/internal/report"
+	"github.com/shmring/shmring/bench/internal/runner"
 )
 
 // countSyscalls runs some of the jobs once more under strace, untimed, with two numbers
 // of messages: what the second makes more is what its messages cost.
-func countSyscalls(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Report, show Progress) error {
+func countSyscalls(ctx context.Context, c *runner.Runner, jobs []*job, r *report.Report, show Progress) error {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		r.Absent = append(r.Absent, report.Absent{Transport: "system calls per message", Reason: "strace is not installed",
@@ -44,7 +44,7 @@ func countSyscalls(ctx context.Context, c *crew.Crew, jobs []*job, r *report.Rep
 	return nil
 }
 
-func syscalls(ctx context.Context, c *crew.Crew, j *job, strace string) (float64, error) {
+func syscalls(ctx context.Context, c *runner.Runner, j *job, strace string) (float64, error) {
 	const few, many = 1280, 5120
 	count := func(messages int) (int, error) {
 		dir, err := os.MkdirTemp(c.Dir, "strace-")

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Special is a job that is none of the actors': it returns numbers.
+// Special is a job that is none of the workers': it returns numbers.
 type Special func(j *Job) ([]float64, error)
 
 // Child runs the job that the arguments describe, and returns the exit code.
@@ -48,9 +48,9 @@ func child(args []string, opens map[string]Open, special map[string]Special, std
 	if open == nil {
 		return fmt.Errorf("no transport %q", j.Transport)
 	}
-	s := &scene{j: j, open: open, ready: make(chan error), start: make(chan struct{}), done: make(chan error)}
+	s := &group{j: j, open: open, ready: make(chan error), start: make(chan struct{}), done: make(chan error)}
 	in := bufio.NewReader(stdin)
-	results, err := s.play(func() error {
+	results, err := s.run(func() error {
 		fmt.Fprintln(stdout, "ready")
 		_, err := in.ReadString('\n')
 		return err
@@ -65,28 +65,28 @@ func child(args []string, opens map[string]Open, special map[string]Special, std
 	return s.close()
 }
 
-// scene is the actors of one process.
-type scene struct {
+// group is the workers of one process.
+type group struct {
 	j     *Job
 	open  Open
 	ready chan error
 	start chan struct{}
 	done  chan error
 
-	mu     sync.Mutex
-	actors []*actor
+	mu      sync.Mutex
+	workers []*worker
 }
 
-func (s *scene) close() error {
+func (s *group) close() error {
 	var errs []error
-	for _, a := range s.actors {
+	for _, a := range s.workers {
 		errs = append(errs, a.close())
 	}
 	return errors.Join(errs...)
 }
 
-// play runs the actors, from when the gate opens until all are done.
-func (s *scene) play(gate func() error) ([]Result, error) {
+// run runs the workers, from when the gate opens until all are done.
+func (s *group) run(gate func() error) ([]Result, error) {
 	roles := []string{s.j.Role}
 	if s.j.Role == "all" {
 		roles = []string{"recv"}
@@ -99,7 +99,7 @@ func (s *scene) play(gate func() error) ([]Result, error) {
 	}
 	results := make([]Result, len(roles))
 	for i := range roles {
-		go s.actor(i, roles[i], &results[i])
+		go s.worker(i, roles[i], &results[i])
 	}
 	var errs []error
 	for range roles {
@@ -125,17 +125,17 @@ func (s *scene) play(gate func() error) ([]Result, error) {
 	return results, nil
 }
 
-func (s *scene) actor(i int, role string, r *Result) {
+func (s *group) worker(i int, role string, r *Result) {
 	index := s.j.Index
 	if s.j.Role == "all" {
 		index = i - 1
 	}
 	// First open, then pin: a handle that is opened by a thread with one processor takes
 	// that for all there is, and never spins.
-	a, err := newActor(s.j, role, index, s.open)
+	a, err := newWorker(s.j, role, index, s.open)
 	if err == nil {
 		s.mu.Lock()
-		s.actors = append(s.actors, a)
+		s.workers = append(s.workers, a)
 		s.mu.Unlock()
 		err = pinThread(s.j, i)
 	}

@@ -1,4 +1,4 @@
-// Package work is what a transport is measured with: messages, and the actors that
+// Package work is what a transport is measured with: messages, and the workers that
 // send and receive them. Package rival/src has the same in C++, over the same
 // protocol.
 //
@@ -26,11 +26,11 @@
 //
 // # Protocol
 //
-// An actor is a process started with its Job as arguments of the form key=value. It
+// A worker is a process started with its Job as arguments of the form key=value. It
 // opens its ends, prints "ready", waits for a line on its standard input, does its
 // work, prints a JSON list of results, and ends when its standard input does, which is
 // when all have done. Transports that live in one process get one
-// job with the role "all", which is the actors as threads or goroutines.
+// job with the role "all", which is the workers as threads or goroutines.
 //
 // # What is measured
 //

@@ -6,7 +6,7 @@ import (
 )
 
 // send sends as fast as it can.
-func (a *actor) send() error {
+func (a *worker) send() error {
 	step := a.sendOne()
 	seq := 0
 	for until := Now() + int64(a.j.For); !a.over(seq, until); {
@@ -21,7 +21,7 @@ func (a *actor) send() error {
 }
 
 // sendOne returns how to send the next message, or the next batch.
-func (a *actor) sendOne() func(seq *int) error {
+func (a *worker) sendOne() func(seq *int) error {
 	id := uint64(a.index) << 56
 	if a.j.Work == "batch" && a.j.Batch > 1 {
 		batch := make([][]byte, a.j.Batch)
@@ -71,7 +71,7 @@ func (a *actor) sendOne() func(seq *int) error {
 
 // flow is what a receiver knows of the streams of its senders.
 type flow struct {
-	a            *actor
+	a            *worker
 	want         []uint64 // next, by sender
 	left         int      // senders that have not ended
 	first, begin int64    // times
@@ -84,7 +84,7 @@ type flow struct {
 }
 
 // recv receives, checks and takes the time.
-func (a *actor) recv() error {
+func (a *worker) recv() error {
 	f := &flow{a: a, want: make([]uint64, a.j.Producers), left: a.j.Producers}
 	buf := a.buffer()
 	var one func() error

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Job is what one actor does.
+// Job is what one worker does.
 type Job struct {
 	Transport string
 	Work      string
@@ -21,8 +21,8 @@ type Job struct {
 	Count     int           // how many to send instead
 	Pace      time.Duration // between messages of oneway and wake
 	Verify    bool
-	Timeout   time.Duration // after which the actor ends itself
-	CPUs      []int         // of the actor; of role all: of each in turn; -1 or none: any
+	Timeout   time.Duration // after which the worker ends itself
+	CPUs      []int         // of the worker; of role all: of each in turn; -1 or none: any
 	Shm, Sem  int           // ids of SysV objects
 	Queues    []int         // ids of SysV message queues
 }
@@ -130,7 +130,7 @@ func Parse(args []string) (*Job, error) {
 	return j, nil
 }
 
-// Result is what one actor found.
+// Result is what one worker found.
 type Result struct {
 	Role           string     `json:"role"`
 	Messages       uint64     `json:"messages"`        // sent or received, all of them

@@ -9,7 +9,7 @@ import (
 const fewest = 20
 
 // ping sends a message, waits for it to come back, and takes the time of that.
-func (a *actor) ping() error {
+func (a *worker) ping() error {
 	buf, back := a.buffer(), a.buffer()
 	var begin, t int64 // from when the first trip is over: it may have to wait for a connection
 	for ; ; a.r.Messages++ {
@@ -41,14 +41,14 @@ func (a *actor) ping() error {
 }
 
 // record takes a time down unless it is still warming up.
-func (a *actor) record(since, d int64) {
+func (a *worker) record(since, d int64) {
 	if a.j.Count > 0 || since > int64(a.j.For)/5 {
 		a.times.RecordValue(max(d, 0))
 	}
 }
 
 // echo sends back what it receives.
-func (a *actor) echo() error {
+func (a *worker) echo() error {
 	buf := a.buffer()
 	for ; ; a.r.Messages++ {
 		n, err := a.in.Recv(buf)
@@ -68,7 +68,7 @@ func (a *actor) echo() error {
 }
 
 // sendPaced sends a message every Pace that says when.
-func (a *actor) sendPaced() error {
+func (a *worker) sendPaced() error {
 	buf := a.buffer()
 	begin := Now()
 	next := begin
@@ -89,7 +89,7 @@ func (a *actor) sendPaced() error {
 }
 
 // recvPaced takes the time that each message was under way.
-func (a *actor) recvPaced() error {
+func (a *worker) recvPaced() error {
 	buf := a.buffer()
 	for first := int64(0); ; {
 		n, err := a.in.Recv(buf)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinThread locks actor i to a thread and that to its processor. Goroutines of a
+// pinThread locks worker i to a thread and that to its processor. Goroutines of a
 // channel are left to the runtime, which would otherwise switch threads for each
 // message; it is the process that is pinned.
 func pinThread(j *Job, i int) error {

@@ -39,7 +39,7 @@ func TestDamageIsFound(t *testing.T) {
 
 func TestReceiverNoticesWhatIsWrong(t *testing.T) {
 	f := func() *flow {
-		a, err := newActor(&Job{Size: 8, Producers: 1, Batch: 1}, "recv", 0, func(*Job, string, bool) (Link,
+		a, err := newWorker(&Job{Size: 8, Producers: 1, Batch: 1}, "recv", 0, func(*Job, string, bool) (Link,
 			error) {
 			return nil, nil
 		})

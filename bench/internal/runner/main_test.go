@@ -1,4 +1,4 @@
-package crew
+package runner
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
-// The test binary is also the actors and the cleaner.
+// The test binary is also the workers and the cleaner.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {

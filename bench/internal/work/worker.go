@@ -9,8 +9,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// actor plays one role of a job.
-type actor struct {
+// worker plays one role of a job.
+type worker struct {
 	j       *Job
 	role    string
 	index   int
@@ -22,8 +22,8 @@ type actor struct {
 	times   *hdrhistogram.Histogram
 }
 
-func newActor(j *Job, role string, index int, open Open) (*actor, error) {
-	a := &actor{j: j, role: role, index: index, stride: 64, mixed: j.Work == "mixed", r: Result{Role: role}}
+func newWorker(j *Job, role string, index int, open Open) (*worker, error) {
+	a := &worker{j: j, role: role, index: index, stride: 64, mixed: j.Work == "mixed", r: Result{Role: role}}
 	a.plain = !a.mixed && !j.Verify
 	if j.Size > 4096 {
 		a.stride = 1
@@ -54,7 +54,7 @@ func newActor(j *Job, role string, index int, open Open) (*actor, error) {
 	return a, nil
 }
 
-func (a *actor) close() error {
+func (a *worker) close() error {
 	var errs []error
 	for _, l := range []Link{a.out, a.in} {
 		if l != nil {
@@ -64,9 +64,9 @@ func (a *actor) close() error {
 	return errors.Join(errs...)
 }
 
-func (a *actor) run() error {
+func (a *worker) run() error {
 	a.times = hdrhistogram.New(1, int64(time.Minute), 3)
-	err := a.play()
+	err := a.work()
 	for _, b := range a.times.Distribution() {
 		if b.Count > 0 {
 			a.r.Times = append(a.r.Times, [2]int64{(b.From + b.To) / 2, b.Count})
@@ -78,7 +78,7 @@ func (a *actor) run() error {
 	return nil
 }
 
-func (a *actor) play() error {
+func (a *worker) work() error {
 	switch {
 	case a.role == "ping":
 		return a.ping()
@@ -98,7 +98,7 @@ func (a *actor) play() error {
 var errEnd = io.EOF
 
 // over tells a sender that its time is.
-func (a *actor) over(sent int, until int64) bool {
+func (a *worker) over(sent int, until int64) bool {
 	if a.j.Count > 0 {
 		return sent >= a.j.Count
 	}
@@ -106,7 +106,7 @@ func (a *actor) over(sent int, until int64) bool {
 }
 
 // stamp makes a message of buf.
-func (a *actor) stamp(buf []byte, h uint64) []byte {
+func (a *worker) stamp(buf []byte, h uint64) []byte {
 	if a.plain {
 		setHead(buf, h)
 		return buf
@@ -114,7 +114,7 @@ func (a *actor) stamp(buf []byte, h uint64) []byte {
 	return a.stampMore(buf, h)
 }
 
-func (a *actor) stampMore(buf []byte, h uint64) []byte {
+func (a *worker) stampMore(buf []byte, h uint64) []byte {
 	if a.mixed {
 		buf = buf[:mixedSize(h)]
 	}
@@ -125,7 +125,7 @@ func (a *actor) stampMore(buf []byte, h uint64) []byte {
 	return buf
 }
 
-func (a *actor) end(buf []byte) error {
+func (a *worker) end(buf []byte) error {
 	buf = buf[:8]
 	if !a.mixed {
 		buf = buf[:cap(buf)] // some transports have one size only
@@ -137,7 +137,7 @@ func (a *actor) end(buf []byte) error {
 	return a.out.Send(buf)
 }
 
-func (a *actor) buffer() []byte {
+func (a *worker) buffer() []byte {
 	buf := make([]byte, a.j.MaxSize())
 	for i := range buf {
 		buf[i] = 1 // its pages exist from now on
@@ -145,7 +145,7 @@ func (a *actor) buffer() []byte {
 	return buf
 }
 
-func (a *actor) verify(msg []byte) error {
+func (a *worker) verify(msg []byte) error {
 	if a.j.Verify {
 		return check(msg)
 	}

@@ -1,4 +1,4 @@
-package crew
+package runner
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ import (
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
-// stage is what a transport needs that its actors cannot make for themselves.
-type stage struct {
+// fixture is what a transport needs that its workers cannot make for themselves.
+type fixture struct {
 	files []*os.File // ends to inherit: receiving and sending of "there", then of "back"
 	undo  []func()
 }
 
-func (s *stage) clear() {
+func (s *fixture) clear() {
 	for _, f := range s.files {
 		f.Close()
 	}
@@ -27,8 +27,8 @@ func (s *stage) clear() {
 	}
 }
 
-var setups = map[string]func(s *stage, j *work.Job, watch *Cleaner) error{
-	"":          func(*stage, *work.Job, *Cleaner) error { return nil },
+var setups = map[string]func(s *fixture, j *work.Job, watch *Cleaner) error{
+	"":          func(*fixture, *work.Job, *Cleaner) error { return nil },
 	"prefix":    prefix,
 	"pipe":      pipes,
 	"fifo":      fifos,
@@ -42,7 +42,7 @@ var setups = map[string]func(s *stage, j *work.Job, watch *Cleaner) error{
 
 // prefix is for those who make files in /dev/shm itself, with our directory's name in
 // front.
-func prefix(s *stage, j *work.Job, watch *Cleaner) error {
+func prefix(s *fixture, j *work.Job, watch *Cleaner) error {
 	p := shmPrefix(j.Dir)
 	watch.Tell("prefix", p)
 	s.undo = append(s.undo, func() { removePrefix(p) })
@@ -51,7 +51,7 @@ func prefix(s *stage, j *work.Job, watch *Cleaner) error {
 
 func shmPrefix(dir string) string { return filepath.Join("/dev/shm", filepath.Base(dir)) + "." }
 
-func pipes(s *stage, _ *work.Job, _ *Cleaner) error {
+func pipes(s *fixture, _ *work.Job, _ *Cleaner) error {
 	for range 2 {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -62,7 +62,7 @@ func pipes(s *stage, _ *work.Job, _ *Cleaner) error {
 	return nil
 }
 
-func fifos(s *stage, j *work.Job, _ *Cleaner) error {
+func fifos(s *fixture, j *work.Job, _ *Cleaner) error {
 	for i := range 2 {
 		path := filepath.Join(j.Dir, fmt.Sprintf("fifo%d", i))
 		if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -86,10 +86,10 @@ func fifos(s *stage, j *work.Job, _ *Cleaner) error {
 }
 
 // duplex makes four ends of a connection that goes both ways.
-func (s *stage) duplex(a, b *os.File) { s.files = append(s.files, a, b, b, a) }
+func (s *fixture) duplex(a, b *os.File) { s.files = append(s.files, a, b, b, a) }
 
-func sockets(kind int) func(*stage, *work.Job, *Cleaner) error {
-	return func(s *stage, _ *work.Job, _ *Cleaner) error {
+func sockets(kind int) func(*fixture, *work.Job, *Cleaner) error {
+	return func(s *fixture, _ *work.Job, _ *Cleaner) error {
 		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func sockets(kind int) func(*stage, *work.Job, *Cleaner) error {
 	}
 }
 
-func tcp(s *stage, _ *work.Job, _ *Cleaner) error {
+func tcp(s *fixture, _ *work.Job, _ *Cleaner) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func tcp(s *stage, _ *work.Job, _ *Cleaner) error {
 	return nil
 }
 
-func posixQueues(s *stage, j *work.Job, _ *Cleaner) error {
+func posixQueues(s *fixture, j *work.Job, _ *Cleaner) error {
 	for i := range 2 {
 		fd, err := link.NewMQ(fmt.Sprintf("%s-%d", filepath.Base(j.Dir), i), 10, j.MaxSize())
 		if err != nil {
@@ -140,7 +140,7 @@ func posixQueues(s *stage, j *work.Job, _ *Cleaner) error {
 	return nil
 }
 
-func sysvQueues(s *stage, j *work.Job, watch *Cleaner) error {
+func sysvQueues(s *fixture, j *work.Job, watch *Cleaner) error {
 	for range 2 {
 		id, err := link.NewSysV(unix.SYS_MSGGET, 0o600)
 		if err != nil {
@@ -152,7 +152,7 @@ func sysvQueues(s *stage, j *work.Job, watch *Cleaner) error {
 	return nil
 }
 
-func sysvSegment(s *stage, j *work.Job, watch *Cleaner) error {
+func sysvSegment(s *fixture, j *work.Job, watch *Cleaner) error {
 	slots := link.Slots(j.MaxSize())
 	const words = 64 // before the slots of a direction, and the length in each
 	size := 2 * (words + slots*(j.MaxSize()+words))
@@ -170,7 +170,7 @@ func sysvSegment(s *stage, j *work.Job, watch *Cleaner) error {
 	return link.SetSemaphores(id, slots, 0, 1, slots, 0, 1)
 }
 
-func (s *stage) sysv(watch *Cleaner, kind string, id int) {
+func (s *fixture) sysv(watch *Cleaner, kind string, id int) {
 	watch.Tell(kind, fmt.Sprint(id))
 	s.undo = append(s.undo, func() { removeSysV(kind, id) })
 }

@@ -1,6 +1,6 @@
-// Package crew knows the transports and runs them: it makes what they need, starts
-// their actors, and leaves nothing behind.
-package crew
+// Package runner knows the transports and runs them: it makes what they need, starts
+// their workers, and leaves nothing behind.
+package runner
 
 import (
 	"slices"

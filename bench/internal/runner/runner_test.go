@@ -1,4 +1,4 @@
-package crew
+package runner
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // deadline bounds every test here; the first run also compiles the rivals.
 const deadline = 100 * time.Second
 
-func newCrew(t *testing.T) (context.Context, *Crew) {
+func newRunner(t *testing.T) (context.Context, *Runner) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	t.Cleanup(cancel)
@@ -33,7 +33,7 @@ func newCrew(t *testing.T) (context.Context, *Crew) {
 
 // Every transport delivers every byte, in order, in every work it claims to do.
 func TestDelivery(t *testing.T) {
-	ctx, c := newCrew(t)
+	ctx, c := newRunner(t)
 	var wg sync.WaitGroup
 	for _, tr := range Transports {
 		wg.Go(func() { _ = c.Build(ctx, tr) }) // build reports the error
@@ -75,7 +75,7 @@ func TestDelivery(t *testing.T) {
 }
 
 func TestLongMessages(t *testing.T) {
-	ctx, c := newCrew(t)
+	ctx, c := newRunner(t)
 	for _, name := range []string{"shmring", "shmring-zc", "shmring-mpsc", "unix", "pipe-sys"} {
 		t.Run(name, func(t *testing.T) {
 			tr := Find(name)
@@ -90,7 +90,7 @@ func TestLongMessages(t *testing.T) {
 }
 
 // build skips rivals that are not installed: they are reported as absent.
-func build(ctx context.Context, t *testing.T, c *Crew, tr *Transport) {
+func build(ctx context.Context, t *testing.T, c *Runner, tr *Transport) {
 	t.Helper()
 	err := c.Build(ctx, tr)
 	var absent *rival.AbsentError
@@ -101,7 +101,7 @@ func build(ctx context.Context, t *testing.T, c *Crew, tr *Transport) {
 }
 
 func TestOneThatFailsTakesTheOthersAlong(t *testing.T) {
-	ctx, c := newCrew(t)
+	ctx, c := newRunner(t)
 	// The sender finds no descriptors to inherit, the receiver would wait for ever.
 	broken := *Find("shmring")
 	broken.Name = "nothing of the kind"
@@ -111,7 +111,7 @@ func TestOneThatFailsTakesTheOthersAlong(t *testing.T) {
 }
 
 func TestOneThatHangsIsNamed(t *testing.T) {
-	ctx, c := newCrew(t)
+	ctx, c := newRunner(t)
 	_, err := c.Run(ctx, Find("shmring"), work.Job{Work: "stream", Size: 8, For: time.Hour, Timeout: time.Second}, nil)
 	require.ErrorContains(t, err, "not done after 1s")
 }
@@ -127,7 +127,7 @@ func TestCleaner(t *testing.T) {
 		require.NoError(t, err)
 		j.Tell("dir", dir)
 		j.Tell("prefix", shmPrefix(dir))
-		var s stage
+		var s fixture
 		job := work.Job{Size: 8}
 		require.NoError(t, sysvQueues(&s, &job, j))
 		require.NoError(t, sysvSegment(&s, &job, j))

@@ -1,4 +1,4 @@
-package crew
+package runner
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ import (
 // ChildCommand is the subcommand that runs one job.
 const ChildCommand = "child"
 
-// Crew runs jobs.
-type Crew struct {
+// Runner runs jobs.
+type Runner struct {
 	Executable string // this program
 	Dir        string // a memory file system; everything is made below it
 	Cleaner    *Cleaner
@@ -33,13 +33,13 @@ type Crew struct {
 	programs map[*rival.Program]string
 }
 
-// New is a crew that works below a directory of its own. Close removes it.
-func New(executable, parent string) (*Crew, error) {
+// New is a runner that works below a directory of its own. Close removes it.
+func New(executable, parent string) (*Runner, error) {
 	dir, err := os.MkdirTemp(parent, "shmring-bench-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Crew{Executable: executable, Dir: dir, programs: map[*rival.Program]string{}}
+	c := &Runner{Executable: executable, Dir: dir, programs: map[*rival.Program]string{}}
 	if c.Cleaner, err = HireCleaner(executable); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -49,7 +49,7 @@ func New(executable, parent string) (*Crew, error) {
 }
 
 // Close removes the directory, and with it what a failure may have left there.
-func (c *Crew) Close() error {
+func (c *Runner) Close() error {
 	err := os.RemoveAll(c.Dir)
 	if e := c.Cleaner.Dismiss(); err == nil {
 		err = e
@@ -59,7 +59,7 @@ func (c *Crew) Close() error {
 
 // Build makes a transport's program, if it has one. The error is a *rival.AbsentError
 // where something is missing.
-func (c *Crew) Build(ctx context.Context, t *Transport) error {
+func (c *Runner) Build(ctx context.Context, t *Transport) error {
 	if t.Absent != "" {
 		return &rival.AbsentError{Reason: t.Absent}
 	}
@@ -75,14 +75,14 @@ func (c *Crew) Build(ctx context.Context, t *Transport) error {
 	return err
 }
 
-// Run runs a job of a transport and returns what its actors found: first the receiving
+// Run runs a job of a transport and returns what its workers found: first the receiving
 // one, then the others. cpus are the processors of each; none: any.
-func (c *Crew) Run(ctx context.Context, t *Transport, j work.Job, cpus []int) ([]work.Result, error) {
+func (c *Runner) Run(ctx context.Context, t *Transport, j work.Job, cpus []int) ([]work.Result, error) {
 	return c.RunWith(ctx, t, j, cpus, nil)
 }
 
 // RunWith is Run under a wrapper, such as strace.
-func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int, wrapper []string) ([]work.Result,
+func (c *Runner) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int, wrapper []string) ([]work.Result,
 	error) {
 	dir, err := os.MkdirTemp(c.Dir, "")
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int
 	if j.Timeout == 0 {
 		j.Timeout = j.For + 15*time.Second
 	}
-	var s stage
+	var s fixture
 	defer s.clear()
 	if err := setups[t.Setup](&s, &j, c.Cleaner); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.Name, err)
@@ -106,21 +106,21 @@ func (c *Crew) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []int
 	ctx, cancel := context.WithTimeout(ctx, j.Timeout+5*time.Second)
 	defer cancel()
 	var results []work.Result
-	err = c.play(ctx, jobs(t, j, cpus), c.command(t, wrapper), s.files, &results)
+	err = c.runAll(ctx, jobs(t, j, cpus), c.command(t, wrapper), s.files, &results)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s of %d bytes: %w", t.Name, j.Work, j.Size, err)
 	}
 	return results, nil
 }
 
-func (c *Crew) command(t *Transport, wrapper []string) []string {
+func (c *Runner) command(t *Transport, wrapper []string) []string {
 	if t.Program != nil {
 		return append(slices.Clone(wrapper), c.programs[t.Program])
 	}
 	return append(slices.Clone(wrapper), c.Executable, ChildCommand)
 }
 
-// jobs are the actors of a job, the receiving one first.
+// jobs are the workers of a job, the receiving one first.
 func jobs(t *Transport, j work.Job, cpus []int) []*work.Job {
 	j.Producers, j.Batch = max(1, j.Producers), max(1, j.Batch)
 	cpu := func(i int) []int {
@@ -157,8 +157,8 @@ func jobs(t *Transport, j work.Job, cpus []int) []*work.Job {
 	return list
 }
 
-// actor is a process.
-type actor struct {
+// worker is a process.
+type worker struct {
 	job    *work.Job
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -166,15 +166,15 @@ type actor struct {
 	stderr bytes.Buffer
 }
 
-// play starts the actors, sets them off together, and collects what they say. If one
+// runAll starts the workers, sets them off together, and collects what they say. If one
 // fails, the others are killed; none is left when it returns.
-func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, files []*os.File,
+func (c *Runner) runAll(ctx context.Context, jobs []*work.Job, command []string, files []*os.File,
 	results *[]work.Result) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var actors []*actor
+	var workers []*worker
 	defer func() {
 		cancel()
-		for _, a := range actors {
+		for _, a := range workers {
 			a.cmd.Wait()
 		}
 	}()
@@ -183,15 +183,15 @@ func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, fil
 		if err != nil {
 			return err
 		}
-		actors = append(actors, a)
+		workers = append(workers, a)
 	}
-	all := func(f func(*actor) error) error {
+	all := func(f func(*worker) error) error {
 		errs := make(chan error)
-		for _, a := range actors {
+		for _, a := range workers {
 			go func() { errs <- a.explain(ctx, f(a)) }()
 		}
 		var first error
-		for range actors {
+		for range workers {
 			if err := <-errs; err != nil && first == nil {
 				first = err
 				cancel()
@@ -200,16 +200,16 @@ func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, fil
 		return first
 	}
 	if jobs[0].Role != "special" {
-		if err := all((*actor).ready); err != nil {
+		if err := all((*worker).ready); err != nil {
 			return err
 		}
-		for _, a := range actors {
+		for _, a := range workers {
 			fmt.Fprintln(a.in, "go")
 		}
 	}
-	said := make([][]work.Result, len(actors))
-	err = all(func(a *actor) error {
-		return json.NewDecoder(a.out).Decode(&said[slices.Index(actors, a)])
+	said := make([][]work.Result, len(workers))
+	err = all(func(a *worker) error {
+		return json.NewDecoder(a.out).Decode(&said[slices.Index(workers, a)])
 	})
 	if err != nil {
 		return err
@@ -217,14 +217,14 @@ func (c *Crew) play(ctx context.Context, jobs []*work.Job, command []string, fil
 	for _, r := range said {
 		*results = append(*results, r...)
 	}
-	return all(func(a *actor) error {
+	return all(func(a *worker) error {
 		a.in.Close()
 		return a.cmd.Wait()
 	})
 }
 
-func start(ctx context.Context, j *work.Job, command []string, files []*os.File) (*actor, error) {
-	a := &actor{job: j, cmd: exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), j.Args()...)...)}
+func start(ctx context.Context, j *work.Job, command []string, files []*os.File) (*worker, error) {
+	a := &worker{job: j, cmd: exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), j.Args()...)...)}
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	a.cmd.Stderr = &a.stderr
 	a.cmd.ExtraFiles = files
@@ -241,7 +241,7 @@ func start(ctx context.Context, j *work.Job, command []string, files []*os.File)
 	return a, a.cmd.Start()
 }
 
-func (a *actor) ready() error {
+func (a *worker) ready() error {
 	line, err := a.out.ReadString('\n')
 	if err == nil && line != "ready\n" {
 		err = fmt.Errorf("said %q, want ready", line)
@@ -250,7 +250,7 @@ func (a *actor) ready() error {
 }
 
 // explain adds what a process that failed said itself.
-func (a *actor) explain(ctx context.Context, err error) error {
+func (a *worker) explain(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == context.Canceled {
 		return err
 	}
