@@ -274,31 +274,14 @@ func (l *lab) judgeCancels(w way, k cancelled) {
 	for _, s := range k.Late {
 		if own := l.owned(s); own > cancelLimit {
 			late++
-			r.fault(
-				"%s: returned %v after the cancel, %v without waiting for a processor, the limit is %v",
-				w.name,
-				s.took(),
-				own,
-				cancelLimit,
-			)
+			r.fault("%s: returned %v after the cancel, %v without waiting for a processor, the limit is %v", w.name,
+				s.took(), own, cancelLimit)
 		}
 	}
 	r.add("late", late)
-	r.Note(
-		"%s: %d rounds, %d cancelled before the message came; %d over data; "+
-			"from the cancel to the return "+
-			"p50 %v, p99 %v, max %v; %d longer than %v, of which %d not for want of a processor",
-		w.name,
-		k.Rounds,
-		k.Cancelled,
-		k.OverData,
-		k.Returns[0],
-		k.Returns[1],
-		k.Returns[2],
-		len(k.Late),
-		cancelLimit,
-		late,
-	)
+	r.Note("%s: %d rounds, %d cancelled before the message came; %d over data; from the cancel to the return "+
+		"p50 %v, p99 %v, max %v; %d longer than %v, of which %d not for want of a processor", w.name, k.Rounds,
+		k.Cancelled, k.OverData, k.Returns[0], k.Returns[1], k.Returns[2], len(k.Late), cancelLimit, late)
 	r.Note("%s: %d goroutines before, %d after; %d threads before, %d after (up to %d more are the runtime's)",
 		w.name, k.Goroutines[0], k.Goroutines[1], k.Before.Threads, k.After.Threads, machine.ThreadSlack)
 	if k.Alone > cancelLimit/2 {
@@ -310,11 +293,8 @@ func (l *lab) judgeCancels(w way, k cancelled) {
 	// Between the last look at the ring and the look at the context a thread may lose its
 	// processor: that is rare.
 	if k.OverData > 2+k.Rounds/500 {
-		r.fault(
-			"%s: %d times the context's error came although the message had been sent before the context ended",
-			w.name,
-			k.OverData,
-		)
+		r.fault("%s: %d times the context's error came although the message had been sent before the context ended",
+			w.name, k.OverData)
 	}
 	if k.Goroutines[1] > k.Goroutines[0] {
 		r.fault("%s: %d goroutines, %d before", w.name, k.Goroutines[1], k.Goroutines[0])

@@ -243,15 +243,8 @@ func (l *lab) pingPong(w way, n int) bool {
 func (l *lab) judgeCycles(w way, n int, one, other bounce, owned time.Duration) {
 	r := l.r
 	r.add("cycles", uint64(n))
-	r.Note(
-		"%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v",
-		w.name,
-		n,
-		one.Took.Seconds(),
-		one.Quick[0],
-		one.Quick[1],
-		one.Longest,
-	)
+	r.Note("%s: %d cycles in %.1f s, p50 %v, p99 %v, longest %v", w.name, n, one.Took.Seconds(), one.Quick[0],
+		one.Quick[1], one.Longest)
 	for _, s := range []struct {
 		name           string
 		sleeper, waker shmring.Stats // on one bell
@@ -267,15 +260,8 @@ func (l *lab) judgeCycles(w way, n int, one, other bounce, owned time.Duration) 
 		r.add("wakes", s.waker.Wakes)
 		r.add("timeout wake-ups", k.TimeoutWakeups)
 		if s.sleeps {
-			r.Note(
-				"%s: %s: %d sleeps, %d wakes for it, %d spurious, %d timeout wake-ups",
-				w.name,
-				s.name,
-				k.Sleeps,
-				s.waker.Wakes,
-				k.SpuriousWakeups,
-				k.TimeoutWakeups,
-			)
+			r.Note("%s: %s: %d sleeps, %d wakes for it, %d spurious, %d timeout wake-ups", w.name, s.name, k.Sleeps,
+				s.waker.Wakes, k.SpuriousWakeups, k.TimeoutWakeups)
 		}
 		if k.TimeoutWakeups != 0 {
 			r.fault("%s: %s: %d sleeps that nobody ended", w.name, s.name, k.TimeoutWakeups)

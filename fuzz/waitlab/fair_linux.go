@@ -229,44 +229,19 @@ func (l *lab) judgeFair(w way, what string, mixed bool, came []counts, all []cru
 	ratio := float64(most) / float64(max(1, least))
 	r := l.r
 	r.add("messages", uint64(sum(list)))
-	r.Note(
-		"%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; "+
-			"%d sleeps for room, %d timeout wake-ups; somebody waited for a processor %.1f s",
-		w.name,
-		len(came),
-		what,
-		list,
-		ratio,
-		longest.Round(time.Microsecond),
-		overtaken,
-		s.Sleeps,
-		s.TimeoutWakeups,
-		starved.Seconds(),
-	)
+	r.Note("%s: %d %s: %v messages, most to least %.2f; longest Send %v; at most %d of others in between; "+
+		"%d sleeps for room, %d timeout wake-ups; somebody waited for a processor %.1f s", w.name, len(came), what,
+		list, ratio, longest.Round(time.Microsecond), overtaken, s.Sleeps, s.TimeoutWakeups, starved.Seconds())
 	if mixed {
 		r.Note("%s: longest Send of a large message %v", w.name, longestLarge.Round(time.Microsecond))
 	}
 	if mean := sum(list) / len(list); least < mean/fairShare && !mixed && !l.Short {
-		r.fault(
-			"%s: %d %s: %v messages: one has less than 1/%d of the mean, %d",
-			w.name,
-			len(came),
-			what,
-			list,
-			fairShare,
-			mean,
-		)
+		r.fault("%s: %d %s: %v messages: one has less than 1/%d of the mean, %d", w.name, len(came), what, list,
+			fairShare, mean)
 	}
 	if longest > fairWait {
-		r.fault(
-			"%s: %d %s: a Send took %v, the limit is %v; messages of each: %v",
-			w.name,
-			len(came),
-			what,
-			longest,
-			fairWait,
-			list,
-		)
+		r.fault("%s: %d %s: a Send took %v, the limit is %v; messages of each: %v", w.name, len(came), what, longest,
+			fairWait, list)
 	}
 	if s.TimeoutWakeups > 0 {
 		r.fault("%s: %d %s: %d sleeps for room that nobody ended", w.name, len(came), what, s.TimeoutWakeups)

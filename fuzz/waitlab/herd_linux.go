@@ -117,12 +117,7 @@ func (l *lab) herd(w way, n int, sleep time.Duration) bool {
 	if late := owned.At(90); late > herdLimit && w != byPoll {
 		l.r.fault(
 			"%s: %d asleep for room for %v, and room for each: a tenth was back after more than %v, the limit is %v",
-			w.name,
-			len(all),
-			sleep,
-			late,
-			herdLimit,
-		)
+			w.name, len(all), sleep, late, herdLimit)
 	}
 	return true
 }

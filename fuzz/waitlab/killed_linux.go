@@ -100,16 +100,8 @@ func (l *lab) withKillPoints() (string, bool) {
 		return "/proc/self/exe", true
 	}
 	exe := filepath.Join(l.Files, "killpoint")
-	build := exec.CommandContext(
-		l.Ctx,
-		"go",
-		"build",
-		"-tags",
-		"killpoint",
-		"-o",
-		exe,
-		"github.com/shmring/shmring/fuzz/waitlab",
-	)
+	build := exec.CommandContext(l.Ctx, "go", "build", "-tags", "killpoint", "-o", exe,
+		"github.com/shmring/shmring/fuzz/waitlab")
 	if out, err := build.CombinedOutput(); err != nil {
 		l.r.fault("building with kill points, which needs the source tree: %v: %s", err, out)
 		return "", false

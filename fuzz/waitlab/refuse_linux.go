@@ -198,17 +198,9 @@ func (l *lab) refusal(words []string, errno unix.Errno, have []way) bool {
 	if first.Bell == 0 {
 		l.r.Note("%s: no ring: %s", what, first.Err)
 	} else {
-		l.r.Note(
-			"%s: %v; %d sleeps, cancelled within %v; %s",
-			what,
-			first.Bell,
-			first.Sleeps+second.Sleeps,
-			max(
-				l.longest(first.Cancels),
-				l.longest(second.Cancels),
-			).Round(time.Microsecond),
-			strings.Join(first.Reasons, "; "),
-		)
+		l.r.Note("%s: %v; %d sleeps, cancelled within %v; %s", what, first.Bell, first.Sleeps+second.Sleeps, max(
+			l.longest(first.Cancels), l.longest(second.Cancels)).Round(time.Microsecond),
+			strings.Join(first.Reasons, "; "))
 	}
 	l.judgeRefusal(what, text, errno, want, first)
 	l.judgeRefusal(what, text, errno, want, second)

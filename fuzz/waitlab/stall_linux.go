@@ -170,13 +170,8 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	beside, alone := got[0], got[1]
 	l.r.add("ticks", uint64(ticks))
 	l.r.add("messages", uint64(beside.Messages))
-	l.r.Note(
-		"%s: a message every %d ms: a tick is late by %v; without the consumer by %v",
-		w.name,
-		period,
-		beside,
-		alone,
-	)
+	l.r.Note("%s: a message every %d ms: a tick is late by %v; without the consumer by %v", w.name, period, beside,
+		alone)
 	if beside.Messages < ticks/period/4 {
 		l.r.fault("%s: only %d messages came in %d ms", w.name, beside.Messages, ticks)
 	}

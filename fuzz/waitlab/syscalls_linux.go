@@ -38,14 +38,8 @@ type calls struct{ wakes, waits, futexes, preads, semaphores int }
 func (k calls) all() int { return k.wakes + k.waits + k.futexes + k.preads + k.semaphores }
 
 func (k calls) String() string {
-	return fmt.Sprintf(
-		"%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls",
-		k.wakes,
-		k.waits,
-		k.futexes,
-		k.preads,
-		k.semaphores,
-	)
+	return fmt.Sprintf("%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls", k.wakes,
+		k.waits, k.futexes, k.preads, k.semaphores)
 }
 
 // parseTrace reads the log of strace -f.
@@ -268,16 +262,8 @@ func (l *lab) countAsleep(w way, n int) bool {
 		theirs := int(s.other.Out.Sleeps + s.other.In.Sleeps)
 		l.r.add("messages asleep", uint64(n))
 		l.r.add("calls for them", uint64(s.made.all()))
-		l.r.Note(
-			"%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps",
-			w.name,
-			s.name,
-			n,
-			s.made,
-			wakes,
-			sleeps,
-			theirs,
-		)
+		l.r.Note("%s: %s: %d messages asleep: %v; it counts %d wakes and %d sleeps, the other side %d sleeps", w.name,
+			s.name, n, s.made, wakes, sleeps, theirs)
 		if w == byPoll {
 			continue
 		}

@@ -118,14 +118,8 @@ func threads(l *lab) {
 			return
 		}
 		l.r.add("messages", uint64(done[1]))
-		l.r.Note(
-			"%s: %d goroutines blocked on %d rings: %d threads, %d after the messages came",
-			w.name,
-			asleep[1],
-			crowdSize,
-			asleep[0],
-			done[0],
-		)
+		l.r.Note("%s: %d goroutines blocked on %d rings: %d threads, %d after the messages came", w.name, asleep[1],
+			crowdSize, asleep[0], done[0])
 		limit := threadLimit
 		if w == byPoll {
 			limit *= 2 // a nap takes no thread; looking after the dead, a thousand at a time, takes some

@@ -69,14 +69,8 @@ func TestFilter(t *testing.T) {
 		program, err := filter(words, unix.EPERM)
 		require.NoError(t, err)
 		for _, c := range refused {
-			require.EqualValues(
-				t,
-				uint32(unix.SECCOMP_RET_ERRNO)|uint32(unix.EPERM),
-				interpret(t, program, c.nr, c.op),
-				"%s: %v",
-				words,
-				c,
-			)
+			require.EqualValues(t, uint32(unix.SECCOMP_RET_ERRNO)|uint32(unix.EPERM),
+				interpret(t, program, c.nr, c.op), "%s: %v", words, c)
 		}
 		for _, c := range []call{
 			{unix.SYS_FUTEX, 128 | 1}, {unix.SYS_FUTEX, 128}, {unix.SYS_READ, 0}, {unix.SYS_PREAD64, 9},

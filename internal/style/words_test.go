@@ -21,7 +21,8 @@ var retired = map[string]string{
 	"poison": "fail", "poisoned": "closed by a failure", "halted": "closed", "unfence": "clear the revocation",
 	"errand": "pending error", "blinded": "unsubscribed", "uncounted": "counter deltas",
 	"janitor": "cleaner", "puppet": "worker", "tempest": "stress", "weather": "stress", "duel": "contender",
-	"tenure": "incarnation", "yardstick": "baseline", "vouched": "trusted owner",
+	"tenure": "incarnation", "crew": "runner", "actor": "worker", "battle": "setup",
+	"yardstick": "baseline", "vouched": "trusted owner",
 }
 
 // phrases are retired too, in prose and in names of any case.

@@ -86,11 +86,8 @@ func (p *Program) Build(ctx context.Context, below string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	if err := errors.Join(
-		os.MkdirAll(dir, 0o755),
-		os.WriteFile(filepath.Join(work, p.Source), source, 0o600),
-		os.WriteFile(filepath.Join(work, "rival.hpp"), header, 0o600),
-	); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(work, p.Source), source, 0o600),
+		os.WriteFile(filepath.Join(work, "rival.hpp"), header, 0o600)); err != nil {
 		return "", err
 	}
 	// Libraries follow the source that needs them.

@@ -84,12 +84,8 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	consumer, err := shmring.OpenConsumer(patience.Begin(), c.ring.Name, &o)
 	patience.End()
 	if errors.Is(err, cli.ErrTimeout) && errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf(
-			"there was no ring %q for %v: %w: start its producer, or give -create",
-			c.ring.Name,
-			c.timeout,
-			cli.ErrTimeout,
-		)
+		err = fmt.Errorf("there was no ring %q for %v: %w: start its producer, or give -create", c.ring.Name,
+			c.timeout, cli.ErrTimeout)
 	}
 	return consumer, err
 }

@@ -83,8 +83,7 @@ func (c *counts) moveTo(t *cli.Totals) {
 }
 
 var errReaderGone = errors.New(
-	"whoever reads the output has closed it: what was not written stays in the ring for the next consumer",
-)
+	"whoever reads the output has closed it: what was not written stays in the ring for the next consumer")
 
 func explain(err error) error {
 	if errors.Is(err, syscall.EPIPE) {

@@ -23,12 +23,8 @@ func (j *job) warmUp(i shmring.Info) int {
 }
 
 // produce calls send until the job's time is over, and ends the stream.
-func produce(
-	ctx context.Context,
-	j *job,
-	send func(*shmring.Producer) error,
-	last func(*shmring.Producer) error,
-) (*result, error) {
+func produce(ctx context.Context, j *job, send func(*shmring.Producer) error,
+	last func(*shmring.Producer) error) (*result, error) {
 	p, err := shmring.OpenProducer(ctx, j.Ring, j.options())
 	if err != nil {
 		return nil, err
@@ -156,9 +152,7 @@ func verify(ctx context.Context, j *job) (*result, error) {
 		// Between two producers that do not overlap the stream ends and goes on.
 		if err != nil && err != io.EOF {
 			return nil, errors.Join(
-				fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.Streams),
-				c.Close(),
-			)
+				fmt.Errorf("%w after %d messages of %d streams", err, report.Verified, report.Streams), c.Close())
 		}
 	}
 	if !report.OK() || report.Streams != j.Producers {

@@ -32,12 +32,9 @@ func TestKilledProducerOfAnSPSCRing(t *testing.T) {
 	feed(p, "first")
 	q.prints(20000)
 	p.kill()
-	q.says(
-		fmt.Sprintf(
-			"consumer: ring r: the producer (pid %d) died without ending its stream: waiting for its successor",
-			p.cmd.Process.Pid,
-		),
-	)
+	q.says(fmt.Sprintf(
+		"consumer: ring r: the producer (pid %d) died without ending its stream: waiting for its successor",
+		p.cmd.Process.Pid))
 	producer(t, dir, "", stdin(strings.NewReader(numbered("second", 0, 5000)))).ends(0)
 	q.ends(0)
 	got := lines(q.stdout.String())
@@ -119,21 +116,13 @@ func TestKilledConsumer(t *testing.T) {
 				require.EqualValues(t, total, p.totals().Messages)
 
 				a, b := lines(readFile(t, out[0])), lines(readFile(t, out[1]))
-				require.Equal(
-					t,
-					strings.TrimSpace(numbered("x", 0, len(a))),
-					strings.Join(a, "\n"),
-					"what the first one wrote",
-				)
+				require.Equal(t, strings.TrimSpace(numbered("x", 0, len(a))), strings.Join(a, "\n"),
+					"what the first one wrote")
 				begin, err := strconv.Atoi(strings.TrimPrefix(b[0], "x "))
 				require.NoError(t, err)
 				require.LessOrEqual(t, begin, len(a), "the second one begins where the first one stopped, or before")
-				require.Equal(
-					t,
-					strings.TrimSpace(numbered("x", begin, total)),
-					strings.Join(b, "\n"),
-					"what the second one wrote",
-				)
+				require.Equal(t, strings.TrimSpace(numbered("x", begin, total)), strings.Join(b, "\n"),
+					"what the second one wrote")
 				totals := second.totals()
 				require.EqualValues(t, total-begin, totals.Messages)
 				require.GreaterOrEqual(t, totals.Redelivered, uint64(len(a)-begin), "what came twice is marked")
@@ -215,12 +204,8 @@ func TestOutputThatIsClosedEarly(t *testing.T) {
 	p.ends(0)
 	rest.ends(0)
 	got := lines(rest.stdout.String())
-	require.Equal(
-		t,
-		strings.TrimSpace(numbered("x", n-len(got), n)),
-		strings.Join(got, "\n"),
-		"the rest, without a gap",
-	)
+	require.Equal(t, strings.TrimSpace(numbered("x", n-len(got), n)), strings.Join(got, "\n"),
+		"the rest, without a gap")
 	written := 0
 	for _, line := range strings.Split(q.stderr.String(), "\n") {
 		fmt.Sscanf(line, "consumer: %d messages", &written)

@@ -80,7 +80,7 @@ func TestDemoFailsLoudly(t *testing.T) {
 	p.ends(1)
 	require.Contains(t, p.stderr.String(), "no such file or directory")
 
-	// A crew that cannot open its rings.
+	// Workers that cannot open their rings.
 	p = start(
 		t,
 		dir,

@@ -19,12 +19,8 @@ func TestFullRing(t *testing.T) {
 		t.Run("fail/"+kind, func(t *testing.T) {
 			t.Parallel()
 			dir := ringDir(t)
-			p := producer(
-				t,
-				dir,
-				"-json -slots 8 -full fail -no-end -kind "+kind,
-				stdin(strings.NewReader(numbered("x", 0, hundred))),
-			)
+			p := producer(t, dir, "-json -slots 8 -full fail -no-end -kind "+kind,
+				stdin(strings.NewReader(numbered("x", 0, hundred))))
 			p.ends(cli.Full)
 			require.EqualValues(t, 8, p.totals().Messages)
 			require.EqualValues(t, 1, p.totals().Full)
@@ -34,12 +30,8 @@ func TestFullRing(t *testing.T) {
 			t.Run("drop/"+kind+"/"+batch, func(t *testing.T) {
 				t.Parallel()
 				dir := ringDir(t)
-				p := producer(
-					t,
-					dir,
-					"-json -slots 8 -full drop -no-end -batch "+batch+" -kind "+kind,
-					stdin(strings.NewReader(numbered("x", 0, hundred))),
-				)
+				p := producer(t, dir, "-json -slots 8 -full drop -no-end -batch "+batch+" -kind "+kind,
+					stdin(strings.NewReader(numbered("x", 0, hundred))))
 				p.ends(0)
 				sent := p.totals().Messages
 				require.EqualValues(t, hundred, sent+p.totals().Dropped)
@@ -53,12 +45,8 @@ func TestFullRing(t *testing.T) {
 		t.Run("wait/"+kind, func(t *testing.T) {
 			t.Parallel()
 			dir := ringDir(t)
-			p := producer(
-				t,
-				dir,
-				"-json -slots 8 -timeout 50ms -kind "+kind,
-				stdin(strings.NewReader(numbered("x", 0, hundred))),
-			)
+			p := producer(t, dir, "-json -slots 8 -timeout 50ms -kind "+kind,
+				stdin(strings.NewReader(numbered("x", 0, hundred))))
 			p.ends(cli.TimedOut)
 			require.Contains(t, p.totals().Error, "the ring was full for all of -timeout")
 			require.EqualValues(t, 8, p.totals().Messages)
@@ -95,12 +83,9 @@ func TestLongLine(t *testing.T) {
 	in := "short\n" + strings.Repeat("x", 1000) + "\nnever\n"
 	p := producer(t, dir, "-max-message 500", stdin(strings.NewReader(in)))
 	p.ends(cli.Failed)
-	require.Contains(
-		t,
-		p.stderr.String(),
+	require.Contains(t, p.stderr.String(),
 		"producer: standard input: line 2 has 1000 bytes, more than 500, the longest message this ring takes: "+
-			"make the ring with a larger -max-message, or send it with -frame chunk=BYTES\n",
-	)
+			"make the ring with a larger -max-message, or send it with -frame chunk=BYTES\n")
 	q := consumer(t, dir, "-on-death exit")
 	q.ends(cli.PeerDead) // it is not to take this for the whole
 	require.Equal(t, "short\n", q.stdout.String(), "what came before it is sent")

@@ -52,11 +52,8 @@ func TestRecoverAndRemove(t *testing.T) {
 	require.Contains(t, p.stdout.String(), "0 unfinished claims given up, 1 slots wait for a consumer")
 	p = command(t, dir, "force-skip r 0")
 	p.ends(cli.Failed)
-	require.Contains(
-		t,
-		p.stderr.String(),
-		"nothing was skipped: shmring: no unfinished claim there: position 0: it is finished",
-	)
+	require.Contains(t, p.stderr.String(),
+		"nothing was skipped: shmring: no unfinished claim there: position 0: it is finished")
 	p = command(t, dir, "remove r")
 	p.ends(0)
 	require.Equal(t, "removed r\n", p.stdout.String())
@@ -82,11 +79,8 @@ func TestForceSkip(t *testing.T) {
 	eventually(t, "notice", func() bool { return strings.Contains(c.stderr.String(), notice) })
 	skip := command(t, dir, "force-skip r 0")
 	skip.ends(0)
-	require.Contains(
-		t,
-		skip.stdout.String(),
-		fmt.Sprintf("gave up the claim of 1 slots at 0 by producer 1 (pid %d)", unix.Getpid()),
-	)
+	require.Contains(t, skip.stdout.String(),
+		fmt.Sprintf("gave up the claim of 1 slots at 0 by producer 1 (pid %d)", unix.Getpid()))
 	eventually(t, "message", func() bool { return c.stdout.String() == "behind\n" })
 	require.ErrorIs(t, claim.Commit(), shmring.ErrRevoked)
 }

@@ -37,11 +37,8 @@ func TestSignalEndsAProducerThatWaitsForInput(t *testing.T) {
 			q.ends(0)
 			require.Equal(t, want, q.stdout.String(), frame)
 			if frame == "line" {
-				require.Contains(
-					t,
-					p.stderr.String(),
-					"interrupted inside a record: the 10 bytes of it that were read are not sent",
-				)
+				require.Contains(t, p.stderr.String(),
+					"interrupted inside a record: the 10 bytes of it that were read are not sent")
 			}
 		}
 	}
@@ -113,11 +110,8 @@ func TestSecondSignalAborts(t *testing.T) {
 	p.signal(os.Interrupt)
 	p.signal(syscall.SIGTERM) // another one: two of a kind may arrive as one
 	p.ends(cli.Aborted)
-	require.Equal(
-		t,
-		"producer: aborted by a second signal; the next one to open the ring goes on from here\n",
-		p.stderr.String(),
-	)
+	require.Equal(t, "producer: aborted by a second signal; the next one to open the ring goes on from here\n",
+		p.stderr.String())
 
 	q := consumer(t, dir, "-count 8")
 	q.ends(0)

@@ -85,13 +85,8 @@ func TestTransfer(t *testing.T) {
 					}
 					p.ends(0)
 					q.ends(0)
-					require.True(
-						t,
-						bytes.Equal(want, []byte(q.stdout.String())),
-						"%d bytes in, %d out",
-						len(want),
-						len(q.stdout.String()),
-					)
+					require.True(t, bytes.Equal(want, []byte(q.stdout.String())), "%d bytes in, %d out", len(want),
+						len(q.stdout.String()))
 				})
 			}
 		}
@@ -140,11 +135,8 @@ func TestOutputFileIsLeftAloneWhenTheRingIsBusy(t *testing.T) {
 	watch(t, dir).hasConsumer()
 	second := consumer(t, dir, "-o "+out)
 	second.ends(7)
-	require.Contains(
-		t,
-		second.stderr.String(),
-		fmt.Sprintf("there is a consumer already (pid %d)", first.cmd.Process.Pid),
-	)
+	require.Contains(t, second.stderr.String(),
+		fmt.Sprintf("there is a consumer already (pid %d)", first.cmd.Process.Pid))
 	got, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.Equal(t, "precious\n", string(got))
@@ -183,10 +175,8 @@ func TestFourProducersAtOnce(t *testing.T) {
 			names := []string{"a", "b", "c", "d"}
 			var ps []*process
 			for _, name := range names {
-				ps = append(
-					ps,
-					producer(t, dir, "-kind mpsc "+batch, stdin(strings.NewReader(numbered(name, 0, 20000)))),
-				)
+				ps = append(ps,
+					producer(t, dir, "-kind mpsc "+batch, stdin(strings.NewReader(numbered(name, 0, 20000)))))
 			}
 			for _, p := range ps {
 				p.ends(0)

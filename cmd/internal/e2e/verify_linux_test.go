@@ -42,11 +42,8 @@ func TestVerifyTellsWhatIsWrong(t *testing.T) {
 	q := consumer(t, dir, "-verify")
 	q.ends(4)
 	require.Contains(t, q.stderr.String(), "consumer: producer slot 1: message of 29 bytes")
-	require.Contains(
-		t,
-		q.stderr.String(),
-		"consumer: verification failed: 0 messages lost, 1 damaged, 0 out of order, of 1",
-	)
+	require.Contains(t, q.stderr.String(),
+		"consumer: verification failed: 0 messages lost, 1 damaged, 0 out of order, of 1")
 }
 
 func TestVerifyNoticesAStreamWithoutItsEnd(t *testing.T) {

@@ -71,13 +71,8 @@ func (v *Verifier) Check(m Message) {
 	}
 	if damage != "" {
 		v.report.Damaged++
-		v.problem(
-			"producer slot %d: message of %d bytes, expected to be number %d: %s",
-			m.Slot,
-			len(m.Data),
-			s.next,
-			damage,
-		)
+		v.problem("producer slot %d: message of %d bytes, expected to be number %d: %s", m.Slot, len(m.Data), s.next,
+			damage)
 		if s.seen {
 			s.next++
 		}

@@ -114,12 +114,8 @@ func explain(err error, name string) error {
 	var path *fs.PathError
 	switch {
 	case errors.As(err, &long):
-		return fmt.Errorf(
-			"%s: %w, the longest message this ring takes: make the ring with a larger -max-message, "+
-				"or send it with -frame chunk=BYTES",
-			name,
-			err,
-		)
+		return fmt.Errorf("%s: %w, the longest message this ring takes: make the ring with a larger -max-message, "+
+			"or send it with -frame chunk=BYTES", name, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %w: was it written with len32 framing?", name, err)
 	case errors.As(err, &path):

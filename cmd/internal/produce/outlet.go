@@ -45,9 +45,7 @@ func (o *outlet) noRoom(wait func(context.Context) error) (sent bool, err error)
 	case fail:
 		return false, fmt.Errorf(
 			"%w after %d messages: start a consumer, give the ring more -slots, or wait with -full block",
-			shmring.ErrFull,
-			o.totals.Messages,
-		)
+			shmring.ErrFull, o.totals.Messages)
 	}
 	err = o.wait(wait)
 	return err == nil, err
@@ -59,16 +57,11 @@ func (o *outlet) wait(f func(context.Context) error) error {
 	o.patience.End()
 	switch {
 	case errors.Is(err, cli.ErrTimeout):
-		return fmt.Errorf(
-			"the ring was full for all of -timeout: %w: is a consumer running, and does it keep up?",
-			cli.ErrTimeout,
-		)
+		return fmt.Errorf("the ring was full for all of -timeout: %w: is a consumer running, and does it keep up?",
+			cli.ErrTimeout)
 	case errors.Is(err, cli.ErrInterrupted):
-		return fmt.Errorf(
-			"interrupted, and the ring stayed full for %v: the last of what was read is not sent: %w",
-			grace,
-			cli.ErrTimeout,
-		)
+		return fmt.Errorf("interrupted, and the ring stayed full for %v: the last of what was read is not sent: %w",
+			grace, cli.ErrTimeout)
 	}
 	return err
 }

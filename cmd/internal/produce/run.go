@@ -125,11 +125,8 @@ func (c *config) end(late context.Context, p *shmring.Producer) error {
 	defer patience.Close()
 	err := p.CloseSend(patience.Begin())
 	if errors.Is(err, cli.ErrTimeout) || errors.Is(err, cli.ErrInterrupted) {
-		return fmt.Errorf(
-			"the end of the stream is not sent, the ring stayed full: %w: "+
-				"the next producer of this ring goes on with the stream",
-			cli.ErrTimeout,
-		)
+		return fmt.Errorf("the end of the stream is not sent, the ring stayed full: %w: "+
+			"the next producer of this ring goes on with the stream", cli.ErrTimeout)
 	}
 	return err
 }

@@ -35,10 +35,8 @@ type Route struct {
 }
 
 // pair opens both directions: a producer on one ring, a consumer on the other.
-func (r *Route) pair(
-	ctx context.Context,
-	out, in string,
-) (p *shmring.Producer, c *shmring.Consumer, done func() error, err error) {
+func (r *Route) pair(ctx context.Context,
+	out, in string) (p *shmring.Producer, c *shmring.Consumer, done func() error, err error) {
 	if p, err = shmring.OpenProducer(ctx, out, r.Options); err != nil {
 		return nil, nil, nil, err
 	}

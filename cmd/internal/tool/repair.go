@@ -100,8 +100,7 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 }
 
 func (r repair) perform(
-	ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer,
-) error {
+	ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
 	report, text, err := r.do(ctx, args, o)
 	if err != nil {
 		return err

@@ -108,15 +108,8 @@ func (y *baseline) runProgram(ctx context.Context, cpus [2]int, silence time.Dur
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	const inherited = 3 // the descriptor of the first of ExtraFiles
-	cmd := exec.CommandContext(
-		ctx,
-		fmt.Sprintf("/proc/self/fd/%d", inherited),
-		fmt.Sprint(cpus[0]),
-		fmt.Sprint(cpus[1]),
-		fmt.Sprint(silence.Nanoseconds()),
-		fmt.Sprint(count),
-		fmt.Sprint(int(limit.Seconds())),
-	)
+	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", inherited), fmt.Sprint(cpus[0]),
+		fmt.Sprint(cpus[1]), fmt.Sprint(silence.Nanoseconds()), fmt.Sprint(count), fmt.Sprint(int(limit.Seconds())))
 	cmd.ExtraFiles = []*os.File{y.program}
 	cmd.WaitDelay = time.Second
 	var said bytes.Buffer

@@ -227,8 +227,7 @@ func idle(ctx context.Context, j *job) (*result, error) {
 		select {
 		case before := <-led:
 			r.Took, r.CPU, r.Sleeps = time.Duration(
-				after.at-before.at,
-			), after.cpu-before.cpu, after.sleeps-before.sleeps
+				after.at-before.at), after.cpu-before.cpu, after.sleeps-before.sleeps
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -43,12 +43,8 @@ func (t *sampled) measureRoundTrips(ctx context.Context, c *workers.Setup, m *me
 }
 
 // paced runs a consumer and a producer that sends messages so far apart.
-func (t *sampled) paced(
-	ctx context.Context,
-	c *workers.Setup,
-	gap time.Duration,
-	count int,
-) (received, sent *result, err error) {
+func (t *sampled) paced(ctx context.Context, c *workers.Setup, gap time.Duration,
+	count int) (received, sent *result, err error) {
 	base := t.base(c, gap*time.Duration(count))
 	base.Gap, base.Count = gap, count
 	results, err := workers.Run[result](ctx, c, base.as("receive", c.CPUs[1]), base.as("send", c.CPUs[0]))
@@ -91,12 +87,8 @@ func measurePacing(ctx context.Context, c *workers.Setup, m *measurement) error 
 }
 
 // measureIdle blocks the consumers of some ways side by side.
-func (m *measurement) measureIdle(
-	ctx context.Context,
-	c *workers.Setup,
-	lead, long time.Duration,
-	samples ...*sampled,
-) error {
+func (m *measurement) measureIdle(ctx context.Context, c *workers.Setup, lead, long time.Duration,
+	samples ...*sampled) error {
 	var jobs []*job
 	for _, t := range samples {
 		base := t.base(c, lead+long)

@@ -28,13 +28,8 @@ func Child[J, R any](name string, roles map[string]func(context.Context, *J) (*R
 	}
 }
 
-func runJob[J, R any](
-	ctx context.Context,
-	name string,
-	roles map[string]func(context.Context, *J) (*R, error),
-	args []string,
-	stdout io.Writer,
-) error {
+func runJob[J, R any](ctx context.Context, name string, roles map[string]func(context.Context, *J) (*R, error),
+	args []string, stdout io.Writer) error {
 	var base Job
 	var j J
 	if len(args) != 1 {

@@ -38,8 +38,7 @@ func TestPatches(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	m, err := parse(
-		"Breaks: a promise\nCaught-by: lab mode -short -n 3\nCaught-by: test ./ring TestIt\n\n--- a/f\n+++ b/f\n",
-	)
+		"Breaks: a promise\nCaught-by: lab mode -short -n 3\nCaught-by: test ./ring TestIt\n\n--- a/f\n+++ b/f\n")
 	require.NoError(t, err)
 	require.Equal(t, "a promise", m.Breaks)
 	require.Equal(t, []Exam{{"lab", "mode", "-short -n 3"}, {Test, "./ring", "TestIt"}}, m.Exams)

@@ -197,7 +197,7 @@ class Histogram {
     }
 };
 
-// What one actor found. The JSON is that of work.Result.
+// What one worker found. The JSON is that of work.Result.
 struct Result {
     uint64_t messages = 0, window_messages = 0, bytes = 0;
     int64_t window_ns = 0, per = 0;
@@ -248,7 +248,7 @@ T* common(const char* name, F make) {
 }
 
 template <template <class> class L, class S>
-class Actor {
+class Worker {
     const Job& job;
     Result& r;
     std::unique_ptr<L<S>> out, in;
@@ -256,7 +256,7 @@ class Actor {
     const int64_t stride = S::max <= 4096 ? 64 : 1; // messages between two looks at the clock
 
    public:
-    Actor(const Job& j, const std::string& role, Result& result) : job(j), r(result) {
+    Worker(const Job& j, const std::string& role, Result& result) : job(j), r(result) {
         bool many = job.producers > 1 || job.work == "mpsc";
         if (role == "send" || role == "ping") out = std::make_unique<L<S>>(job, "there", true, many);
         if (role == "ping") in = std::make_unique<L<S>>(job, "back", false, many);
@@ -453,14 +453,14 @@ void run(const Job& job) {
     std::vector<Result> results(roles.size());
     std::barrier<> set(roles.size() + 1), go(roles.size() + 1);
     std::vector<std::thread> threads;
-    std::vector<std::unique_ptr<Actor<L, S>>> actors(roles.size());
+    std::vector<std::unique_ptr<Worker<L, S>>> workers(roles.size());
     for (size_t i = 0; i < roles.size(); i++)
         threads.emplace_back([&, i] {
             pin(job.cpus.empty() ? -1 : job.cpus[i % job.cpus.size()]);
-            actors[i] = std::make_unique<Actor<L, S>>(job, roles[i], results[i]);
+            workers[i] = std::make_unique<Worker<L, S>>(job, roles[i], results[i]);
             set.arrive_and_wait();
             go.arrive_and_wait();
-            actors[i]->run(roles[i], job.role == "all" ? int(i) - 1 : job.index);
+            workers[i]->run(roles[i], job.role == "all" ? int(i) - 1 : job.index);
         });
     set.arrive_and_wait();
     puts("ready");
