@@ -5,7 +5,7 @@
 //	go run ./fuzz/killlab -mode random        one mode; -help lists them
 //	go run ./fuzz/killlab -mode all           all of them, in full: ten minutes
 //	go run ./fuzz/killlab -mode all -short    all of them, in one minute
-//	go run ./fuzz/killlab -mutants            shows that each mode can fail: ten minutes
+//	go run ./fuzz/mutants -lab killlab        shows that each mode can fail: ten minutes
 //
 // The victims are real processes: this program again, as a child with a role (see
 // roles). What a child's calls returned it writes into a journal, a file that the lab

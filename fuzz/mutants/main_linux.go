@@ -21,40 +21,35 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/mutants"
 )
 
 func main() {
-	h := &mutants.Harness{Patience: labs.PatienceEnv, Memory: labs.Memory()}
 	lab := flag.String("lab", "", "only exams of this laboratory; test: only tests")
 	mode := flag.String("mode", "", "only exams of this mode, or of tests of this package")
-	flag.Uint64Var(&h.Seed, "seed", 1, "what chance begins with")
-	flag.BoolVar(&h.JSON, "json", false, "print one JSON object on stdout")
+	seed := flag.Uint64("seed", 1, "what chance begins with")
 	port := flag.Bool("port", false, "tell which patches do not apply to the source tree, and why")
 	write := flag.Bool("w", false, "with -port: rewrite those that git can merge")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	if *port {
-		os.Exit(move(ctx, *lab, *mode, flag.Args(), *write))
-	}
-	os.Exit(h.Run(ctx, *lab, *mode, flag.Args(), os.Stdout, os.Stderr))
-}
-
-// move ports the patches and returns the exit status.
-func move(ctx context.Context, lab, mode string, names []string, write bool) int {
-	remain := 0
-	root, err := mutants.Root(ctx, "")
+	root, err := mutants.Root(ctx)
+	var all []mutants.Mutant
 	if err == nil {
-		var all []mutants.Mutant
-		if all, err = mutants.Load(root); err == nil {
-			remain, err = mutants.Port(root, mutants.Select(all, lab, mode, names), write, os.Stdout)
-		}
+		all, err = mutants.Load(root)
+	}
+	chosen := mutants.Select(all, *lab, *mode, flag.Args())
+	switch {
+	case err != nil:
+	case len(chosen) == 0:
+		err = fmt.Errorf("none for %q, -mode %q and the names %q", *lab, *mode, flag.Args())
+	case *port:
+		err = mutants.Port(root, chosen, *write, os.Stdout)
+	default:
+		err = mutants.Run(ctx, root, chosen, *seed, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "mutants: %v\n", err)
-		return 1
+		os.Exit(1)
 	}
-	return min(remain, 1)
 }

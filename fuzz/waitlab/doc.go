@@ -5,7 +5,7 @@
 //	go run ./fuzz/waitlab -mode cycles        one mode; -help lists them
 //	go run ./fuzz/waitlab -mode all           all of them, in full: ten minutes
 //	go run ./fuzz/waitlab -mode all -short    all of them, in one minute
-//	go run ./fuzz/waitlab -mutants            shows that the modes can fail
+//	go run ./fuzz/mutants -lab waitlab        shows that the modes can fail
 //
 // The two sides of a ring are processes of their own: this program again, as a child
 // with a role (see roles). The lab and a child talk through the child's standard input

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/shmring/shmring/fuzz/internal/mutants"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -47,8 +46,7 @@ type Options struct {
 	Short bool
 }
 
-// Report is what an experiment found. As JSON it has the fields that
-// mutants.Harness wants.
+// Report is what an experiment found.
 type Report interface {
 	Well() bool
 	Print(w io.Writer)
@@ -81,7 +79,6 @@ func (p *Program) Run(ctx context.Context, arguments []string, stdout, stderr io
 	f.Uint64Var(&o.Seed, "seed", 0, "what chance begins with (default: anything)")
 	f.BoolVar(&o.Short, "short", false, "the short version of everything")
 	asJSON := f.Bool("json", false, "print one JSON object per mode on stdout")
-	breakIt := f.Bool("mutants", false, "break the library on purpose, and show which mode notices; needs the source tree")
 	if p.Flags != nil {
 		p.Flags(f)
 	}
@@ -103,10 +100,6 @@ func (p *Program) Run(ctx context.Context, arguments []string, stdout, stderr io
 		if err := p.Check(); err != nil {
 			return fail("%v", err)
 		}
-	}
-	if *breakIt {
-		h := &mutants.Harness{Patience: PatienceEnv, Memory: Memory(), Seed: o.Seed, JSON: *asJSON}
-		return h.Run(ctx, p.Name, *mode, nil, stdout, stderr)
 	}
 	chosen := p.chosen(*mode)
 	if len(chosen) == 0 {

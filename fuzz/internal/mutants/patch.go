@@ -1,9 +1,9 @@
 package mutants
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +31,17 @@ type Mutant struct {
 
 // Exam is a mode of a laboratory and the flags with which it suffices, or a test.
 type Exam struct{ Lab, Mode, Flags string }
+
+func (e Exam) String() string { return strings.TrimSpace(e.Lab + " " + e.Mode + " " + e.Flags) }
+
+// Root is the root of the source tree: where the go command finds the module.
+func Root(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/shmring/shmring").Output()
+	if err != nil {
+		return "", fmt.Errorf("where is the source tree: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
 
 // Load reads all patches below the root of the source tree, sorted by name.
 func Load(root string) (list []Mutant, err error) {
@@ -144,56 +155,6 @@ func Select(all []Mutant, lab, mode string, names []string) (list []Mutant) {
 		}
 	}
 	return list
-}
-
-// apply copies the files that the patch changes from the source tree to dir, an empty
-// directory, and changes the copies. It returns what lies over what: the overlay of go
-// build, where an empty string stands for a file that is gone.
-func (m Mutant) apply(root, dir string) (overlay map[string]string, err error) {
-	text, err := os.ReadFile(m.file)
-	if err != nil {
-		return nil, err
-	}
-	overlay = map[string]string{}
-	for _, name := range touched(string(text)) {
-		to := filepath.Join(dir, name)
-		overlay[filepath.Join(root, name)] = to
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return nil, err
-		}
-		old, err := os.ReadFile(filepath.Join(root, name))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return nil, err
-		default:
-			if err := os.WriteFile(to, old, 0o600); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := m.git(dir, "apply"); err != nil {
-		return nil, fmt.Errorf("%s does not apply: %w", m.Name, err)
-	}
-	for from, to := range overlay {
-		if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
-			overlay[from] = ""
-		}
-	}
-	return overlay, nil
-}
-
-// touched lists the files that a patch names.
-func touched(diff string) (names []string) {
-	for line := range strings.Lines(diff) {
-		for _, prefix := range []string{"--- a/", "+++ b/"} {
-			name, found := strings.CutPrefix(strings.TrimRight(line, "\n"), prefix)
-			if found && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
 }
 
 // git runs a command on the patch in a directory, which need not be a repository.

@@ -1,6 +1,7 @@
 package mutants
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,22 +11,23 @@ import (
 
 // Port says of each patch that does not apply to the source tree why not. With write it
 // tries a three-way merge with the commit that is checked out, in a clone, and rewrites
-// the patches with which that goes well; of the others it shows the conflict. The result
-// is how many remain.
-func Port(root string, list []Mutant, write bool, w io.Writer) (remain int, err error) {
-	clone := ""
+// the patches with which that goes well; of the others it shows the conflict. An error says
+// how many remain.
+func Port(root string, list []Mutant, write bool, w io.Writer) error {
+	clone, remain := "", 0
 	if write {
 		dir, err := os.MkdirTemp("", "mutants-port-*")
 		if err != nil {
-			return 0, err
+			return err
 		}
 		defer os.RemoveAll(dir)
 		clone = filepath.Join(dir, "clone")
-		if root, err = filepath.Abs(root); err != nil {
-			return 0, err
+		root, err := filepath.Abs(root)
+		if err != nil {
+			return err
 		}
 		if _, err := git(dir, "clone", "--quiet", "--shared", root, clone); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	for _, m := range list {
@@ -48,7 +50,10 @@ func Port(root string, list []Mutant, write bool, w io.Writer) (remain int, err 
 		}
 	}
 	fmt.Fprintf(w, "%d of %d patches do not apply\n", remain, len(list))
-	return remain, nil
+	if remain > 0 {
+		return errors.New("some patches do not apply")
+	}
+	return nil
 }
 
 // merge applies the patch to a clone and rewrites it from the outcome. It returns the
