@@ -115,8 +115,8 @@ func (h *handle) openParkingLot() bool {
 }
 
 // sleep announces, looks again and sleeps, once and for at most limit. waited is how long
-// this wait has lasted.
-func (h *handle) sleep(limit, waited time.Duration, ready func() bool, stops []*atomic.Uint32) error {
+// this wait has lasted; held is that of wait: a sleep that runs out is no missed wake-up then.
+func (h *handle) sleep(limit, waited time.Duration, held bool, ready func() bool, stops []*atomic.Uint32) error {
 	bit := layout.BellSleeper
 	thread := waited < parkAfter && takeThread()
 	if !thread {
@@ -151,7 +151,7 @@ func (h *handle) sleep(limit, waited time.Duration, ready func() bool, stops []*
 	}
 	switch {
 	case ready():
-		if timedOut {
+		if timedOut && !held {
 			h.countTimeoutWakeup(key)
 		}
 	case !timedOut:

@@ -93,6 +93,42 @@ func TestTurnOfTheDead(t *testing.T) {
 	})
 }
 
+// However long the sleeps of those who hold back may be, a dead owner does not hold them up.
+func TestPriorityOfTheDeadAmongSleepers(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+		r.cap = time.Hour
+		c := r.consumer()
+		sent := make(chan error)
+		var all []*producer
+		for range 3 {
+			p := r.producer()
+			all = append(all, p)
+			fill(t, p)
+			go func() { sent <- p.Send(soon(t), nil) }()
+		}
+		for _, p := range all {
+			for p.Stats().Sleeps == 0 {
+				runtime.Gosched()
+			}
+		}
+		all[0].view.Hot.Priority.Store(layout.PackPriority(1, 4, 9))
+		for range 16 {
+			_, err := c.TryReceive(nil)
+			require.NoError(t, err)
+		}
+		_, err := c.TryReceive(nil) // gives back the last, and rings
+		require.Equal(t, ring.ErrEmpty, err)
+		for range all {
+			require.NoError(t, <-sent)
+		}
+		require.Zero(t, all[0].view.Hot.Priority.Load())
+		for _, p := range all {
+			require.Zero(t, p.Stats().TimeoutWakeups, "it ran out by design")
+		}
+	})
+}
+
 // Whoever gives up gives the turn back.
 func TestTurnIsGivenBack(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {

@@ -231,6 +231,7 @@ func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
 	}
 	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBack(k) }, func() {}, func() error {
 		p.claimPriority(k, a)
+		w.held = p.hasSpaceMPSC(k)
 		return p.checkSpaceMPSC()
 	})
 }

@@ -19,6 +19,10 @@ type wait struct {
 	// wait.
 	closing bool
 
+	// held: there is room, and a producer keeps it for the owner of a priority claim. That
+	// one's patience runs out by itself.
+	held bool
+
 	begun   time.Time
 	checked time.Time // when Config.Check was called last
 	unhook  func() bool
@@ -166,6 +170,9 @@ func (w *wait) once(ready func() bool) error {
 	if h.stalled {
 		limit = min(limit, stalledSleep)
 	}
+	if w.held {
+		limit = min(limit, priorityPatience)
+	}
 	if !w.until.IsZero() {
 		limit = min(limit, max(w.until.Sub(now), 0))
 	}
@@ -184,7 +191,7 @@ func (w *wait) once(ready func() bool) error {
 		return nil
 	}
 	w.hook()
-	return h.sleep(limit, waited, ready, w.stops)
+	return h.sleep(limit, waited, w.held, ready, w.stops)
 }
 
 // poll is once for those who never sleep.
