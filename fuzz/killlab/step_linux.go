@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/internal/pin"
 	"github.com/shmring/shmring/internal/stepper"
 )
 
@@ -37,10 +38,6 @@ func step(l *lab, n int) {
 		l.r.Skip("stepping has only been tried on amd64, this is %s", runtime.GOARCH)
 		return
 	}
-	var cpus unix.CPUSet
-	if !l.must(unix.SchedGetaffinity(0, &cpus)) {
-		return
-	}
 	var until time.Time
 	if l.duration > 0 {
 		until = time.Now().Add(l.duration)
@@ -57,11 +54,8 @@ func step(l *lab, n int) {
 	}
 	close(work)
 	var all sync.WaitGroup
-	for cpu, workers := 0, 0; cpu < len(cpus)*64 && workers < mostTracers; cpu++ {
-		if !cpus.IsSet(cpu) {
-			continue
-		}
-		workers++
+	cpus := pin.CPUs()
+	for _, cpu := range cpus[:min(len(cpus), mostTracers)] {
 		all.Go(func() { trace(l, cpu, work) })
 	}
 	all.Wait()
@@ -81,10 +75,7 @@ func step(l *lab, n int) {
 // trace runs one campaign after the other. It and its victims stay on one processor:
 // two that take turns are not to wait for another one to wake up.
 func trace(l *lab, cpu int, work <-chan *campaign) {
-	runtime.LockOSThread() // for ever: the thread ends with the goroutine
-	var here unix.CPUSet
-	here.Set(cpu)
-	if !l.must(unix.SchedSetaffinity(0, &here)) {
+	if !l.must(pin.Thread(cpu)) { // for ever: the thread ends with the goroutine
 		return
 	}
 	for a := range work {
