@@ -1,12 +1,13 @@
 package machine
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/pin"
 )
 
 // Watch notes when a processor did nothing for anybody: a thread on each, which wants to
@@ -29,23 +30,16 @@ const (
 // NewWatch begins to watch all processors that this process may use.
 func NewWatch() *Watch {
 	w := &Watch{gaps: map[int][]gap{}}
-	var all unix.CPUSet
-	if unix.SchedGetaffinity(0, &all) != nil {
-		return w
-	}
-	for cpu := range 8 * len(all) {
-		if all.IsSet(cpu) {
-			w.threads.Go(func() { w.run(cpu) })
-		}
+	for _, cpu := range pin.CPUs() {
+		w.threads.Go(func() { w.run(cpu) })
 	}
 	return w
 }
 
 func (w *Watch) run(cpu int) {
-	runtime.LockOSThread() // for ever: the thread is of no use to others
-	var one unix.CPUSet
-	one.Set(cpu)
-	_ = unix.SchedSetaffinity(0, &one)
+	if pin.Thread(cpu) != nil { // for ever: the thread is of no use to others
+		return
+	}
 	tick := unix.NsecToTimespec(int64(watchTick))
 	for last := Monotonic(); !w.over.Load(); {
 		_ = unix.Nanosleep(&tick, nil)
