@@ -123,8 +123,8 @@ func TestFanIn(t *testing.T) {
 	require.Equal(t, "serving", service.line())
 	next := map[int]int{}
 	// All the time somebody reads what the service prints: else it waits, and with it the ring.
-	readAllOf := func(pid int) {
-		for next[pid] < 1000 {
+	readOf := func(pid, n int) {
+		for next[pid] < n {
 			var from, i int
 			_, err := fmt.Sscan(service.line(), &from, &i)
 			require.NoError(t, err)
@@ -134,12 +134,13 @@ func TestFanIn(t *testing.T) {
 	}
 	victim := p.start("fanin", "work", "100000000")
 	worker := p.start("fanin", "work", "1000")
-	readAllOf(worker.Process.Pid)
+	readOf(worker.Process.Pid, 1000)
 	require.NoError(t, worker.Wait())
+	readOf(victim.Process.Pid, 1)
 	require.NoError(t, victim.Process.Kill())
 	victim.Wait()
 	late := p.start("fanin", "work", "1000")
-	readAllOf(late.Process.Pid)
+	readOf(late.Process.Pid, 1000)
 	require.Len(t, next, 3)
 	require.NoError(t, late.Wait())
 	service.stop()
