@@ -133,8 +133,10 @@ func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func
 		}
 		select {
 		case <-ctx.Done():
-			return &BusyError{Path: path, Err: ctx.Err()}
 		case <-time.After(pause):
+		}
+		if ctx.Err() != nil { // select takes either, if both are ready
+			return &BusyError{Path: path, Err: ctx.Err()}
 		}
 	}
 }
