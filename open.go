@@ -50,6 +50,8 @@ func retry(ctx context.Context, name, op string, f func() (done bool, err error)
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+		}
+		if ctx.Err() != nil { // select takes either, if both are ready
 			return ended(err)
 		}
 	}
