@@ -73,7 +73,10 @@ func (c *Consumer) peek(m *Message) error {
 			continue
 		}
 		if end := pos + k; int64(end-c.mark) > 0 && holdsMessages(flags) {
-			c.setMark(min(end+c.markAhead-c.released, c.slots.count) + c.released) // before anybody sees it
+			// Before anybody sees it. A mark farther than a ringful is garbage, and so is an end:
+			// then a peer lies.
+			ahead := min(end+c.markAhead-c.released, c.slots.count)
+			c.setMark(c.released + max(ahead, end-c.released))
 		}
 		data := c.bytes(pos, int(n))
 		if flags == 0 {
