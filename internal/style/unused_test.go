@@ -90,6 +90,7 @@ func unmentioned(files []file) (found []string) {
 		for _, g := range files {
 			if g.path != f.path && (strings.Contains(g.text, base) || strings.Contains(g.text, "`"+path.Dir(f.path)+"/`")) ||
 				g.isGo() && strings.Contains(g.text, folder+"/") ||
+				g.isTest() && strings.Contains(g.text, "func "+folder+"(f *testing.F)") || // go test reads its corpus
 				g.isGo() && path.Dir(g.path) == path.Dir(f.path) && strings.Contains(g.text, "*"+path.Ext(base)) {
 				seen = true
 				break
