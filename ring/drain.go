@@ -99,6 +99,13 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		}
 		c.leave()
 		if err := f(m); err != nil {
+			if n > 0 && c.enter() { // what stands before the batch is handled
+				c.implicitAck = b.start
+				if c.ackImplicit() {
+					c.flushReadPos()
+				}
+				c.leave()
+			}
 			return n, err
 		}
 		if !c.enter() {
