@@ -90,29 +90,29 @@ func write(t *testing.T, dir, name, text string) {
 // What has moved is merged, and what is not there any more is reported.
 func TestPort(t *testing.T) {
 	dir, commit := tree(t)
-	port := func(write bool) (error, string) {
+	port := func(write bool) (string, error) {
 		list, err := Load(dir)
 		require.NoError(t, err)
 		var said strings.Builder
 		err = Port(dir, list, write, &said)
-		return err, said.String()
+		return said.String(), err
 	}
-	err, _ := port(false)
+	_, err := port(false)
 	require.NoError(t, err)
 	write(t, dir, "a/f.go", "one\nand\ntwo\n3\nfour\nfive\nsix\nseven\neight\n")
 	commit()
-	err, said := port(false)
+	said, err := port(false)
 	require.Error(t, err)
 	require.Contains(t, said, "five does not apply: git apply: exit status 1: error: patch failed: a/f.go")
 	require.NoError(t, CheckTable(dir, "other", nil, 1))
 	require.ErrorContains(t, CheckTable(dir, "lab", []string{"none"}, 1), "five: lab has no mode mode\nmode none has 0")
-	err, said = port(true)
+	said, err = port(true)
 	require.NoError(t, err, said)
-	err, _ = port(false)
+	_, err = port(false)
 	require.NoError(t, err)
 	write(t, dir, "a/f.go", "one\ntwo\nthree\nfour\n5\nsix\nseven\neight\n")
 	commit()
-	err, said = port(true)
+	said, err = port(true)
 	require.Error(t, err)
 	require.Contains(t, said, "    +<<<<<<< ours\n")
 }
