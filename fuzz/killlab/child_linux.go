@@ -185,11 +185,16 @@ func (c *child) dismiss(how uint64, meanwhile func()) bool {
 	return true
 }
 
-// finish is dismiss for one who must end well.
-func (c *child) finish() {
+// conclude is dismiss for one who must end well.
+func (c *child) conclude() {
 	if c.dismiss(1, nil) {
 		c.accuse()
 	}
+}
+
+// finish is conclude for one whose journal nobody will read.
+func (c *child) finish() {
+	c.conclude()
 	c.forget()
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -26,6 +25,7 @@ type operation struct {
 	stepped    string // those of them in which it is stepped through
 	attaches   bool   // it attaches by itself
 	rings      bool   // it ends with a wake-up for whoever sleeps
+	refusal    error  // what it returns instead of waiting, if it is stepped
 	sizes      []int  // of the messages that it sends
 	redelivers int    // so many messages that it handled may come again
 	run        func(v *victim, ctx context.Context) error
@@ -71,25 +71,25 @@ var operations = []operation{
 	{name: "send-slot", victim: "producer", kinds: "both", states: "empty wrapping", rings: true,
 		sizes: []int{slotSized}, run: (*victim).send},
 	{name: "send-long", victim: "producer", kinds: "both", states: forSender, stepped: "full wrapping contended",
-		rings: true, sizes: []int{twoSlots}, run: (*victim).send},
+		rings: true, refusal: shmring.ErrFull, sizes: []int{twoSlots}, run: (*victim).send},
 	{name: "batch", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
-		sizes: []int{messageHeader, inlineSize, messageHeader}, run: (*victim).batch},
+		refusal: shmring.ErrFull, sizes: []int{messageHeader, inlineSize, messageHeader}, run: (*victim).batch},
 	{name: "commit", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
-		sizes: []int{twoSlots}, run: (*victim).commit},
+		refusal: shmring.ErrFull, sizes: []int{twoSlots}, run: (*victim).commit},
 	{name: "shorten", victim: "producer", kinds: "both", states: "empty wrapping contended", rings: true,
 		sizes: []int{inlineSize}, run: (*victim).commit},
 	{name: "abort", victim: "producer", kinds: "both", states: forSender, stepped: "empty wrapping contended",
 		sizes: []int{twoSlots}, run: (*victim).abort},
 	{name: "close-send", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
-		run: (*victim).closeSend},
+		refusal: context.Canceled, run: (*victim).closeSend},
 	{name: "close", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
 		run: func(v *victim, _ context.Context) error { return v.p.Close() }},
 	{name: "attach", victim: "consumer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
 		run: (*victim).listen},
 	{name: "receive", victim: "consumer", kinds: "both", states: usual + " sysv sysv-lost", stepped: usual, rings: true,
-		redelivers: 1, run: (*victim).receive},
-	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true, redelivers: 1,
-		run: (*victim).next},
+		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).receive},
+	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
+		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).next},
 	{name: "drain", victim: "consumer", kinds: "both", states: usual, redelivers: scenarioSlots, run: (*victim).drain},
 	{name: "check", victim: "consumer", kinds: "both", states: usual,
 		run: func(v *victim, _ context.Context) error { return v.c.Check() }},
@@ -123,7 +123,7 @@ type victim struct {
 	a       args
 	j       *journal
 	op      *operation
-	full    bool
+	state   string
 	stepped bool
 	msgs    [][]byte
 	buf     [scenarioSlots * 64]byte
@@ -136,7 +136,7 @@ func newVictim(a args, j *journal) *victim {
 	name, state, _ := strings.Cut(a.Text, "/")
 	for i := range operations {
 		if operations[i].String() == name {
-			v := &victim{a: a, j: j, op: &operations[i], full: state == "full"}
+			v := &victim{a: a, j: j, op: &operations[i], state: state}
 			for seq, size := range v.op.sizes {
 				v.msgs = append(v.msgs, a.source().made(uint64(seq), size))
 			}
@@ -161,7 +161,7 @@ func (v *victim) options() *shmring.Options {
 	o := v.a.options()
 	if v.stepped {
 		o.WaitPolicy = shmring.WaitSleep // a wait goes straight to sleep
-		o.KeepStream = v.full            // or Close would wait for room
+		o.KeepStream = v.refused()       // or Close would wait for room
 	}
 	return o
 }
@@ -181,8 +181,16 @@ func (v *victim) listen(ctx context.Context) (err error) {
 	return err
 }
 
-// refused tells whether the operation must not wait, and nothing fits.
-func (v *victim) refused() bool { return v.stepped && v.full }
+// refused tells whether the operation would have to wait, and must not.
+func (v *victim) refused() bool {
+	switch {
+	case !v.stepped:
+		return false
+	case v.op.victim == "consumer":
+		return v.state == "empty" || v.state == "contended"
+	}
+	return v.state == "full"
+}
 
 // trying notes what the operation is about to send.
 func (v *victim) trying() {
@@ -193,17 +201,8 @@ func (v *victim) trying() {
 
 // done notes how much was sent.
 func (v *victim) done(n int, err error) error {
-	if v.refused() {
-		return unless(err, shmring.ErrFull)
-	}
-	v.j.put(sent, uint64(n))
-	return err
-}
-
-// unless makes nil of an error that has to come, and keeps every other.
-func unless(err, want error) error {
-	if err == want || errors.Is(err, want) {
-		return nil
+	if !v.refused() {
+		v.j.put(sent, uint64(n))
 	}
 	return err
 }
@@ -268,7 +267,7 @@ func (v *victim) closeSend(ctx context.Context) error {
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	return unless(v.p.CloseSend(ended), context.Canceled)
+	return v.p.CloseSend(ended)
 }
 
 // brief bounds a wait that may be in vain.
@@ -279,7 +278,7 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 func (v *victim) receive(ctx context.Context) error {
 	if v.stepped {
 		_, err := v.c.TryReceive(v.buf[:])
-		return expected(err)
+		return err
 	}
 	ctx, cancel := brief(ctx)
 	defer cancel()
@@ -297,7 +296,7 @@ func (v *victim) next(ctx context.Context) error {
 			v.j.put(receipts, 1)
 			m.Release()
 		}
-		return expected(err)
+		return err
 	}
 	ctx, cancel := brief(ctx)
 	defer cancel()

@@ -226,16 +226,14 @@ func (b *setup) killConsumers(n int) {
 // end lets everybody finish and compares what came with what was sent.
 func (b *setup) end() {
 	for _, s := range b.lanes {
-		if !b.l.reach(s.now, attached) {
+		if b.l.reach(s.now, attached) {
+			s.now.conclude()
+		} else {
 			s.now.kill()
-		} else if s.now.dismiss(1, nil) {
-			s.now.accuse()
 		}
 		s.retire()
 	}
-	if b.consumer.now.dismiss(1, nil) {
-		b.consumer.now.accuse()
-	}
+	b.consumer.now.conclude()
 	close(b.done)
 	b.drain.Wait()
 	b.hear()

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,7 +125,7 @@ func (t *scenario) must(what string, err error) bool {
 // run makes the ring and starts the victim, which lead leads to its end, and looks at
 // what is left. False: something is wrong.
 func (t *scenario) run(role string, at int, change func(*exec.Cmd), lead func() bool) bool {
-	t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, 10*labs.Patience)
+	t.bound()
 	defer t.end()
 	if !t.begin() || !t.before() {
 		return false
@@ -137,8 +136,18 @@ func (t *scenario) run(role string, at int, change func(*exec.Cmd), lead func() 
 	if t.victim, err = t.l.spawn(a, change); !t.must("spawn", err) {
 		return false
 	}
-	return t.l.reach(t.victim, attached) && t.meanwhile() && lead() && t.verify()
+	if !t.l.reach(t.victim, attached) || !t.meanwhile() || !lead() {
+		return false
+	}
+	if t.stepped { // which takes its time, and nobody waited meanwhile
+		t.cancel()
+		t.bound()
+	}
+	return t.verify()
 }
+
+// bound gives the lab's own handles the time that they have from now on.
+func (t *scenario) bound() { t.ctx, t.cancel = context.WithTimeout(t.l.Ctx, labs.Patience) }
 
 // begin makes the ring, so that the state's position comes next.
 func (t *scenario) begin() bool {
@@ -258,6 +267,16 @@ func (t *scenario) try(size int) bool {
 	return err == nil
 }
 
+// fill lets the peer send until nothing fits any more.
+func (t *scenario) fill() bool {
+	for range scenarioSlots + 1 {
+		if !t.try(inlineSize) {
+			return true
+		}
+	}
+	return t.fault(&t.l.r.Stuck, "%d messages fit into %d slots", scenarioSlots+1, scenarioSlots)
+}
+
 // openPeer attaches the producer that lives through it.
 func (t *scenario) openPeer() bool {
 	var err error
@@ -347,14 +366,4 @@ func (t *scenario) end() {
 		}
 		t.fault(&t.l.r.Leaked, "left behind: %s", strings.Join(left, " "))
 	}
-}
-
-// asleep waits until somebody sleeps on a bell.
-func (t *scenario) asleep(what string, bell interface{ Load() uint32 }) bool {
-	for end := time.Now().Add(labs.Patience); bell.Load()&layout.BellSleeper == 0; time.Sleep(50 * time.Microsecond) {
-		if time.Now().After(end) {
-			return t.fault(&t.l.r.Stuck, "%s does not lie down", what)
-		}
-	}
-	return true
 }

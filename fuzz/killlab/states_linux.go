@@ -43,7 +43,8 @@ func (t *scenario) beforeProducer() bool {
 		if !t.openPeer() {
 			return false
 		}
-		for t.state == "full" && t.try(inlineSize) {
+		if t.state == "full" && !t.fill() {
+			return false
 		}
 	}
 	return (t.kind == shmring.KindMPSC || t.closePeer()) && t.openConsumer()
@@ -71,8 +72,7 @@ func (t *scenario) beforeConsumer() bool {
 	}
 	switch t.state {
 	case "full", "contended":
-		for t.try(inlineSize) {
-		}
+		return t.fill()
 	case "wrapping":
 		t.try(twoSlots)
 		t.try(inlineSize)
@@ -123,7 +123,7 @@ func (t *scenario) meanwhile() bool {
 		default:
 			t.block()
 		}
-		return t.asleep("the other side", t.bell())
+		return t.l.until(t.String()+": the other side asleep", func() bool { return t.bell().Load()&layout.BellSleeper != 0 })
 	}
 	return true
 }

@@ -68,7 +68,19 @@ func (v *victim) once(ctx context.Context) error {
 	v.j.put(phase, begun)
 	err := v.op.run(v, ctx)
 	v.j.put(phase, operated)
-	return err
+	return v.judge(err)
+}
+
+// judge makes an error of what the operation must not return, be it nil.
+func (v *victim) judge(err error) error {
+	var want error
+	if v.refused() {
+		want = v.op.refusal
+	}
+	if !errors.Is(err, want) {
+		return fmt.Errorf("returned %v, want %v", err, want)
+	}
+	return nil
 }
 
 // warmUp does the operation once on a ring of its own, so that stacks have grown and
@@ -76,7 +88,7 @@ func (v *victim) once(ctx context.Context) error {
 func (v *victim) warmUp(ctx context.Context) error {
 	w := *v
 	w.a.Ring += "warm"
-	w.full = false
+	w.state = "empty"
 	w.j = &journal{word: new([words]atomic.Uint64), log: make([]entry, scenarioSlots)}
 	o := w.options()
 	o.Mode, o.Kind, o.Slots, o.SlotSize = shmring.ModeCreateOnly, w.a.Kind, 64, 64
@@ -95,7 +107,7 @@ func (v *victim) warmUp(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.op.run(&w, ctx); err != nil {
+	if err := w.judge(w.op.run(&w, ctx)); err != nil {
 		return err
 	}
 	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(ctx, w.a.Ring, &shmring.AdminOptions{Dir: w.a.Dir}))

@@ -214,7 +214,7 @@ func (t *scenario) goOn() bool {
 // survives lets the peer send. The victim may have died with priority: the others hold
 // back for 20 ms then.
 func (t *scenario) survives() bool {
-	if !t.l.until(t.String()+": room for a survivor", func() bool { return t.try(twoSlots) || t.ctx.Err() != nil }) {
+	if !t.l.until(t.String()+": room for a survivor", func() bool { return t.try(twoSlots) }) {
 		return false
 	}
 	return t.drain()

@@ -95,11 +95,8 @@ func (s *Stepper) Forward(n int) error {
 func (s *Stepper) stop(tid int) error {
 	s.watch.Reset(s.patience)
 	status, err := wait(tid)
-	switch {
-	case err != nil:
-		return fmt.Errorf("wait for a traced thread: %w", err)
-	case !status.Stopped():
-		return ErrGone
+	if err != nil {
+		return err
 	}
 	const call = unix.SIGTRAP | 0x80
 	s.signal = status.StopSignal()

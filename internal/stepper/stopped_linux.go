@@ -36,8 +36,8 @@ func Stop(pid, but int) (s Stopped, err error) {
 			if tid == pid && but != 0 {
 				continue // see Stepper.Reap; it will have stopped when it next comes out of the kernel
 			}
-			if status, err := wait(tid); err != nil || !status.Stopped() {
-				return s, fmt.Errorf("ptrace: stop thread %d: %#x, %w", tid, status, err)
+			if _, err := wait(tid); err != nil {
+				return s, err
 			}
 			again = true
 		}
@@ -55,10 +55,18 @@ func (s Stopped) Release() error {
 	return nil
 }
 
+// wait waits until a thread has stopped, and returns ErrGone if it has ended.
 func wait(tid int) (status unix.WaitStatus, err error) {
 	for {
-		if _, err = unix.Wait4(tid, &status, unix.WALL, nil); err != unix.EINTR {
-			return status, err
+		_, err = unix.Wait4(tid, &status, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return status, fmt.Errorf("wait for thread %d: %w", tid, err)
+		case !status.Stopped():
+			return status, ErrGone
+		default:
+			return status, nil
 		}
 	}
 }

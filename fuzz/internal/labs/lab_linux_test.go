@@ -2,11 +2,13 @@ package labs
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +23,30 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// A lab sees semaphore sets that it has used last, and those that nobody has used.
+func TestSemaphoreSetsAreSeen(t *testing.T) {
+	var ids []int
+	r := &Result{Mode: "test"}
+	left, err := r.Run(t.Context(), "labs-test", Options{Seed: 1}, func(*Lab) {
+		for range 2 {
+			id, _, errno := unix.Syscall(unix.SYS_SEMGET, unix.IPC_PRIVATE, 1, 0o600)
+			if errno != 0 {
+				t.Skip(errno)
+			}
+			ids = append(ids, int(id))
+			t.Cleanup(func() { unix.Syscall6(unix.SYS_SEMCTL, id, 0, unix.IPC_RMID, 0, 0, 0) })
+		}
+		_, _, errno := unix.Syscall6(unix.SYS_SEMCTL, uintptr(ids[0]), 0, semSetValue, 1, 0, 0)
+		require.Zero(t, errno)
+	})
+	require.NoError(t, err)
+	for _, id := range ids {
+		require.Contains(t, left, fmt.Sprintf("semaphore set %d", id))
+	}
+}
+
+const semSetValue = 16 // SETVAL of linux/sem.h
 
 // A lab sees how its children end, and what they and it leave behind.
 func TestLab(t *testing.T) {
