@@ -83,13 +83,15 @@
 // # Adding a doorbell
 //
 //  1. Give it a number in layout.Doorbell, with its line in the table of docs/LAYOUT.md. The
-//     number is part of the format: a new kind needs a new minor version of the layout.
+//     number is part of the format: peers that do not know it refuse the ring, so the layout
+//     needs a new version.
 //  2. Write a type that keeps the contract of [Bell] in a file of its own. What it needs
 //     besides the word comes in [Target].
 //  3. Add it to New, and to candidates in bell.go at its place in the order of preference,
 //     with a probe that tells why it does not work here. Probes leave nothing behind.
 //  4. Add its name to String in layout/config.go, and its constant to Doorbell in the root's
-//     options.go. The programs' -doorbell takes the names from there.
+//     options.go, with validate.go, same.go and the text for the environment variable; the
+//     programs have a table in cmd/internal/cli/ring.go.
 //  5. Add it to the conformance suite in doorbell_test.go: every kind has to pass all of it.
 //  6. Put each store to shared state on a kill point, and let the laboratories run over it:
 //     fuzz/waitlab's table of ways, and SHMRING_DOORBELL in ./check.

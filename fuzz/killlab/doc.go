@@ -3,9 +3,9 @@
 // order and once, nobody is stuck, and nothing is left behind.
 //
 //	go run ./fuzz/killlab -mode random        one mode; -help lists them
-//	go run ./fuzz/killlab -mode all           all of them, in full: ten minutes
+//	go run ./fuzz/killlab -mode all           all of them, in full: a quarter of an hour
 //	go run ./fuzz/killlab -mode all -short    all of them, in one minute
-//	go run ./fuzz/mutants -lab killlab        shows that each mode can fail: ten minutes
+//	go run ./fuzz/mutants -lab killlab        shows that each mode can fail: forty minutes
 //
 // The victims are real processes: this program again, as a child with a role (see
 // roles). What a child's calls returned it writes into a journal, a file that the lab
