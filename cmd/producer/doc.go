@@ -5,7 +5,8 @@ Producer sends records from standard input or files into a shared memory ring.
 
 A record is a line, a length-prefixed blob (-frame len32) or a chunk of fixed size
 (-frame chunk=BYTES); or producer makes up messages that consumer -verify can check
-(-generate COUNT). Many producers may share a ring of -kind mpsc. While the ring is
+(-generate COUNT). A line that is longer than the ring's messages is sent in pieces, cut,
+skipped or an error (-long). Many producers may share a ring of -kind mpsc. While the ring is
 full it waits, fails or drops (-full). A producer that fails leaves its stream without an
 end. producer -help lists the rest, and producer completion SHELL prints what completes
 its command line.

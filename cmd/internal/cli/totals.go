@@ -18,6 +18,7 @@ type Totals struct {
 	PerSecond      float64 `json:"msgs_per_s"`
 	Full           uint64  `json:"full"`
 	Dropped        uint64  `json:"dropped"`
+	LongLines      uint64  `json:"long_lines"` // split, cut or skipped
 	Sleeps         uint64  `json:"sleeps"`
 	Wakes          uint64  `json:"wakes"`
 	Spins          uint64  `json:"spins"`
@@ -71,6 +72,7 @@ func (t *Totals) String() string {
 	}{
 		{t.Full, "met a full ring %d times"},
 		{t.Dropped, "%d dropped"},
+		{t.LongLines, "%d lines longer than its messages"},
 		{t.Redelivered, "%d redelivered"},
 		{t.Skipped, "%d unfinished claims of dead producers passed over"},
 		{t.Deaths, "%d producers died"},

@@ -81,14 +81,49 @@ func TestConsumerTimeouts(t *testing.T) {
 func TestLongLine(t *testing.T) {
 	dir := ringDir(t)
 	in := "short\n" + strings.Repeat("x", 1000) + "\nnever\n"
-	p := producer(t, dir, "-max-message 500", stdin(strings.NewReader(in)))
+	p := producer(t, dir, "-max-message 500 -long fail", stdin(strings.NewReader(in)))
 	p.ends(cli.Failed)
 	require.Contains(t, p.stderr.String(),
 		"producer: standard input: line 2 has 1000 bytes, more than 500, the longest message this ring takes: "+
-			"make the ring with a larger -max-message, or send it with -frame chunk=BYTES\n")
+			"make the ring with a larger -max-message, or send lines with -long split and anything with "+
+			"-frame chunk=BYTES\n")
 	q := consumer(t, dir, "-on-death exit")
 	q.ends(cli.PeerDead) // it is not to take this for the whole
 	require.Equal(t, "short\n", q.stdout.String(), "what came before it is sent")
+}
+
+// A line that no message can hold does not end a shipper, and is counted.
+func TestLongLinesDoNotEndAProducer(t *testing.T) {
+	const most = 500
+	exact, long := strings.Repeat("e", most), strings.Repeat("x", most)
+	in := "first\n" + exact + "\n" + long + "y\n\n" + long + long + "\nlast\n" + long + "no newline"
+	split := "first\n" + exact + "\n" + long + "\ny\n\n" + long + "\n" + long + "\nlast\n" + long + "\nno newline\n"
+	for args, want := range map[string]string{
+		"":            split,
+		"-long split": split,
+		"-long cut":   "first\n" + exact + "\n" + long + "\n\n" + long + "\nlast\n" + long + "\n",
+		"-long skip":  "first\n" + exact + "\n\nlast\n",
+	} {
+		for _, batch := range []string{"", " -batch 10"} {
+			t.Run(args+batch, func(t *testing.T) {
+				t.Parallel()
+				dir := ringDir(t)
+				p := producer(t, dir, "-json -max-message 500 "+args+batch, stdin(strings.NewReader(in)))
+				q := consumer(t, dir, "")
+				p.ends(0)
+				q.ends(0)
+				require.Equal(t, want, q.stdout.String())
+				require.EqualValues(t, 3, p.totals().LongLines)
+				require.EqualValues(t, strings.Count(want, "\n"), p.totals().Messages)
+			})
+		}
+	}
+	p := producer(t, ringDir(t), "-max-message 500 -long cut", stdin(strings.NewReader(in)))
+	p.ends(0)
+	require.Contains(t, p.stderr.String(), "producer: standard input: line 3 is longer than 500 bytes, the longest "+
+		"message this ring takes: -long cut; the summary counts such lines\n")
+	require.Equal(t, 1, strings.Count(p.stderr.String(), " is longer than "), "it is told once")
+	require.Contains(t, p.stderr.String(), ", 3 lines longer than its messages")
 }
 
 func TestTruncatedInput(t *testing.T) {

@@ -65,6 +65,9 @@ func (f *Format) String() string {
 // Chunk is the size of chunks, or 0 where records have lengths of their own.
 func (f Format) Chunk() int { return f.size }
 
+// Lines reports whether records are lines.
+func (f Format) Lines() bool { return f.kind == line }
+
 // Overhead is how many bytes Write adds to a record.
 func (f Format) Overhead() int {
 	switch f.kind {

@@ -140,6 +140,73 @@ func TestTooLongRecordIsNamed(t *testing.T) {
 	}
 }
 
+func TestLongLines(t *testing.T) {
+	big := strings.Repeat("y", 2*readSize+1)
+	for _, c := range []struct {
+		name, input      string
+		split, cut, skip []string
+		told             []int64
+	}{
+		{"none", "abc\n\nab", []string{"abc", "", "ab"}, []string{"abc", "", "ab"}, []string{"abc", "", "ab"}, nil},
+		{"one", "a\nabcd\nx\n", []string{"a", "abc", "d", "x"}, []string{"a", "abc", "x"}, []string{"a", "x"}, []int64{2}},
+		{"no empty piece", "abcdef\n\nx\n", []string{"abc", "def", "", "x"}, []string{"abc", "", "x"}, []string{"", "x"},
+			[]int64{1}},
+		{"last without newline", "a\nabcdefg", []string{"a", "abc", "def", "g"}, []string{"a", "abc"}, []string{"a"},
+			[]int64{2}},
+		{"several", "abcde\nabcd\n\nabcd\n", []string{"abc", "de", "abc", "d", "", "abc", "d"},
+			[]string{"abc", "abc", "", "abc"}, []string{""}, []int64{1, 2, 4}},
+		{"nothing else", "abcd", []string{"abc", "d"}, []string{"abc"}, nil, []int64{1}},
+		{"nothing", "", nil, nil, nil, nil},
+	} {
+		for what, want := range map[Long][]string{LongSplit: c.split, LongCut: c.cut, LongSkip: c.skip} {
+			for name, in := range map[string]io.Reader{
+				"whole": strings.NewReader(c.input), "byte by byte": iotest.OneByteReader(strings.NewReader(c.input)),
+				"error with the last byte": iotest.DataErrReader(strings.NewReader(c.input)),
+			} {
+				var told []int64
+				r := NewReader(in, Format{}, 3)
+				r.Long(what, func(line int64) { told = append(told, line) })
+				got, err := all(r)
+				require.Equal(t, io.EOF, err)
+				require.Equal(t, want, got, "%s, %d, %s", c.name, what, name)
+				require.Equal(t, c.told, told, "%s, %d, %s", c.name, what, name)
+			}
+		}
+	}
+	for what, want := range map[Long]int{LongSplit: len(big)/1000 + 2, LongCut: 2, LongSkip: 1} {
+		r := NewReader(strings.NewReader(big+"\nend\n"), Format{}, 1000)
+		r.Long(what, nil)
+		got, err := all(r)
+		require.Equal(t, io.EOF, err)
+		require.Len(t, got, want)
+		require.Equal(t, "end", got[want-1])
+		require.LessOrEqual(t, len(r.buf), readSize, "a long line is not kept")
+	}
+}
+
+// The pieces of a line stay valid while those behind them are taken, and none is made up.
+func TestLongLinesInBatches(t *testing.T) {
+	r := NewReader(strings.NewReader("abcdefgh\nx\n"), Format{}, 3)
+	r.Long(LongSplit, nil)
+	first, err := r.Next()
+	require.NoError(t, err)
+	got := []string{}
+	for record, ok := r.Buffered(); ok; record, ok = r.Buffered() {
+		got = append(got, string(record))
+	}
+	require.Equal(t, []string{"def", "gh", "x"}, got)
+	require.Equal(t, "abc", string(first))
+}
+
+// A length that no ring takes is more likely no length at all.
+func TestLongRecordsOfOtherFramingsAreErrors(t *testing.T) {
+	r := NewReader(strings.NewReader("\x04\x00\x00\x00abcd"), format(t, "len32"), 3)
+	r.Long(LongSkip, nil)
+	_, err := r.Next()
+	var long *LongError
+	require.ErrorAs(t, err, &long)
+}
+
 func TestExactlyTheLongestLinePasses(t *testing.T) {
 	for _, input := range []string{"abc\nabc\n", "abc\nabc"} {
 		got, err := all(NewReader(iotest.OneByteReader(strings.NewReader(input)), Format{}, 3))

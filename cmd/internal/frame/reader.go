@@ -20,12 +20,36 @@ type Reader struct {
 	start  int // of what is not cut yet
 	end    int
 	err    error // of r
-	n      int64 // records cut
+	n      int64 // records cut, or passed over
+
+	long    Long
+	onLong  func(line int64)
+	inside  bool // a long line of which some pieces are cut
+	passing bool // a long line of which the rest is passed over
 }
+
+// Long is what becomes of a line that is longer than the limit.
+type Long int
+
+// The zero value is LongFail, which is an error.
+const (
+	LongFail  Long = iota
+	LongSplit      // as many records as it takes; all but the last are of the greatest length
+	LongCut        // one record of the greatest length, and the rest passed over
+	LongSkip       // passed over
+)
 
 // NewReader makes a Reader of records of at most max bytes.
 func NewReader(r io.Reader, f Format, max int) *Reader {
 	return &Reader{r: r, format: f, max: max, buf: make([]byte, readSize)}
+}
+
+// Long says what becomes of long lines, and calls told, which may be nil, once for each
+// that is not an error. Only the framing line has such.
+func (r *Reader) Long(what Long, told func(line int64)) {
+	if r.format.kind == line {
+		r.long, r.onLong = what, told
+	}
 }
 
 // LongError tells of a record that is longer than allowed.
@@ -86,9 +110,12 @@ func (r *Reader) Rest() []byte { return r.buf[r.start:r.end] }
 // cut takes one record off the front of what was read; ok is false when more has to
 // be read first.
 func (r *Reader) cut() (record []byte, ok bool, err error) {
-	b := r.buf[r.start:r.end]
 	last := r.err == io.EOF
 	var used int
+	if (r.passing || r.long == LongSkip) && !r.pass(last) {
+		return nil, false, nil
+	}
+	b := r.buf[r.start:r.end]
 	switch r.format.kind {
 	case line:
 		record, used, err = r.cutLine(b, last)
@@ -105,19 +132,65 @@ func (r *Reader) cut() (record []byte, ok bool, err error) {
 		return nil, false, err
 	}
 	r.start += used
-	r.n++
+	if !r.inside {
+		r.n++
+	}
 	return record, true, nil
 }
 
+// pass passes over what no record is made of: the rest of a line that is being passed over,
+// and long lines that are to be. false: more has to be read first.
+func (r *Reader) pass(last bool) bool {
+	for {
+		b := r.buf[r.start:r.end]
+		i := bytes.IndexByte(b, '\n')
+		switch {
+		case r.passing && i < 0:
+			r.start = r.end
+			return last // nothing is left to cut
+		case r.passing:
+			r.start += i + 1
+			r.passing = false
+		case r.long == LongSkip && r.tooLong(b, i):
+			r.passing = true
+			r.n++
+			r.tell(r.n)
+		default:
+			return true
+		}
+	}
+}
+
+// tooLong reports whether the line at the begin of b, with its newline at i if that was
+// read, is longer than the limit.
+func (r *Reader) tooLong(b []byte, i int) bool { return i > r.max || i < 0 && len(b) > r.max }
+
+func (r *Reader) tell(line int64) {
+	if r.onLong != nil {
+		r.onLong(line)
+	}
+}
+
+// cutLine cuts a line, or a piece of a long one. Such a piece is only cut when more of its
+// line is there, so that no piece is empty.
 func (r *Reader) cutLine(b []byte, last bool) (record []byte, used int, err error) {
 	i := bytes.IndexByte(b, '\n')
-	if i > r.max || i < 0 && len(b) > r.max {
-		return nil, 0, &LongError{What: "line", Number: r.n + 1, Size: int64(max(i, 0)), Max: r.max}
+	if r.tooLong(b, i) {
+		if r.long == LongFail {
+			return nil, 0, &LongError{What: "line", Number: r.n + 1, Size: int64(max(i, 0)), Max: r.max}
+		}
+		if !r.inside {
+			r.tell(r.n + 1)
+		}
+		r.inside, r.passing = r.long == LongSplit, r.long == LongCut
+		return b[:r.max], r.max, nil
 	}
 	switch {
 	case i >= 0:
+		r.inside = false
 		return b[:i], i + 1, nil
 	case last:
+		r.inside = false
 		return b, len(b), nil
 	}
 	return nil, 0, nil

@@ -16,10 +16,20 @@ const (
 	drop  = "drop"
 )
 
+// What to do with a line that is longer than the ring takes. The first is the default: it
+// loses nothing, and a shipper of logs must not end, again and again, over one line.
+var longs = []cli.Choice[frame.Long]{
+	{Word: "split", Value: frame.LongSplit},
+	{Word: "cut", Value: frame.LongCut},
+	{Word: "skip", Value: frame.LongSkip},
+	{Word: "fail", Value: frame.LongFail},
+}
+
 type config struct {
 	ring     cli.Ring
 	out      cli.Out
 	format   frame.Format
+	long     frame.Long
 	full     string
 	timeout  time.Duration
 	count    int64 // 0: no limit
@@ -47,6 +57,8 @@ func (c *config) register(f *cli.Flags) {
 	c.ring.Register(f)
 	c.out.Register(f)
 	f.Func("frame", c.format.Set)
+	c.long = longs[0].Value
+	cli.Choose(f, &c.long, "long", longs)
 	f.OneOf(&c.full, "full", block, fail, drop)
 	f.Duration(&c.timeout, "timeout")
 	cli.Int(f, &c.count, "count")
@@ -76,8 +88,10 @@ func (c *config) check(f *cli.Flags) error {
 		return cli.Usagef("-generate %d: want a number of messages; 0 is until interrupted", c.generate)
 	case !loading && (f.IsSet("size") || f.IsSet("rate")):
 		return cli.Usagef("-size and -rate are about generated messages: give -generate COUNT too")
-	case loading && (f.IsSet("frame") || f.IsSet("count") || f.IsSet("batch") || len(c.files) > 0):
-		return cli.Usagef("-generate takes the place of input: give no -frame, -count, -batch or files with it")
+	case loading && (f.IsSet("frame") || f.IsSet("long") || f.IsSet("count") || f.IsSet("batch") || len(c.files) > 0):
+		return cli.Usagef("-generate takes the place of input: give no -frame, -long, -count, -batch or files with it")
+	case f.IsSet("long") && !c.format.Lines():
+		return cli.Usagef("-long is about lines: with -frame %v no record may be too long for the ring", &c.format)
 	case f.IsSet("cpu") && c.cpu < 0:
 		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
 	}

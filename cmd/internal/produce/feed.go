@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
@@ -19,14 +20,16 @@ type feeder struct {
 	format frame.Format
 	batch  int
 	left   int64 // records still to be taken; negative: no limit
+	long   frame.Long
 	msgs   [][]byte
-	notice func(format string, args ...any)
+	out    *cli.Out
 }
 
 // feed sends the records of one input until it ends, the count is reached, or ctx
 // ends.
 func (f *feeder) feed(ctx context.Context, r io.Reader, name string) error {
 	records := frame.NewReader(r, f.format, f.p.MaxMessage())
+	records.Long(f.long, func(line int64) { f.tellLong(line, name) })
 	for f.left != 0 {
 		record, err := records.Next()
 		if err == io.EOF {
@@ -59,8 +62,19 @@ func (f *feeder) feedRest(rest []byte, name string) error {
 	if f.format.Chunk() > 0 {
 		return f.send(rest)
 	}
-	f.notice("%s: interrupted inside a record: the %d bytes of it that were read are not sent", name, len(rest))
+	f.out.Notice("%s: interrupted inside a record: the %d bytes of it that were read are not sent", name, len(rest))
 	return nil
+}
+
+// tellLong counts a long line. Of the first one the user is told: there may be one in every
+// second.
+func (f *feeder) tellLong(line int64, name string) {
+	if f.totals.LongLines++; f.totals.LongLines > 1 {
+		return
+	}
+	i := slices.IndexFunc(longs, func(c cli.Choice[frame.Long]) bool { return c.Value == f.long })
+	f.out.Remark("%s: line %d is longer than %d bytes, the longest message this ring takes: -long %s; "+
+		"the summary counts such lines", name, line, f.p.MaxMessage(), longs[i].Word)
 }
 
 // gather puts records that need not be waited for behind the first.
@@ -115,7 +129,7 @@ func explain(err error, name string) error {
 	switch {
 	case errors.As(err, &long):
 		return fmt.Errorf("%s: %w, the longest message this ring takes: make the ring with a larger -max-message, "+
-			"or send it with -frame chunk=BYTES", name, err)
+			"or send lines with -long split and anything with -frame chunk=BYTES", name, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %w: was it written with len32 framing?", name, err)
 	case errors.As(err, &path):

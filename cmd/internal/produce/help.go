@@ -14,7 +14,12 @@ Input
   -frame line         a record is a line without its newline (default)
   -frame len32        a record follows its length, 4 bytes little-endian
   -frame chunk=BYTES  a record is BYTES bytes; the last of a file may be shorter
-  -count N            stop after N records
+  -long split         send a line that is longer than the ring's messages in pieces, as
+                      records of their own: nothing is lost (default)
+  -long cut           send its begin, as much as fits
+  -long skip          do not send it
+  -long fail          end with code 1
+  -count N            stop after N records; the pieces of a long line are records
   FILE                - is standard input
 
 Sending
@@ -36,6 +41,8 @@ Load, instead of input
 
 Report
 ` + cli.OutHelp + `
+Lines that were split, cut or skipped are counted, and do not change the exit code.
+
 The first SIGINT, SIGTERM or SIGHUP stops the input, sends what was read, waits at
 most 2 s for room, and ends the stream. A second one ends the program at once.
 

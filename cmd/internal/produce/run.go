@@ -108,7 +108,7 @@ func (c *config) send(ctx, late context.Context, p *shmring.Producer, stdin io.R
 	if c.generate >= 0 {
 		return o.generate(ctx, c)
 	}
-	f := &feeder{outlet: o, format: c.format, batch: c.batch, left: c.count, notice: c.out.Notice}
+	f := &feeder{outlet: o, format: c.format, long: c.long, batch: c.batch, left: c.count, out: &c.out}
 	if c.count == 0 {
 		f.left = -1
 	}
