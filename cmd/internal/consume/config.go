@@ -1,6 +1,8 @@
 package consume
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -20,6 +22,8 @@ type config struct {
 	create    bool
 	once      bool
 	file      string
+	append    bool
+	truncate  bool
 	format    frame.Format
 	verify    bool
 	count     int64 // 0: no limit
@@ -45,7 +49,9 @@ func (c *config) register(f *cli.Flags) {
 	c.out.Register(f)
 	f.Bool(&c.create, "create")
 	f.Bool(&c.once, "at-most-once")
-	f.String(&c.file, "o")
+	f.Func("o", c.setFile)
+	f.Bool(&c.append, "append")
+	f.Bool(&c.truncate, "truncate")
 	f.Func("frame", c.format.Set)
 	f.Bool(&c.verify, "verify")
 	cli.Int(f, &c.count, "count")
@@ -55,6 +61,17 @@ func (c *config) register(f *cli.Flags) {
 	f.OneOf(&c.onDeath, "on-death", wait, exit)
 	c.cpu = -1
 	cli.Int(f, &c.cpu, "cpu")
+}
+
+func (c *config) setFile(name string) error {
+	switch {
+	case name == "":
+		return errors.New("want the name of a file")
+	case c.file != "":
+		return fmt.Errorf("records go to one file, and %s is one already", c.file)
+	}
+	c.file = name
+	return nil
 }
 
 func (c *config) check(f *cli.Flags, operands []string) error {
@@ -71,6 +88,10 @@ func (c *config) check(f *cli.Flags, operands []string) error {
 		return cli.Usagef("-follow never ends, so -producers does not go with it")
 	case c.verify && (c.file != "" || f.IsSet("frame")):
 		return cli.Usagef("-verify writes nothing, so -o and -frame do not go with it")
+	case (c.append || c.truncate) && c.file == "":
+		return cli.Usagef("-append and -truncate are about the file of -o: give -o FILE too")
+	case c.append && c.truncate:
+		return cli.Usagef("-append keeps what is in the file of -o and -truncate does not: give one of them")
 	case f.IsSet("cpu") && c.cpu < 0:
 		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
 	}

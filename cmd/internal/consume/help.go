@@ -19,7 +19,11 @@ Ring
 ` + cli.RingNote + `Without -create, the flags are conditions: another ring is refused.
 
 Output
-  -o FILE             write there instead of standard output (replaces the file)
+  -o FILE             write there instead of standard output. Lines go behind those
+                      that are there; for another -frame a file that has something
+                      is refused, unless one of the next two is given
+  -append             write behind what is there, whatever the -frame
+  -truncate           begin the file anew, each time the program starts
   -frame line         write a newline after each record (default)
   -frame len32        write its length before each record, 4 bytes little-endian
   -frame chunk=BYTES  write records one after the other (whatever BYTES is)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -40,6 +39,9 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 			return fmt.Errorf("-cpu: %w", err)
 		}
 	}
+	if err := c.precheck(); err != nil {
+		return err
+	}
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
 	consumer, err := c.open(patience)
@@ -51,7 +53,7 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 	}
 	totals.Opened(consumer.Info())
 	r := &receiver{config: c, c: consumer, patience: patience}
-	err = c.output(stdout, func(w io.Writer) error { return r.run(ctx, w, totals) })
+	err = c.output(ctx, stdout, func(w io.Writer) error { return r.run(ctx, w, totals) })
 	totals.Counted(consumer.Stats())
 	return errors.Join(err, consumer.Close())
 }
@@ -88,19 +90,6 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 			c.timeout, cli.ErrTimeout)
 	}
 	return consumer, err
-}
-
-// output calls f with where the records go. The file of -o is not touched before the
-// ring is open.
-func (c *config) output(stdout io.Writer, f func(io.Writer) error) error {
-	if c.file == "" {
-		return f(stdout)
-	}
-	file, err := os.Create(c.file)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f(file), file.Close())
 }
 
 func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) error {

@@ -116,18 +116,6 @@ func TestFilesWithNamesOfCommands(t *testing.T) {
 	require.Equal(t, "completion\nhelp\ncompletion\n", q.stdout.String())
 }
 
-func TestOutputFileIsReplaced(t *testing.T) {
-	dir := ringDir(t)
-	out := file(t, []byte("something older and longer\n"))
-	producer(t, dir, "", stdin(strings.NewReader("new\n"))).ends(0)
-	q := consumer(t, dir, "-o "+out)
-	q.ends(0)
-	got, err := os.ReadFile(out)
-	require.NoError(t, err)
-	require.Equal(t, "new\n", string(got))
-	require.Empty(t, q.stdout.String())
-}
-
 func TestOutputFileIsLeftAloneWhenTheRingIsBusy(t *testing.T) {
 	dir := ringDir(t)
 	out := file(t, []byte("precious\n"))

@@ -164,7 +164,7 @@ func (f *feeder) feedFile(ctx context.Context, name string, stdin io.Reader) err
 	if name == stdinArg {
 		return f.feedReader(ctx, stdin, stdinName)
 	}
-	file, err := open(ctx, name)
+	file, err := cli.OpenFile(ctx, name, os.O_RDONLY, 0)
 	if errors.Is(err, cli.ErrInterrupted) {
 		return nil
 	}

@@ -10,26 +10,6 @@ func isRegular(f *os.File) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// open opens a file for reading. That of a named pipe waits for its writer; ctx ends
-// the wait.
-func open(ctx context.Context, name string) (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	opened := make(chan result, 1)
-	go func() {
-		f, err := os.Open(name)
-		opened <- result{f, err}
-	}()
-	select {
-	case r := <-opened:
-		return r.f, r.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx) // what is opened later ends with the process
-	}
-}
-
 // checked reads from a file that does not make us wait, until ctx ends.
 type checked struct {
 	ctx context.Context

@@ -1,0 +1,97 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/shmring/shmring/cmd/internal/cli"
+)
+
+// refuse returns why the records must not go to a file of which this is known: it has
+// something already. Lines may always be put behind lines, and whoever starts a consumer again
+// after a crash must not have to think of it. What another framing has cut is of no use with
+// something in front of it, or with a torn record, so somebody has to decide.
+func (c *config) refuse(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() || info.Size() == 0 || c.format.Lines() || c.append || c.truncate {
+		return nil
+	}
+	return fmt.Errorf("-o: %s has %d bytes already: give -append to write behind them, or -truncate to lose them",
+		c.file, info.Size())
+}
+
+// precheck finds what would make openOutput fail, as far as it is known before there is a ring
+// to wait for.
+func (c *config) precheck() error {
+	if c.file == "" {
+		return nil
+	}
+	info, err := os.Stat(c.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("-o: %w", err)
+	}
+	return c.refuse(info)
+}
+
+// openOutput opens the file of -o. It is always written at its end, so that whoever empties it
+// meanwhile gets no hole in front of what follows.
+func (c *config) openOutput(ctx context.Context) (*os.File, error) {
+	flag := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if c.truncate {
+		flag |= os.O_TRUNC
+	}
+	file, err := cli.OpenFile(ctx, c.file, flag, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil {
+		err = c.refuse(info)
+	}
+	if err == nil && c.format.Lines() && info.Mode().IsRegular() && !endsWithNewline(c.file, info.Size()) {
+		// Whoever wrote before was killed inside a line. It was not released and comes again.
+		_, err = file.Write([]byte{'\n'})
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// endsWithNewline reports whether a file has whole lines only. One that may not be read might
+// not: then an empty line is better than two lines that have become one.
+func endsWithNewline(name string, size int64) bool {
+	if size == 0 {
+		return true
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var last [1]byte
+	_, err = file.ReadAt(last[:], size-1)
+	return err == nil && last[0] == '\n'
+}
+
+// output calls f with where the records go. The file of -o is not touched before the
+// ring is open.
+func (c *config) output(ctx context.Context, stdout io.Writer, f func(io.Writer) error) error {
+	if c.file == "" {
+		return f(stdout)
+	}
+	file, err := c.openOutput(ctx)
+	if errors.Is(err, cli.ErrInterrupted) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(file), file.Close())
+}
