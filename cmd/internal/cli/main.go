@@ -31,5 +31,5 @@ func Main(name string, run Program) {
 		fmt.Fprintln(os.Stderr, name+": aborted by a second signal; the next one to open the ring goes on from here")
 		os.Exit(Aborted)
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, Waiting(os.Stdout), Waiting(os.Stderr)))
 }

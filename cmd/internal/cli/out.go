@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/mattn/go-isatty"
 )
@@ -31,7 +30,7 @@ func (o *Out) Register(f *Flags) {
 
 // Terminal reports whether w is one.
 func Terminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())
 }
 

@@ -29,6 +29,8 @@ Output
   -frame chunk=BYTES  write records one after the other (whatever BYTES is)
   -verify             write nothing: check the messages of producer -generate, and
                       end with code 4 if one is lost, damaged or out of order
+A closed standard output is an error before anything is taken from the ring, and one that
+others have made non-blocking is waited for. -o /dev/null throws records away.
 
 End
   -count N            stop after N records

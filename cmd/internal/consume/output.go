@@ -23,10 +23,16 @@ func (c *config) refuse(info fs.FileInfo) error {
 		c.file, info.Size())
 }
 
-// precheck finds what would make openOutput fail, as far as it is known before there is a ring
-// to wait for.
-func (c *config) precheck() error {
+// precheck finds what would make writing fail, as far as it is known before there is a ring to
+// wait for.
+func (c *config) precheck(stdout io.Writer) error {
+	if c.verify {
+		return nil
+	}
 	if c.file == "" {
+		if err := cli.CheckWritable(stdout); err != nil {
+			return fmt.Errorf("%w: give -o FILE; -o /dev/null throws the records away", err)
+		}
 		return nil
 	}
 	info, err := os.Stat(c.file)

@@ -28,7 +28,7 @@ func TestWhatIsThereIsKept(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, []byte(c.before), 0o600))
 		o := &config{file: name, append: c.append, truncate: c.truncate}
 		require.NoError(t, o.format.Set(c.frame))
-		checked := o.precheck()
+		checked := o.precheck(nil)
 		file, err := o.openOutput(t.Context())
 		if c.want == "refused" {
 			require.ErrorContains(t, checked, "give -append to write behind them, or -truncate to lose them")
@@ -44,7 +44,7 @@ func TestWhatIsThereIsKept(t *testing.T) {
 		require.Equal(t, c.want, string(got), "%+v", c)
 	}
 	o := &config{file: filepath.Join(t.TempDir(), "new")}
-	require.NoError(t, o.precheck())
+	require.NoError(t, o.precheck(nil))
 	file, err := o.openOutput(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, file.Close())

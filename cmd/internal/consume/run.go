@@ -39,7 +39,7 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 			return fmt.Errorf("-cpu: %w", err)
 		}
 	}
-	if err := c.precheck(); err != nil {
+	if err := c.precheck(stdout); err != nil {
 		return err
 	}
 	patience := cli.NewPatience(ctx, c.timeout)

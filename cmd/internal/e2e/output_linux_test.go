@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
@@ -92,6 +94,98 @@ func TestOutputThatIsFull(t *testing.T) {
 	rest := consumer(t, dir, "")
 	rest.ends(0)
 	require.Equal(t, numbered("x", 0, 10), rest.stdout.String())
+}
+
+// Output is often shared with others, and one of them may make it non-blocking before or while
+// the consumer runs.
+func TestOutputThatOthersMadeNonBlocking(t *testing.T) {
+	const n = 30000
+	for _, when := range []string{"before", "meanwhile"} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			dir := ringDir(t)
+			var fds [2]int // not from os.Pipe, which has a mind of its own about blocking
+			require.NoError(t, unix.Pipe2(fds[:], unix.O_CLOEXEC))
+			require.NoError(t, unix.SetNonblock(fds[0], true)) // for the deadline
+			r, w := os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+			defer r.Close()
+			if when == "before" {
+				require.NoError(t, unix.SetNonblock(fds[1], true))
+			}
+			q := consumer(t, dir, "-create -slots 65536 -quiet", stdout(w))
+			watch(t, dir).hasConsumer()
+			require.NoError(t, unix.SetNonblock(fds[1], true))
+			require.NoError(t, w.Close())
+			producer(t, dir, "", stdin(strings.NewReader(numbered("x", 0, n)))).ends(0)
+			eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
+			require.NoError(t, r.SetReadDeadline(time.Now().Add(deadline)))
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			q.ends(0)
+			require.Equal(t, numbered("x", 0, n), string(got))
+		})
+	}
+}
+
+// redirected starts a program from a shell that opens or closes files of its first.
+func redirected(how string) setup {
+	return func(c *exec.Cmd) {
+		c.Path, c.Args = "/bin/sh", append([]string{"sh", "-c", `exec "$0" "$@" ` + how}, c.Args...)
+	}
+}
+
+func TestOutputThatIsClosed(t *testing.T) {
+	for how, want := range map[string]string{
+		">&-":          "standard output is closed, or /dev/null open for both directions, which looks the same",
+		"1<>/dev/null": "standard output is closed, or /dev/null open for both directions, which looks the same",
+		"1</dev/zero":  "standard output: bad file descriptor: it is open for the other direction only",
+		"<&- >&- 2>&-": "",
+		"1>/dev/null":  "fine",
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := ringDir(t)
+			producer(t, dir, "", stdin(strings.NewReader(numbered("x", 0, 5)))).ends(0)
+			q := consumer(t, dir, "", redirected(how))
+			if want == "fine" {
+				q.ends(0)
+				return
+			}
+			q.ends(cli.Failed)
+			if want != "" {
+				require.Equal(t, "consumer: "+want+": give -o FILE; -o /dev/null throws the records away\n", q.stderr.String())
+			}
+			rest := consumer(t, dir, "")
+			rest.ends(0)
+			require.Equal(t, numbered("x", 0, 5), rest.stdout.String())
+		})
+	}
+}
+
+// The end of a stream that was never read would say that there was nothing to be had.
+func TestInputThatIsClosed(t *testing.T) {
+	for _, args := range []string{"", "-"} {
+		dir := ringDir(t)
+		p := producer(t, dir, args, redirected("<&-"))
+		p.ends(cli.Failed)
+		require.Contains(t, p.stderr.String(), "producer: standard input is closed, or")
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	}
+	dir := ringDir(t)
+	producer(t, dir, "-no-end "+file(t, []byte("a\n")), redirected("<&-")).ends(0)
+	producer(t, dir, "", redirected("</dev/null")).ends(0)
+	q := consumer(t, dir, "")
+	q.ends(0)
+	require.Equal(t, "a\n", q.stdout.String())
+}
+
+// Where nothing is written, it does not matter.
+func TestVerifyingWithoutOutput(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-generate 10", redirected("<&-")).ends(0)
+	consumer(t, dir, "-verify", redirected(">&-")).ends(0)
 }
 
 // fifo makes a named pipe.

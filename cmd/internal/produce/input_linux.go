@@ -2,6 +2,7 @@ package produce
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -42,6 +43,10 @@ func (p *polled) Read(b []byte) (int, error) {
 		if err != nil {
 			return 0, os.NewSyscallError("poll", err)
 		}
-		return p.checked.Read(b)
+		n, err := p.checked.Read(b)
+		if errors.Is(err, unix.EAGAIN) {
+			continue // somebody else made it non-blocking, and took what was there
+		}
+		return n, err
 	}
 }

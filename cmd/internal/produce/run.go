@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -40,10 +41,8 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) error {
-	for _, name := range c.files {
-		if _, err := os.Stat(name); err != nil && name != stdinArg {
-			return err // before anything is sent
-		}
+	if err := c.precheck(stdin); err != nil {
+		return err
 	}
 	if c.cpu >= 0 {
 		if err := pin.Thread(c.cpu); err != nil {
@@ -74,6 +73,22 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 		return err
 	}
 	return errors.Join(err, p.Close())
+}
+
+// precheck finds what cannot be read before anything is sent: else the end of the stream would
+// say that this was all.
+func (c *config) precheck(stdin io.Reader) error {
+	for _, name := range c.files {
+		if _, err := os.Stat(name); err != nil && name != stdinArg {
+			return err
+		}
+	}
+	if c.generate < 0 && (len(c.files) == 0 || slices.Contains(c.files, stdinArg)) {
+		if err := cli.CheckReadable(stdin); err != nil {
+			return fmt.Errorf("%w: give a FILE; /dev/null is an empty one", err)
+		}
+	}
+	return nil
 }
 
 func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
