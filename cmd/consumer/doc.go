@@ -12,7 +12,7 @@ lists the rest.
 A record is released to the ring only after its bytes were written, so a consumer
 may be killed at any time: the next one goes on, and what may have been written
 already comes again, counted as redelivered. With -o FILE its lines go behind those that
-are in the file; -truncate is what destroys them.
+are in the file; -truncate is what destroys them, and SIGHUP makes it open FILE anew.
 
 Records go to standard output, and everything else to standard error: a summary, or
 with -json one object with the run's totals.

@@ -11,6 +11,8 @@ full it waits, fails or drops (-full). A producer that fails leaves its stream w
 end. producer -help lists the rest, and producer completion SHELL prints what completes
 its command line.
 
+SIGTERM lets a pipe or socket that it reads end first, for -drain at most.
+
 Records go to the ring only, and everything there is to say to standard error: a
 summary, or with -json one object with the run's totals.
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -198,6 +199,22 @@ func TestGraceEndsLater(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, time.Since(begin), 20*time.Millisecond)
 	require.Equal(t, ErrInterrupted, context.Cause(late))
+}
+
+func TestDrainWaitsAfterSIGTERMOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for cause, want := range map[error]time.Duration{ErrTerminated: time.Minute, ErrInterrupted: 0} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			late, done := Drain(ctx, time.Minute)
+			begin := time.Now()
+			cancel(cause)
+			<-late.Done()
+			require.Equal(t, want, time.Since(begin))
+			require.Equal(t, cause, context.Cause(late))
+			require.ErrorIs(t, cause, ErrInterrupted)
+			done()
+		}
+	})
 }
 
 func TestSummaryNamesOnlyWhatHappened(t *testing.T) {

@@ -35,8 +35,6 @@ const ExitCodes = `Exit codes
 `
 
 var (
-	// ErrInterrupted is the cause of a context that a first signal has ended.
-	ErrInterrupted = errors.New("interrupted")
 	// ErrTimeout is the cause of a wait that a Patience has ended.
 	ErrTimeout = errors.New("timed out")
 	// ErrVerify: generated load did not arrive as it was sent.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -54,13 +55,35 @@ func (p *Patience) Close() {
 
 // Grace returns a context that ends some time after ctx does.
 func Grace(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(d):
-			cancel(context.Cause(ctx))
-		case <-late.Done():
+	return extended(ctx, func(error) time.Duration { return d })
+}
+
+// Drain returns a context that ends with ctx, but some time after it if the cause is
+// ErrTerminated.
+func Drain(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return extended(ctx, func(cause error) time.Duration {
+		if errors.Is(cause, ErrTerminated) {
+			return d
 		}
+		return 0
 	})
+}
+
+func extended(ctx context.Context, by func(cause error) time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	end := func() {
+		cause := context.Cause(ctx)
+		if d := by(cause); d > 0 {
+			select {
+			case <-time.After(d):
+			case <-late.Done():
+			}
+		}
+		cancel(cause)
+	}
+	if ctx.Err() != nil && by(context.Cause(ctx)) == 0 {
+		end() // before anybody asks
+	}
+	stop := context.AfterFunc(ctx, end)
 	return late, func() { stop(); cancel(nil) }
 }

@@ -27,6 +27,7 @@ type Totals struct {
 	Skipped        uint64  `json:"skipped"`
 	Deaths         uint64  `json:"deaths"`
 	Redelivered    uint64  `json:"redelivered"`
+	Reopened       uint64  `json:"reopened"` // the file of -o, by SIGHUP
 	Created        bool    `json:"created"`
 	TookOver       bool    `json:"took_over"`
 	Recovered      bool    `json:"recovered"`

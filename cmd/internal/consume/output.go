@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/shmring/shmring/cmd/internal/cli"
 )
@@ -45,10 +46,13 @@ func (c *config) precheck(stdout io.Writer) error {
 	return c.refuse(info)
 }
 
-// openOutput opens the file of -o. It is always written at its end, so that whoever empties it
-// meanwhile gets no hole in front of what follows.
+// flags of the file of -o. It is always written at its end, so that whoever empties it meanwhile
+// gets no hole in front of what follows.
+const flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+
+// openOutput opens the file of -o for the first time.
 func (c *config) openOutput(ctx context.Context) (*os.File, error) {
-	flag := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	flag := flags
 	if c.truncate {
 		flag |= os.O_TRUNC
 	}
@@ -56,9 +60,14 @@ func (c *config) openOutput(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.begin(file, c.refuse)
+}
+
+// begin makes a file that was opened ready for the next record.
+func (c *config) begin(file *os.File, refuse func(fs.FileInfo) error) (*os.File, error) {
 	info, err := file.Stat()
 	if err == nil {
-		err = c.refuse(info)
+		err = refuse(info)
 	}
 	if err == nil && c.format.Lines() && info.Mode().IsRegular() && !endsWithNewline(c.file, info.Size()) {
 		// Whoever wrote before was killed inside a line. It was not released and comes again.
@@ -92,12 +101,34 @@ func (c *config) output(ctx context.Context, stdout io.Writer, f func(io.Writer)
 	if c.file == "" {
 		return f(stdout)
 	}
-	file, err := c.openOutput(ctx)
+	first, err := c.openOutput(ctx)
 	if errors.Is(err, cli.ErrInterrupted) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	file := &outputFile{config: c, File: first}
 	return errors.Join(f(file), file.Close())
+}
+
+// outputFile is the file of -o, which may become another of the same name.
+type outputFile struct {
+	*config
+	*os.File
+}
+
+// reopen goes on with the file that has the name now. It does not wait for whoever reads a named
+// pipe, and whatever is in the file stays there: it was us, or whoever asked.
+func (f *outputFile) reopen() error {
+	next, err := os.OpenFile(f.file, flags|syscall.O_NONBLOCK, 0o666)
+	if err == nil {
+		next, err = f.begin(next, func(fs.FileInfo) error { return nil })
+	}
+	if err != nil {
+		return err
+	}
+	before := f.File
+	f.File = next
+	return before.Close()
 }

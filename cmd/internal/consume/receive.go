@@ -14,20 +14,65 @@ import (
 // receiver moves messages from the ring to the sink.
 type receiver struct {
 	*config
-	c        *shmring.Consumer
-	sink     sink
-	patience *cli.Patience
+	c       *shmring.Consumer
+	sink    sink
+	totals  *cli.Totals
+	target  *outputFile // of -o
+	hangups <-chan struct{}
+
+	awake    context.Context // ends when receiving does, and for target to be opened anew
+	patience *cli.Patience   // with waits while awake
+	disarm   func()
 
 	taken int64
 	begin time.Time // of the first message
 	died  bool      // a producer did
 }
 
-// errDone ends receiving without being an error.
-var errDone = errors.New("done")
+var (
+	// errDone ends receiving without being an error.
+	errDone = errors.New("done")
+	// errHangup ends a wait: the file of -o is to be opened anew.
+	errHangup = errors.New("SIGHUP")
+)
+
+// arm lets waits be ended by ctx, and once by SIGHUP.
+func (r *receiver) arm(ctx context.Context) {
+	awake, cancel := context.WithCancelCause(ctx)
+	patience := cli.NewPatience(awake, r.timeout)
+	if r.hangups != nil {
+		go func() {
+			select {
+			case <-r.hangups:
+				cancel(errHangup)
+			case <-awake.Done():
+			}
+		}()
+	}
+	r.awake, r.patience = awake, patience
+	r.disarm = func() { patience.Close(); cancel(nil) }
+}
+
+// reopen opens the file of -o anew. All that was written before is in the one that was open, and
+// so is what comes if that fails: a consumer that ended would be missed more.
+func (r *receiver) reopen(ctx context.Context) error {
+	r.disarm()
+	r.arm(ctx)
+	if err := r.sink.flush(); err != nil {
+		return err
+	}
+	if err := r.target.reopen(); err != nil {
+		r.out.Notice("SIGHUP: %v: the records still go to the file that was open", err)
+		return nil
+	}
+	r.totals.Reopened++
+	return nil
+}
 
 // receive ends with nil when the stream, -count or ctx does.
 func (r *receiver) receive(ctx context.Context) error {
+	r.arm(ctx)
+	defer func() { r.disarm() }()
 	for {
 		m, err := r.c.TryNext()
 		if err == shmring.ErrEmpty {
@@ -41,8 +86,12 @@ func (r *receiver) receive(ctx context.Context) error {
 		} else {
 			err = r.stopped(err)
 		}
-		if err == nil && ctx.Err() != nil {
-			err = r.drain()
+		if err == nil && r.awake.Err() != nil {
+			if context.Cause(r.awake) == errHangup {
+				err = r.reopen(ctx)
+			} else {
+				err = r.drain()
+			}
 		}
 		if err == errDone {
 			return r.sink.flush()
@@ -90,6 +139,8 @@ func (r *receiver) stopped(err error) error {
 		}
 		r.out.Notice("%s: waiting for its successor (-on-death exit does not)", cli.Oneline(err))
 		return nil
+	case errors.Is(err, errHangup):
+		return nil // receive sees to it
 	case errors.Is(err, cli.ErrInterrupted):
 		return r.drain()
 	case errors.Is(err, cli.ErrTimeout):

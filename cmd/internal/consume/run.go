@@ -42,6 +42,10 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 	if err := c.precheck(stdout); err != nil {
 		return err
 	}
+	r := &receiver{config: c}
+	if c.file != "" {
+		r.hangups = cli.Hangups(ctx)
+	}
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
 	consumer, err := c.open(patience)
@@ -52,8 +56,8 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 		return err
 	}
 	totals.Opened(consumer.Info())
-	r := &receiver{config: c, c: consumer, patience: patience}
-	err = c.output(ctx, stdout, func(w io.Writer) error { return r.run(ctx, w, totals) })
+	r.c, r.totals = consumer, totals
+	err = c.output(ctx, stdout, func(w io.Writer) error { return r.run(ctx, w) })
 	totals.Counted(consumer.Stats())
 	return errors.Join(err, consumer.Close())
 }
@@ -92,14 +96,15 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	return consumer, err
 }
 
-func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) error {
+func (r *receiver) run(ctx context.Context, w io.Writer) error {
+	r.target, _ = w.(*outputFile)
 	info := r.c.Info()
 	var check *checker
 	if r.verify {
-		check = &checker{totals: totals, Verifier: load.Verifier{FromStart: info.Epoch == 1}}
+		check = &checker{totals: r.totals, Verifier: load.Verifier{FromStart: info.Epoch == 1}}
 		r.sink = check
 	} else {
-		r.sink = newWriter(w, r.format, totals)
+		r.sink = newWriter(w, r.format, r.totals)
 	}
 	if r.verify || !cli.Terminal(w) { // where records appear there is no place for a progress line
 		progress := r.out.StartProgress(r.c, r.out.W)
@@ -107,7 +112,7 @@ func (r *receiver) run(ctx context.Context, w io.Writer, totals *cli.Totals) err
 	}
 	err := r.receive(ctx)
 	if !r.begin.IsZero() {
-		totals.Took(time.Since(r.begin))
+		r.totals.Took(time.Since(r.begin))
 	}
 	if check == nil {
 		return err

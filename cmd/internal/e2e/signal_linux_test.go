@@ -16,7 +16,7 @@ func TestSignalEndsAProducerThatWaitsForInput(t *testing.T) {
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		for _, frame := range []string{"line", "chunk=4", "chunk=65536"} {
 			dir := ringDir(t)
-			p := producer(t, dir, "-frame "+frame)
+			p := producer(t, dir, "-drain 0s -frame "+frame)
 			q := consumer(t, dir, "-frame chunk=1")
 			p.write("abcd\nefgh\nno newline")
 			want := "abcdefgh"
@@ -81,6 +81,63 @@ func TestSignalEndsAConsumerUnderLoad(t *testing.T) {
 	require.Equal(t, 1, rest.totals().Verify.Finished)
 }
 
+// What feeds the producer gets the same SIGTERM from those that end services, and says its last
+// words then.
+func TestTermLetsTheInputEnd(t *testing.T) {
+	for _, frame := range []string{"-frame line", "-frame line -batch 10", "-frame chunk=5", "-frame chunk=65536"} {
+		t.Run(frame, func(t *testing.T) {
+			t.Parallel()
+			dir := ringDir(t)
+			p := producer(t, dir, "-drain 1h "+frame)
+			q := consumer(t, dir, "-frame "+strings.Fields(frame)[1])
+			p.write("first\n")
+			watch(t, dir).producers(1)
+			eventuallyEmpty(t, p)
+			p.signal(syscall.SIGTERM)
+			p.says("producer: SIGTERM: sending what comes from standard input until it ends, for 1h0m0s at most\n")
+			p.write("last\nwords\n")
+			require.NoError(t, p.stdin.Close())
+			p.ends(0)
+			q.ends(0)
+			require.Equal(t, "first\nlast\nwords\n", q.stdout.String())
+		})
+	}
+}
+
+func TestTermDoesNotWaitLongerThanDrainSays(t *testing.T) {
+	for _, frame := range []string{"line", "chunk=65536"} {
+		dir := ringDir(t)
+		p := producer(t, dir, "-drain 50ms -frame "+frame)
+		watch(t, dir).producers(1)
+		p.write("a\n")
+		eventuallyEmpty(t, p)
+		p.signal(syscall.SIGTERM)
+		p.ends(0)
+		require.Contains(t, p.stderr.String(), "producer: standard input did not end within 50ms of SIGTERM: "+
+			"what comes later is not sent\n")
+		q := consumer(t, dir, "")
+		q.ends(0)
+		require.Equal(t, "a\n", strings.Replace(q.stdout.String(), "\n\n", "\n", 1), frame) // a chunk has its own
+	}
+}
+
+// Ctrl-C is for the producer alone, and a file has no last words.
+func TestOtherEndsDoNotDrain(t *testing.T) {
+	dir := ringDir(t)
+	p := producer(t, dir, "-drain 1h")
+	watch(t, dir).producers(1)
+	p.signal(os.Interrupt)
+	p.ends(0)
+
+	// The ring holds the file up, and its end is a timeout after the grace and not an hour later.
+	dir = ringDir(t)
+	p = producer(t, dir, "-drain 1h -kind mpsc -slots 8 "+file(t, []byte(numbered("x", 0, 100))))
+	watch(t, dir).full()
+	p.signal(syscall.SIGTERM)
+	p.ends(cli.TimedOut)
+	require.Contains(t, p.stderr.String(), "interrupted, and the ring was full until 2s later")
+}
+
 func TestInterruptedProducerWaitsForRoomOnlySoLong(t *testing.T) {
 	dir := ringDir(t)
 	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
@@ -88,7 +145,7 @@ func TestInterruptedProducerWaitsForRoomOnlySoLong(t *testing.T) {
 	begin := time.Now()
 	p.signal(os.Interrupt)
 	p.ends(cli.TimedOut)
-	require.Contains(t, p.stderr.String(), "interrupted, and the ring stayed full for 2s")
+	require.Contains(t, p.stderr.String(), "interrupted, and the ring was full until 2s later")
 	require.Less(t, time.Since(begin), 10*time.Second)
 }
 

@@ -25,6 +25,8 @@ func TestUsageErrors(t *testing.T) {
 			"producer: -max-message is 4194304, want 0 to 1048320, what 4095 slots of 256 bytes can carry\n"},
 		{"producer", "-ring r -frame chunk=4M", "-frame: a message of 4194304 bytes, want 0 to 1048320"},
 		{"producer", "-ring r -kind many", "want spsc or mpsc"},
+		{"producer", "-ring r -drain -5s", "-drain -5s: want a positive duration"},
+		{"producer", "-ring r -generate 5 -drain 1s", "-generate takes the place of input"},
 		{"producer", "-ring r -long wrap", "want split, cut, skip or fail"},
 		{"producer", "-ring r -frame len32 -long cut", "-long is about lines: with -frame len32 no record"},
 		{"producer", "-ring r -generate 5 -long cut", "-generate takes the place of input"},

@@ -16,6 +16,10 @@ const (
 	drop  = "drop"
 )
 
+// defaultDrain is how long the input has to end after SIGTERM. With the grace behind it, it is
+// less than the ten seconds that the most impatient of those who end services have.
+const defaultDrain = 5 * time.Second
+
 // What to do with a line that is longer than the ring takes. The first is the default: it
 // loses nothing, and a shipper of logs must not end, again and again, over one line.
 var longs = []cli.Choice[frame.Long]{
@@ -34,6 +38,7 @@ type config struct {
 	timeout  time.Duration
 	count    int64 // 0: no limit
 	batch    int
+	drain    time.Duration
 	cpu      int
 	noEnd    bool
 	generate int64 // -1: do not
@@ -64,6 +69,8 @@ func (c *config) register(f *cli.Flags) {
 	cli.Int(f, &c.count, "count")
 	c.batch = 1
 	cli.Int(f, &c.batch, "batch")
+	c.drain = defaultDrain
+	f.Duration(&c.drain, "drain")
 	c.cpu = -1
 	cli.Int(f, &c.cpu, "cpu")
 	f.Bool(&c.noEnd, "no-end")
@@ -82,14 +89,18 @@ func (c *config) check(f *cli.Flags) error {
 		return cli.Usagef("-batch %d: want 1 to %d", c.batch, maxBatch)
 	case c.timeout < 0:
 		return cli.Usagef("-timeout %v: want a positive duration like 5s", c.timeout)
+	case c.drain < 0:
+		return cli.Usagef("-drain %v: want a positive duration like 5s, or 0s to stop at once", c.drain)
 	case c.rate < 0:
 		return cli.Usagef("-rate %v: want messages a second; 0 is as fast as possible", c.rate)
 	case loading && c.generate < 0:
 		return cli.Usagef("-generate %d: want a number of messages; 0 is until interrupted", c.generate)
 	case !loading && (f.IsSet("size") || f.IsSet("rate")):
 		return cli.Usagef("-size and -rate are about generated messages: give -generate COUNT too")
-	case loading && (f.IsSet("frame") || f.IsSet("long") || f.IsSet("count") || f.IsSet("batch") || len(c.files) > 0):
-		return cli.Usagef("-generate takes the place of input: give no -frame, -long, -count, -batch or files with it")
+	case loading && (f.IsSet("frame") || f.IsSet("long") || f.IsSet("count") || f.IsSet("batch") ||
+		f.IsSet("drain") || len(c.files) > 0):
+		return cli.Usagef("-generate takes the place of input: " +
+			"give no -frame, -long, -count, -batch, -drain or files with it")
 	case f.IsSet("long") && !c.format.Lines():
 		return cli.Usagef("-long is about lines: with -frame %v no record may be too long for the ring", &c.format)
 	case f.IsSet("cpu") && c.cpu < 0:

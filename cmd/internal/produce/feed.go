@@ -36,6 +36,7 @@ func (f *feeder) feed(ctx context.Context, r io.Reader, name string) error {
 			return nil
 		}
 		if errors.Is(err, cli.ErrInterrupted) {
+			f.tellOfMore(name)
 			return f.feedRest(records.Rest(), name)
 		}
 		if err != nil {
@@ -101,7 +102,11 @@ const directFrom = 64 << 10
 // would wait too.
 func (f *feeder) feedDirect(ctx context.Context, r io.Reader, name string) error {
 	size := f.format.Chunk()
-	for f.left != 0 && ctx.Err() == nil {
+	for f.left != 0 {
+		if ctx.Err() != nil {
+			f.tellOfMore(name)
+			return nil
+		}
 		sent, err := f.sendClaim(size, 0, func(b []byte) (int, error) {
 			n, err := io.ReadFull(r, b)
 			if err == io.ErrUnexpectedEOF || errors.Is(err, cli.ErrInterrupted) && n > 0 {
@@ -112,7 +117,10 @@ func (f *feeder) feedDirect(ctx context.Context, r io.Reader, name string) error
 		if err == nil && !sent {
 			_, err = io.CopyN(io.Discard, r, int64(size))
 		}
-		if err == io.EOF || errors.Is(err, cli.ErrInterrupted) {
+		if errors.Is(err, cli.ErrInterrupted) {
+			continue
+		}
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
@@ -145,26 +153,26 @@ const (
 )
 
 // feedAll sends the records of all inputs.
-func (f *feeder) feedAll(ctx context.Context, files []string, stdin io.Reader) error {
+func (f *feeder) feedAll(files []string, stdin io.Reader) error {
 	if len(files) == 0 {
 		files = []string{stdinArg}
 	}
-	for _, name := range files {
-		if ctx.Err() != nil || f.left == 0 {
+	for i, name := range files {
+		if i > 0 && f.taking.Err() != nil || f.left == 0 {
 			return nil
 		}
-		if err := f.feedFile(ctx, name, stdin); err != nil {
+		if err := f.feedFile(name, stdin); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *feeder) feedFile(ctx context.Context, name string, stdin io.Reader) error {
+func (f *feeder) feedFile(name string, stdin io.Reader) error {
 	if name == stdinArg {
-		return f.feedReader(ctx, stdin, stdinName)
+		return f.feedReader(stdin, stdinName)
 	}
-	file, err := cli.OpenFile(ctx, name, os.O_RDONLY, 0)
+	file, err := cli.OpenFile(f.taking, name, os.O_RDONLY, 0)
 	if errors.Is(err, cli.ErrInterrupted) {
 		return nil
 	}
@@ -172,11 +180,35 @@ func (f *feeder) feedFile(ctx context.Context, name string, stdin io.Reader) err
 		return err
 	}
 	defer file.Close()
-	return f.feedReader(ctx, file, name)
+	return f.feedReader(file, name)
 }
 
-func (f *feeder) feedReader(ctx context.Context, r io.Reader, name string) error {
+// tellOfDraining says that SIGTERM has come and the input may go on.
+func (f *feeder) tellOfDraining(name string) {
+	if errors.Is(context.Cause(f.taking), cli.ErrTerminated) {
+		f.out.Remark("SIGTERM: sending what comes from %s until it ends, for %v at most", name, f.drainFor)
+	}
+}
+
+// tellOfMore says that the input did not end in the time that it had.
+func (f *feeder) tellOfMore(name string) {
+	if f.drainFor > 0 && errors.Is(context.Cause(f.draining), cli.ErrTerminated) {
+		f.out.Notice("%s did not end within %v of SIGTERM: what comes later is not sent", name, f.drainFor)
+	}
+}
+
+func (f *feeder) feedReader(r io.Reader, name string) error {
+	ctx := f.taking
 	if file, ok := r.(*os.File); ok {
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if isStream(info.Mode()) && f.drainFor > 0 {
+			stop := context.AfterFunc(f.taking, func() { f.tellOfDraining(name) })
+			defer stop()
+			ctx = f.draining
+		}
 		input, stop, err := interruptible(ctx, file)
 		if err != nil {
 			return err

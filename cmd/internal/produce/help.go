@@ -21,6 +21,9 @@ Input
   -long fail          end with code 1
   -count N            stop after N records; the pieces of a long line are records
   FILE                - is standard input
+  -drain DURATION     when SIGTERM comes, go on until the input ends, for at most so
+                      long, as whoever writes it may have last words; for pipes and
+                      sockets (default 5s; 0s: stop at once)
 
 Sending
   -full block         wait while the ring is full (default)
@@ -43,8 +46,8 @@ Report
 ` + cli.OutHelp + `
 Lines that were split, cut or skipped are counted, and do not change the exit code.
 
-The first SIGINT, SIGTERM or SIGHUP stops the input, sends what was read, waits at
-most 2 s for room, and ends the stream. A second one ends the program at once.
+The first SIGINT, SIGTERM or SIGHUP stops the input (SIGTERM after -drain), sends what
+was read, waits at most 2 s for room, and ends the stream. A second one ends the program at once.
 
 ` + cli.ExitCodes + `
 Examples

@@ -13,6 +13,7 @@ const maxBatch = 4096
 
 // outlet sends, and does what -full says when there is no room.
 type outlet struct {
+	phases
 	p        *shmring.Producer
 	full     string
 	patience *cli.Patience
@@ -60,8 +61,8 @@ func (o *outlet) wait(f func(context.Context) error) error {
 		return fmt.Errorf("the ring was full for all of -timeout: %w: is a consumer running, and does it keep up?",
 			cli.ErrTimeout)
 	case errors.Is(err, cli.ErrInterrupted):
-		return fmt.Errorf("interrupted, and the ring stayed full for %v: the last of what was read is not sent: %w",
-			grace, cli.ErrTimeout)
+		return fmt.Errorf("interrupted, and the ring was full until %v later: the last of what was read is not sent: %w",
+			o.roomFor(), cli.ErrTimeout)
 	}
 	return err
 }

@@ -49,19 +49,26 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 			return fmt.Errorf("-cpu: %w", err)
 		}
 	}
-	p, err := c.open(ctx)
+	t := phases{taking: ctx, drainFor: c.drainFor(stdin)}
+	var stopDraining, stopSending context.CancelFunc
+	t.draining, stopDraining = cli.Drain(ctx, t.drainFor)
+	defer stopDraining()
+	t.sending, stopSending = cli.Grace(t.draining, grace)
+	defer stopSending()
+	p, err := c.open(t.draining)
+	if errors.Is(err, cli.ErrInterrupted) {
+		return nil // nothing was taken
+	}
 	if err != nil {
 		return err
 	}
 	totals.Opened(p.Info())
 	begin := time.Now()
 	progress := c.out.StartProgress(p, c.out.W)
-	late, cancel := cli.Grace(ctx, grace)
-	defer cancel()
-	err = c.send(ctx, late, p, stdin, totals)
+	err = c.send(t, p, stdin, totals)
 	failed := err != nil
 	if !failed && !c.noEnd {
-		err = c.end(late, p)
+		err = c.end(t.sending, p)
 	}
 	totals.Took(time.Since(begin))
 	totals.Counted(p.Stats())
@@ -114,20 +121,35 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	return p, nil
 }
 
-// send sends everything there is to send. ctx ends the taking of input, late the
-// sending.
-func (c *config) send(ctx, late context.Context, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) error {
-	patience := cli.NewPatience(late, c.timeout)
+// phases end one after the other when a signal has come: the taking of input, that of a stream
+// that has drainFor to end, and the sending of what was taken.
+type phases struct {
+	taking, draining, sending context.Context
+
+	drainFor time.Duration
+}
+
+// roomFor is how long after the signal there may be room for what was taken.
+func (t *phases) roomFor() time.Duration {
+	if errors.Is(context.Cause(t.taking), cli.ErrTerminated) {
+		return t.drainFor + grace
+	}
+	return grace
+}
+
+// send sends everything there is to send.
+func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) error {
+	patience := cli.NewPatience(t.sending, c.timeout)
 	defer patience.Close()
-	o := &outlet{p: p, full: c.full, patience: patience, totals: totals}
+	o := &outlet{p: p, phases: t, full: c.full, patience: patience, totals: totals}
 	if c.generate >= 0 {
-		return o.generate(ctx, c)
+		return o.generate(t.taking, c)
 	}
 	f := &feeder{outlet: o, format: c.format, long: c.long, batch: c.batch, left: c.count, out: &c.out}
 	if c.count == 0 {
 		f.left = -1
 	}
-	return f.feedAll(ctx, c.files, stdin)
+	return f.feedAll(c.files, stdin)
 }
 
 // end ends the stream of a producer that has sent all it had to.
