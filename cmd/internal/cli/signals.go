@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 var (
@@ -18,6 +19,11 @@ var (
 	ErrTerminated = fmt.Errorf("%w by SIGTERM", ErrInterrupted)
 )
 
+// sameFor is how long others than the first signal are the first: timeout(1) signals its child
+// and then the group that it is in, systemd may send SIGHUP behind SIGTERM, and a terminal sends
+// to a pipeline what a shell sends again. A person who asks twice takes longer.
+const sameFor = 500 * time.Millisecond
+
 // ends is what signals do that end a program.
 type ends struct {
 	hangups *hangups
@@ -26,14 +32,14 @@ type ends struct {
 }
 
 func (e *ends) follow(signals <-chan os.Signal) {
-	ending := false
+	var begin time.Time // of the end
 	for s := range signals {
 		switch {
 		case s == syscall.SIGHUP && e.hangups.take():
-		case !ending:
-			ending = true
+		case begin.IsZero():
+			begin = time.Now()
 			e.first(cause(s))
-		default:
+		case time.Since(begin) >= sameFor:
 			e.abort()
 			return
 		}

@@ -46,8 +46,9 @@ End
 Report
 ` + cli.OutHelp + `
 The first SIGINT, SIGTERM or SIGHUP takes what is in the ring, writes it, and ends. A
-second one ends the program at once. With -o FILE, SIGHUP does not end it but opens
-FILE anew, as it is when logs are rotated; not if it comes because the terminal is gone.
+second one, half a second after the first or later, ends the program at once. With
+-o FILE, SIGHUP does not end it but opens FILE anew, as it is when logs are rotated; not
+if it comes because the terminal is gone.
 
 ` + cli.ExitCodes + `
 Examples

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -160,15 +161,32 @@ func TestInterruptedProducerSendsWhatItHasRead(t *testing.T) {
 	require.Equal(t, numbered("x", 0, 100), q.stdout.String())
 }
 
+// abort sends one signal after the other to a process that cannot end by itself. Those of the
+// first half second are one.
+func (p *process) abort() {
+	p.t.Helper()
+	begin := time.Now()
+	p.signal(syscall.SIGTERM)
+	eventually(p.t, "end", func() bool {
+		select {
+		case <-p.ended:
+			return true
+		default:
+			_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may just have ended
+			return false
+		}
+	})
+	p.ends(cli.Aborted)
+	require.GreaterOrEqual(p.t, time.Since(begin), 500*time.Millisecond)
+}
+
 func TestSecondSignalAborts(t *testing.T) {
 	dir := ringDir(t)
-	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
+	p := producer(t, dir, "-kind mpsc -slots 8 -drain 1h", stdin(strings.NewReader(numbered("x", 0, 100))))
 	watch(t, dir).full()
-	p.signal(os.Interrupt)
-	p.signal(syscall.SIGTERM) // another one: two of a kind may arrive as one
-	p.ends(cli.Aborted)
-	require.Equal(t, "producer: aborted by a second signal; the next one to open the ring goes on from here\n",
-		p.stderr.String())
+	p.abort()
+	require.Equal(t, "producer: SIGTERM: sending what comes from standard input until it ends, for 1h0m0s at most\n"+
+		"producer: aborted by a second signal; the next one to open the ring goes on from here\n", p.stderr.String())
 
 	q := consumer(t, dir, "-count 8")
 	q.ends(0)
@@ -190,9 +208,28 @@ func TestSecondSignalAbortsAConsumerThatCannotWrite(t *testing.T) {
 	q := consumer(t, dir, "", stdout(w))
 	w.Close()
 	eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
-	q.signal(os.Interrupt)
-	q.signal(syscall.SIGTERM)
-	q.ends(cli.Aborted)
+	q.abort()
+}
+
+// timeout(1) sends SIGTERM to its child and then to the group that it is in. While nothing can be
+// written or sent, neither side ends of it.
+func TestSignalsThatComeAtOnceAreOne(t *testing.T) {
+	dir := ringDir(t)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	producer(t, dir, "-slots 65536", stdin(strings.NewReader(numbered("x", 0, 20000)))).ends(0)
+	q := consumer(t, dir, "-quiet", stdout(w))
+	require.NoError(t, w.Close())
+	eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
+	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
+		q.signal(s)
+	}
+	require.NoError(t, r.SetReadDeadline(time.Now().Add(deadline)))
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 20000), string(got))
 }
 
 func TestSignalWhileWaitingForTheRing(t *testing.T) {

@@ -47,7 +47,8 @@ Report
 Lines that were split, cut or skipped are counted, and do not change the exit code.
 
 The first SIGINT, SIGTERM or SIGHUP stops the input (SIGTERM after -drain), sends what
-was read, waits at most 2 s for room, and ends the stream. A second one ends the program at once.
+was read, waits at most 2 s for room, and ends the stream. A second one, half a second
+after the first or later, ends the program at once.
 
 ` + cli.ExitCodes + `
 Examples
