@@ -36,6 +36,7 @@ type Consumer struct {
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
 	c := &Consumer{}
 	s, err := join(ctx, name, o, ModeOpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+		cfg.Facade = c
 		if c.ring, err = ring.NewConsumer(v, cfg); err != nil {
 			return att, err
 		}

@@ -75,6 +75,9 @@ type Config struct {
 	// AtMostOnce makes the consumer skip what a former consumer may have seen, instead of
 	// delivering it again.
 	AtMostOnce bool
+	// Facade is what Consumer.Facade returns: the handle that the user of a Poller knows the
+	// consumer by.
+	Facade any
 	// OnSkip, if not nil, is called by the consumer's goroutine for each unfinished claim of
 	// a dead producer that it discards.
 	OnSkip func(SkippedClaim)

@@ -91,6 +91,9 @@ func (c *Consumer) Check() error {
 	return c.checkOutside()
 }
 
+// Facade is Config.Facade.
+func (c *Consumer) Facade() any { return c.cfg.Facade }
+
 // Stats returns what this handle has counted so far, and the claim that holds it up. Any
 // goroutine may ask while the handle is open. Messages and Bytes may be behind: they are
 // written before it sleeps, when it closes, and every few thousand messages.

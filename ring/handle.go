@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,9 @@ type handle struct {
 	adaptive adaptive
 	stalled  bool // an unfinished claim is next: sleep in short pieces
 	cfg      Config
+	// outer, if not nil, is held around the present call by a Poller. The user's code is
+	// called without it.
+	outer *sync.Mutex
 }
 
 // participant is a handle's place among the participants of the ring.
@@ -92,6 +96,15 @@ func (h *handle) checkOutside() error {
 		return nil
 	}
 	return h.cfg.Check()
+}
+
+// callUser calls the user's code, which may do anything to the handle and to its Poller.
+func (h *handle) callUser(f func()) {
+	if outer := h.outer; outer != nil {
+		outer.Unlock()
+		defer outer.Lock()
+	}
+	f()
 }
 
 // MaxMessage is the longest message this ring takes, in bytes.

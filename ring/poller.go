@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,31 +12,38 @@ import (
 // [Poller.Wait] returns one that has something to say. Those that have are handed out in
 // turns: each once before any of them again.
 //
-// A Poller and the consumers in it belong to one goroutine at a time: who calls Wait uses
-// the consumers, with their Try calls only, and adds and removes them. Close, of the
-// Poller and of each consumer, may be called by any goroutine.
+// Wait is for one goroutine at a time, and the consumers in the Poller belong to it: it uses
+// their Try calls only. Everything else may be called by any goroutine at any time, also
+// while Wait sleeps, and by what Config.OnSkip and OnStall call. Close of a consumer too.
 type Poller struct {
 	cfg      PollerConfig
-	use      sync.Mutex // by the one goroutine, and by Close when that has gone
 	done     chan struct{}
 	closing  sync.Once
+	up       chan struct{} // a token: look into signalled and arrived
 	adaptive adaptive
 
-	entries         map[*Consumer]*entry
-	order           []*entry // to maintain them in turns
-	at              int      // in order: who is maintained next
-	polled          []*entry // neither armed nor in due: looked at again and again
-	due             []*entry // to be handed out, from next on
-	next            int
-	stalled         int   // how many entries wait for a stalled claim
-	unsubscribed    int   // how many entries cannot wake us up
-	whyUnsubscribed error // why
+	// looking is held by Wait while it touches consumers: not while it sleeps, and not while
+	// one of them calls its user. Whoever has taken a consumer out locks it once, and knows
+	// that Wait has done with that consumer. It guards what follows.
+	looking    sync.Mutex
+	waiting    bool     // a Wait is in progress
+	order      []*entry // to maintain them in turns
+	at         int      // in order: who is maintained next
+	polled     []*entry // neither armed nor in due: looked at again and again
+	due        []*entry // to be handed out, from next on
+	next       int
+	stalled    int       // how many entries wait for a stalled claim
+	maintained time.Time // when some were maintained last
+	rounds     uint      // of hand-outs without a wait
 
-	maintained time.Time     // when some were maintained last
-	rounds     uint          // of hand-outs without a wait
-	up         chan struct{} // a token: look into signalled
-	mu         sync.Mutex    // guards signalled and entry.signalled; signal takes it
-	signalled  []*entry
+	// mu is taken for a moment, also by who wakes us up. It guards what follows.
+	mu              sync.Mutex
+	entries         map[*Consumer]*entry
+	signalled       []*entry
+	arrived         []*entry    // added, and Wait does not know yet
+	changed         atomic.Bool // one of the two has something, or an entry has left
+	unsubscribed    int         // how many entries cannot wake us up
+	whyUnsubscribed error       // why
 }
 
 // PollerConfig is how a Poller waits: see Config for SpinFor, FirstSleep and MaxSleep.
@@ -44,16 +52,21 @@ type PollerConfig struct {
 	FirstSleep, MaxSleep time.Duration
 }
 
-// entry is one consumer of a Poller. It is armed, or in one of polled and due.
+// entry is one consumer of a Poller. It is armed, or in one of polled and due, or has left:
+// then Wait drops it when it comes across it.
 type entry struct {
-	c          *Consumer
-	stop       func() // nil: nobody can wake us up for this one
+	c    *Consumer
+	left atomic.Bool // set under mu
+
+	stop      func() // nil: nobody can wake us up for this one. Written before it arrives
+	joined    bool   // it has arrived (mu)
+	signalled bool   // in Poller.signalled (mu)
+
 	armed      bool   // its bell word was key, and says that we are parked
-	key        uint32
-	idleRounds int   // for how many looks in a row it had nothing
-	signalled  bool  // in Poller.signalled
-	stalled    bool  // counted in Poller.stalled
-	pendingErr error // to be returned with the next hand-out
+	key        uint32 // as are the rest: looking
+	idleRounds int    // for how many looks in a row it had nothing
+	stalled    bool   // counted in Poller.stalled
+	pendingErr error  // to be returned with the next hand-out
 }
 
 const (
@@ -80,140 +93,198 @@ func NewPoller(cfg PollerConfig) *Poller {
 	return p
 }
 
-// Add adds a consumer. Adding it again does nothing. ErrClosed if the Poller is closed.
+// Add adds a consumer, which Wait then looks at, also if it is sleeping. Adding it again
+// does nothing. ErrClosed if the Poller is closed.
 func (p *Poller) Add(c *Consumer) error {
-	p.use.Lock()
-	defer p.use.Unlock()
+	m := &entry{c: c}
+	p.mu.Lock()
 	if p.closed() {
+		p.mu.Unlock()
 		return ErrClosed
 	}
 	if p.entries[c] != nil {
+		p.mu.Unlock()
 		return nil
 	}
-	m := &entry{c: c}
-	err := errors.ErrUnsupported
+	p.entries[c] = m
+	p.mu.Unlock()
+	// Without mu: this may ask the system, and calls signal under a lock of its own.
+	stop, err := func() {}, errors.ErrUnsupported
 	if c.cfg.ParkingLot != nil {
-		m.stop, err = c.cfg.ParkingLot.Subscribe(func() { p.signal(m) })
+		stop, err = c.cfg.ParkingLot.Subscribe(func() { p.signal(m) })
 	}
-	if m.stop == nil {
+	p.mu.Lock()
+	if m.left.Load() { // somebody was quicker
+		closed := p.closed()
+		p.mu.Unlock()
+		if err == nil {
+			stop()
+		}
+		if closed {
+			return ErrClosed
+		}
+		return nil
+	}
+	m.joined = true
+	if err == nil {
+		m.stop = stop
+	} else {
 		p.unsubscribed++
 		p.whyUnsubscribed = err
 	}
-	p.entries[c] = m
-	p.order = append(p.order, m)
-	p.polled = append(p.polled, m)
+	p.arrived = append(p.arrived, m)
+	p.wake()
+	p.mu.Unlock()
 	return nil
 }
 
-// Remove takes a consumer out. It reports whether it was in.
+// Remove takes a consumer out. It reports whether it was in. After that Wait does not touch
+// the consumer, unless it is just now calling the consumer's OnSkip or OnStall: then until it
+// has returned from that.
 func (p *Poller) Remove(c *Consumer) bool {
-	p.use.Lock()
-	defer p.use.Unlock()
-	m := p.entries[c]
+	m := p.expel(c)
 	if m == nil {
 		return false
 	}
-	p.remove(m)
+	p.looking.Lock()
+	defer p.looking.Unlock()
 	m.disarm()
 	return true
 }
 
-func (p *Poller) remove(m *entry) {
-	if m.stop != nil {
-		m.stop() // afterwards nobody fires it
-	} else {
+// expel takes a consumer off the list: it is not handed out any more.
+func (p *Poller) expel(c *Consumer) *entry {
+	p.mu.Lock()
+	m := p.entries[c]
+	if m == nil {
+		p.mu.Unlock()
+		return nil
+	}
+	delete(p.entries, c)
+	m.left.Store(true)
+	if m.joined && m.stop == nil {
 		p.unsubscribed--
 	}
-	if m.stalled {
-		p.stalled--
-	}
-	delete(p.entries, m.c)
-	p.mu.Lock()
-	p.signalled = without(p.signalled, m)
+	p.changed.Store(true)
 	p.mu.Unlock()
-	p.order, p.polled, p.due = without(p.order, m), without(p.polled, m), without(p.due, m)
+	m.unsubscribe()
+	return m
 }
 
-func without(list []*entry, m *entry) []*entry {
-	for i := range list {
-		if list[i] == m {
-			return append(list[:i], list[i+1:]...)
-		}
+// unsubscribe is called without mu, which signal takes under the lock that this takes.
+func (m *entry) unsubscribe() {
+	if m.stop != nil {
+		m.stop() // afterwards nobody fires it
 	}
-	return list
 }
 
 // Has reports whether a consumer is in it.
 func (p *Poller) Has(c *Consumer) bool {
-	p.use.Lock()
-	defer p.use.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.entries[c] != nil
 }
 
 // Len is how many consumers there are.
 func (p *Poller) Len() int {
-	p.use.Lock()
-	defer p.use.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return len(p.entries)
 }
 
 // Blind tells why some of the consumers cannot wake the Poller up, which then looks at
 // all of them every few milliseconds; nil if all can.
 func (p *Poller) Blind() error {
-	p.use.Lock()
-	defer p.use.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.unsubscribed == 0 {
 		return nil
 	}
 	return p.whyUnsubscribed
 }
 
-// Close ends a Wait in progress and lets go of the consumers, which stay open.
+// Close ends a Wait in progress and lets go of the consumers, which stay open. After that
+// Wait does not touch them, with the exception that Remove names.
 func (p *Poller) Close() {
 	p.closing.Do(func() {
 		close(p.done)
-		p.use.Lock()
-		defer p.use.Unlock()
-		for _, m := range p.entries {
-			if m.stop != nil {
-				m.stop()
-			}
+		p.mu.Lock()
+		all := p.entries
+		p.entries, p.unsubscribed = nil, 0
+		for _, m := range all {
+			m.left.Store(true)
+		}
+		p.mu.Unlock()
+		for _, m := range all {
+			m.unsubscribe()
+		}
+		p.looking.Lock()
+		defer p.looking.Unlock()
+		for _, m := range all {
 			m.disarm()
 		}
-		p.entries, p.order, p.polled, p.due = nil, nil, nil, nil
+		p.forget()
 	})
+}
+
+// forget lets go of the entries of a Poller that is closed, unless a Wait is in the middle of
+// them, which then does it.
+func (p *Poller) forget() {
+	if !p.waiting && p.closed() {
+		p.order, p.polled, p.due, p.next = nil, nil, nil, 0
+	}
 }
 
 // Wait returns a consumer that has a message, or news that its Try calls will tell: the
 // end of its stream, the death of its producer, corruption. It waits for one until ctx
-// ends. Now and then a consumer has nothing after all. An error together with a consumer
-// is that consumer's: what its Check found, or why its handle is of no use any more
-// (ErrClosed, a *CorruptError), in which case it has left the Poller. Errors without one:
-// a *ContextError, ErrClosed.
+// ends; if that has ended already it returns at once, whatever there is. Now and then a
+// consumer has nothing after all. An error together with a consumer is that consumer's: what
+// its Check found, or why its handle is of no use any more (ErrClosed, a *CorruptError), in
+// which case it has left the Poller. Errors without one: a *ContextError, ErrClosed. A Wait
+// during a Wait panics.
 func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
-	p.use.Lock()
-	defer p.use.Unlock()
-	if p.closed() {
-		return nil, ErrClosed
+	p.looking.Lock()
+	if p.waiting {
+		p.looking.Unlock()
+		panic("shmring: concurrent use of a Poller, whose Wait is for one goroutine at a time")
 	}
-	if p.next == len(p.due) {
-		if !p.gather(true) {
-			if err := p.await(ctx); err != nil {
-				return nil, err
-			}
-		} else if p.rounds++; p.rounds%busyRounds == 0 {
-			p.maintain() // of those who are armed, though others never run dry
+	p.waiting = true
+	defer p.endWait()
+	for {
+		if p.closed() {
+			return nil, ErrClosed
 		}
+		if ctx.Err() != nil {
+			return nil, contextError("poll", ctx)
+		}
+		if p.next == len(p.due) {
+			if !p.gather(true) {
+				if err := p.await(ctx); err != nil {
+					return nil, err
+				}
+			} else if p.rounds++; p.rounds%busyRounds == 0 {
+				p.maintain() // of those who are armed, though others never run dry
+			}
+		}
+		m := p.due[p.next]
+		p.due[p.next] = nil
+		p.next++
+		if m.left.Load() {
+			continue
+		}
+		err := m.pendingErr
+		m.pendingErr = nil
+		if m.c.Closed() {
+			p.expel(m.c)
+			return m.c, m.c.closeReason()
+		}
+		p.polled = append(p.polled, m) // looked at again when the others have had their turns
+		return m.c, err
 	}
-	m := p.due[p.next]
-	p.due[p.next] = nil
-	p.next++
-	err := m.pendingErr
-	m.pendingErr = nil
-	if m.c.Closed() {
-		p.remove(m)
-		return m.c, m.c.closeReason()
-	}
-	p.polled = append(p.polled, m) // looked at again when the others have had their turns
-	return m.c, err
+}
+
+func (p *Poller) endWait() {
+	p.waiting = false
+	p.forget()
+	p.looking.Unlock()
 }

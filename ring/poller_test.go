@@ -201,13 +201,16 @@ func TestPollerSleeps(t *testing.T) {
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		require.NoError(t, s.TrySend(nil))
 		_, err = p.Wait(ctx)
-		require.NoError(t, err, "data before the context's error")
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded, "a loop over Wait ends though there is always data")
+		got, err := p.Wait(soon(t))
+		require.NoError(t, err, "and nothing is lost by that")
+		require.Same(t, c.Consumer, got)
 		_, err = c.TryReceive(nil)
 		require.NoError(t, err)
 
 		// A consumer that is closed says so, and leaves.
 		go c.Close()
-		got, err := p.Wait(soon(t))
+		got, err = p.Wait(soon(t))
 		require.ErrorIs(t, err, ring.ErrClosed)
 		require.Same(t, c.Consumer, got)
 		require.Zero(t, p.Len())
@@ -221,6 +224,208 @@ func TestPollerSleeps(t *testing.T) {
 		require.ErrorIs(t, <-ended, ring.ErrClosed)
 		require.ErrorIs(t, p.Add(c.Consumer), ring.ErrClosed)
 		p.Close()
+	})
+}
+
+// within fails the test if f has not returned soon.
+func within(t *testing.T, what string, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal(what + " does not return")
+	}
+}
+
+// Everything but Wait may be called by anybody, and Wait, which sleeps for an hour, is woken
+// where it has to know.
+func TestPollerFromAnywhere(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Hour})
+		defer func() { within(t, "Close", p.Close) }()
+		type handout struct {
+			c   *ring.Consumer
+			err error
+		}
+		handouts := make(chan handout)
+		wait := func() {
+			go func() {
+				c, err := p.Wait(context.Background())
+				handouts <- handout{c, err}
+			}()
+		}
+		next := func() (h handout) {
+			within(t, "Wait", func() { h = <-handouts })
+			require.NoError(t, h.err)
+			return h
+		}
+		small := layout.Config{Slots: 8, SlotSize: 64}
+		asleep := newRig(small).consumer()
+		require.NoError(t, p.Add(asleep.Consumer))
+		wait()
+		for asleep.Stats().Sleeps == 0 {
+			runtime.Gosched()
+		}
+		within(t, "Len", func() { require.Equal(t, 1, p.Len()) })
+		within(t, "Has", func() { require.True(t, p.Has(asleep.Consumer)) })
+		within(t, "Blind", func() { require.NoError(t, p.Blind()) })
+
+		full := newRig(small)
+		c := full.consumer()
+		require.NoError(t, full.producer().TrySend(nil))
+		within(t, "Add", func() { require.NoError(t, p.Add(c.Consumer)) })
+		require.Same(t, c.Consumer, next().c, "it had a message already")
+		_, err := c.TryReceive(nil)
+		require.NoError(t, err)
+
+		empty := newRig(small)
+		late, s := empty.consumer(), empty.producer()
+		wait()
+		within(t, "Add", func() { require.NoError(t, p.Add(late.Consumer)) })
+		for late.Stats().Sleeps == 0 {
+			runtime.Gosched()
+		}
+		require.NoError(t, s.TrySend(nil))
+		require.Same(t, late.Consumer, next().c, "it got one")
+		_, err = late.TryReceive(nil)
+		require.NoError(t, err)
+
+		wait()
+		within(t, "Remove", func() { require.True(t, p.Remove(late.Consumer)) })
+		require.Equal(t, 2, p.Len())
+		require.NoError(t, s.TrySend(nil))
+		_, err = late.Receive(soon(t), nil) // it is ours
+		require.NoError(t, err)
+		within(t, "Close", p.Close)
+		within(t, "Wait", func() { require.ErrorIs(t, (<-handouts).err, ring.ErrClosed) })
+	})
+}
+
+// A consumer that was taken out is not touched any more, whatever Wait is doing.
+func TestPollerLetsGoOfWhatWasRemoved(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, spin := range []time.Duration{0, 20 * time.Microsecond, ring.SpinForever} {
+			p := ring.NewPoller(ring.PollerConfig{SpinFor: spin, FirstSleep: time.Millisecond})
+			var consumers []*consumer
+			for range 3 {
+				c := newRig(layout.Config{Slots: 8, SlotSize: 64}).consumer()
+				consumers = append(consumers, c)
+				require.NoError(t, p.Add(c.Consumer))
+			}
+			ended := make(chan error)
+			go func() {
+				_, err := p.Wait(soon(t))
+				ended <- err
+			}()
+			rounds := 50
+			if spin == 0 && !raceEnabled && !testing.Short() {
+				rounds = 5000 // without the race detector it takes a collision
+			}
+			for range rounds {
+				for _, c := range consumers[:2] {
+					require.True(t, p.Remove(c.Consumer))
+					_, err := c.TryReceive(nil)
+					require.Equal(t, ring.ErrEmpty, err)
+					require.NoError(t, p.Add(c.Consumer))
+				}
+			}
+			p.Close()
+			for _, c := range consumers {
+				_, err := c.TryReceive(nil)
+				require.Equal(t, ring.ErrEmpty, err)
+			}
+			require.ErrorIs(t, <-ended, ring.ErrClosed)
+		}
+	})
+}
+
+// Close has no part in the consumers' gates: their goroutine may be using them.
+func TestPollerCloseBesideCallsOfItsConsumers(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		quiet, busy := newRig(layout.Config{Slots: 8, SlotSize: 64}), newRig(layout.Config{Slots: 8, SlotSize: 64})
+		other, c, s := quiet.consumer(), busy.consumer(), busy.producer()
+		for range 100 {
+			p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Hour})
+			require.NoError(t, p.Add(other.Consumer))
+			require.NoError(t, p.Add(c.Consumer))
+			slept := c.Stats().Sleeps + other.Stats().Sleeps
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				for c.Stats().Sleeps+other.Stats().Sleeps < slept+2 {
+					runtime.Gosched()
+				}
+				if err := s.TrySend(nil); err != nil {
+					t.Error(err)
+				}
+			}()
+			got, err := p.Wait(soon(t))
+			require.NoError(t, err)
+			require.Same(t, c.Consumer, got)
+			_, err = c.TryReceive(nil)
+			require.NoError(t, err)
+			<-sent
+			closed := make(chan any)
+			go func() {
+				defer func() { closed <- recover() }()
+				p.Close()
+			}()
+			for open := true; open; {
+				_, err := other.TryReceive(nil) // it is armed
+				require.Equal(t, ring.ErrEmpty, err)
+				select {
+				case e := <-closed:
+					require.Nil(t, e)
+					open = false
+				default:
+				}
+			}
+		}
+	})
+}
+
+// What a consumer calls may use the Poller that is waiting for it, but for Wait.
+func TestPollerInItsCallbacks(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dead := range []bool{true, false} {
+			if !dead && testing.Short() {
+				continue // a claim is stalled when it is a second old
+			}
+			p := ring.NewPoller(ring.PollerConfig{FirstSleep: time.Millisecond})
+			another := newRig(layout.Config{Slots: 8, SlotSize: 64}).consumer()
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			var c *consumer
+			called := 0
+			call := func() {
+				called++
+				require.Equal(t, 1, p.Len())
+				require.NoError(t, p.Blind())
+				require.NoError(t, p.Add(another.Consumer))
+				require.True(t, p.Remove(another.Consumer))
+				require.True(t, p.Remove(c.Consumer))
+				require.NoError(t, p.Add(c.Consumer))
+				require.Panics(t, func() { _, _ = p.Wait(soon(t)) })
+				p.Close()
+			}
+			if r.skip = func(ring.SkippedClaim) { call() }; !dead {
+				r.stall = func(ring.StalledClaim) { call() }
+			}
+			c = r.consumer()
+			require.NoError(t, p.Add(c.Consumer))
+			s := r.producer()
+			_, err := s.TryClaim(8)
+			require.NoError(t, err)
+			if dead {
+				s.die()
+			}
+			within(t, "Wait", func() { _, err = p.Wait(soon(t)) })
+			require.ErrorIs(t, err, ring.ErrClosed)
+			require.Equal(t, 1, called)
+		}
 	})
 }
 

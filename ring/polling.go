@@ -12,20 +12,14 @@ import (
 // busy: those that have had nothing for long are armed, though others may be due.
 func (p *Poller) gather(busy bool) bool {
 	p.due, p.next = p.due[:0], 0
-	p.mu.Lock()
-	for _, m := range p.signalled {
-		m.signalled = false
-		if m.armed {
-			m.armed, m.idleRounds = false, 0
-			p.polled = append(p.polled, m)
-		}
+	if p.changed.Load() {
+		p.settle()
 	}
-	p.signalled = p.signalled[:0]
-	p.mu.Unlock()
 	polled := p.polled
 	p.polled = p.polled[:0]
 	for _, m := range polled {
 		switch {
+		case m.left.Load():
 		case m.c.hasNews():
 			m.idleRounds = 0
 			p.due = append(p.due, m)
@@ -42,15 +36,52 @@ func (p *Poller) gather(busy bool) bool {
 	return len(p.due) > 0
 }
 
+// settle takes in what others have told since the last time.
+func (p *Poller) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed.Store(false)
+	for _, m := range p.signalled {
+		m.signalled = false
+		if m.armed {
+			m.armed, m.idleRounds = false, 0
+			p.polled = append(p.polled, m)
+		}
+	}
+	clear(p.signalled)
+	p.signalled = p.signalled[:0]
+	p.order = append(p.order, p.arrived...)
+	p.polled = append(p.polled, p.arrived...)
+	clear(p.arrived)
+	p.arrived = p.arrived[:0]
+	staying := p.order[:0]
+	for _, m := range p.order {
+		switch {
+		case !m.left.Load():
+			staying = append(staying, m)
+		case m.stalled:
+			p.stalled--
+		}
+	}
+	clear(p.order[len(staying):])
+	p.order = staying
+}
+
 // arm announces that the consumer is waited for, and looks again (B2). False: it has
 // something, and is not armed.
 func (p *Poller) arm(m *entry) bool {
 	c := m.c
+	if m.left.Load() {
+		return true // somebody else's by now, and to be forgotten like those that are armed
+	}
 	if !c.enter() {
 		return false
 	}
 	defer c.leave()
 	p.maintainEntry(m)
+	if m.left.Load() {
+		return true // because of what it has called
+	}
 	if c.hasNews() || m.pendingErr != nil {
 		return false
 	}
@@ -66,12 +97,14 @@ func (p *Poller) arm(m *entry) bool {
 	return true
 }
 
-// disarm withdraws the announcement of a consumer that leaves.
+// disarm withdraws the announcement of a consumer that leaves. It does without the
+// consumer's gate: whoever has the consumer may be inside, in a Try call, which has no
+// business with the word.
 func (m *entry) disarm() {
-	if m.armed && m.c.enter() {
+	if m.armed && !m.c.Closed() {
 		m.c.withdraw(m.key)
-		m.c.leave()
 	}
+	m.armed = false
 }
 
 // maintainEntry does what the consumer's own calls do before they sleep. Its error is
@@ -81,6 +114,8 @@ func (p *Poller) maintainEntry(m *entry) {
 	if c.ackImplicit() {
 		c.flushReadPos()
 	}
+	c.outer = &p.looking
+	defer func() { c.outer = nil }()
 	err := c.lookAfter()
 	if err == nil {
 		err = c.checkOutside()
@@ -101,10 +136,19 @@ func (p *Poller) maintainEntry(m *entry) {
 func (p *Poller) signal(m *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if m.left.Load() {
+		return
+	}
 	if !m.signalled {
 		m.signalled = true
 		p.signalled = append(p.signalled, m)
 	}
+	p.wake()
+}
+
+// wake makes Wait look at what has changed. It is called under mu.
+func (p *Poller) wake() {
+	p.changed.Store(true)
 	select {
 	case p.up <- struct{}{}:
 	default:
@@ -128,21 +172,49 @@ func (p *Poller) await(ctx context.Context) error {
 		} else {
 			timer.Reset(p.limit(time.Since(begin)))
 		}
-		select {
-		case <-p.up:
+		cause := p.sleep(ctx, timer)
+		if p.closed() {
+			return ErrClosed // the consumers are others' again
+		}
+		switch cause {
+		case sleepSignalled:
 			if p.gather(false) {
 				return nil // maintaining can wait, what arrived cannot
 			}
-		case <-timer.C:
+		case sleepOver:
 			p.lookAtAll(true)
-		case <-ctx.Done():
+		case sleepCancelled:
 			if !p.lookAtAll(false) {
 				return contextError("poll", ctx)
 			}
-		case <-p.done:
-			return ErrClosed
 		}
 		p.maintain()
+	}
+}
+
+// sleepCause is what ended a sleep.
+type sleepCause int
+
+const (
+	sleepSignalled sleepCause = iota
+	sleepOver
+	sleepCancelled
+	sleepClosed
+)
+
+// sleep sleeps. Meanwhile others may do to the consumers what they like.
+func (p *Poller) sleep(ctx context.Context, timer *time.Timer) sleepCause {
+	p.looking.Unlock()
+	defer p.looking.Lock()
+	select {
+	case <-p.up:
+		return sleepSignalled
+	case <-timer.C:
+		return sleepOver
+	case <-ctx.Done():
+		return sleepCancelled
+	case <-p.done:
+		return sleepClosed
 	}
 }
 
@@ -166,6 +238,8 @@ func (p *Poller) spin(ctx context.Context) bool {
 			}
 			spin.Pause()
 		}
+		p.looking.Unlock() // for whoever is waiting for it
+		p.looking.Lock()
 		if ctx.Err() != nil || p.closed() {
 			return false
 		}
@@ -202,7 +276,10 @@ func (p *Poller) armAll() {
 // limit bounds a sleep when so much time was waited.
 func (p *Poller) limit(waited time.Duration) time.Duration {
 	limit := sleepLimit(waited, p.cfg.FirstSleep, p.cfg.MaxSleep)
-	if p.unsubscribed > 0 {
+	p.mu.Lock()
+	unsubscribed := p.unsubscribed
+	p.mu.Unlock()
+	if unsubscribed > 0 {
 		limit = sleepLimit(waited, unsubscribedMin, unsubscribedMost)
 	}
 	if p.stalled > 0 {

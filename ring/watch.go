@@ -241,7 +241,7 @@ func (c *Consumer) noteStall(pos uint64, v layout.Ctl) error {
 // callOut calls the user's code, which may close the handle, or panic.
 func (c *Consumer) callOut(f func()) error {
 	c.leave()
-	f()
+	c.callUser(f)
 	if !c.enter() {
 		return c.closeReason()
 	}
