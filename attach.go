@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
@@ -104,6 +105,11 @@ func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
 	}
 }
 
+const (
+	doubtFor = 31 * time.Millisecond  // a taken role is not believed
+	lockFor  = 110 * time.Millisecond // the lock of the semaphores is tried
+)
+
 // attach takes a role by calling take, which returns what it found.
 func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config) (ring.Attachment, error)) error {
 	cfg, err := s.config(o)
@@ -114,15 +120,15 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 	var att ring.Attachment
 	// One refusal means little: whoever asks whether a participant is alive holds its lock for
 	// a moment, and so does a child of a dead one between fork and exec (6.6 ms at worst in 400
-	// kills beside a busy neighbour). The pauses sum up to 31 ms.
-	doubts := 5
+	// kills beside a busy neighbour).
+	doubtful := time.Now().Add(doubtFor)
 	err = retry(ctx, s.info.Name, "open", func() (bool, error) {
 		var err error
 		anyDead, anyAlive = s.others()
 		att, err = take(cfg)
 		busy, isBusy := err.(*ring.BusyError)
-		doubts--
-		return !isBusy || !o.WaitForRole && busy.Draining == 0 && doubts < 0, named(s.info.Name, err)
+		sure := isBusy && busy.Draining == 0 && time.Now().After(doubtful)
+		return !isBusy || !o.WaitForRole && sure, named(s.info.Name, err)
 	})
 	if err != nil {
 		return err
@@ -188,12 +194,11 @@ func (s *segment) close(last func([]byte)) error {
 	return joined(err, s.seg.CloseWith(last))
 }
 
-// lockSemaphores tries, some times, to take the lock of the semaphore set.
+// lockSemaphores tries, for a moment, to take the lock of the semaphore set.
 func (s *segment) lockSemaphores() func() (bool, error) {
-	tries := 10
+	until := time.Now().Add(lockFor)
 	return func() (bool, error) {
-		tries--
 		ok, err := s.seg.TryLock(layout.SemaphoreLock)
-		return ok || err != nil || tries == 0, err
+		return ok || err != nil || time.Now().After(until), err
 	}
 }

@@ -2,9 +2,11 @@ package shmring
 
 import (
 	"testing"
+	"time"
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
 )
 
 // ReplaceProbe puts something in the place of doorbell.Probe.
@@ -12,4 +14,18 @@ func ReplaceProbe(t *testing.T, by func() (layout.Doorbell, []doorbell.Refusal))
 	before := probe
 	t.Cleanup(func() { probe = before })
 	probe = by
+}
+
+// SpyOnAppear lets before run ahead of every shm.OnAppear, of which an error refuses it, and
+// those who are told of a new ring look by themselves only after so long.
+func SpyOnAppear(t *testing.T, pause time.Duration, before func() error) {
+	was, wasPause := onAppear, watchedPause
+	t.Cleanup(func() { onAppear, watchedPause = was, wasPause })
+	watchedPause = pause
+	onAppear = func(name string, o *shm.Options, f func()) (func(), error) {
+		if err := before(); err != nil {
+			return nil, err
+		}
+		return was(name, o, f)
+	}
 }

@@ -23,20 +23,36 @@ type segment struct {
 	log  *slog.Logger
 }
 
-// Polling for what another process has yet to do: its creation of the ring, or its
-// leaving of a role.
+// Looking again for what another process has yet to do, where nobody tells: its leaving of a
+// role, its creation of the ring. The pauses grow to an eighth of the time waited, so that
+// who waits for long takes little of a processor.
 const (
 	firstPause   = time.Millisecond
-	longestPause = 20 * time.Millisecond
+	longestPause = 100 * time.Millisecond // 0.2 % of a processor
+	pauseShare   = 8
 )
 
-// retry calls f until it is done or the context ends.
+// retries are what one operation does until it succeeds.
+type retries struct {
+	name, op string
+	longest  time.Duration // of the pauses
+	steady   bool          // they are all that long, since there is news
+	up       chan struct{} // a token: look at once; nil: there is no news
+}
+
+// retry is do for operations of which nobody tells.
 func retry(ctx context.Context, name, op string, f func() (done bool, err error)) error {
+	r := retries{name: name, op: op, longest: longestPause}
+	return r.do(ctx, f)
+}
+
+// do calls f until it is done or the context ends.
+func (r *retries) do(ctx context.Context, f func() (done bool, err error)) error {
 	ended := func(why ...error) error {
-		return &ContextError{name, op, ctx.Err(), joined(append(why, context.Cause(ctx))...)}
+		return &ContextError{r.name, r.op, ctx.Err(), joined(append(why, context.Cause(ctx))...)}
 	}
 	var last error // what was waited for
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for begin := time.Now(); ; {
 		done, err := f()
 		if done {
 			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -45,15 +61,25 @@ func retry(ctx context.Context, name, op string, f func() (done bool, err error)
 			return err
 		}
 		last = err
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		pause := r.longest
+		if !r.steady {
+			pause = min(max(firstPause, time.Since(begin)/pauseShare), r.longest)
 		}
-		if ctx.Err() != nil { // select takes either, if both are ready
+		r.pause(ctx, pause)
+		if ctx.Err() != nil {
 			return ended(err)
 		}
+	}
+}
+
+// pause waits for so long, for news or for the context.
+func (r *retries) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-r.up:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -73,7 +99,9 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	var seg *shm.Segment
 	var created bool
 	var refused []Refusal
-	err := retry(ctx, name, "open", func() (bool, error) {
+	a := newAppearance(name, file)
+	defer a.stop()
+	err := a.do(ctx, func() (bool, error) {
 		var err error
 		if mode != ModeCreateOnly {
 			seg, err = shm.Open(ctx, name, layout.MinSize, file)
@@ -85,6 +113,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		case ModeOpenOnly:
 			return true, err
 		case ModeOpenWait:
+			a.watch()
 			return false, err
 		}
 		seg, refused, err = create(ctx, name, o, file)
@@ -108,6 +137,69 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		s.info.Refused = refused
 	}
 	return s, nil
+}
+
+// Looking for a ring that is to be created. Only tests change them.
+var (
+	// watchedPause is for where the system tells of it. It is for directories that are
+	// themselves removed and made anew, which nobody tells of.
+	watchedPause = time.Second
+	// unwatchedPause is for where it does not: no inotify, none left, or no such directory.
+	unwatchedPause = 500 * time.Millisecond // 0.1 % of a processor
+	// restlessPause is how long one looks at most seldom: whoever may make files in the
+	// directory may make and remove one of that name all the time.
+	restlessPause = 5 * time.Millisecond
+)
+
+// onAppear is shm.OnAppear. Only tests replace it.
+var onAppear = shm.OnAppear
+
+// appearance waits for a ring's file to come into being.
+type appearance struct {
+	retries
+	file   *shm.Options
+	told   func()    // ends the watch, or nil
+	since  time.Time // when the watch began
+	looked time.Time // last
+}
+
+func newAppearance(name string, file *shm.Options) *appearance {
+	r := retries{name: name, op: "open", longest: unwatchedPause, up: make(chan struct{}, 1)}
+	return &appearance{retries: r, file: file}
+}
+
+// watch has looked in vain. It sees to it that we are told, if the system can tell.
+func (a *appearance) watch() {
+	now := time.Now()
+	if now.Sub(a.looked) < restlessPause && a.told != nil {
+		time.Sleep(restlessPause)
+	}
+	a.looked = time.Now()
+	if a.told != nil && now.Sub(a.since) < watchedPause {
+		return
+	}
+	told, err := onAppear(a.name, a.file, a.news)
+	before := a.told
+	a.stop() // after the new one began: of the same directory the system has one watch, which stays
+	a.told, a.since, a.longest, a.steady = told, now, watchedPause, true
+	if err != nil {
+		a.longest, a.steady = unwatchedPause, false
+	} else if before == nil {
+		a.news() // it may have come in between
+	}
+}
+
+func (a *appearance) news() {
+	select {
+	case a.up <- struct{}{}:
+	default:
+	}
+}
+
+func (a *appearance) stop() {
+	if a.told != nil {
+		a.told()
+	}
 }
 
 // describe fills in what opening found.

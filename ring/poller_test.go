@@ -323,7 +323,7 @@ func TestPollerLetsGoOfWhatWasRemoved(t *testing.T) {
 			}()
 			rounds := 50
 			if spin == 0 && !raceEnabled && !testing.Short() {
-				rounds = 5000 // without the race detector it takes a collision
+				rounds = 40000 // without the race detector it takes a collision
 			}
 			for range rounds {
 				for _, c := range consumers[:2] {

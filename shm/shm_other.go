@@ -15,6 +15,11 @@ func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segme
 	return nil, unsupported("open", name, opt)
 }
 
+// OnAppear returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func OnAppear(name string, opt *Options, f func()) (stop func(), err error) {
+	return nil, unsupported("watch for", name, opt)
+}
+
 // Remove returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
 func Remove(ctx context.Context, name string, opt *Options) error {
 	return unsupported("remove", name, opt)

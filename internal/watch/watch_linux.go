@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -10,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch is one watch of one file. It is given back by Close.
+// Watch is one watch of one file, or of one name in a directory. It is given back by Close.
 type Watch struct {
-	l  *listener
-	wd int32
-	f  func()
+	l    *listener
+	wd   int32
+	name string // empty: a file
+	f    func()
 
 	once  sync.Once
 	heard chan struct{} // closed by the first event
@@ -27,8 +29,12 @@ type listener struct {
 	fd   int
 	file *os.File // the same, for the poller
 	of   map[int32]map[*Watch]struct{}
-	done chan struct{}
 }
+
+// linger is how long a listener stays that nobody needs. Its end takes the kernel some
+// milliseconds, under load a second; who ends a watch does not wait for that, and who begins
+// another one soon has a listener already.
+const linger = time.Second
 
 // adding is held by Add: a thousand goroutines that lie down at the same time would else
 // be in as many system calls, and the runtime would start threads for them.
@@ -51,7 +57,7 @@ func Add(path string, f func()) (*Watch, error) {
 	w := &Watch{f: f, heard: make(chan struct{})}
 	adding.Lock()
 	defer adding.Unlock()
-	if err := w.begin(path); err != nil {
+	if err := w.begin(path, unix.IN_ACCESS); err != nil {
 		return nil, err
 	}
 	if err := w.try(path); err != nil {
@@ -61,7 +67,21 @@ func Add(path string, f func()) (*Watch, error) {
 	return w, nil
 }
 
-func (w *Watch) begin(path string) error {
+// AddName calls f whenever a file of that name has come into being in a directory since
+// AddName returned: by creation, by a link or by a rename. f is called as that of [Add] is.
+// If the directory itself is removed or renamed, nobody is told. Whether this file system
+// tells of what other machines do cannot be tried out. The error is as that of Add.
+func AddName(dir, name string, f func()) (*Watch, error) {
+	w := &Watch{name: name, f: f, heard: make(chan struct{})}
+	adding.Lock()
+	defer adding.Unlock()
+	if err := w.begin(dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Watch) begin(path string, mask uint32) error {
 	mu.Lock()
 	defer mu.Unlock()
 	l := current
@@ -71,7 +91,7 @@ func (w *Watch) begin(path string) error {
 			return err
 		}
 	}
-	wd, err := unix.InotifyAddWatch(l.fd, path, unix.IN_ACCESS)
+	wd, err := unix.InotifyAddWatch(l.fd, path, mask)
 	if err != nil {
 		if current == nil {
 			_ = l.file.Close()
@@ -83,7 +103,7 @@ func (w *Watch) begin(path string) error {
 		go l.run()
 	}
 	w.l, w.wd = l, int32(wd)
-	if l.of[w.wd] == nil { // else another handle of this process has the same file
+	if l.of[w.wd] == nil { // else somebody in this process watches the same file or directory
 		l.of[w.wd] = make(map[*Watch]struct{})
 	}
 	l.of[w.wd][w] = struct{}{}
@@ -124,7 +144,7 @@ func listen() (*listener, error) {
 		_ = file.Close()
 		return nil, fmt.Errorf("%w: inotify cannot be polled: %w", ErrUnsupported, err)
 	}
-	return &listener{fd: fd, file: file, of: make(map[int32]map[*Watch]struct{}), done: make(chan struct{})}, nil
+	return &listener{fd: fd, file: file, of: make(map[int32]map[*Watch]struct{})}, nil
 }
 
 func refusal(call string, err error) error {
@@ -139,14 +159,14 @@ func refusal(call string, err error) error {
 	return fmt.Errorf("watch: %s: %w", call, err)
 }
 
-// Close ends the watch. With the last one goes the goroutine. Only the first call does
-// anything.
+// Close ends the watch. A second after the last one goes the goroutine. Only the first call
+// does anything.
 func (w *Watch) Close() {
 	mu.Lock()
+	defer mu.Unlock()
 	l := w.l
 	w.l = nil
 	if l == nil {
-		mu.Unlock()
 		return
 	}
 	delete(l.of[w.wd], w)
@@ -154,19 +174,25 @@ func (w *Watch) Close() {
 		delete(l.of, w.wd)
 		_, _ = unix.InotifyRmWatch(l.fd, uint32(w.wd)) // fails if the file has gone, and the watch with it
 	}
-	last := len(l.of) == 0
-	if last {
+	if len(l.of) == 0 {
+		time.AfterFunc(linger, l.retire)
+	}
+}
+
+// retire ends a listener that nobody needs.
+func (l *listener) retire() {
+	mu.Lock()
+	needed := current != l || len(l.of) > 0
+	if !needed {
 		current = nil
-		_ = l.file.Close()
 	}
 	mu.Unlock()
-	if last {
-		<-l.done
+	if !needed {
+		_ = l.file.Close() // without mu: others do not wait for it either
 	}
 }
 
 func (l *listener) run() {
-	defer close(l.done)
 	var buf [4096]byte
 	for {
 		n, err := l.file.Read(buf[:])
@@ -185,20 +211,25 @@ func (l *listener) dispatch(events []byte) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int32(binary.NativeEndian.Uint32(events))
 		mask := binary.NativeEndian.Uint32(events[4:])
-		name := binary.NativeEndian.Uint32(events[12:])
-		if mask&unix.IN_Q_OVERFLOW != 0 { // events were lost: anything may have been read
+		end := min(len(events), unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(events[12:])))
+		name := string(bytes.TrimRight(events[unix.SizeofInotifyEvent:end], "\x00"))
+		if mask&unix.IN_Q_OVERFLOW != 0 { // events were lost: anything may have happened
 			for _, ws := range l.of {
-				call(ws)
+				for w := range ws {
+					w.call()
+				}
 			}
 		}
-		call(l.of[wd])
-		events = events[min(len(events), unix.SizeofInotifyEvent+int(name)):]
+		for w := range l.of[wd] {
+			if w.name == name {
+				w.call()
+			}
+		}
+		events = events[end:]
 	}
 }
 
-func call(ws map[*Watch]struct{}) {
-	for w := range ws {
-		w.once.Do(func() { close(w.heard) })
-		w.f()
-	}
+func (w *Watch) call() {
+	w.once.Do(func() { close(w.heard) })
+	w.f()
 }

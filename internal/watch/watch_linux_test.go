@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -152,11 +153,76 @@ func TestSilentFile(t *testing.T) {
 	_, err := Add(f.path(), func() {})
 	require.ErrorIs(t, err, ErrUnsupported)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
-	require.Nil(t, current)
+	requireIdle(t)
 }
 
 func TestNoSuchFile(t *testing.T) {
 	_, err := Add("/nonexistent", func() {})
 	require.ErrorIs(t, err, unix.ENOENT)
-	require.Nil(t, current)
+	requireIdle(t)
+}
+
+// requireIdle: nothing is watched, and the listener goes.
+func requireIdle(t *testing.T) {
+	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+		mu.Lock()
+		gone := current == nil
+		require.True(t, gone || len(current.of) == 0)
+		mu.Unlock()
+		if gone {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "the listener stays")
+	}
+}
+
+// Who ends a watch does not wait for the listener to go, and who begins one soon finds it.
+func TestListenerLingers(t *testing.T) {
+	f := newFile(t)
+	events := make(chan int, 1)
+	w := f.watch(events, 1)
+	mu.Lock()
+	before := current
+	mu.Unlock()
+	w.Close()
+	next(t, events)
+	w = f.watch(events, 2)
+	defer w.Close()
+	next(t, events)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Same(t, before, current)
+}
+
+// A file of a name appears, in each way in which that happens.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	events := make(chan int, 16)
+	for which, name := range []string{"a", "ab"} {
+		w, err := AddName(dir, name, func() { events <- which })
+		require.NoError(t, err)
+		defer w.Close()
+	}
+	f := newFile(t) // in the same listener
+	reads := make(chan int, 1)
+	defer f.watch(reads, 9).Close()
+	next(t, reads)
+	for _, name := range []string{"b", "a", "abc", "ab"} {
+		require.NoError(t, os.WriteFile(path(name), nil, 0o600))
+	}
+	require.Equal(t, 0, next(t, events))
+	require.Equal(t, 1, next(t, events))
+	require.NoError(t, os.Remove(path("a")))
+	require.NoError(t, os.Rename(path("b"), path("a")))
+	require.Equal(t, 0, next(t, events))
+	require.NoError(t, os.Remove(path("ab")))
+	require.NoError(t, os.Link(path("a"), path("ab")))
+	require.Equal(t, 1, next(t, events))
+	require.Empty(t, events)
+
+	_, err := AddName(path("missing"), "a", func() {})
+	require.ErrorIs(t, err, unix.ENOENT)
+	_, err = AddName(path("a"), "a", func() {})
+	require.ErrorIs(t, err, unix.ENOTDIR)
 }

@@ -8,5 +8,8 @@ type Watch struct{}
 // Add reports ErrUnsupported.
 func Add(string, func()) (*Watch, error) { return nil, ErrUnsupported }
 
+// AddName reports ErrUnsupported.
+func AddName(string, string, func()) (*Watch, error) { return nil, ErrUnsupported }
+
 // Close does nothing.
 func (*Watch) Close() {}
