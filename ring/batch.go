@@ -49,7 +49,7 @@ func (p *Producer) sendBatchAfter(ctx context.Context, err error, msgs [][]byte)
 		m, err = p.TrySendBatch(msgs[n:])
 		if n += m; m > 0 {
 			p.endPriority(&a)
-			a.begun = time.Time{}
+			a.begun, a.humbled, a.held = time.Time{}, 0, time.Time{}
 		}
 	}
 	p.endPriority(&a)

@@ -152,3 +152,124 @@ func TestTurnIsGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// keeping is a ring of 16 slots whose consumer has taken 12 messages, released all but the last,
+// and keeps that one. A producer knows nothing of the release.
+func keeping(t *testing.T, newRig func(layout.Config) *rig) (*rig, *consumer, *producer) {
+	r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+	c, small := r.consumer(), r.producer()
+	for range 12 {
+		require.NoError(t, small.TrySend([]byte("x")))
+	}
+	for range 11 {
+		_, err := c.TryReceive(make([]byte, 8))
+		require.NoError(t, err)
+	}
+	_, err := c.TryNext()
+	require.NoError(t, err)
+	for range 4 {
+		require.NoError(t, small.TrySend([]byte("x")), "room that it knows of")
+	}
+	return r, c, small
+}
+
+// A priority claim to which no room comes holds nobody up, whether its owner is dead or alive.
+func TestPriorityThatCannotBeServed(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, dead := range []bool{true, false} {
+			r, c, small := keeping(t, newRig)
+			large := r.producer()
+			ctx, cancel := context.WithCancel(soon(t))
+			ended := make(chan error, 1)
+			go func() { ended <- large.Send(ctx, make([]byte, 16*64)) }()
+			word := &small.view.Hot.Priority
+			for word.Load() == 0 {
+				runtime.Gosched()
+			}
+			if dead { // it is not there to give it back, nor to ask again
+				was := word.Load()
+				cancel()
+				require.ErrorIs(t, <-ended, context.Canceled)
+				word.Store(was)
+			}
+			for i := range 5 {
+				if i%2 == 0 {
+					require.NoError(t, small.Send(soon(t), []byte("x")))
+				} else {
+					for deadline := time.Now().Add(20 * time.Second); small.TrySend([]byte("x")) != nil; runtime.Gosched() {
+						require.True(t, time.Now().Before(deadline))
+					}
+				}
+				_, err := c.TryNext()
+				require.NoError(t, err)
+			}
+			if dead {
+				require.Zero(t, word.Load(), "it was taken away")
+			}
+			if cancel(); !dead {
+				require.ErrorIs(t, <-ended, context.Canceled)
+			}
+		}
+	})
+}
+
+// Whoever writes priority claims all the time starves nobody: patience is that of the call.
+func TestPriorityRewritten(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		_, c, small := keeping(t, newRig)
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for nonce := uint64(1); ctx.Err() == nil; nonce++ {
+				small.view.Hot.Priority.Store(layout.PackPriority(nonce, 16, 9))
+				<-tick.C
+			}
+		}()
+		defer func() { stop(); <-stopped }()
+		for small.view.Hot.Priority.Load() == 0 {
+			runtime.Gosched()
+		}
+		for i := range 64 {
+			if i/16%2 == 0 { // the room that it knows of is used up every 11 to 16 messages
+				require.NoError(t, small.Send(soon(t), []byte("x")))
+			} else {
+				for deadline := time.Now().Add(20 * time.Second); small.TrySend([]byte("x")) != nil; runtime.Gosched() {
+					require.True(t, time.Now().Before(deadline))
+				}
+			}
+			m, err := c.TryNext()
+			require.NoError(t, err)
+			m.Release()
+		}
+	})
+}
+
+// From whom priority was taken away because no room came asks for it ever more seldom.
+func TestPriorityIsAskedForEverMoreSeldom(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r, _, small := keeping(t, newRig)
+		large := r.producer()
+		ctx, cancel := context.WithTimeout(soon(t), 400*time.Millisecond)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- large.Send(ctx, make([]byte, 16*64)) }()
+		asked := 0
+		for over := false; !over; runtime.Gosched() {
+			if word := &small.view.Hot.Priority; word.Load() != 0 {
+				word.Store(0)
+				asked++
+			}
+			select {
+			case err := <-ended:
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				over = true
+			default:
+			}
+		}
+		require.Positive(t, asked)
+		require.LessOrEqual(t, asked, 8, "after 5 ms, and then after twice the time each")
+	})
+}

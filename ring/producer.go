@@ -183,6 +183,8 @@ type attempt struct {
 	begun    time.Time       // when it was first refused (MPSC)
 	until    time.Time       // when Config.SendTimeout is over
 	priority layout.Priority // that it has, or 0
+	humbled  time.Duration   // how long to wait before it asks for priority again
+	held     time.Time       // since when it has held back for others
 	last     bool            // the end of a stream waits whatever Config.WhenFull says
 	closing  bool            // and is sent by the closer of the handle
 }
@@ -229,9 +231,11 @@ func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
 	if a.begun.IsZero() {
 		a.begun = time.Now()
 	}
-	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBack(k) }, func() {}, func() error {
+	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBackIn(k, a) }, func() {}, func() error {
 		p.claimPriority(k, a)
-		w.held = p.hasSpaceMPSC(k)
+		if w.held = 0; !a.held.IsZero() && p.hasSpaceMPSC(k) {
+			w.held = max(time.Millisecond, priorityPatience-time.Since(a.held))
+		}
 		return p.checkSpaceMPSC()
 	})
 }

@@ -19,9 +19,9 @@ type wait struct {
 	// wait.
 	closing bool
 
-	// held: there is room, and a producer keeps it for the owner of a priority claim. That
-	// one's patience runs out by itself.
-	held bool
+	// held, unless 0: there is room, and a producer keeps it for the owner of a priority claim
+	// for so long at most. That ends by itself.
+	held time.Duration
 
 	begun   time.Time
 	checked time.Time // when Config.Check was called last
@@ -170,8 +170,8 @@ func (w *wait) once(ready func() bool) error {
 	if h.stalled {
 		limit = min(limit, stalledSleep)
 	}
-	if w.held {
-		limit = min(limit, priorityPatience)
+	if w.held > 0 {
+		limit = min(limit, w.held)
 	}
 	if !w.until.IsZero() {
 		limit = min(limit, max(w.until.Sub(now), 0))
@@ -191,7 +191,7 @@ func (w *wait) once(ready func() bool) error {
 		return nil
 	}
 	w.hook()
-	return h.sleep(limit, waited, w.held, ready, w.stops)
+	return h.sleep(limit, waited, w.held > 0, ready, w.stops)
 }
 
 // poll is once for those who never sleep.
