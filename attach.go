@@ -57,6 +57,7 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
 		Check: s.seg.Check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
+		OnStreamEnd: s.onStreamEnd(o),
 	}, nil
 }
 
@@ -105,6 +106,22 @@ func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
 	}
 }
 
+func (s *segment) onStreamEnd(o *Options) func(ring.StreamEnd) {
+	if s.log == nil && o.OnStreamEnd == nil {
+		return nil
+	}
+	return func(r ring.StreamEnd) {
+		e := streamEndOf(r)
+		if s.log != nil {
+			s.log.Info("shmring: the stream of a producer is over", "ring", s.info.Name, "fate", e.Fate.String(),
+				"pid", e.PID, "participant", e.Producer, "epoch", e.Epoch, "streams", e.Streams)
+		}
+		if o.OnStreamEnd != nil {
+			o.OnStreamEnd(e)
+		}
+	}
+}
+
 const (
 	doubtFor = 31 * time.Millisecond  // a taken role is not believed
 	lockFor  = 110 * time.Millisecond // the lock of the semaphores is tried
@@ -126,9 +143,8 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 		var err error
 		anyDead, anyAlive = s.others()
 		att, err = take(cfg)
-		busy, isBusy := err.(*ring.BusyError)
-		sure := isBusy && busy.Draining == 0 && time.Now().After(doubtful)
-		return !isBusy || !o.WaitForRole && sure, named(s.info.Name, err)
+		_, isBusy := err.(*ring.BusyError)
+		return !isBusy || !o.WaitForRole && time.Now().After(doubtful), named(s.info.Name, err)
 	})
 	if err != nil {
 		return err
@@ -159,20 +175,31 @@ func (s *segment) others() (dead, alive bool) {
 // detach gives the participant slot of a closed handle back and lets go of the ring.
 // Goroutines may still be inside calls that do not wait. They keep the old pages, which
 // are private by now; the slot is given back through new ones.
-func (s *segment) detach(att ring.Attachment) error {
-	s.lot.Close()
-	return s.close(func(mem []byte) {
+// f is the fate of a producer's stream, unless it was ended before.
+func (s *segment) detach(att ring.Attachment, f Fate) error {
+	err := s.close(func(mem []byte, notify func()) {
 		view, err := layout.Parse(mem)
 		if err != nil || view.Config != s.view.Config {
 			return // somebody has destroyed the header: there is nothing to give back
 		}
-		ring.Detach(view, att)
+		bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view})
+		ring.Detach(view, att, layout.Fate(f), ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}})
 	})
+	s.lot.Close()
+	return err
 }
+
+// waker is a parking lot in which nobody parks any more.
+type waker struct {
+	ring.ParkingLot
+	notify func()
+}
+
+func (w waker) Wake() { w.notify() }
 
 // close lets go of the ring. Where nobody can open it any more, because its file was
 // removed by hand, the last to do so removes what of it is not in the file.
-func (s *segment) close(last func([]byte)) error {
+func (s *segment) close(last func(mem []byte, notify func())) error {
 	var err error
 	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
 		// One after the other: of two who look at the same time, each would see the other.

@@ -61,7 +61,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // allocates and makes no system call except to wake a producer that waits for room, and to
 // judge whether the end of one stream was the last; it does not look after the dead, see
 // Check. Errors: [ErrEmpty]; io.EOF behind the end of a stream (the next call waits for
-// another stream); a [*PeerDeadError] where the stream of a dead producer ends (likewise);
+// another stream); a [*StreamError] behind a stream that died or failed (likewise);
 // [ErrClosed]; [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
 
@@ -98,15 +98,16 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 
 // All returns a single-use iterator over messages in place. Each is valid for its round of
 // the loop and is released when that ends, by break too. All waits like Next. It ends
-// silently at io.EOF, and after yielding any other error once.
+// silently at io.EOF, and after yielding any other error once, except that it goes on
+// behind a [*StreamError]: others may still send.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 	return sequence(c.ring.All(ctx))
 }
 
 // Check looks after the dead and at the ring's file, as calls that wait do by themselves
 // now and then: it passes over the claim of a dead producer that stands at the head of the
-// ring, and finds the death of an SPSC ring's producer. It is for programs that use the Try
-// calls only. It makes a few system calls. Errors: [*PeerDeadError]; io.EOF; [ErrClosed];
+// ring, and finds producers that died. It is for programs that use the Try
+// calls only. It makes a few system calls. Errors: [*StreamError]; io.EOF; [ErrClosed];
 // [*CorruptError]; [ErrOrphaned]; an error that says that the file was truncated.
 func (c *Consumer) Check() error { return c.ring.Check() }
 
@@ -136,7 +137,7 @@ func (c *Consumer) Info() Info { return c.s.info }
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
 		c.ring.Close()
-		c.err = c.s.detach(c.ring.Attachment())
+		c.err = c.s.detach(c.ring.Attachment(), 0)
 	})
 	return c.err
 }

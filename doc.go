@@ -25,12 +25,15 @@
 // see the example ExactlyOnce. The UUID belongs to it, because a ring that is removed and
 // created again begins again with the same positions.
 //
-// Messages of one producer goroutine arrive in the order of its sends. [Producer.CloseSend]
-// and [Producer.Close] end the stream: the consumer gets io.EOF behind the last message,
-// for MPSC behind the last message of the last producer. A producer that dies without that
-// gives [ErrPeerDead] on an SPSC ring; on an MPSC ring what it had claimed but not
-// committed is passed over and counted. A consumer that gets one of these errors may go
-// on: its next call waits for whoever comes.
+// Messages of one producer goroutine arrive in the order of its sends. What one producer
+// sends is a stream. [Producer.CloseSend] and [Producer.Close] end it, and neither waits
+// nor needs room: the consumer gets io.EOF behind the last message, for MPSC when the
+// streams of all producers are over. A producer that dies without that gives a
+// [*StreamError] behind its last message that matches [ErrPeerDead], and one that calls
+// [Producer.FailSend], because what it sent is not the whole, one that matches
+// [ErrFailed]. What a dead producer had claimed but not committed is passed over and
+// counted. A consumer that gets one of these errors may go on: its next call waits for
+// whoever comes. [Options].OnStreamEnd is told of every stream.
 //
 // # In place
 //

@@ -25,7 +25,8 @@ var (
 	ErrTooLarge    = ring.ErrTooLarge      // this ring never takes that message: *SizeError
 	ErrClosed      = ring.ErrClosed        // this handle was closed: os.ErrClosed
 	ErrEnded       = ring.ErrEnded         // this producer has ended its stream
-	ErrPeerDead    = ring.ErrPeerDead      // the producer died: *PeerDeadError
+	ErrPeerDead    = ring.ErrPeerDead      // a producer died: *StreamError
+	ErrFailed      = ring.ErrFailed        // a producer said that what it sent is not the whole: *StreamError
 	ErrBusy        = ring.ErrBusy          // the role is taken (*BusyError), or the ring is in use
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
@@ -115,22 +116,22 @@ func (e *BusyError) Error() string {
 // Is makes the error match ErrBusy.
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
-// PeerDeadError names the producer that died without ending its stream. Everything it had
-// committed was delivered before this error. The consumer goes on: its next call waits for
-// the dead producer's successor.
-type PeerDeadError struct {
-	Ring  string
-	PID   int // as it saw itself
-	Epoch uint32
+// StreamError says that the stream of a producer died or failed, behind its last message.
+// The consumer goes on: its next call waits for other producers, or for a successor.
+type StreamError struct {
+	Ring string
+	StreamEnd
 }
 
 // Error names the ring and the producer.
-func (e *PeerDeadError) Error() string {
-	return fmt.Sprintf("%sthe producer (pid %d) died without ending its stream", prefix(e.Ring), e.PID)
+func (e *StreamError) Error() string {
+	return prefix(e.Ring) + strings.TrimPrefix((&ring.StreamError{StreamEnd: e.StreamEnd.inRing()}).Error(), prefix(""))
 }
 
-// Is makes the error match ErrPeerDead.
-func (e *PeerDeadError) Is(target error) bool { return target == ErrPeerDead }
+// Is makes the error match ErrPeerDead or ErrFailed.
+func (e *StreamError) Is(target error) bool {
+	return target == ErrPeerDead && e.Fate == FateDied || target == ErrFailed && e.Fate == FateFailed
+}
 
 // ContextError is how a blocking call ends with its context, or with Options.SendTimeout. It
 // matches the context's error and its cause, and os.ErrDeadlineExceeded when it was a
@@ -223,8 +224,8 @@ func named(name string, err error) error {
 		return &CorruptError{name, e.Field, Position{Record: e.Position}, e.Got}
 	case *ring.BusyError:
 		return &BusyError{name, Role(e.Role.String()), e.PID, e.Slots, e.Draining}
-	case *ring.PeerDeadError:
-		return &PeerDeadError{name, e.PID, e.Epoch}
+	case *ring.StreamError:
+		return &StreamError{name, streamEndOf(e.StreamEnd)}
 	case *ring.ContextError:
 		return &ContextError{name, e.Op, e.Err, e.Cause}
 	}

@@ -91,7 +91,7 @@ func Example_handOver() {
 
 	p := <-successor
 	p.Send(ctx, []byte("from version 2"))
-	p.CloseSend(ctx) // the end, in spite of KeepStream
+	p.CloseSend() // the end, in spite of KeepStream
 	defer p.Close()
 
 	c, err := shmring.OpenConsumer(ctx, "r", opt)

@@ -98,8 +98,7 @@ const (
 	WhenFullBlock WhenFull = iota
 	// WhenFullFail returns ErrFull.
 	WhenFullFail
-	// WhenFullDrop drops the message, counts it in Stats.Dropped and returns nil. The end of
-	// a stream is never dropped.
+	// WhenFullDrop drops the message, counts it in Stats.Dropped and returns nil.
 	WhenFullDrop
 )
 
@@ -126,7 +125,6 @@ const (
 	DefaultMaxProducers = 254 // of an MPSC ring; no more than that are possible
 	DefaultSpinFor      = 20 * time.Microsecond
 	DefaultMaxSleep     = 400 * time.Millisecond
-	DefaultLinger       = time.Second
 )
 
 // NoPayload as Options.SlotSize makes a ring of messages of at most 48 bytes.
@@ -182,7 +180,7 @@ type Options struct {
 	SpinFor time.Duration
 	// MaxSleep bounds each single sleep, after which a handle looks around: it bounds how
 	// late a message is noticed whose sender was killed just before it could notify, and how
-	// late the death of an SPSC ring's producer. Zero: 10 ms, growing to an eighth of the time
+	// late the death of a producer. Zero: 10 ms, growing to an eighth of the time
 	// waited so far, at most DefaultMaxSleep; sleeps of 10 ms take 0.7 % of a processor, those
 	// of 400 ms 0.07 %. Otherwise 1 ms or more; above 10 ms it grows likewise.
 	MaxSleep time.Duration
@@ -201,14 +199,12 @@ type Options struct {
 	// KeepStream makes a producer's Close leave the stream open, so that a successor can go
 	// on with it.
 	KeepStream bool
-	// Linger is how long a producer's Close waits for room when it has to end the stream on a
-	// full ring. Zero: DefaultLinger.
-	Linger time.Duration
 
 	// ExpectedProducers is for a consumer that knows how many producers will come: io.EOF is
-	// then the end of that many streams, also when some start after others have ended. Zero:
-	// the end of one (SPSC), or of all that are attached (MPSC). A stream whose end went to an
-	// earlier consumer does not count.
+	// then the end of that many streams, however they ended, also when some start after others
+	// are over. Zero and one: the end of one (SPSC), or of all that are attached, one of which
+	// was ended by its producer (MPSC). What counts are the streams since the last io.EOF,
+	// whoever consumed.
 	ExpectedProducers int
 
 	// Delivery is for a consumer: what becomes of messages that its predecessor may have
@@ -224,6 +220,13 @@ type Options struct {
 	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that it
 	// passes over.
 	OnSkip func(SkippedClaim)
+	// OnStreamEnd is called by the consumer's goroutine, in a receiving call, for each stream
+	// that is over: behind its last message, and before the first of the next stream of the
+	// same participant slot. Those of several producers come in the order of their ends, but
+	// while others keep the ring full the end of one may be told up to 64 messages late. It is
+	// told again only to the successor of a consumer that died before it had released what
+	// the stream sent, and, of a stream that died or failed, before its next call.
+	OnStreamEnd func(StreamEnd)
 	// OnStall is called by the consumer's goroutine, once for each claim of a live producer
 	// that has held it up for a second. See ForceSkip.
 	OnStall func(StalledClaim)

@@ -222,7 +222,7 @@ func TestProducerIsKilled(t *testing.T) {
 }
 
 func deadError(err error) bool {
-	_, ok := err.(*shmring.PeerDeadError)
+	_, ok := err.(*shmring.StreamError)
 	return ok
 }
 
@@ -318,7 +318,7 @@ func TestDeathIsNoticedWhileAsleep(t *testing.T) {
 	require.Positive(t, n)
 	go cmd.Process.Kill()
 	_, err = c.Receive(soon(t), nil)
-	dead, ok := err.(*shmring.PeerDeadError)
+	dead, ok := err.(*shmring.StreamError)
 	require.True(t, ok, "%v", err)
 	require.Equal(t, cmd.Process.Pid, dead.PID)
 }
@@ -333,7 +333,7 @@ func TestRecoveredMeansAlone(t *testing.T) {
 		require.True(t, told.Scan())
 		require.NoError(t, cmd.Process.Kill())
 		cmd.Wait()
-		require.NoError(t, p.CloseSend(soon(t)))
+		require.NoError(t, p.CloseSend())
 		c := openConsumer(t, &o)
 		require.True(t, c.Info().TookOver)
 		require.False(t, c.Info().Recovered)

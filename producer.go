@@ -2,9 +2,7 @@ package shmring
 
 import (
 	"context"
-	"fmt"
 	"sync"
-	"time"
 
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
@@ -21,7 +19,6 @@ type Producer struct {
 	ring       *ring.Producer
 	s          *segment
 	keepStream bool
-	linger     time.Duration
 	closing    sync.Once
 	err        error
 }
@@ -41,11 +38,7 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 	if err != nil {
 		return nil, err
 	}
-	o = o.orDefault()
-	p.s, p.keepStream, p.linger = s, o.KeepStream, o.Linger
-	if p.linger == 0 {
-		p.linger = DefaultLinger
-	}
+	p.s, p.keepStream = s, o.orDefault().KeepStream
 	return p, nil
 }
 
@@ -99,11 +92,16 @@ func (p *Producer) TryClaim(n int) (c Claim, err error) {
 }
 
 // CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
-// (MPSC: behind the last message of the last producer). It waits for room until ctx ends
-// or for Options.SendTimeout, whatever WhenFull says. Later sends return [ErrEnded]; a
-// second CloseSend does nothing. What other goroutines send at the same time may come
-// before the end, behind it, or be refused. Errors: those of Send.
-func (p *Producer) CloseSend(ctx context.Context) error { return p.ring.CloseSend(ctx) }
+// (MPSC: when all that are attached are over). It needs no room and never waits.
+// Later sends return [ErrEnded]; a second CloseSend does nothing. What other goroutines
+// send at the same time may come before the end, behind it, or be refused. Errors:
+// [ErrClosed]; [ErrRevoked]; [*CorruptError].
+func (p *Producer) CloseSend() error { return p.ring.CloseSend() }
+
+// FailSend is CloseSend for a producer that knows that what it sent is not the whole, for
+// its own input broke off: the consumer gets a [*StreamError] that matches [ErrFailed]
+// behind its last message.
+func (p *Producer) FailSend() error { return p.ring.FailSend() }
 
 // Ended reports whether the stream was ended.
 func (p *Producer) Ended() bool { return p.ring.Ended() }
@@ -137,26 +135,22 @@ func (p *Producer) Stats() Stats { return statsOf(p.ring.Stats()) }
 // Info returns what opening did and found.
 func (p *Producer) Info() Info { return p.s.info }
 
-// Close wakes and ends calls that are blocked, ends the stream if CloseSend has not (see
-// Options.KeepStream and Options.Linger), and detaches. The ring stays. Any goroutine may
-// call Close at any time; calls after the first return what that returned. The error tells
-// that the end of the stream could not be sent, because the ring stayed full or is corrupt,
-// or that the system refused something. The producer is closed all the same.
+// Close wakes and ends calls that are blocked, ends the stream if CloseSend and FailSend
+// have not (see Options.KeepStream), and detaches. It needs no room. The stream of a
+// producer that lost a claim to ForceSkip, or found corruption, ends as failed. The ring
+// stays. Any goroutine may call Close at any time; calls after the first return what that
+// returned. The error tells that the system refused something. The producer is closed all
+// the same.
 func (p *Producer) Close() error {
 	p.closing.Do(func() { p.err = p.close() })
 	return p.err
 }
 
 func (p *Producer) close() error {
-	var err error
-	if p.keepStream {
-		p.ring.Close()
-	} else {
-		ctx, cancel := context.WithTimeout(context.Background(), p.linger)
-		if err = p.ring.CloseAndEnd(ctx); err != nil {
-			err = fmt.Errorf("%send of stream not sent: %w", prefix(p.s.info.Name), err)
-		}
-		cancel()
+	fate := FateLeft
+	if !p.keepStream {
+		fate = Fate(p.ring.Fate())
 	}
-	return joined(err, p.s.detach(p.ring.Attachment()))
+	p.ring.Close()
+	return p.s.detach(p.ring.Attachment(), fate)
 }

@@ -17,6 +17,9 @@ var (
 	_ = [1]int{}[WhenFullBlock-WhenFull(ring.WhenFullBlock)]
 	_ = [1]int{}[WhenFullFail-WhenFull(ring.WhenFullFail)]
 	_ = [1]int{}[WhenFullDrop-WhenFull(ring.WhenFullDrop)]
+	_ = [1]int{}[FateLeft-Fate(layout.FateLeft)]
+	_ = [1]int{}[FateFailed-Fate(layout.FateFailed)]
+	_ = [1]int{}[FateDied-Fate(layout.FateDied)]
 	_ = [1]int{}[DefaultMaxProducers-(layout.MaxParticipants-1)]
 
 	_ = map[bool]int{false: 0, EnvDir == shm.EnvDir: 1}

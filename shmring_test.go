@@ -3,6 +3,7 @@ package shmring_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -243,17 +244,24 @@ func TestCloseEndsStream(t *testing.T) {
 	})
 }
 
-// On a ring that stays full Close gives up after Linger, says so, and is closed.
+// The end of a stream needs no room.
 func TestCloseOnFullRing(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		o.Slots, o.Linger = 8, time.Millisecond
+		o.Slots = 8
 		p := openProducer(t, &o)
 		for p.TrySend(nil) == nil {
 		}
-		require.ErrorIs(t, p.Close(), os.ErrDeadlineExceeded)
+		require.NoError(t, p.Close())
 		require.ErrorIs(t, p.TrySend(nil), shmring.ErrClosed)
+		c := openConsumer(t, &o)
+		for range 8 {
+			_, err := c.TryReceive(nil)
+			require.NoError(t, err)
+		}
+		_, err := c.TryReceive(nil)
+		require.Equal(t, io.EOF, err)
 		p = openProducer(t, &o)
-		require.False(t, p.Info().TookOver, "it left, though without ending its stream")
+		require.False(t, p.Info().TookOver)
 	})
 }
 
@@ -325,7 +333,7 @@ func TestCloseUnderLoad(t *testing.T) {
 // the middle of a claim.
 func TestCloseOfSPSCProducer(t *testing.T) {
 	for range 20 {
-		o := shmring.Options{Dir: ringDir(t), Slots: 8, Linger: time.Millisecond}
+		o := shmring.Options{Dir: ringDir(t), Slots: 8}
 		p := openProducer(t, &o)
 		for p.TrySend(nil) == nil {
 		}
@@ -334,7 +342,7 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 		for p.Stats().Sleeps == 0 {
 			runtime.Gosched()
 		}
-		require.ErrorIs(t, p.Close(), os.ErrDeadlineExceeded)
+		require.NoError(t, p.Close())
 		require.ErrorIs(t, <-blocked, shmring.ErrClosed)
 
 		c := openConsumer(t, &o)
@@ -346,40 +354,48 @@ func TestCloseOfSPSCProducer(t *testing.T) {
 		claim, err := p.Claim(soon(t), 10)
 		require.NoError(t, err)
 		require.Panics(t, func() { p.TrySend(nil) }, "a caller's bug")
-		require.ErrorContains(t, p.Close(), "Claim is open")
+		require.NoError(t, p.Close())
 		copy(claim.Bytes(), "harmless")
 		require.ErrorIs(t, claim.Commit(), shmring.ErrClosed)
+		for range 2 {
+			_, err = c.TryNext()
+			require.Equal(t, io.EOF, err, "of both")
+		}
 		_, err = c.TryNext()
 		require.ErrorIs(t, err, shmring.ErrEmpty)
 	}
 }
 
-// Several goroutines may end the stream of an MPSC producer; on a full ring all fail.
+// Several goroutines may end the stream of an MPSC producer. It ends once.
 func TestCloseSendByMany(t *testing.T) {
-	o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8, KeepStream: true}
+	ends := 0
+	o := shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Slots: 8,
+		OnStreamEnd: func(shmring.StreamEnd) { ends++ }}
 	p := openProducer(t, &o)
 	for p.TrySend(nil) == nil {
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
-				if err := p.CloseSend(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				if err := p.CloseSend(); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	require.False(t, p.Ended())
+	require.True(t, p.Ended())
 	c := openConsumer(t, &o)
 	for range 8 {
 		_, err := c.Receive(soon(t), nil)
 		require.NoError(t, err)
 	}
-	require.NoError(t, p.Send(soon(t), nil))
+	_, err := c.Receive(soon(t), nil)
+	require.Equal(t, io.EOF, err)
+	_, err = c.TryReceive(nil)
+	require.Equal(t, shmring.ErrEmpty, err)
+	require.Equal(t, 1, ends)
 }
 
 func TestCloseInsideLoop(t *testing.T) {
@@ -425,14 +441,14 @@ func TestNotARing(t *testing.T) {
 
 	_, err = shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
 	require.ErrorIs(t, err, shmring.ErrFormat, "OpenOrCreate does not touch it either")
-	golden, err := os.ReadFile("layout/testdata/segment-v2.0.bin")
+	golden, err := os.ReadFile("layout/testdata/segment-v3.0.bin")
 	require.NoError(t, err)
 	golden[12] = 1
 	require.NoError(t, os.WriteFile(path, golden, 0o600))
 	_, err = shmring.OpenProducer(soon(t), "r", o)
 	require.ErrorIs(t, err, shmring.ErrVersion)
 	require.ErrorContains(t, err, "1.0")
-	require.ErrorContains(t, err, "2.x")
+	require.ErrorContains(t, err, "3.x")
 }
 
 // ringDir is a directory whose rings are removed at the end with all that belongs to

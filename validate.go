@@ -83,7 +83,6 @@ func (o *Options) check() error {
 		maxSleepRule("Options", o.MaxSleep),
 		enumeration("Options.WhenFull", o.WhenFull, "WhenFullBlock", "WhenFullFail", "WhenFullDrop"),
 		notNegative("Options.SendTimeout", o.SendTimeout),
-		rule{"Options.Linger", o.Linger >= 0, o.Linger, "0 or more; Options.KeepStream leaves the stream open"},
 		notNegative("Options.ExpectedProducers", o.ExpectedProducers),
 		enumeration("Options.Delivery", o.Delivery, "DeliveryAtLeastOnce", "DeliveryAtMostOnce"),
 	)

@@ -48,7 +48,6 @@ func TestNonsenseIsRefused(t *testing.T) {
 		"Options.WhenFull is 99, want WhenFullBlock, WhenFullFail,":   {WhenFull: 99},
 		"Options.WhenFull is 256, want WhenFullBlock, WhenFullFail,":  {WhenFull: 256},
 		"Options.SendTimeout is -1s, want 0 or more":                  {SendTimeout: -time.Second},
-		"Options.Linger is -1ns, want 0 or more; Options.KeepStream":  {Linger: -1},
 		"Options.ExpectedProducers is -3, want 0 or more":             {ExpectedProducers: -3},
 		"Options.Delivery is 2, want DeliveryAtLeastOnce, DeliveryAt": {Delivery: 2},
 	} {
@@ -93,7 +92,7 @@ func TestImpossibleGeometry(t *testing.T) {
 func TestErrorsNameTheRing(t *testing.T) {
 	dir := ringDir(t)
 	ctx := soon(t)
-	o := shmring.Options{Dir: dir, Slots: 8, SendTimeout: time.Millisecond, Linger: time.Millisecond}
+	o := shmring.Options{Dir: dir, Slots: 8, SendTimeout: time.Millisecond}
 	p, err := shmring.OpenProducer(ctx, "orders", &o)
 	require.NoError(t, err)
 	c, err := shmring.OpenConsumer(ctx, "orders", &o)
@@ -125,15 +124,17 @@ func TestErrorsNameTheRing(t *testing.T) {
 	_, err = p.Claim(cancelled, 1)
 	require.ErrorContains(t, err, "shmring: ring orders: claim: context canceled")
 	require.Equal(t, shmring.ErrFull, p.TrySend(nil), "not now is not news")
-	require.ErrorContains(t, p.Close(), "shmring: ring orders: end of stream not sent: shmring: ring orders: send: ")
+	require.NoError(t, p.FailSend())
+	require.NoError(t, p.Close())
 	for range 8 {
 		_, err = c.TryReceive(nil)
 		require.NoError(t, err)
 	}
 	_, err = c.TryReceive(nil)
-	require.Equal(t, shmring.ErrEmpty, err)
+	require.EqualError(t, err, "shmring: ring orders: producer (pid "+strconv.Itoa(os.Getpid())+
+		") says that what it sent is not the whole")
+	require.ErrorIs(t, err, shmring.ErrFailed)
 
-	o.Linger = 0
 	p, err = shmring.OpenProducer(ctx, "orders", &o)
 	require.NoError(t, err)
 	require.NoError(t, p.Close())

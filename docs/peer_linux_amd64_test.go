@@ -92,3 +92,48 @@ func TestPeerSends(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 	require.NoError(t, cmd.Wait(), errOut.String())
 }
+
+func TestPeerIsToldOfFates(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	o := peerOptions(t)
+	var path string
+	var want strings.Builder
+	for i := range 30 { // without a consumer: the ring tells 24 of them apart
+		o.KeepStream = i%2 == 1
+		p, err := shmring.OpenProducer(ctx, "peer", o)
+		require.NoError(t, err)
+		if p.Info().Locks != "ofd" {
+			t.Skip("no OFD locks")
+		}
+		path = p.Info().Path
+		require.NoError(t, p.Send(ctx, nil))
+		fate := "left"
+		switch {
+		case i == 29:
+			require.NoError(t, p.CloseSend())
+		case i%2 == 0:
+			require.NoError(t, p.FailSend())
+			fate = "failed"
+		}
+		require.NoError(t, p.Close())
+		switch {
+		case i < 9 || 15 <= i && i < 29:
+			fmt.Fprintf(&want, "stream %d: %s\n", i+1, fate)
+		case i == 14: // the worst of 10 to 15
+			fmt.Fprintf(&want, "stream 15: failed\n")
+		}
+	}
+	cmd := peer(t, "receive", path)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	require.NoError(t, cmd.Run(), errOut.String())
+	require.Equal(t, want.String(), errOut.String())
+	require.Equal(t, 30, strings.Count(out.String(), "\n"))
+	// The one after it, a Go consumer, hears nothing again.
+	c, err := shmring.OpenConsumer(ctx, "peer", o)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.TryReceive(nil)
+	require.Equal(t, shmring.ErrEmpty, err)
+}

@@ -67,6 +67,18 @@ func New(kind layout.Doorbell, at Target) (Bell, error) {
 	return nil, unknown(kind)
 }
 
+// NewWaker makes a bell for one who only wakes. It makes nothing and asks nothing, and needs
+// no Segment; a set of semaphores that is not there has no sleepers.
+func NewWaker(kind layout.Doorbell, at Target) Bell {
+	switch kind {
+	case layout.SysV:
+		return sysvWaker(at)
+	case layout.Poll:
+		return newPoll(at.Word)
+	}
+	return &futexBell{at.Word}
+}
+
 func unknown(kind layout.Doorbell) error {
 	return fmt.Errorf("%w: %s is not built into this version", ErrUnavailable, kind)
 }

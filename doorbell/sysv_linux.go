@@ -37,11 +37,7 @@ func newSysV(at Target) (Bell, error) {
 	if at.View == nil || at.Segment == nil {
 		return nil, fmt.Errorf("%w: sysv: Target without View and Segment", ErrUnavailable)
 	}
-	b := &sysvBell{word: at.Word, seg: at.Segment, stops: map[*atomic.Uint32]int{}}
-	if at.Word == &at.View.Hot.SpaceBell {
-		b.first = spaceDoors
-	}
-	b.set.init(at.View.Config, &at.View.Hot.Semaphores)
+	b := sysvWaker(at)
 	for begin := time.Now(); ; time.Sleep(busyNap) {
 		done, err := b.set.establish(b.seg)
 		if err != nil {
@@ -51,6 +47,16 @@ func newSysV(at Target) (Bell, error) {
 			return b, nil
 		}
 	}
+}
+
+// sysvWaker is a bell whose set nobody has looked for.
+func sysvWaker(at Target) *sysvBell {
+	b := &sysvBell{word: at.Word, seg: at.Segment, stops: map[*atomic.Uint32]int{}}
+	if at.Word == &at.View.Hot.SpaceBell {
+		b.first = spaceDoors
+	}
+	b.set.init(at.View.Config, &at.View.Hot.Semaphores)
+	return b
 }
 
 func (b *sysvBell) Kind() layout.Doorbell { return layout.SysV }

@@ -13,6 +13,9 @@ func newSysV(Target) (Bell, error) {
 	return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, layout.SysV, sysvRefused())
 }
 
+// sysvWaker wakes nobody: no ring sleeps on such a set here.
+func sysvWaker(at Target) Bell { return newPoll(at.Word) }
+
 func sysvRefused() error { return fmt.Errorf("%w: it needs Linux", errors.ErrUnsupported) }
 
 // Remove has nothing to do where there is no SysV bell.

@@ -236,7 +236,7 @@ func (h *victim) callProducer(g *target, s step, size int) {
 			return err
 		})
 	case op == 11:
-		_ = h.try(g, "CloseSend", func() error { return g.p.CloseSend(h.stopped) })
+		_ = h.try(g, "CloseSend", func() error { return g.p.CloseSend() })
 	case op == 12:
 		_ = h.try(g, "Send", func() error { return g.p.Send(h.stopped, make([]byte, size)) })
 	case op == 13:
@@ -255,7 +255,7 @@ func (h *victim) leaveOrDie(g *target, leave bool) {
 	h.note("a producer goes, cleanly: %v", leave)
 	if leave {
 		g.p.Close()
-		ring.Detach(h.v, g.p.Attachment())
+		ring.Detach(h.v, g.p.Attachment(), layout.FateEnded, ring.Config{})
 	}
 	g.locks.kill()
 	for i, p := range h.producers {

@@ -118,7 +118,7 @@ func TestEndThenExit(t *testing.T) {
 	p, l := f.producer()
 	c := f.consumer()
 	f.must(p.TrySend(nil))
-	f.must(p.CloseSend(context.Background()))
+	f.must(p.CloseSend())
 	l.kill()
 	f.must(c.Check())
 	_, err := c.TryReceive(nil)
@@ -138,7 +138,7 @@ func TestHaltAfterMisuse(t *testing.T) {
 		"TrySend":      func(p *ring.Producer) error { return p.TrySend(nil) },
 		"TrySendBatch": func(p *ring.Producer) error { _, err := p.TrySendBatch([][]byte{nil, nil}); return err },
 		"TryClaim":     func(p *ring.Producer) error { _, err := p.TryClaim(1); return err },
-		"CloseSend":    func(p *ring.Producer) error { return p.CloseSend(context.Background()) },
+		"CloseSend":    func(p *ring.Producer) error { return p.CloseSend() },
 	} {
 		f := newFixture(t, layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64})
 		p, _ := f.producer()

@@ -47,6 +47,11 @@ type world struct {
 	sent      uint32
 	stopped   context.Context // whose calls do not wait
 	skips     []ring.SkippedClaim
+
+	heard []ring.StreamEnd // by the call that is under way
+	since int              // streams that had ended, of those told since io.EOF
+	told  []telling        // what the segment does not say yet
+	early bool             // it spoke before it had passed all that the twin has
 }
 
 type producer struct {
@@ -56,6 +61,14 @@ type producer struct {
 	epoch  uint32
 	ended  bool
 	claims []*claim // open ones
+}
+
+// telling is what the consumer was told of a producer, or io.EOF (0).
+type telling struct {
+	producer, epoch int
+	pos             uint64
+	since           int  // before
+	back            bool // the user has come back from it
 }
 
 type claim struct {
@@ -146,7 +159,7 @@ func (w *world) fail(format string, args ...any) {
 
 func (w *world) config(l *locks) ring.Config {
 	return ring.Config{Locks: l, DataBell: w.data, SpaceBell: w.space,
-		OnSkip: func(k ring.SkippedClaim) { w.skips = append(w.skips, k) }}
+		OnSkip: func(k ring.SkippedClaim) { w.skips = append(w.skips, k) }, OnStreamEnd: w.hear}
 }
 
 // step does one thing. Sends and receives are as likely as all else together.
@@ -335,11 +348,6 @@ func (w *world) sendBatch(p *producer) {
 	n, err := p.TrySendBatch(batch)
 	w.note("producer %d sends a batch of %d: %d, %v", p.index, len(batch), n, err)
 	before := w.tail
-	if w.pending != 0 {
-		if _, ok := w.found(p); ok && !w.report(p.index) {
-			w.fail("a death was put on record where there is no room")
-		}
-	}
 	for sent := 0; sent < n; {
 		r, ok := w.found(p)
 		if !ok || sent+len(r.msgs) > n {
@@ -400,7 +408,7 @@ func (w *world) found(p *producer) (*record, bool) {
 	}
 	length, kind, flags := layout.UnpackMeta(d.Meta)
 	data := slices.Clone(w.bytes(w.tail, int(length)))
-	if flags != layout.FlagBatch {
+	if flags&layout.FlagBatch == 0 {
 		r.msgs = []message{{data, kind}}
 		return r, true
 	}
@@ -422,23 +430,20 @@ func (w *world) bytes(pos uint64, n int) []byte {
 }
 
 func (w *world) end(p *producer) {
-	err := p.CloseSend(w.stopped)
-	w.note("producer %d ends its stream: %v", p.index, err)
-	if p.ended {
-		if err != nil {
-			w.fail("second CloseSend: %v", err)
-		}
-		return
+	kind, end := layout.FateEnded, p.CloseSend
+	if w.s.coin() {
+		kind, end = layout.FateFailed, p.FailSend
 	}
-	padded, ok := w.room(1, p.index)
-	if ok {
+	err := end()
+	w.note("producer %d ends its stream, fate %d: %v", p.index, kind, err)
+	if err != nil {
+		w.fail("end of the stream: %v", err)
+	}
+	if !p.ended {
 		p.ended = true
 		w.slots[p.index].state = layout.Ended
-		w.add(&record{slots: 1, owner: p.index, epoch: p.epoch, state: layout.Committed, end: true})
-		w.rung("the end was published")
-	}
-	if padded || ok && err != nil || !ok && !errors.Is(err, context.Canceled) {
-		w.fail("CloseSend: %v, but room: %v", err, ok)
+		w.over(p.index, kind)
+		w.rung("the stream ended")
 	}
 }
 
@@ -466,13 +471,161 @@ func (w *world) dropProducer() {
 	i, clean := w.s.below(len(w.producers)), w.s.coin()
 	p := w.producers[i]
 	w.producers = slices.Delete(w.producers, i, i+1)
-	w.note("producer %d goes, cleanly: %v", p.index, clean)
+	kind := pick(w.s, layout.FateEnded, layout.FateLeft, layout.FateFailed)
+	w.note("producer %d goes, cleanly: %v, fate %d", p.index, clean, kind)
 	if clean {
 		w.closed(p)
-		ring.Detach(w.v, p.Attachment())
+		ring.Detach(w.v, p.Attachment(), kind, ring.Config{DataBell: w.data})
+		if !p.ended {
+			w.rung("the stream ended with its producer")
+		}
 	}
 	p.locks.kill()
-	w.gone(p.index, clean)
+	w.gone(p.index, clean, kind)
+}
+
+// hear is what the consumer calls for each stream that is over: each once, in the order in
+// which they were, of several producers in the order of their positions, and none before
+// all messages of the stream.
+func (w *world) hear(e ring.StreamEnd) {
+	w.note("told %+v", e)
+	w.sync()
+	due := w.due(true)
+	if due != e.Producer {
+		w.fail("told of producer %d, want %d", e.Producer, due)
+	}
+	s := &w.slots[due]
+	first := s.told
+	want := s.fates[first]
+	last := first // of those that are kept together
+	for last+1 < len(s.fates) && s.fates[last+1].place == want.place {
+		last++
+	}
+	s.told++
+	for last-first >= layout.FatesTogether && last-s.told >= layout.FatesTogether {
+		s.told++
+	}
+	if last-first >= layout.FatesTogether {
+		for _, f := range s.fates[:s.told] {
+			if f.place == want.place {
+				want.kind = max(want.kind, f.kind)
+			}
+		}
+	}
+	if e.Fate != want.kind || e.Position != want.pos || int(e.Epoch) != s.told || e.Streams != s.told-first {
+		w.fail("told %+v, want %+v of streams %d to %d", e, want, first+1, s.told)
+	}
+	w.told = append(w.told, telling{due, s.told, want.pos, w.since, false})
+	if e.Fate == layout.FateEnded || e.Fate == layout.FateFailed {
+		w.since += e.Streams
+	}
+	w.heard = append(w.heard, e)
+}
+
+// settle is what the consumer does first with what it has told.
+func (w *world) settle() {
+	for i := range w.told {
+		w.told[i].back = true
+	}
+}
+
+// noted says what of it the segment says by now.
+func (w *world) noted() {
+	for len(w.told) > 0 && w.told[0].back && int64(w.read-w.told[0].pos) >= 0 {
+		if t := w.told[0]; t.producer != 0 {
+			w.slots[t.producer].noted = t.epoch
+		}
+		w.told = w.told[1:]
+	}
+}
+
+// forget takes back what the segment does not say: the next consumer says it again.
+func (w *world) forget() {
+	for i := range w.slots {
+		w.slots[i].told = w.slots[i].noted
+	}
+	if len(w.told) > 0 {
+		w.since = w.told[0].since
+	}
+	w.told = nil
+}
+
+// sync looks whom the consumer has found dead.
+func (w *world) sync() {
+	for i := 1; i < len(w.slots); i++ {
+		if w.slots[i].state.Attached() && !w.v.Participants[i].State.Load().Attached() && !w.dead(i) {
+			w.fail("producer %d was retired alive", i)
+		}
+	}
+	for _, r := range w.recs[w.cursor:] {
+		got := w.v.Descriptors[r.start%w.ring()].Ctl.Load()
+		if r.state == layout.Claimed && r.orphan && got.Lap() == layout.LapOf(r.start, w.cfg.Shift()) &&
+			got.State() == layout.Discarded {
+			r.state = layout.Discarded
+			w.skipped++
+		}
+	}
+}
+
+// news checks what a call of the consumer has said about streams: err is one of theirs, or
+// want, and then nothing more had to be said before. It tells whether err was one.
+func (w *world) news(err error, want outcome) bool {
+	w.t.Helper()
+	w.sync()
+	heard := w.heard
+	w.heard = nil
+	if err == nil && want == gotMessage || err == ring.ErrEmpty {
+		w.early = false
+	}
+	said, isStream := err.(*ring.StreamError)
+	enough := w.since > 0
+	switch {
+	case isStream:
+		if len(heard) == 0 || said.StreamEnd != heard[len(heard)-1] || said.Fate < layout.FateFailed {
+			w.fail("%v, told last: %+v", err, heard)
+		}
+	case err == io.EOF:
+		if !w.shared() {
+			if len(heard) == 0 || heard[len(heard)-1].Fate != layout.FateEnded {
+				w.fail("io.EOF, told last: %+v", heard)
+			}
+			w.since = 0
+		} else {
+			if !enough || !w.quiet() || w.due(false) != 0 {
+				w.fail("io.EOF: %d streams ended, quiet: %v", w.since, w.quiet())
+			}
+			for i := range w.told { // what was not said by the error is done with
+				w.told[i].back = true
+			}
+			w.told = append(w.told, telling{pos: w.tail, since: w.since})
+			w.since = 0
+		}
+	default:
+		if want == gotEmpty && w.ahead() == nil && !w.early {
+			if due := w.due(false); due != 0 {
+				w.fail("the fate of a stream of producer %d is not told", due)
+			}
+			if w.shared() && enough && w.quiet() {
+				w.fail("io.EOF is not said")
+			}
+		}
+		for i := range w.told {
+			w.told[i].back = true
+		}
+		if err == nil && want == gotMessage {
+			r := w.recs[w.cursor]
+			if s := &w.slots[r.owner]; s.told < int(r.epoch)-1 && int64(r.start-s.fates[s.told].pos) >= 0 {
+				w.fail("a message of stream %d of producer %d before the fate of stream %d", r.epoch, r.owner, s.told+1)
+			}
+		}
+		return false
+	}
+	if (isStream || !w.shared()) && len(w.told) > 1 {
+		for i := range w.told[:len(w.told)-1] {
+			w.told[i].back = true
+		}
+	}
+	return true
 }
 
 func (w *world) closed(p *producer) {
@@ -506,6 +659,7 @@ func (w *world) attachConsumer() {
 	}
 	s.epoch, s.state, s.live = want.Epoch, layout.Used, true
 	w.skipped, w.deaths, w.skips = 0, 0, nil
+	w.early = false
 	w.restart()
 	w.consumer = &consumer{Consumer: c, locks: l}
 }
@@ -519,6 +673,7 @@ func (w *world) dropConsumer() {
 	s := &w.slots[layout.ConsumerIndex]
 	if clean {
 		w.comeBack()
+		w.settle()
 		if !w.consumer.Close() {
 			w.fail("Halt reports false")
 		}
@@ -531,12 +686,13 @@ func (w *world) dropConsumer() {
 		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
 			w.fail("receive after Halt: %v", err)
 		}
-		ring.Detach(w.v, w.consumer.Attachment())
+		ring.Detach(w.v, w.consumer.Attachment(), 0, ring.Config{})
 		s.state = layout.Free
 	}
 	s.live = false
 	w.consumer.locks.kill()
 	w.consumer = nil
+	w.forget()
 }
 
 func (w *world) receive(op int) {
@@ -555,6 +711,7 @@ func (w *world) receive(op int) {
 
 func (w *world) tryReceive(short bool) {
 	w.comeBack()
+	w.settle()
 	want, outcome := w.next()
 	buf := make([]byte, w.cfg.MaxMessage)
 	if short {
@@ -562,6 +719,11 @@ func (w *world) tryReceive(short bool) {
 	}
 	n, err := w.consumer.TryReceive(buf)
 	w.note("TryReceive into %d bytes: %d, %v", len(buf), n, err)
+	if w.news(err, outcome) {
+		w.early = true
+		w.released(true)
+		return
+	}
 	if outcome == gotMessage && len(buf) < len(want.message().data) {
 		if err != io.ErrShortBuffer || n != len(want.message().data) {
 			w.fail("%d, %v, want %d, ErrShortBuffer", n, err, len(want.message().data))
@@ -582,30 +744,31 @@ func (w *world) tryReceive(short bool) {
 func (d *delivery) message() message { return d.rec.msgs[d.index] }
 
 func (w *world) outcome(err error, want outcome) {
-	var death *ring.PeerDeadError
 	right := false
 	switch want {
 	case gotMessage, gotNothing:
 		right = err == nil
 	case gotEmpty:
 		right = err == ring.ErrEmpty
-	case gotEOF:
-		right = err == io.EOF
 	case gotStopped:
 		right = errors.Is(err, context.Canceled)
-	case gotDeath:
-		right = errors.As(err, &death) && errors.Is(err, ring.ErrPeerDead)
 	}
 	if !right {
-		w.fail("error %v, want outcome %d (message, empty, EOF, death, nothing, stopped)", err, want)
+		w.fail("error %v, want outcome %d (message, empty, nothing, stopped)", err, want)
 	}
 }
 
 func (w *world) tryNext() {
 	w.comeBack()
+	w.settle()
 	want, outcome := w.next()
 	m, err := w.consumer.TryNext()
 	w.note("TryNext: %v, %v", m.Position(), err)
+	if w.news(err, outcome) {
+		w.early = true
+		w.released(true)
+		return
+	}
 	w.outcome(err, outcome)
 	if err == nil {
 		w.same(m, want)
@@ -641,9 +804,6 @@ func (w *world) release() {
 	w.note("release of %v, released before: %v", m.Position(), d.handled)
 	if !d.handled {
 		w.handle(d)
-		if !w.leased() {
-			w.kept = -1
-		}
 	}
 	m.Release()
 	w.released(false)
@@ -666,14 +826,13 @@ func (w *world) drain() {
 			}
 			settled = true
 			w.comeBack()
-			if outcome = w.twin.check(); outcome != gotNothing {
-				return nil, outcome
-			}
+			w.sync()
 			if w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Claimed {
 				return nil, gotStopped
 			}
 		}
 	}
+	w.settle()
 	n, err := w.consumer.Drain(w.stopped, most, func(m ring.Message) error {
 		d, outcome := look()
 		if outcome != gotMessage {
@@ -693,6 +852,13 @@ func (w *world) drain() {
 	w.note("Drain of %d: %d, %v", most, n, err)
 	if n != handled {
 		w.fail("Drain reports %d, handled were %d", n, handled)
+	}
+	if w.news(err, gotStopped) {
+		w.next()
+		w.comeBack()
+		w.early = true
+		w.released(true)
+		return
 	}
 	if err != mine && (n != most || most == 0) {
 		_, outcome := look()
@@ -718,9 +884,21 @@ func (w *world) check() {
 	if w.consumer == nil {
 		return
 	}
+	w.settle()
 	err := w.consumer.Check()
 	w.note("Check: %v", err)
-	w.outcome(err, w.twin.check())
+	w.sync()
+	if !w.inside && !w.early && w.cursor < len(w.recs) &&
+		w.recs[w.cursor].state == layout.Claimed && w.recs[w.cursor].orphan {
+		w.fail("the claim of a dead producer stays")
+	}
+	want := gotNothing
+	if w.ahead() == nil && !w.inside {
+		want = gotEmpty
+	}
+	if !w.news(err, want) {
+		w.outcome(err, gotNothing)
+	}
 	w.released(true)
 	if s := w.consumer.Stats(); s.Skipped != w.skipped || s.Deaths != w.deaths || uint64(len(w.skips)) != w.skipped {
 		w.fail("skipped %d, told %d, deaths %d, want %d, %d", s.Skipped, len(w.skips), s.Deaths, w.skipped, w.deaths)
@@ -731,11 +909,13 @@ func (w *world) check() {
 // has stored what it owed.
 func (w *world) released(settled bool) {
 	w.t.Helper()
+	settled = settled && !w.early
 	least, most := w.releasable()
 	read := w.v.Hot.ReadPos.Load()
 	if int64(most-read) < 0 || int64(read-w.read) < 0 || settled && int64(read-least) < 0 {
 		w.fail("ReadPos is %d, was %d, want %d to %d (settled: %v)", read, w.read, least, most, settled)
 	}
+	defer w.noted()
 	if read == w.read {
 		return
 	}
@@ -821,7 +1001,7 @@ func (w *world) finish() {
 	for len(w.consumer.msgs) > 0 && w.leased() {
 		w.release()
 	}
-	left := 2
+	left := 2 + 2*layout.Fates*len(w.slots)
 	for _, r := range w.recs[w.first:] {
 		left += len(r.msgs) + 1
 	}

@@ -16,20 +16,13 @@ type twin struct {
 	read  uint64    // ReadPos
 	slots []slot    // by participant
 
-	cursor   int             // the record that the consumer is at
-	entry    int             // the message of it that is next
-	inside   bool            // the consumer has opened the batch it is at
-	again    uint64          // records that begin before it are redelivered
-	shown    uint64          // the consumer has handed out what ends at it, or a former one may have
-	kept     int             // an end that the consumer has passed and not come back from; -1: none
-	ended    map[int]uint32  // by participant: the epoch whose end the consumer saw
-	ending   bool            // it saw an end and has not said io.EOF since
-	look     bool            // and has not asked yet whether it was the last
-	lost     uint32          // epoch of an SPSC producer whose death is to be told; 0: none
-	reported uint32          // epoch of the newest one whose death was told
-	pending  uint32          // epoch of a dead SPSC producer whose death its successor has yet to put on record; 0: none
-	out      []*delivery     // in the order they were handed to this consumer
-	done     map[*record]int // how many messages of a record are handled
+	cursor int             // the record that the consumer is at
+	entry  int             // the message of it that is next
+	inside bool            // the consumer has opened the batch it is at
+	again  uint64          // records that begin before it are redelivered
+	shown  uint64          // the consumer has handed out what ends at it, or a former one may have
+	out    []*delivery     // in the order they were handed to this consumer
+	done   map[*record]int // how many messages of a record are handled
 
 	skipped, deaths uint64
 }
@@ -41,8 +34,6 @@ type record struct {
 	epoch        uint32
 	state        layout.State // Busy: claimed; Commit; Skip
 	orphan       bool         // its owner is gone and will not finish it
-	end          bool         // of a stream
-	death        uint32       // epoch of the SPSC producer that died here; 0: no such record
 	batch        bool
 	msgs         []message
 }
@@ -66,6 +57,16 @@ type slot struct {
 	live  bool
 	epoch uint32
 	drain uint64
+	fates []fate // of its streams, by epoch
+	told  int    // of them
+	noted int    // of them the segment says so
+}
+
+// fate is how a stream ended.
+type fate struct {
+	kind  layout.Fate
+	pos   uint64 // of tail at that time
+	place int    // fates that the segment keeps together have one
 }
 
 // What the twin expects of a consumer's call.
@@ -74,8 +75,6 @@ type outcome int
 const (
 	gotMessage outcome = iota
 	gotEmpty
-	gotEOF
-	gotDeath
 	gotNothing // of Check: no error
 	gotStopped // the context's error
 )
@@ -95,9 +94,6 @@ func (w *twin) need(n int) uint64 {
 // room says whether a record of k slots can be claimed now. It adds the padding that
 // an attempt leaves behind, whether or not it succeeds.
 func (w *twin) room(k uint64, owner int) (padded, ok bool) {
-	if w.pending != 0 && !w.report(owner) {
-		return false, false
-	}
 	if left := w.ring() - w.tail%w.ring(); k > left {
 		if w.tail+left-w.read > w.ring() {
 			return false, false
@@ -106,16 +102,6 @@ func (w *twin) room(k uint64, owner int) (padded, ok bool) {
 		padded = true
 	}
 	return padded, w.tail+k-w.read <= w.ring()
-}
-
-// report puts the death of an SPSC producer on record, if there is room.
-func (w *twin) report(owner int) bool {
-	if w.tail+1-w.read > w.ring() {
-		return false
-	}
-	w.add(&record{slots: 1, owner: owner, epoch: w.pending + 1, state: layout.Committed, death: w.pending})
-	w.pending = 0
-	return true
 }
 
 func (w *twin) add(r *record) *record {
@@ -132,30 +118,53 @@ func (w *twin) attach() (index, draining int, tookOver bool) {
 		if s.live {
 			continue
 		}
-		before := s.state
-		died := before == layout.Used
-		if w.shared() && (died || s.state == layout.Ended) {
-			w.retire(i)
+		died := s.state == layout.Used
+		if died || s.state == layout.Ended {
+			w.retire(i, layout.FateDied)
 		}
 		if w.quarantined(i) {
 			draining++
 			continue
 		}
-		died = died || before == layout.Draining
+		died = died || len(s.fates) > 0 && s.fates[len(s.fates)-1].kind == layout.FateDied
 		s.state, s.live, s.epoch = layout.Used, true, s.epoch+1
-		if died && !w.shared() {
-			w.pending = s.epoch - 1
-			w.report(i)
-		}
 		return i, 0, died
 	}
 	return 0, draining, false
 }
 
-func (w *twin) retire(i int) {
-	w.slots[i].state = layout.Draining
+// retire takes the place of a producer that sends no more.
+func (w *twin) retire(i int, kind layout.Fate) {
+	w.over(i, kind)
+	s := &w.slots[i]
+	unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Claimed }
+	s.state = layout.Free
 	if w.shared() {
-		w.slots[i].drain = w.tail
+		s.drain = w.tail
+		if slices.ContainsFunc(w.recs[w.first:], unfinished) {
+			s.state = layout.Draining
+		}
+	}
+}
+
+// over notes how the stream of a producer ended, if nobody has.
+func (w *twin) over(i int, kind layout.Fate) {
+	s := &w.slots[i]
+	if len(s.fates) == int(s.epoch) {
+		return
+	}
+	f := fate{kind, w.tail, 0}
+	if n := len(s.fates); n > 0 {
+		f.place = s.fates[n-1].place
+		if s.noted == n || f.place-s.fates[s.noted].place+1 < layout.Fates {
+			f.place++
+		}
+	}
+	s.fates = append(s.fates, f)
+	for k := range s.fates {
+		if s.fates[k].place == f.place {
+			s.fates[k].pos = w.tail
+		}
 	}
 }
 
@@ -164,20 +173,15 @@ func (w *twin) quarantined(i int) bool {
 }
 
 // gone takes a producer away: killed, or gone cleanly.
-func (w *twin) gone(i int, clean bool) {
+func (w *twin) gone(i int, clean bool, kind layout.Fate) {
 	for _, r := range w.recs[w.first:] {
 		if r.owner == i && r.epoch == w.slots[i].epoch {
 			r.orphan = true
 		}
 	}
 	w.slots[i].live = false
-	w.pending = 0
 	if clean {
-		w.retire(i)
-		unfinished := func(r *record) bool { return r.owner == i && r.state == layout.Claimed }
-		if !w.shared() || !slices.ContainsFunc(w.recs[w.first:], unfinished) {
-			w.slots[i].state = layout.Free
-		}
+		w.retire(i, kind)
 	}
 }
 
@@ -187,12 +191,11 @@ func (w *twin) dead(i int) bool {
 	if s.live {
 		return false
 	}
-	switch s.state {
-	case layout.Used:
-		w.retire(i)
-		w.deaths++
-	case layout.Ended:
-		w.retire(i)
+	if s.state.Attached() {
+		if len(s.fates) < int(s.epoch) {
+			w.deaths++
+		}
+		w.retire(i, layout.FateDied)
 	}
 	return true
 }
@@ -205,86 +208,66 @@ func (w *twin) restart() {
 		w.again = w.read
 	}
 	w.shown = w.again
-	w.reported = 0
-	w.kept = -1
-	w.ended, w.done = map[int]uint32{}, map[*record]int{}
-	w.ending, w.look, w.lost, w.out = false, false, 0, nil
+	w.done = map[*record]int{}
+	w.out = nil
 }
 
 // next is what the consumer's next call finds.
 func (w *twin) next() (*delivery, outcome) {
 	for ; w.cursor < len(w.recs); w.cursor++ {
 		r := w.recs[w.cursor]
-		switch {
-		case r.state == layout.Claimed:
-			return nil, w.nothing()
-		case r.state == layout.Discarded:
-			continue
-		case r.death != 0:
-			if w.kept < 0 {
-				w.kept = w.cursor
-			}
-			if w.news(r.death) {
-				w.cursor++
-				return nil, gotDeath
-			}
-			continue
-		case !r.end:
+		switch r.state {
+		case layout.Claimed:
+			return nil, gotEmpty
+		case layout.Committed:
 			w.inside = r.batch
 			return &delivery{rec: r, index: w.entry}, gotMessage
 		}
-		w.ended[r.owner] = r.epoch
-		if w.kept < 0 {
-			w.kept = w.cursor
+	}
+	return nil, gotEmpty
+}
+
+// ahead is the finished record that is next, which may be a discarded one, or nil.
+func (w *twin) ahead() *record {
+	if w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Claimed {
+		return nil
+	}
+	return w.recs[w.cursor]
+}
+
+// at is the position to which the consumer comes without a message; skipping: and passes
+// over claims whose owners are dead.
+func (w *twin) at(skipping bool) uint64 {
+	for _, r := range w.recs[w.cursor:] {
+		if r.state == layout.Committed || r.state == layout.Claimed && !(r.orphan && skipping) {
+			return r.start
 		}
-		if !w.shared() {
-			w.cursor++
-			return nil, gotEOF
-		}
-		w.ending, w.look = true, true
 	}
-	return nil, w.nothing()
+	return w.tail
 }
 
-// nothing is what a consumer says that has no message.
-func (w *twin) nothing() outcome {
-	if lost := w.lost; lost != 0 {
-		w.lost = 0
-		if w.news(lost) {
-			return gotDeath
-		}
-	}
-	if w.look {
-		w.look = false
-		return w.judge()
-	}
-	return gotEmpty
-}
-
-// news says whether the death of that producer is to be told.
-func (w *twin) news(epoch uint32) bool {
-	if epoch == w.ended[1] || epoch <= w.reported {
-		return false
-	}
-	w.reported = epoch
-	return true
-}
-
-func (w *twin) streaming(i int) bool {
-	return w.slots[i].state == layout.Used && w.slots[i].epoch != w.ended[i]
-}
-
-func (w *twin) judge() outcome {
+// due is the producer whose fate has to be told next, or 0.
+func (w *twin) due(skipping bool) (next int) {
 	for i := 1; i < len(w.slots); i++ {
-		if w.streaming(i) && !w.dead(i) {
-			return gotEmpty
+		s := &w.slots[i]
+		if s.told == len(s.fates) || int64(w.at(skipping)-s.fates[s.told].pos) < 0 {
+			continue
+		}
+		if n := &w.slots[next]; next == 0 || int64(s.fates[s.told].pos-n.fates[n.told].pos) < 0 {
+			next = i
 		}
 	}
-	if w.cursor < len(w.recs) {
-		return gotEmpty
+	return next
+}
+
+// quiet tells whether nobody may send more, and everything was received.
+func (w *twin) quiet() bool {
+	for i := 1; i < len(w.slots); i++ {
+		if s := &w.slots[i]; len(s.fates) < int(s.epoch) {
+			return false
+		}
 	}
-	w.ending = false
-	return gotEOF
+	return w.at(false) == w.tail
 }
 
 // show puts a message into the user's hands.
@@ -305,9 +288,6 @@ func (w *twin) take(d *delivery) {
 
 // handle says that all deliveries up to d are handled.
 func (w *twin) handle(d *delivery) {
-	if w.kept >= 0 && int64(w.recs[w.kept].start-d.rec.start) < 0 {
-		w.kept = -1
-	}
 	for _, o := range w.out {
 		if !o.handled {
 			o.handled = true
@@ -324,7 +304,6 @@ func (w *twin) comeBack() {
 	if w.leased() {
 		return
 	}
-	w.kept = -1
 	if n := len(w.out); n > 0 {
 		w.handle(w.out[n-1])
 	}
@@ -350,9 +329,6 @@ func (w *twin) outstanding() bool {
 func (w *twin) releasable() (least, most uint64) {
 	least, most = w.read, w.read
 	upTo := w.cursor
-	if w.kept >= 0 && !w.leased() {
-		upTo = w.kept // with it goes what was passed over behind it
-	}
 	for _, r := range w.recs[min(w.first, upTo):upTo] {
 		if r.state == layout.Committed && len(r.msgs) > 0 {
 			if w.done[r] < len(r.msgs) {
@@ -366,35 +342,4 @@ func (w *twin) releasable() (least, most uint64) {
 		least = most
 	}
 	return least, most
-}
-
-// check is what Consumer.Check does.
-func (w *twin) check() outcome {
-	if w.inside {
-		return gotNothing
-	}
-	if !w.shared() {
-		if w.streaming(1) && w.dead(1) {
-			w.lost = w.slots[1].epoch
-		}
-		if w.lost != 0 && w.cursor == len(w.recs) {
-			if o := w.nothing(); o != gotEmpty {
-				return o
-			}
-		}
-		return gotNothing
-	}
-	if w.cursor < len(w.recs) {
-		if r := w.recs[w.cursor]; r.state == layout.Claimed && r.orphan {
-			w.dead(r.owner)
-			r.state = layout.Discarded
-			w.skipped++
-		}
-	}
-	if w.ending && (w.cursor == len(w.recs) || w.recs[w.cursor].state == layout.Claimed) {
-		if o := w.judge(); o != gotEmpty {
-			return o
-		}
-	}
-	return gotNothing
 }

@@ -2,7 +2,7 @@
 // behaviour beyond [Format], which writes those bytes, and [Parse], which
 // believes nothing it reads until it has checked it.
 //
-// # The segment, version 2.0
+// # The segment, version 3.0
 //
 // All numbers are in the byte order of the machine that made the segment (the
 // endian mark says which); every multi-byte word is naturally aligned. Distances
@@ -44,9 +44,10 @@
 //	   648     4  Key            who makes it          both, likewise
 //	   652     4  zero
 //	   656     8  Namespace      who makes it          both, likewise
-//	   664   104  zero
+//	   664     8  News           who stores a fate     the consumer, when nothing is next
+//	   672    96  zero
 //	                             participants: index 0 is the consumer
-//	   768  256·N Participant    see below             see below
+//	   768  512·N Participant    see below             see below
 //	     D   64·C Descriptor     see below             see below
 //	     P    S·C payload        the claim's owner     the consumer, once committed
 //
@@ -54,7 +55,7 @@
 // and so is the whole. P equals D + 64·C rounded up; there is no payload area
 // when SlotSize is 0.
 //
-// # A participant, 256 bytes
+// # A participant, 512 bytes
 //
 //	 0     4  State          its owner; a recoverer that holds its lock; whoever revokes a claim of its
 //	 4     4  Epoch          its owner, at attach
@@ -67,6 +68,14 @@
 //	                         (of a fenced producer: its revoked claim; whoever revokes)
 //	                         (of the consumer: everything before it may have been seen; the consumer)
 //	48   208  Counters       see [Counter]         anyone
+//	256    4  Told           the consumer          who stores a fate; consumers that attach
+//	260    4  zero
+//	264    8  Over           the consumer          consumers that attach (in participant 0 only)
+//	272  240  Fates          who holds its lock    the consumer: [Fates] times [StreamFate]
+//
+// A fate says how a stream of a producer ended, or several in a row: [FateWord], a
+// position behind all that they sent, a PID for people, zero. It needs no room in the ring.
+// Its place may be used again when Told says that the consumer has told it.
 //
 // Whether a participant lives is said by a byte-range lock that the kernel drops
 // when it dies, never by these bytes.
@@ -87,6 +96,8 @@
 //
 //	Tail  pos:44 | slots:12 | owner:8           end of the newest claim, its length, its owner
 //	Ctl   lap:42 | slots:12 | owner:8 | state:2
+//	FateWord  worst:2 | fates:30 | epoch:32         how up to 15 streams ended, and the worst of those before
+//	Over      ended:20 | over:20 | producer:8 | epoch:16  what was told since io.EOF, and of whom last
 //	Priority  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
 //
 // Positions count slots from the segment's first and never repeat: ReadPos and

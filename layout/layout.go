@@ -9,7 +9,7 @@ import (
 const (
 	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
 	EndianOK  uint32 = 0x01020304
-	Major     uint16 = 2
+	Major     uint16 = 3
 	Minor     uint16 = 0
 	PageAlign        = 4096
 )
@@ -47,7 +47,7 @@ type ParticipantState uint32
 const (
 	Free     ParticipantState = 0 // may be taken
 	Used     ParticipantState = 1 // taken; whether its owner lives is the lock's business
-	Draining ParticipantState = 2 // owner gone; not to be reused before ReadPos ≥ DrainPos
+	Draining ParticipantState = 2 // owner gone, and left a claim: not to be reused before ReadPos ≥ DrainPos
 	Ended    ParticipantState = 3 // like Used, by a producer that has ended its stream
 	// Revoked is like Used, by a producer whose claim at DrainPos was revoked. ReadPos must
 	// not pass that while the producer is alive.
@@ -104,11 +104,12 @@ const InlineSize = 48
 
 // Message flags, the upper 16 bits of Meta.
 const (
-	FlagEnd   uint16 = 1 << 0 // end of one producer's stream; payload: its epoch, 4 bytes
+	// FlagFirst marks the first record of a producer's stream, so that the consumer looks for
+	// the fates of earlier streams before it delivers it.
+	FlagFirst uint16 = 1 << 0
 	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
-	// FlagDeath is the death record of an SPSC ring: here the stream of a producer ends that
-	// died. Payload: its epoch and pid, 4 bytes each.
-	FlagDeath uint16 = 1 << 2
+
+	KnownFlags = FlagFirst | FlagBatch
 )
 
 // EntryHeader is the size of the word before each message of a batch: length:32 |
@@ -163,6 +164,10 @@ type Hot struct {
 	Priority   Word[Priority]
 	_          [112]byte
 	Semaphores Semaphores
+	// News counts what has changed about participants and their streams, so that nobody has
+	// to look for nothing. It is added to behind the change.
+	News atomic.Uint64
+	_    [96]byte
 }
 
 // The lower bits of a bell word tell how those sleep who do; the rest counts rings.
@@ -185,7 +190,6 @@ type Semaphores struct {
 	_   uint32
 	// Namespace is the inode of the IPC namespace in which the id means anything.
 	Namespace atomic.Uint64
-	_         [104]byte
 }
 
 // Participant is one process's entry.
@@ -200,7 +204,38 @@ type Participant struct {
 	PIDNamespace atomic.Uint64
 	DrainPos     atomic.Uint64
 	Counters     [Counters]atomic.Uint64
+	// Told is the newest stream of this producer whose fate the consumer has told, by its
+	// Epoch. The consumer writes it.
+	Told atomic.Uint32
+	_    uint32
+	// Over counts what was told since the last io.EOF. It is the consumer's own.
+	Over  Word[Over]
+	Fates [Fates]StreamFate
 }
+
+// Fates is how many fates a participant has room for. Behind them the newest stands for
+// several streams.
+const Fates = 10
+
+// StreamFate is how a stream of a producer ended, or several in a row. Whoever holds the
+// life lock of the producer writes it, Fate last. It may be used again once Told says so.
+type StreamFate struct {
+	_    structs.HostLayout
+	Fate Word[FateWord]
+	Pos  atomic.Uint64 // everything the stream sent is before it
+	PID  atomic.Uint32 // of the producer, as it saw itself; for people
+	_    uint32
+}
+
+// Fate is how a stream ended. What is worse is greater.
+type Fate uint8
+
+const (
+	FateEnded  Fate = 0 // cleanly
+	FateLeft   Fate = 1 // its producer left, and the stream goes on with the next
+	FateFailed Fate = 2 // its producer says that what it sent is not the whole
+	FateDied   Fate = 3 // its producer died
+)
 
 // Descriptor is one slot's control line. Meta and Inline are plain memory: they
 // belong to the claim's owner until the store of Ctl that commits, and to the

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
 
-const golden = "testdata/segment-v2.0.bin"
+const golden = "testdata/segment-v3.0.bin"
 
 // goldenConfig is as small as a segment gets, with every field set.
 var goldenConfig = layout.Config{
@@ -36,7 +36,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 	return mem
 }
 
-// The bytes of version 2.0 are frozen.
+// The bytes of version 3.0 are frozen.
 func TestGolden(t *testing.T) {
 	mem := format(t, goldenConfig)
 	if *update {
@@ -93,13 +93,26 @@ func TestOffsets(t *testing.T) {
 	v.Hot.SpaceBell.Store(0x5)
 	v.Participants[2].State.Store(7)
 	v.Participants[2].Counters[layout.Counters-1].Store(9)
+	v.Hot.News.Store(14)
+	v.Participants[2].Told.Store(15)
+	v.Participants[0].Over.Store(16)
+	last := &v.Participants[2].Fates[layout.Fates-1]
+	last.Fate.Store(17)
+	last.Pos.Store(18)
+	last.PID.Store(19)
 	v.Descriptors[7].Ctl.Store(11)
 	v.Descriptors[7].Inline[47] = 12
 	v.Payload[8*64-1] = 13
 	require.EqualValues(t, 0xD, u32(384))
 	require.EqualValues(t, 0x5, u32(512))
-	require.EqualValues(t, 7, u32(768+2*256))
-	require.EqualValues(t, 9, u64(768+3*256-8))
+	require.EqualValues(t, 14, u64(664))
+	require.EqualValues(t, 7, u32(768+2*512))
+	require.EqualValues(t, 9, u64(768+2*512+256-8))
+	require.EqualValues(t, 15, u32(768+2*512+256))
+	require.EqualValues(t, 16, u64(768+264))
+	require.EqualValues(t, 17, u64(768+3*512-24))
+	require.EqualValues(t, 18, u64(768+3*512-16))
+	require.EqualValues(t, 19, u32(768+3*512-8))
 	require.EqualValues(t, 11, u64(4096+7*64))
 	require.EqualValues(t, 12, mem[4096+8*64-1])
 	require.EqualValues(t, 13, mem[8192+8*64-1])
@@ -274,4 +287,41 @@ func ExampleFormat() {
 	}
 	os.Stdout.WriteString(view.Config.Kind.String())
 	// Output: spsc
+}
+
+// A fate word tells each of the last streams, and the worst of those before.
+func TestFateWord(t *testing.T) {
+	kinds := []layout.Fate{layout.FateEnded, layout.FateDied, layout.FateLeft, layout.FateFailed, layout.FateEnded}
+	var w layout.FateWord
+	for n := range uint32(40) {
+		epoch := n + 1
+		w = w.With(epoch, kinds[n%5])
+		require.Equal(t, epoch, w.Upto())
+		for e := uint32(1); e <= epoch; e++ {
+			f, upto := w.Of(e)
+			if epoch-e < layout.FatesTogether {
+				require.Equal(t, kinds[(e-1)%5], f)
+				require.Equal(t, e, upto)
+				continue
+			}
+			worst := layout.FateEnded
+			if epoch-layout.FatesTogether >= 2 {
+				worst = layout.FateDied
+			}
+			require.Equal(t, worst, f)
+			require.Equal(t, epoch-layout.FatesTogether, upto)
+		}
+	}
+}
+
+func TestOver(t *testing.T) {
+	o := layout.PackOver(3, 2, 254, 0x12345678)
+	require.EqualValues(t, 3, o.Streams())
+	require.EqualValues(t, 2, o.Ended())
+	producer, epoch := o.Newest()
+	require.EqualValues(t, 254, producer)
+	require.EqualValues(t, 0x5678, epoch)
+	o = layout.PackOver(1<<40, 1<<40, 1, 2)
+	require.EqualValues(t, 1<<20-1, o.Streams())
+	require.EqualValues(t, 1<<20-1, o.Ended())
 }

@@ -13,7 +13,7 @@ const (
 	geometryOffset     = 64
 	hotOffset          = 128
 	participantsOffset = MinSize
-	participantSize    = 256
+	participantSize    = 512
 	descriptorSize     = 64
 	checksummed        = 56 // bytes of the identity before the checksum
 )
@@ -48,10 +48,11 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Priority)-(520-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Semaphores)-(640-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.News)-(664-hotOffset)]
 	_ = same[unsafe.Offsetof(Semaphores{}.Set)-0]
 	_ = same[unsafe.Offsetof(Semaphores{}.Key)-8]
 	_ = same[unsafe.Offsetof(Semaphores{}.Namespace)-16]
-	_ = same[unsafe.Sizeof(Semaphores{})-128]
+	_ = same[unsafe.Sizeof(Semaphores{})-24]
 	_ = same[unsafe.Sizeof(Hot{})-(participantsOffset-hotOffset)]
 	_ = same[unsafe.Offsetof(Participant{}.State)-0]
 	_ = same[unsafe.Offsetof(Participant{}.Epoch)-4]
@@ -62,6 +63,10 @@ var (
 	_ = same[unsafe.Offsetof(Participant{}.PIDNamespace)-32]
 	_ = same[unsafe.Offsetof(Participant{}.DrainPos)-40]
 	_ = same[unsafe.Offsetof(Participant{}.Counters)-48]
+	_ = same[unsafe.Offsetof(Participant{}.Told)-256]
+	_ = same[unsafe.Offsetof(Participant{}.Over)-264]
+	_ = same[unsafe.Offsetof(Participant{}.Fates)-272]
+	_ = same[unsafe.Sizeof(StreamFate{})-24]
 	_ = same[unsafe.Sizeof(Participant{})-participantSize]
 	_ = same[unsafe.Offsetof(Descriptor{}.Ctl)-0]
 	_ = same[unsafe.Offsetof(Descriptor{}.Meta)-8]

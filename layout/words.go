@@ -107,6 +107,73 @@ func UnpackMeta(m uint64) (length uint32, kind, flags uint16) {
 	return uint32(m), uint16(m >> 32), uint16(m >> 48)
 }
 
+// FateWord is the first word of a StreamFate.
+//
+//	 0–31  the stream, by its epoch: the newest of those that this fate is about
+//	32–61  how it ended and the streams before it did, two bits each, its own lowest
+//	62–63  the worst of those before that
+type FateWord uint64
+
+// FatesTogether is of how many streams a FateWord tells each.
+const FatesTogether = 15
+
+const (
+	fateShift  = 32
+	fateBits   = 2
+	fateMask   = 1<<fateBits - 1
+	kindsMask  = 1<<(FatesTogether*fateBits) - 1
+	olderShift = fateShift + FatesTogether*fateBits
+)
+
+// With is the word with one more stream. That of no stream is 0.
+func (w FateWord) With(epoch uint32, f Fate) FateWord {
+	kinds := uint64(w) >> fateShift & kindsMask
+	worst := max(w.Older(), Fate(kinds>>((FatesTogether-1)*fateBits)))
+	kinds = kinds<<fateBits&kindsMask | uint64(f)
+	return FateWord(uint64(worst)<<olderShift | kinds<<fateShift | uint64(epoch))
+}
+
+// Upto is the newest stream.
+func (w FateWord) Upto() uint32 { return uint32(w) }
+
+// Of is the fate of a stream, and of the newest stream that it stands for: that stream
+// itself, unless it is so old that the word only tells the worst of those that are.
+func (w FateWord) Of(epoch uint32) (f Fate, upto uint32) {
+	back := w.Upto() - epoch
+	if back < FatesTogether {
+		return Fate(uint64(w) >> (fateShift + back*fateBits) & fateMask), epoch
+	}
+	return w.Older(), w.Upto() - FatesTogether
+}
+
+// Older is the worst fate of those streams of which the word does not tell each.
+func (w FateWord) Older() Fate { return Fate(w >> olderShift) }
+
+// Over counts the streams that were told since the consumer said io.EOF, and names the
+// newest of them, so that both change in one store. Numbers stay at their maximum.
+//
+//	 0–15  low bits of the epoch of the newest
+//	16–23  its producer
+//	24–43  how many were over
+//	44–63  how many of those did not die
+type Over uint64
+
+const overMask = 1<<20 - 1
+
+// PackOver makes an Over.
+func PackOver(over, ended uint64, producer uint8, epoch uint32) Over {
+	return Over(min(ended, overMask)<<44 | min(over, overMask)<<24 | uint64(producer)<<16 | uint64(uint16(epoch)))
+}
+
+// Streams is how many streams were over.
+func (o Over) Streams() uint64 { return uint64(o) >> 24 & overMask }
+
+// Ended is how many of them were ended by their producers, cleanly or as failed.
+func (o Over) Ended() uint64 { return uint64(o) >> 44 }
+
+// Newest is the producer and the epoch, of which the low 16 bits are kept, of the newest.
+func (o Over) Newest() (producer uint8, epoch uint16) { return uint8(o >> 16), uint16(o) }
+
 // SemaphoreSet is the word Semaphores.Set.
 type SemaphoreSet uint64
 

@@ -156,6 +156,9 @@ func (c *Claim) Commit() error {
 	}
 	p.setOpen(false)
 	p.setMeta(c.pos, meta)
+	if c.k >= firstRecord {
+		return p.publish(c.pos, c.k)
+	}
 	p.publishSPSC(c.k, layout.Committed) // publish, written out: it is a call less
 	p.leave()
 	return nil
@@ -177,7 +180,7 @@ func (c *Claim) Abort() {
 	if p.mpsc {
 		if p.closed.Load() == 0 {
 			// An error has closed the handle and shows at its next call.
-			_ = p.publishMPSC(c.pos, c.k, layout.Discarded)
+			_ = p.publishMPSC(c.pos, c.k&^firstRecord, layout.Discarded)
 		}
 		return
 	}

@@ -68,9 +68,9 @@ type Config struct {
 	// Wrap, if not nil, is applied to each error that is more than a sentinel when it is made,
 	// so that a caller can say which ring it is about.
 	Wrap func(error) error
-	// ExpectedProducers is how many producers have to end their streams before the consumer
-	// returns io.EOF; 0 is as good as 1. On an MPSC ring it also waits for those that are
-	// attached.
+	// ExpectedProducers is how many streams have to be over before the consumer returns io.EOF,
+	// those that died or failed included. 0 and 1: one has to have ended, cleanly. On an MPSC
+	// ring the consumer also waits for those that are attached.
 	ExpectedProducers int
 	// AtMostOnce makes the consumer skip what a former consumer may have seen, instead of
 	// delivering it again.
@@ -81,6 +81,9 @@ type Config struct {
 	// OnSkip, if not nil, is called by the consumer's goroutine for each unfinished claim of
 	// a dead producer that it discards.
 	OnSkip func(SkippedClaim)
+	// OnStreamEnd, if not nil, is called by the consumer's goroutine for each stream that is
+	// over, behind its last message and before the next stream of that producer's place.
+	OnStreamEnd func(StreamEnd)
 	// OnStall, if not nil, is called by the consumer's goroutine, once for each claim that
 	// a live producer has not finished a second after the consumer met it.
 	OnStall func(StalledClaim)

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"time"
+
 	"github.com/shmring/shmring/layout"
 )
 
@@ -40,7 +42,6 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	c.received = make([]delta, len(c.participants))
-	c.fates.ended = make([]uint32, len(c.participants))
 	c.flushAfter = max(1, min(64, c.slots.count/8))
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
@@ -49,6 +50,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.setMark(pos)
 	}
 	c.cursors.start(pos, marked)
+	c.resume()
 	if !cfg.AtMostOnce {
 		c.markAhead = c.flushAfter
 	}
@@ -67,6 +69,7 @@ func (c *Consumer) Close() bool {
 	if !c.outstanding {
 		c.acked = c.implicitAck
 	}
+	c.comeBack()
 	c.flushReadPos()
 	c.flushDeltas()
 	if to := c.exposedTo(); to != c.mark {
@@ -76,15 +79,17 @@ func (c *Consumer) Close() bool {
 }
 
 // Check looks for dead producers, as every blocking call does by itself: it discards the
-// claim of a dead producer that stands at the head of the ring, and finds the death of an
-// SPSC ring's producer. Programs that only use the Try calls call it now and then; it
-// makes a system call or two. Errors: *PeerDeadError, io.EOF, ErrClosed, *CorruptError,
+// claim of a dead producer that stands at the head of the ring, and finds the deaths of
+// producers. Programs that only use the Try calls call it now and then; it
+// makes a system call or two. Errors: *StreamError, io.EOF, ErrClosed, *CorruptError,
 // and whatever Config.Check returns.
 func (c *Consumer) Check() error {
 	if !c.enter() {
 		return c.closeReason()
 	}
 	defer c.leave()
+	c.comeBack()
+	c.fates.reaped = time.Time{} // now, whenever that was last
 	if err := c.maintain(); err != nil {
 		return err
 	}

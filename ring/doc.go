@@ -84,9 +84,10 @@
 //	drain.go        Drain: many messages, one release
 //	receive.go      Receive, Next, All: the loop of a blocking call
 //	backoff.go      a consumer that has caught up leaves the ring alone for a moment
-//	reader.go       the next record: message, entry of a batch, padding, end, death
+//	reader.go       the next record: message, entry of a batch, padding
 //	watch.go        fates of producers: ends, deaths, stalls
 //	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
+//	told.go         what the segment says that the consumer has told
 //	batch.go        SendBatch: many messages in one record
 //	claim.go        Claim: room to be filled in place
 //	producer.go     the sending handle: reserve, fill, publish, and the wait for room
@@ -95,6 +96,7 @@
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
 //	participant.go  attach, reap, detach
+//	fate.go         how streams end: storing and finding it
 //	stats.go        counters
 //	wait.go         the loop of a wait: look, spin, sleep
 //	notify.go       the bell protocol: announce, sleep, wake

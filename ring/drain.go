@@ -22,7 +22,10 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		return 0, c.closeReason()
 	}
 	if c.ackImplicit() {
-		c.flushReadPos()
+		if err := c.chores(); err != nil {
+			c.leave()
+			return 0, err
+		}
 	}
 	for try := 0; n < max; try++ {
 		var m Message

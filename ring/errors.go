@@ -24,8 +24,10 @@ var (
 	ErrClosed = os.ErrClosed
 	// ErrEnded: this producer has ended its stream and can send no more.
 	ErrEnded = errors.New("shmring: stream was ended")
-	// ErrPeerDead: the producer died without ending its stream. See *PeerDeadError.
+	// ErrPeerDead: a producer died without ending its stream. See *StreamError.
 	ErrPeerDead = errors.New("shmring: peer died")
+	// ErrFailed: a producer has said that what it sent is not the whole. See *StreamError.
+	ErrFailed = errors.New("shmring: stream failed")
 	// ErrBusy: the role is taken. See *BusyError.
 	ErrBusy = errors.New("shmring: role is taken")
 	// ErrCorrupt: the segment contains what no correct peer writes. See *CorruptError.
@@ -87,19 +89,28 @@ func (e *BusyError) Error() string {
 // Is makes the error match ErrBusy.
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
-// PeerDeadError names the producer that died without ending its stream. Everything
-// it had committed was delivered before this error.
-type PeerDeadError struct {
-	PID   int // as it saw itself
-	Epoch uint32
+// StreamError says that the stream of a producer, or several in a row, did not end well.
+// Everything that was sent was delivered before.
+type StreamError struct{ StreamEnd }
+
+func (e *StreamError) Error() string {
+	what := fmt.Sprintf("producer (pid %d) died without ending its stream", e.PID)
+	switch {
+	case e.Streams > 1:
+		return fmt.Sprintf("shmring: %d streams were over before a consumer came, more than the ring remembers: "+
+			"the worst of them %s", e.Streams, map[bool]string{true: "died", false: "failed"}[e.Fate == layout.FateDied])
+	case e.Fate == layout.FateFailed:
+		what = fmt.Sprintf("producer (pid %d) says that what it sent is not the whole", e.PID)
+	case e.PID == 0:
+		what = "a producer died without ending its stream"
+	}
+	return "shmring: " + what
 }
 
-func (e *PeerDeadError) Error() string {
-	return fmt.Sprintf("shmring: producer (pid %d) died without ending its stream", e.PID)
+// Is makes the error match ErrPeerDead or ErrFailed.
+func (e *StreamError) Is(target error) bool {
+	return target == ErrPeerDead && e.Fate == layout.FateDied || target == ErrFailed && e.Fate == layout.FateFailed
 }
-
-// Is makes the error match ErrPeerDead.
-func (e *PeerDeadError) Is(target error) bool { return target == ErrPeerDead }
 
 // errTimeout is the cause of a ContextError that no context caused.
 var errTimeout = errors.New("send timeout")

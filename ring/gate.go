@@ -28,7 +28,6 @@ type gate struct {
 
 	mu      sync.Mutex
 	reason  error // why it is closed
-	ending  bool  // the closer still sends the end of the stream
 	blocked int   // registered calls of many goroutines
 	left    chan struct{}
 }
@@ -119,23 +118,13 @@ func (g *gate) close(stop func(*atomic.Uint32)) bool {
 	return true
 }
 
-// setEnding says whether the closer is still sending the end of the stream. Meanwhile its
-// failures are its own, and not that the handle is closed.
-func (g *gate) setEnding(ending bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.ending = ending
-}
-
 // fail closes the handle because of what a peer wrote. Later calls get err.
 func (g *gate) fail(err error, stop func(*atomic.Uint32)) error {
 	g.mu.Lock()
 	if g.reason == nil {
 		g.reason = err
 	}
-	if !g.ending {
-		err = g.reason
-	}
+	err = g.reason
 	g.mu.Unlock()
 	stop(&g.closed)
 	return err

@@ -25,18 +25,17 @@ type handle struct {
 
 // participant is a handle's place among the participants of the ring.
 type participant struct {
-	index  uint8
-	epoch  uint32
-	base   Stats         // the counters of this place before we had it
-	former PeerDeadError // who had it
-	att    Attachment
+	index uint8
+	epoch uint32
+	base  Stats // the counters of this place before we had it
+	att   Attachment
 }
 
 // Attachment tells what a handle found when it attached.
 type Attachment struct {
 	Index    int    // participant slot
 	Epoch    uint32 // how often this slot has been taken, this time included
-	TookOver bool   // the slot's former owner had died without leaving, or left a claim unfinished
+	TookOver bool   // the slot's former owner had died
 }
 
 // Attachment tells what this handle found when it attached.

@@ -47,12 +47,11 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 		return busy
 	}
 	killpoint.At(killpoint.LifeLocked)
-	// The lock is ours: whoever had this slot writes no more (L2), and no recoverer or
+	// The lock is ours: whoever had this place writes no more (L2), and no recoverer or
 	// other newcomer touches its state.
-	state := m.State.Load()
-	died := state == layout.Used || state == layout.Revoked
-	if state.Attached() && h.mpsc && role == layout.RoleProducer {
-		h.retire(i) // who dies before it is attached itself leaves a quarantine behind
+	died := m.State.Load().Attached()
+	if died {
+		died = h.retire(i, layout.FateDied)
 	}
 	if role == layout.RoleProducer && h.isQuarantined(m) {
 		if err := h.cfg.Locks.Unlock(i); err != nil {
@@ -61,7 +60,6 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 		busy.Draining = 1
 		return busy
 	}
-	h.former = PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
 	m.Role.Store(uint32(role))
 	killpoint.At(killpoint.RoleStored)
 	m.PID.Store(h.cfg.Identity.PID)
@@ -69,16 +67,17 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	m.BootID.Store(h.cfg.Identity.BootID)
 	m.PIDNamespace.Store(h.cfg.Identity.PIDNamespace)
 	killpoint.At(killpoint.WhoStored)
-	h.epoch = m.Epoch.Add(1)
-	killpoint.At(killpoint.EpochStored)
+	// In this order: an epoch is a stream, and what is attached has one, or had.
 	m.State.Store(layout.Used)
 	killpoint.At(killpoint.StateUsed)
+	h.epoch = m.Epoch.Add(1)
+	killpoint.At(killpoint.EpochStored)
 	h.index = uint8(i)
 	h.base = h.counters(i)
 	if died && role == layout.RoleProducer {
 		h.count(layout.Deaths, 1)
 	}
-	h.att = Attachment{Index: i, Epoch: h.epoch, TookOver: died || state == layout.Draining}
+	h.att = Attachment{Index: i, Epoch: h.epoch, TookOver: died || h.hasDied(m, h.epoch-1)}
 	return nil
 }
 
@@ -102,11 +101,8 @@ func (h *handle) reapIfDead(i int) (dead bool, err error) {
 		return false, nil
 	}
 	killpoint.At(killpoint.LifeLocked)
-	if state := m.State.Load(); state.Attached() {
-		if state != layout.Ended {
-			h.count(layout.Deaths, 1)
-		}
-		h.retire(i)
+	if m.State.Load().Attached() && h.retire(i, layout.FateDied) {
+		h.count(layout.Deaths, 1)
 	}
 	if err := h.cfg.Locks.Unlock(i); err != nil {
 		return false, lockFailed(i, err)
@@ -115,16 +111,66 @@ func (h *handle) reapIfDead(i int) (dead bool, err error) {
 	return true, nil
 }
 
+// retire marks a participant as gone. f is the fate of a producer's stream that has none,
+// and stored tells whether that was so; of a consumer, whether it was attached. The caller
+// holds the participant's lock, or is itself the participant and can make no more claims.
+func (s *segment) retire(i int, f layout.Fate) (stored bool) {
+	m := &s.participants[i]
+	if i == layout.ConsumerIndex {
+		s.free(i)
+		return true
+	}
+	stored = s.storeFate(i, f, s.streamEnd())
+	if s.mpsc {
+		s.drain(m)
+		if s.hasUnfinished(uint8(i)) {
+			return stored
+		}
+	}
+	s.free(i)
+	return stored
+}
+
+// drain marks an MPSC ring's producer as gone that may have left claims unfinished.
+func (s *segment) drain(m *layout.Participant) {
+	read := s.hot.ReadPos.Load()
+	drain := s.hot.Tail.Load().Pos(read)
+	m.DrainPos.Store(drain)
+	killpoint.At(killpoint.DrainPosStored)
+	m.State.Store(layout.Draining)
+	killpoint.At(killpoint.StateDraining)
+	if m.DrainPos.Load() != drain { // somebody was about to revoke a claim of this one, and is too late now
+		m.DrainPos.Store(drain)
+	}
+}
+
+// isQuarantined tells whether the consumer may still have to pass records that the former
+// owner of a producer's slot claimed. Given to a newcomer now, the slot would make those
+// look alive, and the consumer would wait for ever for claims that nobody will finish.
+// Only claims of an MPSC ring name their owner before they are finished.
+func (s *segment) isQuarantined(m *layout.Participant) bool {
+	return s.mpsc && m.State.Load() != layout.Free && int64(s.hot.ReadPos.Load()-m.DrainPos.Load()) < 0
+}
+
+// free gives the place of a participant that is gone to whoever comes.
+func (s *segment) free(i int) {
+	s.participants[i].State.Store(layout.Free)
+	killpoint.At(killpoint.StateFree)
+}
+
 // Detach gives back the participant slot of a closed handle. v is a view of the same
 // segment through memory that no call of that handle can reach, because a call that was
 // under way when the handle was closed may still be running. Whatever that call claimed
 // and did not finish is left behind as claimed by a participant that is gone, and the
-// consumer discards it. Detach is the last thing a handle does before its lock goes.
-func Detach(v *layout.View, a Attachment) {
-	var s segment
-	s.init(v)
-	s.retire(a.Index)
-	if a.Index == layout.ConsumerIndex || !s.mpsc || !s.hasUnfinished(uint8(a.Index)) {
-		s.free(a.Index)
+// consumer discards it. f is the fate of a producer's stream, if that was not said before,
+// of which the consumer is notified by cfg's bells, which are of v too. Detach is the last
+// thing a handle does before its lock goes.
+func Detach(v *layout.View, a Attachment, f layout.Fate, cfg Config) {
+	var h handle
+	h.segment.init(v)
+	h.cfg, h.index = cfg, uint8(a.Index)
+	h.notifyWord, h.notifyBell = &v.Hot.DataBell, cfg.DataBell
+	if h.retire(a.Index, f) && a.Index != layout.ConsumerIndex {
+		h.notify()
 	}
 }

@@ -52,7 +52,7 @@ func TestFullPolicies(t *testing.T) {
 			require.ErrorIs(t, p.Send(ctx, make([]byte, p.MaxMessage()+1)), ring.ErrTooLarge, "is not dropped")
 
 			ended := make(chan error, 1)
-			go func() { ended <- p.CloseSend(ctx) }()
+			go func() { ended <- p.CloseSend() }()
 			for range 8 {
 				buf := make([]byte, 8)
 				n, err := c.Receive(ctx, buf)

@@ -451,7 +451,7 @@ func TestPollerTellsNews(t *testing.T) {
 				s := r.producer()
 				switch name {
 				case "end":
-					if err := s.CloseSend(ctx); err != nil {
+					if err := s.CloseSend(); err != nil {
 						t.Error(err)
 					}
 				case "death":
@@ -467,11 +467,7 @@ func TestPollerTellsNews(t *testing.T) {
 				}
 			}
 		})
-		want := map[string]error{"end": nil, "claim": nil}
-		mpsc := rigs["end"].cfg.Kind == layout.MPSC
-		if !mpsc { // if all producers of an MPSC ring die, the consumer waits for others
-			want["death"] = ring.ErrPeerDead
-		}
+		want := map[string]error{"end": nil, "claim": nil, "death": ring.ErrPeerDead}
 		for len(want) > 0 {
 			c, err := p.Wait(ctx)
 			require.NoError(t, err)
@@ -485,7 +481,7 @@ func TestPollerTellsNews(t *testing.T) {
 			case "death":
 				require.ErrorIs(t, err, ring.ErrPeerDead)
 			case "claim":
-				if !mpsc && err != nil {
+				if err != nil {
 					require.ErrorIs(t, err, ring.ErrPeerDead, "the first one's")
 					continue
 				}

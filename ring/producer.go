@@ -25,9 +25,16 @@ type Producer struct {
 	// cachedReadPos is a true ReadPos of some time ago. It is reloaded only when the ring
 	// looks full, so that the consumer's line stays where it is.
 	cachedReadPos atomic.Uint64
-	ended         atomic.Bool
+	phase         atomic.Uint32 // of the stream
 	_             [128]byte
 }
+
+// The phases of a producer's stream.
+const (
+	streaming uint32 = iota // in the middle
+	fresh                   // no record of it is committed: the next carries layout.FlagFirst
+	ended
+)
 
 // NewProducer attaches a producer to a ring. Where the former producer of an SPSC ring
 // died, it goes on behind the last message that one had committed. The error is a
@@ -42,6 +49,7 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 	if err := p.attach(layout.RoleProducer); err != nil {
 		return nil, err
 	}
+	p.phase.Store(fresh)
 	read := p.hot.ReadPos.Load() // S2
 	p.cachedReadPos.Store(read)
 	if !p.mpsc {
@@ -50,10 +58,10 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 			return nil, err
 		}
 	}
-	if p.deathUnsent = !p.mpsc && p.att.TookOver; p.deathUnsent {
-		_ = p.sendDeathRecord() // if there is no room, before the first message
-	}
 	p.setFastMax()
+	if p.att.TookOver {
+		p.notify() // of the death that stands in the segment now
+	}
 	return p, nil
 }
 
@@ -121,25 +129,57 @@ func (p *Producer) sendRecord(msg []byte, meta uint64) error {
 	if err != nil {
 		return err
 	}
-	copyBytes(p.bytes(pos, len(msg)), msg) // fill, written out: it is a call less
+	copyBytes(p.bytes(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
 	p.setMeta(pos, meta)
 	return p.publish(pos, k)
 }
 
+// firstRecord is in the number of slots that reserve returns where the record may be the
+// first of the stream. What is done for that is done in functions of their own.
+const firstRecord = 1 << 63
+
 // reserve makes the slots of a record of n bytes, in which the longest message has so
 // many, this producer's. On an SPSC ring the caller is inside the gate then, until publish.
+// k is how many they are, and perhaps firstRecord.
 func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
-	if longest > p.maxMessage || p.ended.Load() || p.closed.Load() != 0 {
-		return 0, 0, p.refusal(longest)
+	if longest > p.maxMessage || p.phase.Load() != streaming || p.closed.Load() != 0 {
+		return p.reserveFirst(n, longest)
 	}
 	k = p.needFor(n)
 	if p.mpsc {
 		pos, err = p.reserveMPSC(k)
-		return pos, k, err
+	} else {
+		pos, err = p.reserveInside(k)
 	}
-	if !p.enter() {
+	return pos, k, err
+}
+
+// reserveFirst is reserve where the stream has not begun, or there is an error. Of several
+// goroutines more than one may get firstRecord; but a record that lies before all of theirs
+// was reserved before theirs were committed, so it is one too.
+func (p *Producer) reserveFirst(n, longest int) (pos, k uint64, err error) {
+	switch {
+	case p.closed.Load() != 0:
 		return 0, 0, p.closeReason()
+	case longest > p.maxMessage:
+		return 0, 0, p.wrap(&SizeError{longest, p.maxMessage})
+	case p.phase.Load() == ended:
+		return 0, 0, ErrEnded
+	}
+	k = p.needFor(n)
+	if p.mpsc {
+		pos, err = p.reserveMPSC(k)
+	} else {
+		pos, err = p.reserveInside(k)
+	}
+	return pos, k | firstRecord, err
+}
+
+// reserveInside enters the gate of an SPSC ring's producer to reserve k slots.
+func (p *Producer) reserveInside(k uint64) (pos uint64, err error) {
+	if !p.enter() {
+		return 0, p.closeReason()
 	}
 	if p.open {
 		p.leave()
@@ -147,13 +187,16 @@ func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
 	}
 	if err := p.reserveSPSC(k); err != nil {
 		p.leave()
-		return 0, 0, err
+		return 0, err
 	}
-	return p.pos, k, nil
+	return p.pos, nil
 }
 
 // publish hands a record that was reserved and filled to the consumer.
 func (p *Producer) publish(pos, k uint64) error {
+	if k >= firstRecord {
+		return p.publishFirst(pos, k-firstRecord)
+	}
 	if !p.mpsc {
 		p.publishSPSC(k, layout.Committed)
 		p.leave()
@@ -166,18 +209,27 @@ func (p *Producer) publish(pos, k uint64) error {
 	return err
 }
 
-// refusal tells why a message of n bytes cannot be sent at all.
-func (p *Producer) refusal(n int) error {
-	switch {
-	case p.closed.Load() != 0:
-		return p.closeReason()
-	case n > p.maxMessage:
-		return p.wrap(&SizeError{n, p.maxMessage})
+// publishFirst is publish of a record that is marked as the first of the stream.
+func (p *Producer) publishFirst(pos, k uint64) error {
+	p.setMeta(pos, p.desc[pos&p.mask].Meta|uint64(layout.FlagFirst)<<48)
+	if !p.mpsc {
+		p.begun() // publish does not fail, and leaves the gate
+		return p.publish(pos, k)
 	}
-	return ErrEnded
+	err := p.publish(pos, k)
+	if err == nil {
+		p.begun()
+	}
+	return err
 }
 
-// attempt is one call of Send, SendBatch, Claim or CloseSend that was refused.
+// begun notes that a first record is committed, or is next.
+func (p *Producer) begun() {
+	p.phase.CompareAndSwap(fresh, streaming)
+	p.setFastMax()
+}
+
+// attempt is one call of Send, SendBatch or Claim that was refused.
 type attempt struct {
 	op       string
 	begun    time.Time       // when it was first refused (MPSC)
@@ -185,8 +237,6 @@ type attempt struct {
 	priority layout.Priority // that it has, or 0
 	humbled  time.Duration   // how long to wait before it asks for priority again
 	held     time.Time       // since when it has held back for others
-	last     bool            // the end of a stream waits whatever Config.WhenFull says
-	closing  bool            // and is sent by the closer of the handle
 }
 
 // errDropped: the caller is to give up the message and count it.
@@ -195,12 +245,11 @@ var errDropped = errors.New("dropped")
 // awaitRetry turns a refusal into nil once it makes sense to try again: when there is room
 // for a record of n bytes, or at once after lost races.
 func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *attempt) error {
-	w := wait{h: &p.handle, ctx: ctx, op: a.op, closing: a.closing}
+	w := wait{h: &p.handle, ctx: ctx, op: a.op}
 	switch refusal {
 	case ErrFull:
 		p.count(layout.Full, 1)
 		switch {
-		case a.last:
 		case p.cfg.WhenFull == WhenFullFail:
 			return ErrFull
 		case p.cfg.WhenFull == WhenFullDrop:
@@ -219,7 +268,7 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 
 // awaitSpace waits until a record of k slots, or the padding before it, would fit.
 func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
-	if p.single && !a.closing {
+	if p.single {
 		if !p.enter() {
 			return p.closeReason()
 		}
@@ -255,100 +304,60 @@ func (p *Producer) Check() error {
 func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
 
 // Ended reports whether the stream was ended.
-func (p *Producer) Ended() bool { return p.ended.Load() }
+func (p *Producer) Ended() bool { return p.phase.Load() == ended }
 
 // CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message
-// (MPSC: behind the last message of the last producer). It waits for room like Send. Later
-// sends return ErrEnded; a second CloseSend does nothing. What other goroutines send at
-// the same time may come before the end, behind it, or be refused.
-func (p *Producer) CloseSend(ctx context.Context) error { return p.endStream(ctx, false) }
+// (MPSC: behind the last message of the last producer). It needs no room and does not wait.
+// Later sends return ErrEnded; a second CloseSend does nothing. What other goroutines send
+// at the same time may come before the end, behind it, or be refused. Errors: ErrClosed,
+// ErrRevoked, *CorruptError.
+func (p *Producer) CloseSend() error { return p.endStream(layout.FateEnded) }
+
+// FailSend is CloseSend for a producer that knows that what it sent is not the whole: the
+// consumer gets a *StreamError that matches ErrFailed.
+func (p *Producer) FailSend() error { return p.endStream(layout.FateFailed) }
 
 // Close ends this handle: calls that wait and all later ones return ErrClosed. It returns
 // when no call is in progress that could still wait; the calls of other goroutines that do
-// not wait may still be running (see gate). Only the first Close reports true.
+// not wait may still be running (see gate). Only the first Close reports true. The stream
+// is ended by Detach.
 func (p *Producer) Close() bool { return p.close(p.stop) }
 
-// CloseAndEnd is Close, and then CloseSend if that has not been done. It may be called by
-// any goroutine, also while others are using the handle. A producer that has lost a claim
-// to ForceSkip, or found corruption, sends no end.
-func (p *Producer) CloseAndEnd(ctx context.Context) error {
-	reason := p.closeReason()
-	if !p.Close() || p.Ended() || reason == ErrRevoked {
-		return nil
+// Fate is how the stream of a closed producer ended, if nothing else was said before:
+// failed if it had lost a claim to ForceSkip, or found corruption.
+func (p *Producer) Fate() layout.Fate {
+	if reason := p.closeReason(); reason != nil && reason != ErrClosed {
+		return layout.FateFailed
 	}
-	if reason != nil {
-		return reason // corrupt
-	}
-	if p.open {
-		return errors.New("shmring: a Claim is open") // its owner may be writing where the end would go
-	}
-	// The gate is closed to everybody else. The closer has the last word.
-	p.setEnding(true)
-	defer p.setEnding(false)
-	return p.endStream(ctx, true)
+	return layout.FateEnded
 }
 
-// endStream sends the end record, once. closing: the handle is closed to everybody but the
-// caller.
-func (p *Producer) endStream(ctx context.Context, closing bool) error {
-	if !p.ended.CompareAndSwap(false, true) {
+// endStream stores how the stream ended, once.
+func (p *Producer) endStream(f layout.Fate) error {
+	if p.closed.Load() != 0 {
+		return p.closeReason()
+	}
+	if p.single {
+		if !p.enter() {
+			return p.closeReason()
+		}
+		defer p.leave()
+		if p.open {
+			panic("shmring: end of the stream while a Claim of this producer is open")
+		}
+	}
+	if p.phase.Swap(ended) == ended {
 		return nil
 	}
 	p.setFastMax()
-	a := attempt{op: "send", last: true, closing: closing}
-	end := newEndRecord(p.epoch)
-	err := p.trySendEnd(end, closing)
-	for err != nil {
-		if err = p.awaitRetry(ctx, err, len(end), &a); err != nil {
-			break
-		}
-		err = p.trySendEnd(end, closing)
+	end := p.pos
+	if p.mpsc {
+		end = p.streamEnd()
 	}
-	p.endPriority(&a)
-	if err != nil {
-		p.ended.Store(false)
-		p.setFastMax()
-		return err
-	}
-	// For those who come later: a consumer that was not there when the end was read, and
-	// one that finds us dead.
+	p.storeFate(int(p.index), f, end)
+	// For people who look.
 	p.participants[p.index].State.CompareAndSwap(layout.Used, layout.Ended) // not if revoked
 	killpoint.At(killpoint.StateEnded)
+	p.notify()
 	return nil
-}
-
-func (p *Producer) trySendEnd(end endRecord, closing bool) error {
-	if !closing {
-		if p.closed.Load() != 0 {
-			return p.closeReason()
-		}
-		if p.single {
-			if !p.enter() {
-				return p.closeReason()
-			}
-			defer p.leave()
-			if p.open {
-				panic("shmring: end of the stream while a Claim of this producer is open")
-			}
-		}
-	}
-	meta := layout.PackMeta(uint32(len(end)), 0, layout.FlagEnd)
-	k := p.needFor(len(end))
-	if !p.mpsc {
-		if err := p.reserveSPSC(k); err != nil {
-			return err
-		}
-		p.fill(p.pos, end[:], meta)
-		p.publishSPSC(k, layout.Committed)
-		return nil
-	}
-	pos, err := p.reserveMPSC(k)
-	if err != nil {
-		return err
-	}
-	p.fill(pos, end[:], meta)
-	if closing {
-		return p.publishMPSC(pos, k, layout.Committed) // we are the closer: the memory is still shared
-	}
-	return p.publish(pos, k)
 }

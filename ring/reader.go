@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"io"
 	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/killpoint"
@@ -29,7 +28,7 @@ type reader struct {
 // peek finds the next message without taking it. On the way it skips records that hold
 // nothing for the user. It is the walk over records written out once more, because each
 // message passes here; see slots.records for the other one. Errors: ErrEmpty, io.EOF,
-// *PeerDeadError, *CorruptError.
+// *StreamError, *CorruptError.
 func (c *Consumer) peek(m *Message) error {
 	if c.batch.rest != nil {
 		return c.peekEntry(m)
@@ -60,58 +59,83 @@ func (c *Consumer) peek(m *Message) error {
 		}
 		length, kind, flags := layout.UnpackMeta(meta)
 		n := uint64(length)
-		if n > max(layout.InlineSize, k*c.slotSize) || n > uint64(c.maxMessage) && flags == 0 {
+		if n > max(layout.InlineSize, k*c.slotSize) || n > uint64(c.maxMessage) && flags&layout.FlagBatch == 0 {
 			return c.corrupt("record length", pos, n)
 		}
 		from := v.Owner()
 		if from == layout.ConsumerIndex || int(from) >= len(c.participants) {
 			return c.corrupt("record owner", pos, uint64(from))
 		}
+		if flags != 0 {
+			switch batched, err := c.peekFlagged(k, n, from, flags); {
+			case err != nil:
+				return err
+			case batched && c.batch.rest != nil:
+				return c.peekEntry(m)
+			case batched:
+				continue
+			}
+		}
 		again := c.mayBeSeen(pos, c.slots.count)
-		if again && c.cfg.AtMostOnce && holdsMessages(flags) {
+		if again && c.cfg.AtMostOnce {
 			c.dropSeen(k)
 			continue
 		}
-		if end := pos + k; int64(end-c.mark) > 0 && holdsMessages(flags) {
-			// Before anybody sees it. A mark farther than a ringful is garbage, and so is an end:
-			// then a peer lies.
-			ahead := min(end+c.markAhead-c.released, c.slots.count)
-			c.setMark(c.released + max(ahead, end-c.released))
+		if end := pos + k; int64(end-c.mark) > 0 {
+			c.markUpTo(end)
 		}
 		data := c.bytes(pos, int(n))
-		if flags == 0 {
-			// Field by field: a literal would be built beside m and copied over in wider pieces
-			// than it was written in, which costs more than all the rest of this function.
-			m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
-			return nil
-		}
-		if flags == layout.FlagBatch && n > 0 {
-			c.batch = batch{rest: data, start: pos, end: pos + k, from: from}
-			return c.peekEntry(m)
-		}
-		if err := c.readNotice(k, from, flags, data); err != nil {
-			return err
-		}
+		// Field by field: a literal would be built beside m and copied over in wider pieces
+		// than it was written in, which costs more than all the rest of this function.
+		m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
+		return nil
 	}
 	return ErrEmpty
 }
 
-// readNotice reads a record that is not a message but news of a producer.
-func (c *Consumer) readNotice(k uint64, from uint8, flags uint16, data []byte) error {
-	switch flags {
-	case layout.FlagBatch:
-		return c.corrupt("batch length", c.pos, 0)
-	case layout.FlagEnd:
-		return c.readEnd(k, from, data)
-	case layout.FlagDeath:
-		return c.readDeath(k, data)
+// markUpTo moves the mark to the end of a record, before anybody sees it, and ahead. A mark
+// farther than a ringful is garbage, and so is an end: then a peer lies.
+func (c *Consumer) markUpTo(end uint64) {
+	ahead := min(end+c.markAhead-c.released, c.slots.count)
+	c.setMark(c.released + max(ahead, end-c.released))
+}
+
+// peekFlagged is peek's look at a record that is not just a message. In front of the first
+// record of a stream it tells of those that were over before. batched: it was a batch, and
+// is opened, or was skipped.
+func (c *Consumer) peekFlagged(k, n uint64, from uint8, flags uint16) (batched bool, err error) {
+	switch {
+	case flags&^layout.KnownFlags != 0:
+		return false, c.corrupt("record flags", c.pos, uint64(flags))
+	case flags&layout.FlagBatch != 0 && n == 0:
+		return false, c.corrupt("batch length", c.pos, 0)
+	case flags&layout.FlagFirst != 0:
+		if err := c.tell(false); err != ErrEmpty {
+			return false, err
+		}
 	}
-	return c.corrupt("record flags", c.pos, uint64(flags))
+	if flags&layout.FlagBatch == 0 {
+		return false, nil
+	}
+	pos := c.pos
+	if c.mayBeSeen(pos, c.slots.count) && c.cfg.AtMostOnce {
+		c.dropSeen(k)
+		return true, nil
+	}
+	if end := pos + k; int64(end-c.mark) > 0 {
+		c.markUpTo(end)
+	}
+	c.batch = batch{rest: c.bytes(pos, int(n)), start: pos, end: pos + k, from: from}
+	return true, nil
 }
 
 // peekEntry is peek inside a batch.
 func (c *Consumer) peekEntry(m *Message) error {
 	b := &c.batch
+	if len(b.rest) == 0 { // said
+		c.comeBack()
+		return c.peek(m)
+	}
 	n, kind, ok := b.entry(c.maxMessage)
 	if !ok {
 		return c.corruptEntry(n)
@@ -160,44 +184,11 @@ func (c *Consumer) dropSeen(k uint64) {
 // exposedTo is the end of the newest record of which the user has got anything.
 func (c *Consumer) exposedTo() uint64 {
 	to := c.pos
-	if c.batch.index > 0 && c.batch.rest != nil {
+	if c.batch.index > 0 && len(c.batch.rest) > 0 {
 		to = c.batch.end
 	}
 	if int64(c.exposed-to) > 0 {
 		to = c.exposed
 	}
 	return to
-}
-
-// readEnd passes the end record of one producer. On an SPSC ring it is the end of the
-// stream. On an MPSC ring others may still send: the ring is asked when it is empty.
-func (c *Consumer) readEnd(k uint64, from uint8, data []byte) error {
-	epoch, ok := parseEndRecord(data)
-	if !ok {
-		return c.corrupt("end of stream: length", c.pos, uint64(len(data)))
-	}
-	c.fates.ended[from] = epoch
-	c.skipReported(k)
-	if c.fates.ends++; c.fates.ends < c.cfg.ExpectedProducers {
-		return nil
-	}
-	if !c.mpsc {
-		c.fates.ends = 0
-		return io.EOF
-	}
-	c.fates.ending, c.fates.asking = true, true
-	return nil
-}
-
-// readDeath passes the place at which the stream of a dead SPSC producer ends.
-func (c *Consumer) readDeath(k uint64, data []byte) error {
-	dead, ok := parseDeathRecord(data)
-	if c.mpsc || !ok {
-		return c.corrupt("death of a producer: length", c.pos, uint64(len(data)))
-	}
-	c.skipReported(k)
-	if !c.fates.report(dead.Epoch) {
-		return nil
-	}
-	return c.wrap(&dead)
 }

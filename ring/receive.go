@@ -2,6 +2,7 @@ package ring
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 )
@@ -12,7 +13,7 @@ import (
 // makes no system call except to wake a producer that waits for room and to judge whether
 // the end of one stream was the last; it does not look for dead producers, see
 // [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later call waits for
-// another), *PeerDeadError, ErrClosed, *CorruptError.
+// another), *StreamError, ErrClosed, *CorruptError.
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
@@ -46,7 +47,9 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 
 func (c *Consumer) receive(buf []byte) (int, error) {
 	if c.ackImplicit() {
-		c.flushReadPos()
+		if err := c.chores(); err != nil {
+			return 0, err
+		}
 	}
 	var m Message
 	if err := c.peek(&m); err != nil {
@@ -97,7 +100,10 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 
 func (c *Consumer) borrow(m *Message) error {
 	if c.ackImplicit() {
-		c.flushReadPos()
+		if err := c.chores(); err != nil {
+			*m = Message{}
+			return err
+		}
 	}
 	if err := c.peek(m); err != nil {
 		*m = Message{}
@@ -112,7 +118,8 @@ func (c *Consumer) borrow(m *Message) error {
 
 // All returns a single-use iterator over messages in place. Each is valid for its round of
 // the loop and released when that ends, by break too. It waits like Next. It ends silently
-// at io.EOF, and after yielding any other error once.
+// at io.EOF, and after yielding any other error once, except that it goes on behind a
+// *StreamError: other producers may still send.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
@@ -121,8 +128,10 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 				return
 			}
 			if err != nil {
-				yield(Message{}, err)
-				return
+				if _, goesOn := errors.AsType[*StreamError](err); !yield(Message{}, err) || !goesOn {
+					return
+				}
+				continue
 			}
 			more := yield(m, nil)
 			c.returnLoan(m.loan, m.end)
@@ -159,5 +168,5 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 	if c.cfg.SpinFor != 0 && c.awaitAtOnce() {
 		return nil
 	}
-	return w.await(c.isReady, c.flushReadPos, c.maintain)
+	return w.await(c.isDue, c.flushReadPos, c.maintain)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// What the payload of a record is, in both directions. A record is a message, a batch of
-// messages, the end record of a producer, or the death record of one (SPSC).
+// What the payload of a record is, in both directions. A record is a message or a batch of
+// messages.
 
 // about is what else is known of a message: bits 32 to 63 its index in its batch, 16 to
 // 31 its kind, 8 to 15 the sender, 0 and 1 the flags.
@@ -30,9 +30,6 @@ func describe(kind uint16, from uint8, again bool) about {
 func (a about) from() uint8   { return uint8(a >> 8) }
 func (a about) kind() uint16  { return uint16(a >> 16) }
 func (a about) index() uint32 { return uint32(a >> 32) }
-
-// holdsMessages tells by a record's flags whether it is for the user.
-func holdsMessages(flags uint16) bool { return flags == 0 || flags == layout.FlagBatch }
 
 // entrySize is what a message of n bytes takes in a batch.
 func entrySize(n int) int {
@@ -67,38 +64,4 @@ func (b *batch) entry(maxMessage int) (n int, kind uint16, ok bool) {
 	length, kind, _ := layout.UnpackMeta(binary.NativeEndian.Uint64(b.rest))
 	left := min(len(b.rest)-layout.EntryHeader, maxMessage)
 	return int(length), kind, uint64(length) <= uint64(left)
-}
-
-// endRecord is the payload of an end record: the epoch of the producer that ended.
-type endRecord [4]byte
-
-func newEndRecord(epoch uint32) (r endRecord) {
-	binary.NativeEndian.PutUint32(r[:], epoch)
-	return r
-}
-
-func parseEndRecord(data []byte) (epoch uint32, ok bool) {
-	if len(data) != len(endRecord{}) {
-		return 0, false
-	}
-	return binary.NativeEndian.Uint32(data), true
-}
-
-// deathRecord is the payload of a death record: the epoch of the dead producer, and its
-// process id as it saw itself.
-type deathRecord [8]byte
-
-func newDeathRecord(dead PeerDeadError) (r deathRecord) {
-	binary.NativeEndian.PutUint32(r[:], dead.Epoch)
-	binary.NativeEndian.PutUint32(r[4:], uint32(dead.PID))
-	return r
-}
-
-func parseDeathRecord(data []byte) (dead PeerDeadError, ok bool) {
-	if len(data) != len(deathRecord{}) {
-		return dead, false
-	}
-	dead.Epoch = binary.NativeEndian.Uint32(data)
-	dead.PID = int(binary.NativeEndian.Uint32(data[4:]))
-	return dead, true
 }

@@ -78,15 +78,6 @@ func (c *cursors) skip(k uint64) {
 	c.pos += k
 }
 
-// skipReported is skip for a record of which the user is told. Whoever is killed before it
-// has told leaves the record to its successor.
-func (c *cursors) skipReported(k uint64) {
-	if c.implicitAck == c.pos {
-		c.implicitAck += k
-	}
-	c.pos += k
-}
-
 // mayBeSeen tells whether a former consumer may have handled the record at pos.
 func (c *cursors) mayBeSeen(pos, count uint64) bool { return c.redeliverBefore-pos-1 < count }
 
@@ -149,6 +140,9 @@ func (c *Consumer) flushReadPos() {
 	c.hot.ReadPos.Store(to) // S1
 	killpoint.At(killpoint.ReadPosStored)
 	c.notify()
+	if c.fates.back != 0 {
+		c.note()
+	}
 	if c.pending >= flushDeltasAt {
 		c.flushDeltas()
 	}

@@ -184,10 +184,9 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 		case state > layout.Revoked:
 			return r, &CorruptError{"participant state", uint64(i), uint64(state)}
 		case state.Attached():
-			if state != layout.Ended {
+			if s.retire(i, layout.FateDied) {
 				r.Dead = append(r.Dead, DeadPeer{layout.Role(m.Role.Load()), i, int(m.PID.Load())})
 			}
-			s.retire(i)
 		}
 	}
 	if r.Used, r.Skipped, err = s.discardUnfinished(); err != nil {

@@ -73,6 +73,7 @@ type rig struct {
 	cap       time.Duration
 	skip      func(ring.SkippedClaim)
 	once      bool
+	expected  int
 	stall     func(ring.StalledClaim)
 	producers []*producer // all there were
 }
@@ -112,7 +113,8 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	lot := doorbell.NewParkingLot(h)
 	r.t.Cleanup(lot.Close)
 	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin,
-		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall, Identity: ring.ProcessIdentity{PID: 4711}}
+		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall,
+		ExpectedProducers: r.expected, Identity: ring.ProcessIdentity{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {
@@ -149,13 +151,13 @@ func (c *consumer) die() { c.seg.Close() }
 
 func (p *producer) leave() {
 	p.Close()
-	ring.Detach(p.view, p.Attachment())
+	ring.Detach(p.view, p.Attachment(), layout.FateLeft, ring.Config{})
 	p.seg.Close()
 }
 
 func (c *consumer) leave() {
 	c.Close()
-	ring.Detach(c.view, c.Attachment())
+	ring.Detach(c.view, c.Attachment(), 0, ring.Config{})
 	c.seg.Close()
 }
 

@@ -463,8 +463,8 @@ func TestEndOfStream(t *testing.T) {
 		for range 5 { // one stream after the other through one ring
 			p := r.producer()
 			require.NoError(t, p.TrySend([]byte("last")))
-			require.NoError(t, p.CloseSend(soon(t)))
-			require.NoError(t, p.CloseSend(soon(t)))
+			require.NoError(t, p.CloseSend())
+			require.NoError(t, p.CloseSend())
 			require.ErrorIs(t, p.TrySend(nil), ring.ErrEnded)
 			_, err := p.TryClaim(1)
 			require.ErrorIs(t, err, ring.ErrEnded)
@@ -492,17 +492,17 @@ func TestEndOfManyStreams(t *testing.T) {
 		c := r.consumer()
 		a, b, d := r.producer(), r.producer(), r.producer()
 		require.NoError(t, a.TrySend([]byte("a")))
-		require.NoError(t, a.CloseSend(soon(t)))
+		require.NoError(t, a.CloseSend())
 		a.leave()
 		require.Equal(t, "a", string(receiveWay(t, c, 0)))
 		_, err := c.TryNext()
 		require.ErrorIs(t, err, ring.ErrEmpty, "b and d still stream")
 
 		require.NoError(t, d.TrySend([]byte("d")))
-		require.NoError(t, b.CloseSend(soon(t)))
+		require.NoError(t, b.CloseSend())
 		b.leave()
 		require.NoError(t, d.TrySend([]byte("D")))
-		require.NoError(t, d.CloseSend(soon(t)))
+		require.NoError(t, d.CloseSend())
 		d.leave()
 		require.Equal(t, "d", string(receiveWay(t, c, 0)))
 		require.Equal(t, "D", string(receiveWay(t, c, 0)))
@@ -512,9 +512,11 @@ func TestEndOfManyStreams(t *testing.T) {
 		// One that leaves without ending its stream, and one that dies, are no reason to
 		// wait for them.
 		a, b, d = r.producer(), r.producer(), r.producer()
-		require.NoError(t, a.CloseSend(soon(t)))
+		require.NoError(t, a.CloseSend())
 		b.leave()
 		d.die()
+		_, err = c.Receive(soon(t), make([]byte, 1))
+		require.ErrorIs(t, err, ring.ErrPeerDead)
 		_, err = c.Receive(soon(t), make([]byte, 1))
 		require.Equal(t, io.EOF, err)
 		require.EqualValues(t, 1, c.Stats().Deaths)
@@ -532,7 +534,7 @@ func TestEndOfKnownStreams(t *testing.T) {
 		for range 3 {
 			for i := range 2 {
 				p := r.producer()
-				require.NoError(t, p.CloseSend(soon(t)))
+				require.NoError(t, p.CloseSend())
 				p.leave()
 				_, err = c.TryNext()
 				if i == 0 {
@@ -552,7 +554,7 @@ func TestAll(t *testing.T) {
 		for i := range 5 {
 			require.NoError(t, p.TrySend([]byte{byte(i)}))
 		}
-		require.NoError(t, p.CloseSend(soon(t)))
+		require.NoError(t, p.CloseSend())
 		var got []byte
 		for m, err := range c.All(soon(t)) {
 			require.NoError(t, err)

@@ -6,7 +6,7 @@ import (
 )
 
 // segment is the shared memory of a ring as one handle sees it, with what anybody may do
-// to it who has it mapped: help, discard, retire. It has no state of its own.
+// to it who has it mapped: help, discard. It has no state of its own.
 type segment struct {
 	slots
 	view         *layout.View
@@ -132,40 +132,6 @@ func (s *segment) hasUnfinished(owner uint8) bool {
 		return t.Owner() == owner // the newest claim, not recorded
 	}
 	return true // released and claimed again since we loaded ReadPos
-}
-
-// retire marks a participant as gone. The caller holds its lock, or is itself the
-// participant and can make no more claims.
-func (s *segment) retire(i int) {
-	m := &s.participants[i]
-	if i == layout.ConsumerIndex || !s.mpsc {
-		m.State.Store(layout.Draining)
-		killpoint.At(killpoint.StateDraining)
-		return
-	}
-	read := s.hot.ReadPos.Load()
-	drain := s.hot.Tail.Load().Pos(read)
-	m.DrainPos.Store(drain)
-	killpoint.At(killpoint.DrainPosStored)
-	m.State.Store(layout.Draining)
-	killpoint.At(killpoint.StateDraining)
-	if m.DrainPos.Load() != drain { // somebody was about to revoke a claim of this one, and is too late now
-		m.DrainPos.Store(drain)
-	}
-}
-
-// isQuarantined tells whether the consumer may still have to pass records that the former
-// owner of a producer's slot claimed. Given to a newcomer now, the slot would make those
-// look alive, and the consumer would wait for ever for claims that nobody will finish.
-// Only claims of an MPSC ring name their owner before they are finished.
-func (s *segment) isQuarantined(m *layout.Participant) bool {
-	return s.mpsc && m.State.Load() != layout.Free && int64(s.hot.ReadPos.Load()-m.DrainPos.Load()) < 0
-}
-
-// free gives the slot of a retired participant to whoever comes.
-func (s *segment) free(i int) {
-	s.participants[i].State.Store(layout.Free)
-	killpoint.At(killpoint.StateFree)
 }
 
 // revocation is a claim that the consumer has passed though its owner is alive. The owner

@@ -66,14 +66,6 @@ func (s *slots) lap(pos uint64) uint64 { return layout.LapOf(pos, s.shift) }
 
 func (s *slots) ctl(pos uint64) *layout.Word[layout.Ctl] { return &s.desc[pos&s.mask].Ctl }
 
-// fill writes a record into slots that the caller has claimed. All of it is plain memory:
-// nobody else touches it before D1.
-func (s *slots) fill(pos uint64, msg []byte, meta uint64) {
-	copyBytes(s.bytes(pos, len(msg)), msg)
-	killpoint.At(killpoint.PayloadWritten)
-	s.setMeta(pos, meta)
-}
-
 func (s *slots) setMeta(pos, meta uint64) {
 	s.desc[pos&s.mask].Meta = meta
 	killpoint.At(killpoint.MetaWritten)

@@ -12,20 +12,14 @@ import (
 // spsc is the state of an SPSC ring's producer, touched by the one goroutine inside enter
 // and leave.
 type spsc struct {
-	pos         uint64 // next position
-	fastMax     int    // longest message that sendFast may send without asking; −1: none
-	open        bool   // a Claim is neither committed nor aborted
-	deathUnsent bool   // the death of our predecessor is not in the stream yet
+	pos     uint64 // next position
+	fastMax int    // longest message that sendFast may send without asking; −1: none
+	open    bool   // a Claim is neither committed nor aborted
 }
 
 // reserveSPSC makes the slots of a record of k slots at p.pos this producer's, behind
 // padding if need be. The caller is inside enter.
 func (p *Producer) reserveSPSC(k uint64) error {
-	if p.deathUnsent {
-		if err := p.sendDeathRecord(); err != nil {
-			return err
-		}
-	}
 	for {
 		need, pad := p.fit(p.pos, k)
 		if p.pos+need-p.cachedReadPos.Load() > p.slots.count {
@@ -103,23 +97,7 @@ func (p *Producer) setFastMax() {
 		return // its goroutines do not share plain words; it stays −1
 	}
 	p.fastMax = min(p.oneSlot, p.maxMessage, copyPiece)
-	if p.open || p.deathUnsent || p.ended.Load() {
+	if p.open || p.phase.Load() != streaming {
 		p.fastMax = -1
 	}
-}
-
-// sendDeathRecord writes into the stream, where that of a dead predecessor ends, that it
-// died.
-func (p *Producer) sendDeathRecord() error {
-	note := newDeathRecord(p.former)
-	k := p.needFor(len(note))
-	p.deathUnsent = false // or reserveSPSC would come here again
-	if err := p.reserveSPSC(k); err != nil {
-		p.deathUnsent = true
-		return err
-	}
-	p.fill(p.pos, note[:], layout.PackMeta(uint32(len(note)), 0, layout.FlagDeath))
-	p.publishSPSC(k, layout.Committed)
-	p.setFastMax()
-	return nil
 }

@@ -15,10 +15,6 @@ type wait struct {
 	ctx   context.Context
 	op    string    // for errors
 	until time.Time // ends the wait like the context's deadline, unless zero
-	// closing: the closer of the handle waits. That the handle is closed does not end its
-	// wait.
-	closing bool
-
 	// held, unless 0: there is room, and a producer keeps it for the owner of a priority claim
 	// for so long at most. That ends by itself.
 	held time.Duration
@@ -53,13 +49,11 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 	if found || err != nil {
 		return err
 	}
-	if !w.closing {
-		if err := h.enterBlocking(); err != nil {
-			return err
-		}
-		defer h.leaveBlocking()
-		w.stops = append(w.stops, &h.closed)
+	if err := h.enterBlocking(); err != nil {
+		return err
 	}
+	defer h.leaveBlocking()
+	w.stops = append(w.stops, &h.closed)
 	w.begun = time.Now()
 	w.checked = w.begun
 	defer w.close()
@@ -90,7 +84,7 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 func (w *wait) interrupted() error {
 	h := w.h
 	switch {
-	case w.isClosed():
+	case w.h.Closed():
 		return h.closeReason()
 	case w.ctx.Err() != nil:
 		return h.wrap(contextError(w.op, w.ctx))
@@ -99,8 +93,6 @@ func (w *wait) interrupted() error {
 	}
 	return nil
 }
-
-func (w *wait) isClosed() bool { return w.h.closed.Load() != 0 && !w.closing }
 
 // spin busy-waits for as long as the handle's policy says.
 func (w *wait) spin(ready func() bool, idle func(), maintain func() error) (found bool, err error) {
@@ -149,7 +141,7 @@ func (w *wait) spinPiece(budget time.Duration, ready func() bool) bool {
 		if pollUntil(ready, looks) {
 			return true
 		}
-		if w.isClosed() || w.ctx.Err() != nil {
+		if w.h.Closed() || w.ctx.Err() != nil {
 			return false
 		}
 	}
@@ -197,7 +189,7 @@ func (w *wait) once(ready func() bool) error {
 // poll is once for those who never sleep.
 func (w *wait) poll(limit time.Duration, ready func() bool) {
 	for begin := time.Now(); ; spin.Yield() {
-		if pollUntil(ready, 4*looks) || w.isClosed() || w.ctx.Err() != nil || time.Since(begin) >= limit {
+		if pollUntil(ready, 4*looks) || w.h.Closed() || w.ctx.Err() != nil || time.Since(begin) >= limit {
 			return
 		}
 	}

@@ -8,87 +8,204 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// fates is what the consumer knows of how streams end.
+// StreamEnd says how the stream of a producer ended.
+type StreamEnd struct {
+	Fate     layout.Fate
+	Producer int    // participant slot
+	Epoch    uint32 // which stream of that slot
+	PID      int    // of the producer, as it saw itself; 0: not known
+	Position uint64 // everything that it sent is before it
+	// Streams is 1. It is more where so many were over, one behind the other in that slot,
+	// before a consumer came that the ring does not tell them apart: then Fate is the worst.
+	Streams int
+}
+
+// fates is what the consumer knows of how streams end, and has told. The segment trails
+// behind it.
 type fates struct {
-	ended  []uint32       // by producer: the epoch whose end was seen, 0: none
-	ends   int            // how many ends were seen since the last io.EOF
-	ending bool           // an end was seen and not yet reported (MPSC)
-	asking bool           // and nobody looked yet whether it was the last one
-	over   bool           // and it was, when a Poller looked
-	dead   *PeerDeadError // a producer's death, to be reported behind its last message (SPSC)
-	told   uint32         // epoch of the newest producer whose death was reported
-	stall  atomic.Pointer[stall]
-}
-
-// report tells whether the death of an SPSC producer is to be reported, and notes that it
-// was. It is not if that producer had ended its stream.
-func (f *fates) report(epoch uint32) bool {
-	if f.isReported(epoch) {
-		return false
-	}
-	f.told = epoch
-	return true
-}
-
-func (f *fates) isReported(epoch uint32) bool {
-	return epoch == f.ended[1] || f.told != 0 && int32(epoch-f.told) <= 0
+	news    uint64   // News when there was nothing more to tell
+	more    bool     // but there may be something, when the consumer has come to it
+	told    []uint32 // by producer: the newest stream that was told
+	streams uint64   // that were over, since io.EOF was said
+	ended   uint64   // of those, by their producers
+	unnoted []telling
+	back    int       // so many of those the user has come back from
+	open    int       // a producer that was seen to go on
+	reaped  time.Time // when the dead were looked for
+	flushes int       // since somebody looked at the clock for that
+	stall   atomic.Pointer[stall]
 }
 
 // nothingNext is what peek returns when no finished record is next.
 func (c *Consumer) nothingNext() error {
 	c.streak = 0
-	if dead := c.fates.dead; dead != nil {
-		c.fates.dead = nil
-		if c.fates.report(dead.Epoch) {
-			return c.wrap(dead)
-		}
-	}
-	if c.fates.asking || c.fates.over {
-		c.fates.asking = false
-		return c.judgeEnd()
+	if c.fates.more || c.hot.News.Load() != c.fates.news {
+		return c.tell(true)
 	}
 	return ErrEmpty
 }
 
-// judgeEnd returns io.EOF when the stream is over, once; else ErrEmpty.
-func (c *Consumer) judgeEnd() error {
-	over, err := c.reapStreams()
-	c.fates.over = false
-	if err != nil {
-		return err
+// tell says what there is to say in front of the next record: *StreamError, io.EOF, or
+// ErrEmpty. atEnd: there is no next record.
+func (c *Consumer) tell(atEnd bool) error {
+	f := &c.fates
+	news := c.hot.News.Load()
+	c.comeBack()
+	for {
+		e, word, err := c.nextFate()
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			break
+		}
+		if err := c.tellFate(e, word); err != nil {
+			if !c.hasMore() {
+				f.news = news
+			}
+			return err
+		}
 	}
-	if !over {
-		return ErrEmpty
+	f.news = news
+	if c.areEnough() {
+		f.more = true
+		if atEnd && c.isOver() {
+			f.streams, f.ended = 0, 0
+			c.say(telling{pos: c.pos})
+			return io.EOF
+		}
 	}
-	c.fates.ending, c.fates.ends = false, 0
-	return io.EOF
+	return ErrEmpty
 }
 
-// reapStreams looks for dead producers, and tells whether every producer has ended its
-// stream, left or died, and nothing is on its way. The producers are looked at before
-// Tail: one that attached, sent and left in between has moved Tail.
-func (c *Consumer) reapStreams() (over bool, err error) {
-	for i := range c.participants {
-		if i == layout.ConsumerIndex || !c.isStreaming(i) {
+// hasMore tells whether there is anything to tell behind what was just told. A Poller does
+// not hand out the consumer for nothing.
+func (c *Consumer) hasMore() bool {
+	for i := 1; i < len(c.participants); i++ {
+		if _, at := c.oldestFate(i, c.fates.told[i]); at != nil {
+			return true
+		}
+	}
+	return c.areEnough()
+}
+
+// said in place of the rest of a batch sends the next call, whatever it finds, to comeBack.
+// That costs the calls in between nothing.
+var said = []byte{}
+
+// say notes what this call tells the user.
+func (c *Consumer) say(t telling) {
+	c.fates.unnoted, c.fates.more = append(c.fates.unnoted, t), true
+	c.batch.rest = said
+}
+
+// comeBack is what a call does first after one that told something.
+func (c *Consumer) comeBack() {
+	if f := &c.fates; len(f.unnoted) != f.back {
+		c.flushReadPos()
+		c.settle()
+	}
+}
+
+// settle says that the user needs to hear no more of what was told.
+func (c *Consumer) settle() {
+	c.fates.back = len(c.fates.unnoted)
+	c.batch.rest = nil
+	c.note()
+}
+
+// nextFate finds the fate that comes next at this place, or nil. Of several producers' that
+// is the one with the lowest position.
+func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error) {
+	c.fates.more = false
+	for i := 1; i < len(c.participants); i++ {
+		told := c.fates.told[i]
+		w, at := c.oldestFate(i, told)
+		if at == nil {
 			continue
 		}
-		if dead, err := c.reapIfDead(i); !dead {
-			return false, err
+		pos := at.Pos.Load() // behind the word: of one that covers more meanwhile it is farther
+		if ahead := pos - c.pos; int64(ahead) > 0 {
+			if ahead > c.slots.count {
+				return nil, 0, c.corrupt("position of a stream's end", c.pos, pos)
+			}
+			c.fates.more = true
+			continue
+		}
+		if next == nil || int64(pos-next.Position) < 0 {
+			next, word = &StreamEnd{Producer: i, Epoch: told + 1, Position: pos, PID: int(at.PID.Load())}, w
 		}
 	}
-	return c.hot.Tail.Load().Pos(c.pos) == c.pos, nil
+	return next, word, nil
 }
 
-// isStreaming tells whether a participant has attached and not ended its stream.
-func (c *Consumer) isStreaming(i int) bool {
-	m := &c.participants[i]
-	state := m.State.Load()
-	return (state == layout.Used || state == layout.Revoked) && m.Epoch.Load() != c.fates.ended[i]
+// tellFate tells the user of one fate. What is returned is said by the call; nil: go on.
+func (c *Consumer) tellFate(e *StreamEnd, word layout.FateWord) error {
+	first := e.Epoch
+	e.Fate, e.Epoch = word.Of(first)
+	e.Streams = int(e.Epoch-first) + 1
+	if e.Epoch != word.Upto() {
+		e.PID = 0
+	}
+	f := &c.fates
+	f.told[e.Producer] = e.Epoch
+	single := !c.mpsc && c.cfg.ExpectedProducers <= 1
+	if e.Fate != layout.FateLeft && !single {
+		f.streams += uint64(e.Streams)
+		if e.Fate != layout.FateDied {
+			f.ended += uint64(e.Streams)
+		}
+	}
+	t := telling{producer: e.Producer, upto: e.Epoch, pos: e.Position, streams: f.streams, ended: f.ended}
+	if c.cfg.OnStreamEnd != nil {
+		if err := c.callOut(func() { c.cfg.OnStreamEnd(*e) }); err != nil {
+			return err
+		}
+	}
+	c.say(t)
+	switch {
+	case e.Fate == layout.FateDied || e.Fate == layout.FateFailed:
+		return c.wrap(&StreamError{*e})
+	case e.Fate == layout.FateEnded && single:
+		return io.EOF
+	}
+	c.settle() // nothing is said: the user has no part in it
+	return nil
+}
+
+// areEnough tells whether so many streams were over that io.EOF may come.
+func (c *Consumer) areEnough() bool {
+	if n := c.cfg.ExpectedProducers; n > 1 {
+		return c.fates.streams >= uint64(n)
+	}
+	return c.fates.ended > 0
+}
+
+// isOver tells whether nothing is on its way and nobody may send more. The producers are
+// looked at before Tail: one that attached, sent and left in between has moved Tail.
+func (c *Consumer) isOver() bool {
+	if !c.mpsc {
+		return !c.isReady()
+	}
+	if c.isOpen(c.fates.open) {
+		return false
+	}
+	for i := 1; i < len(c.participants); i++ {
+		if c.isOpen(i) {
+			c.fates.open = i
+			return false
+		}
+	}
+	return c.hot.Tail.Load().Pos(c.pos) == c.pos
 }
 
 // stalledSleep bounds sleeps while an unfinished claim is next: its owner may die, and
 // nobody notifies us of that.
 const stalledSleep = time.Millisecond
+
+// reapEvery is how often, at most, the consumer of an MPSC ring looks for dead producers
+// that hold nothing up.
+const reapEvery = 50 * time.Millisecond
 
 // maintain is what the consumer does before it sleeps and whenever a sleep brought
 // nothing: it flushes what it has gathered and looks for dead producers. The error is what
@@ -97,20 +214,13 @@ func (c *Consumer) maintain() error {
 	if err := c.lookAfter(); err != nil {
 		return err
 	}
-	if c.batch.rest != nil || c.isReady() {
+	if len(c.batch.rest) > 0 || c.isReady() {
 		return nil
 	}
-	err := ErrEmpty
-	switch {
-	case c.fates.dead != nil:
-		err = c.nothingNext()
-	case c.fates.ending:
-		err = c.judgeEnd()
+	if err := c.nothingNext(); err != ErrEmpty {
+		return err
 	}
-	if err == ErrEmpty {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // lookAfter is maintain without saying anything: that is left to the next call. hasNews
@@ -118,7 +228,7 @@ func (c *Consumer) maintain() error {
 func (c *Consumer) lookAfter() error {
 	c.flushReadPos()
 	c.flushDeltas()
-	if c.batch.rest != nil {
+	if len(c.batch.rest) > 0 {
 		return nil
 	}
 	// Revoked owners may have died or left meanwhile.
@@ -127,15 +237,45 @@ func (c *Consumer) lookAfter() error {
 			return err
 		}
 	}
-	if !c.mpsc {
-		return c.detectProducerDeath()
+	if c.mpsc {
+		if err := c.resolveHead(); err != nil {
+			return err
+		}
+		if time.Since(c.fates.reaped) < reapEvery {
+			return nil
+		}
 	}
-	if err := c.resolveHead(); err != nil {
-		return err
+	return c.reapAll()
+}
+
+// reapAll looks for dead producers. Their locks were taken (L2), so everything they had
+// committed is visible then, and their fates are behind it.
+func (c *Consumer) reapAll() error {
+	c.fates.reaped = time.Now()
+	for i := 1; i < len(c.participants); i++ {
+		if !c.participants[i].State.Load().Attached() {
+			continue
+		}
+		if _, err := c.reapIfDead(i); err != nil {
+			return err
+		}
 	}
-	if c.fates.ending && !c.isReady() {
-		var err error
-		c.fates.over, err = c.reapStreams()
+	return nil
+}
+
+// chores are what a consumer does now and then that never runs dry: it stores ReadPos, and
+// tells of streams that were over meanwhile.
+func (c *Consumer) chores() error {
+	c.flushReadPos()
+	if c.fates.flushes++; c.mpsc && c.fates.flushes&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
+		if err := c.reapAll(); err != nil {
+			return err
+		}
+	}
+	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {
+		return nil
+	}
+	if err := c.tell(false); err != ErrEmpty {
 		return err
 	}
 	return nil
@@ -143,25 +283,11 @@ func (c *Consumer) lookAfter() error {
 
 // hasNews tells whether the next call has something to say.
 func (c *Consumer) hasNews() bool {
-	f := &c.fates
-	return c.batch.rest != nil || c.isReady() || f.asking || f.over || f.dead != nil || c.Closed()
+	return len(c.batch.rest) > 0 || c.isReady() || c.hot.News.Load() != c.fates.news || c.Closed()
 }
 
-// detectProducerDeath finds the death of an SPSC ring's producer. The lock was taken (L2),
-// so everything that producer committed is visible now: if there is any, it goes first.
-func (c *Consumer) detectProducerDeath() error {
-	const i = 1
-	if !c.isStreaming(i) {
-		return nil
-	}
-	m := &c.participants[i]
-	lost := &PeerDeadError{PID: int(m.PID.Load()), Epoch: m.Epoch.Load()}
-	dead, err := c.reapIfDead(i)
-	if dead && err == nil && !c.fates.isReported(lost.Epoch) {
-		c.fates.dead = lost
-	}
-	return err
-}
+// isDue is what a blocked call waits for: a finished record, or news.
+func (c *Consumer) isDue() bool { return c.isReady() || c.hot.News.Load() != c.fates.news }
 
 // resolveHead deals with an unfinished claim at the head of an MPSC ring: it records the
 // claim if nobody has, and discards it if its owner is dead. It waits for a live owner,

@@ -101,7 +101,7 @@ func TestHeapLastWord(t *testing.T) {
 	ok, err := a.TryLock(0)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.NoError(t, a.CloseWith(func(mem []byte) {
+	require.NoError(t, a.CloseWith(func(mem []byte, _ func()) {
 		mem[7] = 3
 		ok, err := b.TryLock(0)
 		require.NoError(t, err)

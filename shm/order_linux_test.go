@@ -223,7 +223,7 @@ func TestLastWordComesBetweenPagesAndLocks(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 
-	require.NoError(t, s.CloseWith(func(mem []byte) {
+	require.NoError(t, s.CloseWith(func(mem []byte, _ func()) {
 		require.Len(t, mem, testSize)
 		s.mem[0] = 0xEE
 		require.Equal(t, byte(1), mem[0])
@@ -233,7 +233,7 @@ func TestLastWordComesBetweenPagesAndLocks(t *testing.T) {
 		require.True(t, held)
 	}))
 	require.Equal(t, byte(2), other.mem[0])
-	require.NoError(t, s.CloseWith(func([]byte) { t.Error("called again") }))
+	require.NoError(t, s.CloseWith(func([]byte, func()) { t.Error("called again") }))
 	held, err := other.Held(0)
 	require.NoError(t, err)
 	require.False(t, held)
@@ -242,7 +242,7 @@ func TestLastWordComesBetweenPagesAndLocks(t *testing.T) {
 
 func TestNoLastWordWithoutBytes(t *testing.T) {
 	dir := ScratchDir(t)
-	never := func([]byte) { t.Error("called") }
+	never := func([]byte, func()) { t.Error("called") }
 
 	s, err := create(t, dir)
 	require.NoError(t, err)
@@ -264,7 +264,7 @@ func TestLastWordOfAnOrphan(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(s.Path()))
 	called := false
-	require.NoError(t, s.CloseWith(func([]byte) { called = true }))
+	require.NoError(t, s.CloseWith(func([]byte, func()) { called = true }))
 	require.True(t, called)
 }
 

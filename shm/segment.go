@@ -43,7 +43,7 @@ type backing interface {
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
 	// may be nil.
-	close(s *Segment, last func([]byte)) (bool, error)
+	close(s *Segment, last func(mem []byte)) (bool, error)
 }
 
 // Bytes returns the whole segment. The slice is the same at every call. It must not
@@ -225,17 +225,21 @@ func (s *Segment) Close() error { return s.CloseWith(nil) }
 // CloseWith is Close with a last word: after the pages are gone from Bytes and before
 // the locks go, it calls last with the whole segment at another address, where no
 // goroutine that is still at work on Bytes can reach it. The slice is valid until last
-// returns, and last must call no method of s. Where the file was truncated
+// returns, and last must call no method of s; notify is what [Segment.Notify] would do. Where the file was truncated
 // (ErrTruncated) or no second mapping is to be had, last is not called and CloseWith
 // returns an [*Error], but s is closed all the same. On a closed s it does nothing. Of
 // a heap segment, whose bytes stay, last gets the same memory.
-func (s *Segment) CloseWith(last func(mem []byte)) error {
+func (s *Segment) CloseWith(last func(mem []byte, notify func())) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
 	}
-	gone, err := s.back.close(s, last)
+	var use func([]byte)
+	if last != nil {
+		use = func(mem []byte) { last(mem, s.back.notify) }
+	}
+	gone, err := s.back.close(s, use)
 	if gone {
 		s.closed = true
 		s.owned = nil

@@ -113,7 +113,7 @@ func skipEntry(k shmring.SkippedClaim) entry {
 		flags: entrySkipped}
 }
 
-func deadEntry(err *shmring.PeerDeadError) entry {
+func deadEntry(err *shmring.StreamError) entry {
 	return entry{at: monotonic(), index: uint32(err.PID), flags: entryDead}
 }
 
@@ -139,7 +139,7 @@ func listen(ctx context.Context, a args, j *journal) error {
 				continue
 			}
 		}
-		var lost *shmring.PeerDeadError
+		var lost *shmring.StreamError
 		switch {
 		case err == nil:
 			j.add(hear(buf[:n]))

@@ -27,6 +27,7 @@ type fixture struct {
 	at       uint64            // where the next claim of an MPSC ring will lie
 	life     uint32            // newest life that was begun
 	rng      func(n int) int
+	killed   map[uint32]int // by process id, as it sees itself: whose deaths were not told yet
 }
 
 const (
@@ -48,7 +49,7 @@ func (l *lab) newFixture(what string, kind shmring.Kind, producers int) (*fixtur
 	if !ok {
 		return nil, false
 	}
-	t := &fixture{l: l, what: what, kind: kind, ring: ring, rng: l.Rand.IntN}
+	t := &fixture{l: l, what: what, kind: kind, ring: ring, rng: l.Rand.IntN, killed: map[uint32]int{}}
 	if kind == shmring.KindMPSC {
 		near, err := shmring.OpenProducer(l.Ctx, ring, &shmring.Options{Dir: l.Rings, Mode: shmring.ModeOpenOnly,
 			KeepStream: true})
@@ -163,6 +164,7 @@ func (t *fixture) victim(change func(*args)) (c *child, k shmring.SkippedClaim, 
 func (t *fixture) kill(victims ...*child) machine.Moment {
 	m := machine.Now()
 	for _, c := range victims {
+		t.dies(c)
 		c.Signal(unix.SIGKILL)
 	}
 	return m
@@ -174,6 +176,9 @@ func (t *fixture) commit(c *child) { c.j.set(turns, c.j.get(turns)+1) }
 // message waits for the message that is due.
 func (t *fixture) message(who source, seq uint64) (entry, bool) {
 	e, ok := t.receiver.next()
+	for ok && t.isNews(e) {
+		e, ok = t.receiver.next()
+	}
 	r := t.l.r
 	switch {
 	case !ok:
@@ -192,6 +197,19 @@ func (t *fixture) message(who source, seq uint64) (entry, bool) {
 	t.l.mu.Unlock()
 	return e, true
 }
+
+// isNews tells whether an entry is the death, told once, of a producer of an MPSC ring
+// that was killed. It comes at some time behind the messages of that one.
+func (t *fixture) isNews(e entry) bool {
+	if e.flags&entryDead == 0 || t.kind != shmring.KindMPSC || t.killed[e.index] == 0 {
+		return false
+	}
+	t.killed[e.index]--
+	return true
+}
+
+// dies notes that a child that has attached is about to be killed.
+func (t *fixture) dies(c *child) { t.killed[uint32(c.j.get(ownPID))]++ }
 
 // rest waits for those of the lab's own messages that were not heard yet, and returns
 // when the first of them came.

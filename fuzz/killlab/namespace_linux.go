@@ -103,6 +103,7 @@ func (t *fixture) twoFirsts(o isolation, front bool) bool {
 	if front {
 		victim, alive = 0, 1
 	}
+	t.dies(both[victim])
 	both[victim].Signal(unix.SIGKILL)
 	both[victim].retire()
 	// What is due now, with the living one's claim still open, and what comes behind it.

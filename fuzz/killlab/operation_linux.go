@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ type operation struct {
 //	contended  mpsc, producer: the newest claim is another's and not on record;
 //	           mpsc, consumer: a dead producer's claim is next, and the ring is full behind it;
 //	           spsc: the other side sleeps
+//	over       the peer has sent a message, ended its stream and left
 //	renewal    the lap is one in which inner descriptors are renewed
 //	wrecked    everybody is dead, with claims open
 //	stalled    a live producer's claim is next
@@ -81,7 +83,7 @@ var operations = []operation{
 	{name: "abort", victim: "producer", kinds: "both", states: forSender, stepped: "empty wrapping contended",
 		sizes: []int{twoSlots}, run: (*victim).abort},
 	{name: "close-send", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
-		refusal: context.Canceled, run: (*victim).closeSend},
+		run: (*victim).closeSend},
 	{name: "close", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
 		run: func(v *victim, _ context.Context) error { return v.p.Close() }},
 	{name: "attach", victim: "consumer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
@@ -90,6 +92,7 @@ var operations = []operation{
 		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).receive},
 	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
 		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).next},
+	{name: "hear", victim: "consumer", kinds: "both", states: "over", redelivers: 1, run: (*victim).hear},
 	{name: "drain", victim: "consumer", kinds: "both", states: usual, redelivers: scenarioSlots, run: (*victim).drain},
 	{name: "check", victim: "consumer", kinds: "both", states: usual,
 		run: func(v *victim, _ context.Context) error { return v.c.Check() }},
@@ -117,6 +120,10 @@ func (o *operation) String() string { return o.victim + " " + o.name }
 // receipts is how many messages a stepped victim has handled: to write down which would
 // take more instructions than the operation.
 const receipts = extra + 2
+
+// ends is 1 when the victim was told of the end of the stream, 2 when it has made another
+// call since.
+const ends = extra + 3
 
 // victim is a child that does one operation.
 type victim struct {
@@ -161,7 +168,6 @@ func (v *victim) options() *shmring.Options {
 	o := v.a.options()
 	if v.stepped {
 		o.WaitPolicy = shmring.WaitSleep // a wait goes straight to sleep
-		o.KeepStream = v.refused()       // or Close would wait for room
 	}
 	return o
 }
@@ -261,14 +267,7 @@ func (v *victim) abort(ctx context.Context) error {
 	return err
 }
 
-func (v *victim) closeSend(ctx context.Context) error {
-	if !v.refused() {
-		return v.p.CloseSend(ctx)
-	}
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	return v.p.CloseSend(ended)
-}
+func (v *victim) closeSend(context.Context) error { return v.p.CloseSend() }
 
 // brief bounds a wait that may be in vain.
 func brief(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -287,6 +286,28 @@ func (v *victim) receive(ctx context.Context) error {
 		v.j.add(hear(v.buf[:n]))
 	}
 	return expected(err)
+}
+
+// hear receives to the end of the stream, and once more: then the end is told for good.
+func (v *victim) hear(ctx context.Context) error {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	for {
+		m, err := v.c.Next(ctx)
+		switch {
+		case err == nil:
+			v.j.add(noted(m))
+			m.Release()
+			continue
+		case err == io.EOF:
+			v.j.put(ends, 1)
+			if _, err = v.c.TryNext(); err == shmring.ErrEmpty {
+				v.j.put(ends, 2)
+				return nil
+			}
+		}
+		return err
+	}
 }
 
 func (v *victim) next(ctx context.Context) error {

@@ -79,7 +79,7 @@ func (s *receiver) serve() {
 	for range s.ask {
 		n, err := s.c.Receive(context.Background(), buf) // Close ends it
 		e := entry{flags: entryFailed}
-		var lost *shmring.PeerDeadError
+		var lost *shmring.StreamError
 		switch {
 		case err == nil:
 			e = hear(buf[:n])

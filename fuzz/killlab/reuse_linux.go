@@ -74,6 +74,7 @@ func (t *fixture) crashed() (pid int, k shmring.SkippedClaim, ok bool) {
 	if !ok || t.kind == shmring.KindMPSC && !t.send(smallest) {
 		return 0, k, false
 	}
+	t.dies(c)
 	c.Signal(unix.SIGKILL)
 	c.retire()
 	return c.PID(), k, true

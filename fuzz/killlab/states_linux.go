@@ -79,6 +79,9 @@ func (t *scenario) beforeConsumer() bool {
 	case "wrecked":
 		t.try(inlineSize)
 		return t.crashed("consumer")
+	case "over":
+		t.try(inlineSize)
+		return t.must("end the peer's stream", t.p.CloseSend()) && t.closePeer()
 	}
 	return true
 }

@@ -110,7 +110,7 @@ func (s *stormer) options(ctx context.Context, name int) (context.Context, conte
 		o.Mode = shmring.Mode(s.rng.IntN(int(shmring.ModeOpenWait) + 1))
 	}
 	o.WaitForRole = s.rng.IntN(4) == 0
-	o.KeepStream, o.Linger = s.rng.IntN(2) == 0, time.Millisecond
+	o.KeepStream = s.rng.IntN(2) == 0
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(1+s.rng.IntN(30))*time.Millisecond)
 	return ctx, cancel, ring, o
 }

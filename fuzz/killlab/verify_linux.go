@@ -174,6 +174,11 @@ func (t *scenario) drain() bool {
 // fate checks what the consumer was told of the victim, where nobody else has died.
 func (t *scenario) fate(returned bool) bool {
 	r := t.l.r
+	told := t.victim.j.get(ends)
+	if t.state == "over" && (t.ends > 1 || told == 0 && t.ends == 0 || told == 2 && t.ends > 0) {
+		return t.fault(&r.Other, "the end of the stream was told %d times behind a victim that had got to step %d of it",
+			t.ends, told)
+	}
 	if t.op.victim != "producer" || t.op.attaches || t.crashes > 0 {
 		return true
 	}
@@ -184,14 +189,13 @@ func (t *scenario) fate(returned bool) bool {
 	if t.kind != shmring.KindSPSC {
 		return ok
 	}
-	closing, refused := t.op.name == "close", t.stepped && t.state == "full"
-	ends := !refused && (closing || t.op.name == "close-send")
+	ends := t.op.name == "close" || t.op.name == "close-send"
 	switch {
 	case ends && returned && t.ends != 1:
 		ok = t.fault(&r.Lost, "the end of the stream was sent once and came %d times", t.ends)
 	case !ends && t.ends > 0:
 		ok = t.fault(&r.Other, "io.EOF, and nobody has ended the stream")
-	case t.ends+t.deaths != 1 && !(closing && !ends):
+	case t.ends+t.deaths != 1:
 		ok = t.fault(&r.Other, "the producer died: io.EOF came %d times, its death %d times", t.ends, t.deaths)
 	}
 	return ok

@@ -9,6 +9,8 @@
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go
 //	door.pml    the doorbell made of SysV semaphores      doorbell
+//	fates.pml   how streams end: storing a fate, finding  ring/fate.go, ring/told.go,
+//	            it, telling it, under kills               ring/watch.go
 //	poll.pml    one goroutine that waits for many rings   the poller
 //
 // Each model has switches. Some choose a case (CAP, KILL, SPACE). The others are
@@ -20,8 +22,10 @@
 // # What is shown
 //
 // That everything published is taken and nobody sleeps for ever; and that a sleep that
-// is ended by its cap finds something only after a waker was killed. The search is
-// exhaustive: every order of every step of a few processes and messages.
+// is ended by its cap finds something only after a waker was killed. Of fates: each is told
+// in order, behind the messages of its stream, and again only where the consumer that was
+// told was killed. The search is exhaustive: every order of every step of a few processes
+// and messages.
 //
 // # What is left out
 //

@@ -58,6 +58,12 @@ const (
 	ReadPosStored
 	ClaimDiscarded
 
+	FatePosStored // the fates of streams: storing and telling them
+	FateStored
+	NewsStored
+	OverStored
+	ToldStored
+
 	RevokedPosStored // revoking and repairing
 	StateRevoked
 	BellsReset
@@ -89,6 +95,7 @@ var names = [Points]string{
 	"PriorityTaken", "PriorityEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
+	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
 	"RevokedPosStored", "StateRevoked", "BellsReset",
 	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed",
 	"SemaphoresRemoved",

@@ -18,6 +18,7 @@ const (
 	TimedOut = 5
 	Full     = 6
 	Busy     = 7
+	Cut      = 8
 	Aborted  = 130
 )
 
@@ -26,11 +27,13 @@ const ExitCodes = `Exit codes
   0    all went well; also when a signal asked for the end
   1    a runtime error: input, output, memory, permissions
   2    a usage error: flags or arguments
-  3    the producer died without ending its stream (consumer -on-death exit)
+  3    a producer died without ending its stream (consumer -on-death exit; and at
+       the end, when others have gone on)
   4    the ring is corrupt, or -verify found something wrong
   5    a timeout: nothing could be sent or nothing arrived for so long
   6    the ring is full (producer -full fail)
   7    the role is taken by another process
+  8    a producer says that what it sent is not the whole (consumer)
   130  aborted by a second signal
 `
 
@@ -61,6 +64,8 @@ func Code(err error) int {
 		return Usage
 	case errors.Is(err, shmring.ErrPeerDead):
 		return PeerDead
+	case errors.Is(err, shmring.ErrFailed):
+		return Cut
 	case errors.Is(err, shmring.ErrCorrupt), errors.Is(err, ErrVerify):
 		return Corrupt
 	case errors.Is(err, ErrTimeout), errors.Is(err, os.ErrDeadlineExceeded):

@@ -35,12 +35,15 @@ others have made non-blocking is waited for. -o /dev/null throws records away.
 End
   -count N            stop after N records
   -timeout DURATION   end with code 5 when nothing arrives for so long, as 5s
-  -producers N        do not end before N producers have ended their streams: for
-                      those that start late
+  -producers N        do not end before the streams of N producers are over, also of
+                      those that died: for those that start late
   -follow             do not end when the stream does: wait for the next
-  -on-death wait      when the producer of an spsc ring died, say so and wait for
-                      its successor (default)
+  -on-death wait      when a producer died, say so and wait for its successor, or,
+                      on an mpsc ring or with -producers, for the others (default)
   -on-death exit      end with code 3 then
+A stream whose producer says that it is not the whole, because its input failed or was
+cut off, ends the consumer with code 8, unless -follow says to wait for the next; where
+others go on it does so at the end.
   -cpu N              stay on processor N
 
 Report

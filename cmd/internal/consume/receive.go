@@ -26,7 +26,7 @@ type receiver struct {
 
 	taken int64
 	begin time.Time // of the first message
-	died  bool      // a producer did
+	lost  error     // the first stream that died or failed, if others go on
 }
 
 var (
@@ -131,14 +131,12 @@ func (r *receiver) stopped(err error) error {
 		if r.follow {
 			return r.sink.flush()
 		}
-		return errDone
-	case errors.Is(err, shmring.ErrPeerDead):
-		r.died = true
-		if e := r.sink.flush(); e != nil || r.onDeath == exit {
-			return errors.Join(e, err)
+		if err := r.sink.flush(); err != nil || r.lost != nil && r.many() {
+			return errors.Join(err, r.lost) // what came is not the whole
 		}
-		r.out.Notice("%s: waiting for its successor (-on-death exit does not)", cli.Oneline(err))
-		return nil
+		return errDone
+	case errors.Is(err, shmring.ErrPeerDead), errors.Is(err, shmring.ErrFailed):
+		return r.bereft(err)
 	case errors.Is(err, errHangup):
 		return nil // receive sees to it
 	case errors.Is(err, cli.ErrInterrupted):
@@ -147,6 +145,29 @@ func (r *receiver) stopped(err error) error {
 		return fmt.Errorf("nothing arrived for %v: %w: is a producer running?", r.timeout, cli.ErrTimeout)
 	}
 	return errors.Join(err, r.sink.flush())
+}
+
+// many tells whether the consumer waits for the streams of several producers.
+func (r *receiver) many() bool { return r.c.Info().Kind == shmring.KindMPSC || r.producers > 1 }
+
+// bereft decides how to go on behind a stream that died or failed.
+func (r *receiver) bereft(err error) error {
+	if r.lost == nil {
+		r.lost = err
+	}
+	died := errors.Is(err, shmring.ErrPeerDead)
+	if e := r.sink.flush(); e != nil || died && r.onDeath == exit || !died && !r.many() && !r.follow {
+		return errors.Join(e, err)
+	}
+	switch {
+	case r.many():
+		r.out.Notice("%s: others may go on (-on-death exit does not wait for them)", cli.Oneline(err))
+	case died:
+		r.out.Notice("%s: waiting for its successor (-on-death exit does not)", cli.Oneline(err))
+	default:
+		r.out.Notice("%s: waiting for the next stream (-follow)", cli.Oneline(err))
+	}
+	return nil
 }
 
 // drain takes what is in the ring now and no more: producers that keep sending do not

@@ -118,6 +118,6 @@ func (r *receiver) run(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	stats := r.c.Stats()
-	ended := err == nil && ctx.Err() == nil && r.count == 0 && !r.died && stats.Deaths+stats.Skipped == 0
+	ended := err == nil && ctx.Err() == nil && r.count == 0 && r.lost == nil && stats.Deaths+stats.Skipped == 0
 	return errors.Join(check.verdict(&r.out, ended), err)
 }

@@ -44,7 +44,7 @@ func produce(ctx context.Context, j *job, send func(*shmring.Producer) error,
 		err = last(p)
 	}
 	if err == nil {
-		err = p.CloseSend(ctx)
+		err = p.CloseSend()
 	}
 	return r, errors.Join(err, p.Close())
 }

@@ -33,7 +33,7 @@ func TestKilledProducerOfAnSPSCRing(t *testing.T) {
 	q.prints(20000)
 	p.kill()
 	q.says(fmt.Sprintf(
-		"consumer: ring r: the producer (pid %d) died without ending its stream: waiting for its successor",
+		"consumer: ring r: producer (pid %d) died without ending its stream: waiting for its successor",
 		p.cmd.Process.Pid))
 	producer(t, dir, "", stdin(strings.NewReader(numbered("second", 0, 5000)))).ends(0)
 	q.ends(0)
@@ -69,7 +69,7 @@ func TestKilledProducerOfAnMPSCRing(t *testing.T) {
 	stays.write(numbered("stays", 1000, 2000))
 	require.NoError(t, stays.stdin.Close())
 	stays.ends(0)
-	q.ends(0)
+	q.ends(cli.PeerDead) // when all are over: it is not the whole
 	next := map[string]int{}
 	for _, l := range lines(q.stdout.String()) {
 		name, number, _ := strings.Cut(l, " ")

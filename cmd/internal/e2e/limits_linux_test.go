@@ -54,11 +54,13 @@ func TestFullRing(t *testing.T) {
 	}
 }
 
-// The end of a stream is not something to drop.
-func TestEndThatDoesNotFitIsAnError(t *testing.T) {
-	p := producer(t, ringDir(t), "-slots 8 -full drop", stdin(strings.NewReader(numbered("x", 0, 20))))
-	p.ends(cli.TimedOut)
-	require.Contains(t, p.stderr.String(), "the end of the stream is not sent")
+// The end of a stream needs no room.
+func TestEndOnAFullRing(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-slots 8 -full drop", stdin(strings.NewReader(numbered("x", 0, 20)))).ends(0)
+	q := consumer(t, dir, "")
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 8), q.stdout.String())
 }
 
 func TestConsumerTimeouts(t *testing.T) {
@@ -87,8 +89,8 @@ func TestLongLine(t *testing.T) {
 		"producer: standard input: line 2 has 1000 bytes, more than 500, the longest message this ring takes: "+
 			"make the ring with a larger -max-message, or send lines with -long split and anything with "+
 			"-frame chunk=BYTES\n")
-	q := consumer(t, dir, "-on-death exit")
-	q.ends(cli.PeerDead) // it is not to take this for the whole
+	q := consumer(t, dir, "")
+	q.ends(cli.Cut) // it is not to take this for the whole
 	require.Equal(t, "short\n", q.stdout.String(), "what came before it is sent")
 }
 

@@ -35,7 +35,7 @@ func TestSignalEndsAProducerThatWaitsForInput(t *testing.T) {
 			}
 			p.signal(s)
 			p.ends(0)
-			q.ends(0)
+			q.ends(cli.Cut)
 			require.Equal(t, want, q.stdout.String(), frame)
 			if frame == "line" {
 				require.Contains(t, p.stderr.String(),
@@ -117,7 +117,7 @@ func TestTermDoesNotWaitLongerThanDrainSays(t *testing.T) {
 		require.Contains(t, p.stderr.String(), "producer: standard input did not end within 50ms of SIGTERM: "+
 			"what comes later is not sent\n")
 		q := consumer(t, dir, "")
-		q.ends(0)
+		q.ends(cli.Cut)
 		require.Equal(t, "a\n", strings.Replace(q.stdout.String(), "\n\n", "\n", 1), frame) // a chunk has its own
 	}
 }
@@ -157,7 +157,7 @@ func TestInterruptedProducerSendsWhatItHasRead(t *testing.T) {
 	p.signal(os.Interrupt)
 	q := consumer(t, dir, "")
 	p.ends(0)
-	q.ends(0)
+	q.ends(cli.Cut) // nobody has seen the end of the input
 	require.Equal(t, numbered("x", 0, 100), q.stdout.String())
 }
 

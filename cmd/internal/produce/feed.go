@@ -23,6 +23,7 @@ type feeder struct {
 	long   frame.Long
 	msgs   [][]byte
 	out    *cli.Out
+	cut    bool // an input was not read to its end
 }
 
 // feed sends the records of one input until it ends, the count is reached, or ctx
@@ -158,7 +159,11 @@ func (f *feeder) feedAll(files []string, stdin io.Reader) error {
 		files = []string{stdinArg}
 	}
 	for i, name := range files {
-		if i > 0 && f.taking.Err() != nil || f.left == 0 {
+		if i > 0 && f.taking.Err() != nil {
+			f.cut = true
+			return nil
+		}
+		if f.left == 0 {
 			return nil
 		}
 		if err := f.feedFile(name, stdin); err != nil {
@@ -174,6 +179,7 @@ func (f *feeder) feedFile(name string, stdin io.Reader) error {
 	}
 	file, err := cli.OpenFile(f.taking, name, os.O_RDONLY, 0)
 	if errors.Is(err, cli.ErrInterrupted) {
+		f.cut = true
 		return nil
 	}
 	if err != nil {
@@ -190,8 +196,9 @@ func (f *feeder) tellOfDraining(name string) {
 	}
 }
 
-// tellOfMore says that the input did not end in the time that it had.
+// tellOfMore notes that the input did not end in the time that it had.
 func (f *feeder) tellOfMore(name string) {
+	f.cut = true
 	if f.drainFor > 0 && errors.Is(context.Cause(f.draining), cli.ErrTerminated) {
 		f.out.Notice("%s did not end within %v of SIGTERM: what comes later is not sent", name, f.drainFor)
 	}

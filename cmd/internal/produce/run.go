@@ -14,13 +14,8 @@ import (
 	"github.com/shmring/shmring/internal/pin"
 )
 
-const (
-	// grace is how long an interrupted producer waits for room.
-	grace = 2 * time.Second
-	// linger is how long one that does not wait for room waits for the end of its stream to
-	// fit.
-	linger = time.Second
-)
+// grace is how long an interrupted producer waits for room.
+const grace = 2 * time.Second
 
 // Run is the program.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -65,20 +60,13 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 	totals.Opened(p.Info())
 	begin := time.Now()
 	progress := c.out.StartProgress(p, c.out.W)
-	err = c.send(t, p, stdin, totals)
-	failed := err != nil
-	if !failed && !c.noEnd {
-		err = c.end(t.sending, p)
+	cut, err := c.send(t, p, stdin, totals)
+	if !c.noEnd {
+		err = errors.Join(err, end(p, err == nil && !cut))
 	}
 	totals.Took(time.Since(begin))
 	totals.Counted(p.Stats())
 	progress.Stop()
-	if failed && !c.noEnd {
-		// A part of the input is missing, so the consumer must not take what it got for the
-		// whole. A producer that closed would leave in good order; one that ends with the
-		// process is reported to the consumer as one that died.
-		return err
-	}
 	return errors.Join(err, p.Close())
 }
 
@@ -105,7 +93,7 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
 	o := c.ring.Options
-	o.KeepStream = true // end does it
+	o.KeepStream = true // end does it, unless -no-end says otherwise
 	p, err := shmring.OpenProducer(patience.Begin(), c.ring.Name, &o)
 	if err != nil {
 		return nil, err
@@ -137,33 +125,27 @@ func (t *phases) roomFor() time.Duration {
 	return grace
 }
 
-// send sends everything there is to send.
-func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) error {
+// send sends everything there is to send, or, if it is cut off by a signal, a part of it.
+func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) (cut bool, err error) {
 	patience := cli.NewPatience(t.sending, c.timeout)
 	defer patience.Close()
 	o := &outlet{p: p, phases: t, full: c.full, patience: patience, totals: totals}
 	if c.generate >= 0 {
-		return o.generate(t.taking, c)
+		return false, o.generate(t.taking, c)
 	}
 	f := &feeder{outlet: o, format: c.format, long: c.long, batch: c.batch, left: c.count, out: &c.out}
 	if c.count == 0 {
 		f.left = -1
 	}
-	return f.feedAll(c.files, stdin)
+	err = f.feedAll(c.files, stdin)
+	return f.cut, err
 }
 
-// end ends the stream of a producer that has sent all it had to.
-func (c *config) end(late context.Context, p *shmring.Producer) error {
-	limit := c.timeout
-	if c.full != block {
-		limit = linger
+// end ends the stream. If that was not the whole input it says so, so that the consumer does
+// not take it for that.
+func end(p *shmring.Producer, whole bool) error {
+	if whole {
+		return p.CloseSend()
 	}
-	patience := cli.NewPatience(late, limit)
-	defer patience.Close()
-	err := p.CloseSend(patience.Begin())
-	if errors.Is(err, cli.ErrTimeout) || errors.Is(err, cli.ErrInterrupted) {
-		return fmt.Errorf("the end of the stream is not sent, the ring stayed full: %w: "+
-			"the next producer of this ring goes on with the stream", cli.ErrTimeout)
-	}
-	return err
+	return p.FailSend()
 }

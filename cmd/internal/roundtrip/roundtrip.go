@@ -78,7 +78,7 @@ func (r *Route) Ping(ctx context.Context) (*Times, error) {
 		}
 	}
 	if err == nil {
-		err = p.CloseSend(ctx)
+		err = p.CloseSend()
 	}
 	if err = errors.Join(err, done()); err != nil {
 		return nil, err

@@ -160,7 +160,7 @@ func sendPaced(ctx context.Context, j *job) (*result, error) {
 	}
 	r, err := j.paced(ctx, func() error { return send(ctx, p, clock.Monotonic()) })
 	if err == nil {
-		err = p.CloseSend(ctx)
+		err = p.CloseSend()
 	}
 	return r, errors.Join(err, p.Close())
 }

@@ -1,0 +1,109 @@
+package ring
+
+import (
+	"github.com/shmring/shmring/internal/killpoint"
+	"github.com/shmring/shmring/layout"
+)
+
+// How streams end. A stream is what one producer sends from its attachment on, and is
+// named by the producer's place and epoch. Its fate stands in the segment, in that place,
+// and needs no room in the ring: whoever consumes then is told behind the stream's last
+// message. fuzz/models/fates.pml is the protocol.
+//
+//	whoever holds the producer's life lock       the consumer
+//	  1 Pos, PID of a place whose fates were told   News has changed, or a record is the first
+//	  2 Fate                                         of its stream: oldest fate behind Told
+//	  3 News + 1                                     Pos reached: tell the user
+//	  4 only now State, or the next stream's Epoch   at its next call: Over, Told
+//
+// Killed before 2, the holder of the lock leaves a stream without a fate, of which the next
+// one makes one that died. Killed before 3 or 4, it leaves a participant that looks alive
+// and holds no lock: who finds that does 3 and 4. Killed before it has noted what it told,
+// the consumer leaves it to its successor to tell that again.
+
+// storeFate notes how the newest stream of a producer ended, unless that was done, and
+// tells whether it was not. The caller holds the producer's life lock, or is the producer.
+func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
+	m := &s.participants[i]
+	epoch, told := m.Epoch.Load(), m.Told.Load()
+	newest, place := &m.Fates[0], (*layout.StreamFate)(nil)
+	for k := range m.Fates {
+		at := &m.Fates[k]
+		upto := at.Fate.Load().Upto()
+		if int32(upto-newest.Fate.Load().Upto()) > 0 {
+			newest = at
+		}
+		if int32(upto-told) <= 0 {
+			place = at
+		}
+	}
+	var word layout.FateWord
+	if place == nil { // the newest will stand for this one too
+		place, word = newest, newest.Fate.Load()
+	}
+	if int32(newest.Fate.Load().Upto()-epoch) < 0 {
+		place.PID.Store(m.PID.Load())
+		place.Pos.Store(pos)
+		killpoint.At(killpoint.FatePosStored)
+		place.Fate.Store(word.With(epoch, f))
+		killpoint.At(killpoint.FateStored)
+		stored = true
+	}
+	s.hot.News.Add(1)
+	killpoint.At(killpoint.NewsStored)
+	return stored
+}
+
+// hasFate tells whether the newest stream of a producer is over.
+func (s *segment) hasFate(m *layout.Participant) bool {
+	epoch := m.Epoch.Load()
+	for k := range m.Fates {
+		if int32(m.Fates[k].Fate.Load().Upto()-epoch) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// hasDied tells whether that stream died, of a producer whose next one this is.
+func (s *segment) hasDied(m *layout.Participant, epoch uint32) bool {
+	for k := range m.Fates {
+		if w := m.Fates[k].Fate.Load(); w.Upto() == epoch && epoch != 0 {
+			f, _ := w.Of(epoch)
+			return f == layout.FateDied
+		}
+	}
+	return false
+}
+
+// isOpen tells whether a participant is a producer that may send more. Whether it lives is
+// another question.
+func (s *segment) isOpen(i int) bool {
+	m := &s.participants[i]
+	return i != layout.ConsumerIndex && m.State.Load().Attached() && !s.hasFate(m)
+}
+
+// streamEnd is a position behind everything that a producer has sent, which sends no more.
+func (s *segment) streamEnd() uint64 {
+	read := s.hot.ReadPos.Load()
+	if s.mpsc {
+		return s.hot.Tail.Load().Pos(read)
+	}
+	end, _ := s.finished(read) // what is wrong there the consumer will find too
+	return end
+}
+
+// oldestFate is the first fate of a producer behind those up to told.
+func (s *segment) oldestFate(i int, told uint32) (word layout.FateWord, at *layout.StreamFate) {
+	m := &s.participants[i]
+	if m.Epoch.Load() == told {
+		return 0, nil // the usual case, for one load
+	}
+	for k := range m.Fates {
+		w := m.Fates[k].Fate.Load()
+		if int32(w.Upto()-told) > 0 && (at == nil || int32(w.Upto()-word.Upto()) < 0) {
+			word, at = w, &m.Fates[k]
+		}
+	}
+	return word, at
+}
