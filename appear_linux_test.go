@@ -92,6 +92,7 @@ func TestOpenWaitLooks(t *testing.T) {
 	<-tries
 	require.NoError(t, os.Mkdir(missing, 0o700))
 	create(t, missing, opened)
+	require.NoError(t, shmring.Remove(soon(t), "r", at(missing)), "ringDir looks for rings in its own folder only")
 }
 
 // The context ends the wait, and says what was waited for.

@@ -23,6 +23,21 @@ func queued(t *testing.T, f *os.File) int {
 	return n
 }
 
+// full waits until nothing more can be written into a pipe. That says nothing of how many
+// bytes are in it: each small write may have taken a page.
+func full(t *testing.T, w *os.File) {
+	t.Helper()
+	c, err := w.SyscallConn()
+	require.NoError(t, err)
+	eventually(t, "full pipe", func() bool {
+		n, pollErr := 0, error(nil)
+		err := c.Control(func(fd uintptr) {
+			n, pollErr = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+		})
+		return err == nil && pollErr == nil && n == 0
+	})
+}
+
 func cmdline(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return string(b)

@@ -198,16 +198,23 @@ func TestSecondSignalAborts(t *testing.T) {
 	q.ends(0)
 }
 
+// stuck is a consumer of so many messages that waits for its output to be read.
+func stuck(t *testing.T, dir string, n int, flags string) (q *process, r *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+	producer(t, dir, "-slots 65536", stdin(strings.NewReader(numbered("x", 0, n)))).ends(0)
+	q = consumer(t, dir, flags, stdout(w))
+	full(t, w)
+	require.NoError(t, w.Close())
+	return q, r
+}
+
 // Output that nobody reads cannot be drained into, but left behind.
 func TestSecondSignalAbortsAConsumerThatCannotWrite(t *testing.T) {
 	dir := ringDir(t)
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer r.Close()
-	producer(t, dir, "-slots 65536", stdin(strings.NewReader(numbered("x", 0, 50000)))).ends(0)
-	q := consumer(t, dir, "", stdout(w))
-	w.Close()
-	eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
+	q, _ := stuck(t, dir, 50000, "")
 	q.abort()
 }
 
@@ -215,13 +222,7 @@ func TestSecondSignalAbortsAConsumerThatCannotWrite(t *testing.T) {
 // written or sent, neither side ends of it.
 func TestSignalsThatComeAtOnceAreOne(t *testing.T) {
 	dir := ringDir(t)
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer r.Close()
-	producer(t, dir, "-slots 65536", stdin(strings.NewReader(numbered("x", 0, 20000)))).ends(0)
-	q := consumer(t, dir, "-quiet", stdout(w))
-	require.NoError(t, w.Close())
-	eventually(t, "full pipe", func() bool { return queued(t, r) >= 60000 })
+	q, r := stuck(t, dir, 20000, "-quiet")
 	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
 		q.signal(s)
 	}

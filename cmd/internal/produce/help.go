@@ -48,7 +48,9 @@ Lines that were split, cut or skipped are counted, and do not change the exit co
 
 The first SIGINT, SIGTERM or SIGHUP stops the input (SIGTERM after -drain), sends what
 was read, waits at most 2 s for room, and ends the stream. A second one, half a second
-after the first or later, ends the program at once.
+after the first or later, ends the program at once. A stream whose input did not come to
+its end, because of a signal or an error, ends as one that is not the whole: see exit
+code 8 of the consumer.
 
 ` + cli.ExitCodes + `
 Examples
