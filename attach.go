@@ -74,52 +74,41 @@ func (s *segment) fallbacks() (list []string) {
 	return list
 }
 
-func (s *segment) onSkip(o *Options) func(ring.SkippedClaim) {
-	if s.log == nil && o.OnSkip == nil {
+// told makes what package ring calls to tell of something: it tells the logger, and the user.
+func told[R, T any](s *segment, of func(R) T, log, user func(T)) func(R) {
+	if s.log == nil && user == nil {
 		return nil
 	}
-	return func(r ring.SkippedClaim) {
-		c := skippedOf(r)
+	return func(r R) {
+		t := of(r)
 		if s.log != nil {
-			s.log.Warn("shmring: passed over the claim of a dead producer",
-				"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID)
+			log(t)
 		}
-		if o.OnSkip != nil {
-			o.OnSkip(c)
+		if user != nil {
+			user(t)
 		}
 	}
+}
+
+func (s *segment) onSkip(o *Options) func(ring.SkippedClaim) {
+	return told(s, skippedOf, func(c SkippedClaim) {
+		s.log.Warn("shmring: passed over the claim of a dead producer",
+			"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID)
+	}, o.OnSkip)
 }
 
 func (s *segment) onStall(o *Options) func(ring.StalledClaim) {
-	if s.log == nil && o.OnStall == nil {
-		return nil
-	}
-	return func(r ring.StalledClaim) {
-		c := stalledOf(r)
-		if s.log != nil {
-			s.log.Warn("shmring: waiting for the claim of a live producer",
-				"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID, "age", c.Age)
-		}
-		if o.OnStall != nil {
-			o.OnStall(c)
-		}
-	}
+	return told(s, stalledOf, func(c StalledClaim) {
+		s.log.Warn("shmring: waiting for the claim of a live producer",
+			"ring", s.info.Name, "position", c.Position, "slots", c.Slots, "pid", c.PID, "age", c.Age)
+	}, o.OnStall)
 }
 
 func (s *segment) onStreamEnd(o *Options) func(ring.StreamEnd) {
-	if s.log == nil && o.OnStreamEnd == nil {
-		return nil
-	}
-	return func(r ring.StreamEnd) {
-		e := streamEndOf(r)
-		if s.log != nil {
-			s.log.Info("shmring: the stream of a producer is over", "ring", s.info.Name, "fate", e.Fate.String(),
-				"pid", e.PID, "participant", e.Producer, "epoch", e.Epoch, "streams", e.Streams)
-		}
-		if o.OnStreamEnd != nil {
-			o.OnStreamEnd(e)
-		}
-	}
+	return told(s, streamEndOf, func(e StreamEnd) {
+		s.log.Info("shmring: the stream of a producer is over", "ring", s.info.Name, "fate", e.Fate.String(),
+			"pid", e.PID, "participant", e.Producer, "epoch", e.Epoch, "streams", e.Streams)
+	}, o.OnStreamEnd)
 }
 
 const (

@@ -58,11 +58,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 
 // TryReceive is Receive that does not wait. If buf is too short, it returns the length that
 // is needed and io.ErrShortBuffer, and the message stays next. It never blocks, never
-// allocates and makes no system call except to wake a producer that waits for room, and to
-// judge whether the end of one stream was the last; it does not look after the dead, see
-// Check. Errors: [ErrEmpty]; io.EOF behind the end of a stream (the next call waits for
-// another stream); a [*StreamError] behind a stream that died or failed (likewise);
-// [ErrClosed]; [*CorruptError].
+// allocates and makes no system call except to wake a producer that waits for room; it does
+// not look after the dead, see Check. Errors: [ErrEmpty]; io.EOF behind the end of a stream
+// (the next call waits for another stream); a [*StreamError] behind a stream that died or
+// failed (likewise); [ErrClosed]; [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
 
 // Next returns the next message in place, without a copy. It waits while the ring is empty,

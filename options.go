@@ -230,9 +230,9 @@ type Options struct {
 	// OnStall is called by the consumer's goroutine, once for each claim of a live producer
 	// that has held it up for a second. See ForceSkip.
 	OnStall func(StalledClaim)
-	// Logger, if not nil, is told when a ring is created, opened or recovered, when a dead
-	// producer's claim is passed over, and when a live producer's claim has held up the
-	// consumer for a second. Nothing is ever logged per message.
+	// Logger, if not nil, is told when a ring is created, opened or recovered, when a stream
+	// is over, when a dead producer's claim is passed over, and when a live producer's claim
+	// has held up the consumer for a second. Nothing is ever logged per message.
 	Logger *slog.Logger
 
 	doorbellFromEnv bool

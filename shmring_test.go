@@ -244,6 +244,30 @@ func TestCloseEndsStream(t *testing.T) {
 	})
 }
 
+// A loop over All goes on behind a stream that failed: others may still send.
+func TestAllGoesOn(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		for _, text := range []string{"a", "b"} {
+			p := openProducer(t, &o)
+			require.NoError(t, p.TrySend([]byte(text)))
+			if text == "a" {
+				require.NoError(t, p.FailSend())
+			}
+			require.NoError(t, p.Close())
+		}
+		var got []string
+		for m, err := range openConsumer(t, &o).All(soon(t)) {
+			if err != nil {
+				require.ErrorIs(t, err, shmring.ErrFailed)
+				got = append(got, "failed")
+				continue
+			}
+			got = append(got, string(m.Bytes()))
+		}
+		require.Equal(t, []string{"a", "failed", "b"}, got)
+	})
+}
+
 // The end of a stream needs no room.
 func TestCloseOnFullRing(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {

@@ -369,19 +369,38 @@ func TestEveryDeathIsTold(t *testing.T) {
 // A consumer that sleeps is woken by a successor's coming.
 func TestSuccessorWakesTheConsumer(t *testing.T) {
 	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
-		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
-		r.cap = time.Hour
-		p, c := r.producer(), r.consumer()
-		told := make(chan error)
-		go func() {
-			_, err := c.Receive(soon(t), nil)
-			told <- err
-		}()
-		require.Eventually(t, func() bool { return c.view.Hot.DataBell.Load()&1 != 0 }, 10*time.Second, time.Millisecond)
-		p.die()
-		r.producer()
-		require.ErrorIs(t, <-told, ring.ErrPeerDead)
+		wokenBy(t, newRig, ring.ErrPeerDead, func(r *rig, p *producer) {
+			p.die()
+			r.producer()
+		})
 	})
+}
+
+// A consumer that sleeps is woken by the end of the stream.
+func TestEndWakesTheConsumer(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		wokenBy(t, newRig, io.EOF, func(_ *rig, p *producer) { require.NoError(t, p.CloseSend()) })
+	})
+}
+
+// wokenBy is a consumer that sleeps for an hour, and what ends that.
+func wokenBy(t *testing.T, newRig func(layout.Config) *rig, want error, what func(*rig, *producer)) {
+	r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+	r.cap = time.Hour
+	p, c := r.producer(), r.consumer()
+	told := make(chan error, 1)
+	go func() {
+		_, err := c.Receive(soon(t), nil)
+		told <- err
+	}()
+	require.Eventually(t, func() bool { return c.view.Hot.DataBell.Load()&1 != 0 }, 10*time.Second, time.Millisecond)
+	what(r, p)
+	select {
+	case err := <-told:
+		require.ErrorIs(t, err, want)
+	case <-time.After(10 * time.Second): // its context would end the sleep later, with the same answer
+		t.Fatal("nobody has woken the consumer")
+	}
 }
 
 // The consumer's successor goes on behind what was released, and is told which

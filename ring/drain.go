@@ -22,7 +22,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		return 0, c.closeReason()
 	}
 	if c.ackImplicit() {
-		if err := c.chores(); err != nil {
+		if err := c.chores(ctx != noWait); err != nil {
 			c.leave()
 			return 0, err
 		}

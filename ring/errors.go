@@ -94,17 +94,18 @@ func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 type StreamError struct{ StreamEnd }
 
 func (e *StreamError) Error() string {
-	what := fmt.Sprintf("producer (pid %d) died without ending its stream", e.PID)
-	switch {
-	case e.Streams > 1:
-		return fmt.Sprintf("shmring: %d streams were over before a consumer came, more than the ring remembers: "+
-			"the worst of them %s", e.Streams, map[bool]string{true: "died", false: "failed"}[e.Fate == layout.FateDied])
-	case e.Fate == layout.FateFailed:
-		what = fmt.Sprintf("producer (pid %d) says that what it sent is not the whole", e.PID)
-	case e.PID == 0:
-		what = "a producer died without ending its stream"
+	who, what, worst := "a producer", "died without ending its stream", "died"
+	if e.PID != 0 {
+		who = fmt.Sprintf("producer (pid %d)", e.PID)
 	}
-	return "shmring: " + what
+	if e.Fate == layout.FateFailed {
+		what, worst = "says that what it sent is not the whole", "failed"
+	}
+	if e.Streams > 1 {
+		return fmt.Sprintf("shmring: %d streams were over before a consumer came, more than the ring remembers: "+
+			"the worst of them %s", e.Streams, worst)
+	}
+	return "shmring: " + who + " " + what
 }
 
 // Is makes the error match ErrPeerDead or ErrFailed.

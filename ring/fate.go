@@ -26,22 +26,14 @@ import (
 func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
 	m := &s.participants[i]
 	epoch, told := m.Epoch.Load(), m.Told.Load()
-	newest, place := &m.Fates[0], (*layout.StreamFate)(nil)
-	for k := range m.Fates {
-		at := &m.Fates[k]
-		upto := at.Fate.Load().Upto()
-		if int32(upto-newest.Fate.Load().Upto()) > 0 {
-			newest = at
+	place, word := newestFate(m)
+	if int32(word.Upto()-epoch) < 0 {
+		for k := range m.Fates {
+			if at := &m.Fates[k]; int32(at.Fate.Load().Upto()-told) <= 0 {
+				place, word = at, 0 // else the newest stands for this one too
+				break
+			}
 		}
-		if int32(upto-told) <= 0 {
-			place = at
-		}
-	}
-	var word layout.FateWord
-	if place == nil { // the newest will stand for this one too
-		place, word = newest, newest.Fate.Load()
-	}
-	if int32(newest.Fate.Load().Upto()-epoch) < 0 {
 		place.PID.Store(m.PID.Load())
 		place.Pos.Store(pos)
 		killpoint.At(killpoint.FatePosStored)
@@ -54,33 +46,35 @@ func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
 	return stored
 }
 
-// hasFate tells whether the newest stream of a producer is over.
-func (s *segment) hasFate(m *layout.Participant) bool {
-	epoch := m.Epoch.Load()
-	for k := range m.Fates {
-		if int32(m.Fates[k].Fate.Load().Upto()-epoch) >= 0 {
-			return true
+// newestFate is the fate of the newest stream of a producer that has one, or an empty place.
+func newestFate(m *layout.Participant) (at *layout.StreamFate, word layout.FateWord) {
+	at = &m.Fates[0]
+	word = at.Fate.Load()
+	for k := range m.Fates[1:] {
+		next := &m.Fates[1+k]
+		if w := next.Fate.Load(); int32(w.Upto()-word.Upto()) > 0 {
+			at, word = next, w
 		}
 	}
-	return false
+	return at, word
 }
 
-// hasDied tells whether that stream died, of a producer whose next one this is.
-func (s *segment) hasDied(m *layout.Participant, epoch uint32) bool {
-	for k := range m.Fates {
-		if w := m.Fates[k].Fate.Load(); w.Upto() == epoch && epoch != 0 {
-			f, _ := w.Of(epoch)
-			return f == layout.FateDied
-		}
-	}
-	return false
+// lastDied tells whether the newest stream of a producer that is over died.
+func lastDied(m *layout.Participant) bool {
+	_, word := newestFate(m)
+	f, _ := word.Of(word.Upto())
+	return f == layout.FateDied
 }
 
 // isOpen tells whether a participant is a producer that may send more. Whether it lives is
 // another question.
 func (s *segment) isOpen(i int) bool {
 	m := &s.participants[i]
-	return i != layout.ConsumerIndex && m.State.Load().Attached() && !s.hasFate(m)
+	if i == layout.ConsumerIndex || !m.State.Load().Attached() {
+		return false
+	}
+	_, word := newestFate(m)
+	return int32(word.Upto()-m.Epoch.Load()) < 0
 }
 
 // streamEnd is a position behind everything that a producer has sent, which sends no more.

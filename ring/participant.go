@@ -77,7 +77,7 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	if died && role == layout.RoleProducer {
 		h.count(layout.Deaths, 1)
 	}
-	h.att = Attachment{Index: i, Epoch: h.epoch, TookOver: died || h.hasDied(m, h.epoch-1)}
+	h.att = Attachment{Index: i, Epoch: h.epoch, TookOver: died || lastDied(m)}
 	return nil
 }
 

@@ -167,6 +167,27 @@ func TestPollerTellsOfTheQuietBesideTheBusy(t *testing.T) {
 	})
 }
 
+// wakesFor lets the producer send when the Poller is asleep, which then hands out the consumer.
+func wakesFor(t *testing.T, p *ring.Poller, c *consumer, s *producer, asleep func() bool) {
+	t.Helper()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for !asleep() {
+			runtime.Gosched()
+		}
+		if err := s.TrySend(nil); err != nil {
+			t.Error(err)
+		}
+	}()
+	got, err := p.Wait(soon(t))
+	require.NoError(t, err)
+	require.Same(t, c.Consumer, got)
+	_, err = c.TryReceive(nil)
+	require.NoError(t, err)
+	<-sent
+}
+
 // A Poller sleeps until somebody sends, and is woken by contexts and Close.
 func TestPollerSleeps(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
@@ -176,22 +197,7 @@ func TestPollerSleeps(t *testing.T) {
 		require.NoError(t, p.Add(c.Consumer))
 		for range 200 {
 			slept := c.Stats().Sleeps
-			sent := make(chan struct{})
-			go func() {
-				defer close(sent)
-				for c.Stats().Sleeps == slept {
-					runtime.Gosched()
-				}
-				if err := s.TrySend(nil); err != nil {
-					t.Error(err)
-				}
-			}()
-			got, err := p.Wait(soon(t))
-			require.NoError(t, err)
-			require.Same(t, c.Consumer, got)
-			_, err = c.TryReceive(nil)
-			require.NoError(t, err)
-			<-sent
+			wakesFor(t, p, c, s, func() bool { return c.Stats().Sleeps > slept })
 		}
 		require.LessOrEqual(t, s.Stats().Wakes, c.Stats().Sleeps)
 
@@ -353,22 +359,7 @@ func TestPollerCloseBesideCallsOfItsConsumers(t *testing.T) {
 			require.NoError(t, p.Add(other.Consumer))
 			require.NoError(t, p.Add(c.Consumer))
 			slept := c.Stats().Sleeps + other.Stats().Sleeps
-			sent := make(chan struct{})
-			go func() {
-				defer close(sent)
-				for c.Stats().Sleeps+other.Stats().Sleeps < slept+2 {
-					runtime.Gosched()
-				}
-				if err := s.TrySend(nil); err != nil {
-					t.Error(err)
-				}
-			}()
-			got, err := p.Wait(soon(t))
-			require.NoError(t, err)
-			require.Same(t, c.Consumer, got)
-			_, err = c.TryReceive(nil)
-			require.NoError(t, err)
-			<-sent
+			wakesFor(t, p, c, s, func() bool { return c.Stats().Sleeps+other.Stats().Sleeps >= slept+2 })
 			closed := make(chan any)
 			go func() {
 				defer func() { closed <- recover() }()

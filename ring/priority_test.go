@@ -193,13 +193,7 @@ func TestPriorityThatCannotBeServed(t *testing.T) {
 				word.Store(was)
 			}
 			for i := range 5 {
-				if i%2 == 0 {
-					require.NoError(t, small.Send(soon(t), []byte("x")))
-				} else {
-					for deadline := time.Now().Add(20 * time.Second); small.TrySend([]byte("x")) != nil; runtime.Gosched() {
-						require.True(t, time.Now().Before(deadline))
-					}
-				}
+				sendSmall(t, small, i%2 == 0)
 				_, err := c.TryNext()
 				require.NoError(t, err)
 			}
@@ -233,18 +227,24 @@ func TestPriorityRewritten(t *testing.T) {
 			runtime.Gosched()
 		}
 		for i := range 64 {
-			if i/16%2 == 0 { // the room that it knows of is used up every 11 to 16 messages
-				require.NoError(t, small.Send(soon(t), []byte("x")))
-			} else {
-				for deadline := time.Now().Add(20 * time.Second); small.TrySend([]byte("x")) != nil; runtime.Gosched() {
-					require.True(t, time.Now().Before(deadline))
-				}
-			}
+			sendSmall(t, small, i/16%2 == 0) // the room that it knows of is used up every 11 to 16 messages
 			m, err := c.TryNext()
 			require.NoError(t, err)
 			m.Release()
 		}
 	})
+}
+
+// sendSmall sends a small message, waiting in the call or by trying again and again.
+func sendSmall(t *testing.T, small *producer, waits bool) {
+	t.Helper()
+	if waits {
+		require.NoError(t, small.Send(soon(t), []byte("x")))
+		return
+	}
+	for deadline := time.Now().Add(20 * time.Second); small.TrySend([]byte("x")) != nil; runtime.Gosched() {
+		require.True(t, time.Now().Before(deadline))
+	}
 }
 
 // From whom priority was taken away because no room came asks for it ever more seldom.

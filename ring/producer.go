@@ -334,9 +334,6 @@ func (p *Producer) Fate() layout.Fate {
 
 // endStream stores how the stream ended, once.
 func (p *Producer) endStream(f layout.Fate) error {
-	if p.closed.Load() != 0 {
-		return p.closeReason()
-	}
 	if p.single {
 		if !p.enter() {
 			return p.closeReason()
@@ -345,6 +342,8 @@ func (p *Producer) endStream(f layout.Fate) error {
 		if p.open {
 			panic("shmring: end of the stream while a Claim of this producer is open")
 		}
+	} else if p.closed.Load() != 0 {
+		return p.closeReason()
 	}
 	if p.phase.Swap(ended) == ended {
 		return nil

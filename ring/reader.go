@@ -67,13 +67,8 @@ func (c *Consumer) peek(m *Message) error {
 			return c.corrupt("record owner", pos, uint64(from))
 		}
 		if flags != 0 {
-			switch batched, err := c.peekFlagged(k, n, from, flags); {
-			case err != nil:
+			if err := c.checkFlags(flags, n); err != nil {
 				return err
-			case batched && c.batch.rest != nil:
-				return c.peekEntry(m)
-			case batched:
-				continue
 			}
 		}
 		again := c.mayBeSeen(pos, c.slots.count)
@@ -82,9 +77,16 @@ func (c *Consumer) peek(m *Message) error {
 			continue
 		}
 		if end := pos + k; int64(end-c.mark) > 0 {
-			c.markUpTo(end)
+			// Before anybody sees it. A mark farther than a ringful is garbage, and so is an end:
+			// then a peer lies.
+			ahead := min(end+c.markAhead-c.released, c.slots.count)
+			c.setMark(c.released + max(ahead, end-c.released))
 		}
 		data := c.bytes(pos, int(n))
+		if flags&layout.FlagBatch != 0 {
+			c.batch = batch{rest: data, start: pos, end: pos + k, from: from}
+			return c.peekEntry(m)
+		}
 		// Field by field: a literal would be built beside m and copied over in wider pieces
 		// than it was written in, which costs more than all the rest of this function.
 		m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
@@ -93,40 +95,18 @@ func (c *Consumer) peek(m *Message) error {
 	return ErrEmpty
 }
 
-// markUpTo moves the mark to the end of a record, before anybody sees it, and ahead. A mark
-// farther than a ringful is garbage, and so is an end: then a peer lies.
-func (c *Consumer) markUpTo(end uint64) {
-	ahead := min(end+c.markAhead-c.released, c.slots.count)
-	c.setMark(c.released + max(ahead, end-c.released))
-}
-
-// peekFlagged is peek's look at a record that is not just a message. In front of the first
-// record of a stream it tells of those that were over before. batched: it was a batch, and
-// is opened, or was skipped.
-func (c *Consumer) peekFlagged(k, n uint64, from uint8, flags uint16) (batched bool, err error) {
+// checkFlags is peek's look at a record that is not just a message. In front of the first
+// record of a stream it tells of those that were over before.
+func (c *Consumer) checkFlags(flags uint16, n uint64) error {
 	switch {
 	case flags&^layout.KnownFlags != 0:
-		return false, c.corrupt("record flags", c.pos, uint64(flags))
+		return c.corrupt("record flags", c.pos, uint64(flags))
 	case flags&layout.FlagBatch != 0 && n == 0:
-		return false, c.corrupt("batch length", c.pos, 0)
-	case flags&layout.FlagFirst != 0:
-		if err := c.tell(false); err != ErrEmpty {
-			return false, err
-		}
+		return c.corrupt("batch length", c.pos, 0)
+	case flags&layout.FlagFirst == 0:
+		return nil
 	}
-	if flags&layout.FlagBatch == 0 {
-		return false, nil
-	}
-	pos := c.pos
-	if c.mayBeSeen(pos, c.slots.count) && c.cfg.AtMostOnce {
-		c.dropSeen(k)
-		return true, nil
-	}
-	if end := pos + k; int64(end-c.mark) > 0 {
-		c.markUpTo(end)
-	}
-	c.batch = batch{rest: c.bytes(pos, int(n)), start: pos, end: pos + k, from: from}
-	return true, nil
+	return c.tellBefore()
 }
 
 // peekEntry is peek inside a batch.

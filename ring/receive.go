@@ -10,15 +10,14 @@ import (
 // TryReceive copies the next message into buf and returns its length. Where buf is too
 // short it returns the length needed and io.ErrShortBuffer, and the message stays next.
 // Coming back for another releases the ones before. It never blocks, never allocates and
-// makes no system call except to wake a producer that waits for room and to judge whether
-// the end of one stream was the last; it does not look for dead producers, see
-// [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later call waits for
+// makes no system call except to wake a producer that waits for room; it does not look for
+// dead producers, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later call waits for
 // another), *StreamError, ErrClosed, *CorruptError.
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
-	n, err := c.receive(buf)
+	n, err := c.receive(buf, false)
 	if err != nil {
 		c.flushReadPos()
 	}
@@ -34,7 +33,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 		return 0, c.closeReason()
 	}
 	for try := 0; ; try++ {
-		n, err := c.receive(buf)
+		n, err := c.receive(buf, true)
 		if err != nil {
 			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
@@ -45,9 +44,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	}
 }
 
-func (c *Consumer) receive(buf []byte) (int, error) {
+// receive is one try. reap: the call may look for the dead.
+func (c *Consumer) receive(buf []byte, reap bool) (int, error) {
 	if c.ackImplicit() {
-		if err := c.chores(); err != nil {
+		if err := c.chores(reap); err != nil {
 			return 0, err
 		}
 	}
@@ -72,7 +72,7 @@ func (c *Consumer) TryNext() (Message, error) {
 		return Message{}, c.closeReason()
 	}
 	var m Message
-	err := c.borrow(&m)
+	err := c.borrow(&m, false)
 	if err != nil {
 		c.flushReadPos()
 	}
@@ -87,7 +87,7 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	}
 	for try := 0; ; try++ {
 		var m Message
-		err := c.borrow(&m)
+		err := c.borrow(&m, true)
 		if err != nil {
 			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
@@ -98,9 +98,10 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-func (c *Consumer) borrow(m *Message) error {
+// borrow is receive in place.
+func (c *Consumer) borrow(m *Message, reap bool) error {
 	if c.ackImplicit() {
-		if err := c.chores(); err != nil {
+		if err := c.chores(reap); err != nil {
 			*m = Message{}
 			return err
 		}
@@ -128,7 +129,9 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 				return
 			}
 			if err != nil {
-				if _, goesOn := errors.AsType[*StreamError](err); !yield(Message{}, err) || !goesOn {
+				// By what it matches: Config.Wrap may have made another type of it.
+				goesOn := errors.Is(err, ErrPeerDead) || errors.Is(err, ErrFailed)
+				if !yield(Message{}, err) || !goesOn {
 					return
 				}
 				continue

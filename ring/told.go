@@ -43,7 +43,8 @@ func (c *Consumer) note() {
 func (c *Consumer) resume() {
 	f := &c.fates
 	over := c.participants[layout.ConsumerIndex].Over.Load()
-	f.streams, f.ended, f.more = over.Streams(), over.Ended(), true // whatever News says
+	f.streams, f.ended = over.Streams(), over.Ended()
+	f.ahead, f.more = true, true // whatever News says
 	if producer, epoch := over.Newest(); c.isProducer(int(producer)) {
 		m := &c.participants[producer]
 		told := m.Told.Load()

@@ -84,7 +84,7 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 func (w *wait) interrupted() error {
 	h := w.h
 	switch {
-	case w.h.Closed():
+	case h.Closed():
 		return h.closeReason()
 	case w.ctx.Err() != nil:
 		return h.wrap(contextError(w.op, w.ctx))

@@ -24,7 +24,8 @@ type StreamEnd struct {
 // behind it.
 type fates struct {
 	news    uint64   // News when there was nothing more to tell
-	more    bool     // but there may be something, when the consumer has come to it
+	ahead   bool     // but there may be something, when the consumer has come to it
+	more    bool     // or io.EOF: ask tell
 	told    []uint32 // by producer: the newest stream that was told
 	streams uint64   // that were over, since io.EOF was said
 	ended   uint64   // of those, by their producers
@@ -51,7 +52,7 @@ func (c *Consumer) tell(atEnd bool) error {
 	f := &c.fates
 	news := c.hot.News.Load()
 	c.comeBack()
-	for {
+	for f.ahead || news != f.news {
 		e, word, err := c.nextFate()
 		if err != nil {
 			return err
@@ -67,15 +68,22 @@ func (c *Consumer) tell(atEnd bool) error {
 		}
 	}
 	f.news = news
-	if c.areEnough() {
-		f.more = true
-		if atEnd && c.isOver() {
-			f.streams, f.ended = 0, 0
-			c.say(telling{pos: c.pos})
-			return io.EOF
-		}
+	enough := c.areEnough()
+	f.more = f.ahead || enough
+	if enough && atEnd && c.isOver() {
+		f.streams, f.ended = 0, 0
+		c.say(telling{pos: c.pos})
+		return io.EOF
 	}
 	return ErrEmpty
+}
+
+// tellBefore is tell in front of a record; nil: there is nothing to say.
+func (c *Consumer) tellBefore() error {
+	if err := c.tell(false); err != ErrEmpty {
+		return err
+	}
+	return nil
 }
 
 // hasMore tells whether there is anything to tell behind what was just told. A Poller does
@@ -95,7 +103,9 @@ var said = []byte{}
 
 // say notes what this call tells the user.
 func (c *Consumer) say(t telling) {
-	c.fates.unnoted, c.fates.more = append(c.fates.unnoted, t), true
+	f := &c.fates
+	f.unnoted = append(f.unnoted, t)
+	f.ahead, f.more = true, true
 	c.batch.rest = said
 }
 
@@ -117,7 +127,7 @@ func (c *Consumer) settle() {
 // nextFate finds the fate that comes next at this place, or nil. Of several producers' that
 // is the one with the lowest position.
 func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error) {
-	c.fates.more = false
+	c.fates.ahead = false
 	for i := 1; i < len(c.participants); i++ {
 		told := c.fates.told[i]
 		w, at := c.oldestFate(i, told)
@@ -129,7 +139,7 @@ func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error)
 			if ahead > c.slots.count {
 				return nil, 0, c.corrupt("position of a stream's end", c.pos, pos)
 			}
-			c.fates.more = true
+			c.fates.ahead = true
 			continue
 		}
 		if next == nil || int64(pos-next.Position) < 0 {
@@ -264,10 +274,11 @@ func (c *Consumer) reapAll() error {
 }
 
 // chores are what a consumer does now and then that never runs dry: it stores ReadPos, and
-// tells of streams that were over meanwhile.
-func (c *Consumer) chores() error {
+// tells of streams that were over meanwhile. reap: it also looks for dead producers, which
+// Try calls leave to Check.
+func (c *Consumer) chores(reap bool) error {
 	c.flushReadPos()
-	if c.fates.flushes++; c.mpsc && c.fates.flushes&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
+	if c.fates.flushes++; reap && c.mpsc && c.fates.flushes&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
 		if err := c.reapAll(); err != nil {
 			return err
 		}
@@ -275,10 +286,7 @@ func (c *Consumer) chores() error {
 	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {
 		return nil
 	}
-	if err := c.tell(false); err != ErrEmpty {
-		return err
-	}
-	return nil
+	return c.tellBefore()
 }
 
 // hasNews tells whether the next call has something to say.

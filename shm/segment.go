@@ -225,10 +225,10 @@ func (s *Segment) Close() error { return s.CloseWith(nil) }
 // CloseWith is Close with a last word: after the pages are gone from Bytes and before
 // the locks go, it calls last with the whole segment at another address, where no
 // goroutine that is still at work on Bytes can reach it. The slice is valid until last
-// returns, and last must call no method of s; notify is what [Segment.Notify] would do. Where the file was truncated
-// (ErrTruncated) or no second mapping is to be had, last is not called and CloseWith
-// returns an [*Error], but s is closed all the same. On a closed s it does nothing. Of
-// a heap segment, whose bytes stay, last gets the same memory.
+// returns, and last must call no method of s; notify is what [Segment.Notify] would do.
+// Where the file was truncated (ErrTruncated) or no second mapping is to be had, last is
+// not called and CloseWith returns an [*Error], but s is closed all the same. On a closed s
+// it does nothing. Of a heap segment, whose bytes stay, last gets the same memory.
 func (s *Segment) CloseWith(last func(mem []byte, notify func())) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
