@@ -550,9 +550,13 @@ func (w *world) forget() {
 	w.told = nil
 }
 
-// sync looks whom the consumer has found dead.
+// sync looks whom the consumer has found dead. What it has noted before, which verify
+// compares, decides whether there was a place for the fate.
 func (w *world) sync() {
 	for i := 1; i < len(w.slots); i++ {
+		if told := int(w.v.Participants[i].Told.Load()); told <= w.slots[i].told {
+			w.slots[i].noted = max(w.slots[i].noted, told)
+		}
 		if w.slots[i].state.Attached() && !w.v.Participants[i].State.Load().Attached() && !w.dead(i) {
 			w.fail("producer %d was retired alive", i)
 		}
@@ -954,6 +958,11 @@ func (w *world) verify() {
 		}
 		if n := len(w.recs); n > 0 && (tail.Slots() != w.recs[n-1].slots || int(tail.Owner()) != w.recs[n-1].owner) {
 			w.fail("Tail is %#x, want the claim at %d", uint64(tail), w.recs[n-1].start)
+		}
+	}
+	for i := 1; i < len(w.slots); i++ {
+		if told := w.v.Participants[i].Told.Load(); int(told) != w.slots[i].noted {
+			w.fail("the segment says that streams of producer %d were told up to %d, want %d", i, told, w.slots[i].noted)
 		}
 	}
 	if w.consumer != nil {

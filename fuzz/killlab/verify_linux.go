@@ -38,7 +38,7 @@ func (t *scenario) verify() bool {
 	if early != nil && !t.must("close the one who came early", early.Close()) {
 		return false
 	}
-	ok = t.fate(returned) && ok
+	ok = t.fate(returned) && t.fates() && ok
 	return t.goOn() && t.closeConsumer() && t.unused() && t.count(returned) && ok
 }
 
@@ -199,6 +199,31 @@ func (t *scenario) fate(returned bool) bool {
 		ok = t.fault(&r.Other, "the producer died: io.EOF came %d times, its death %d times", t.ends, t.deaths)
 	}
 	return ok
+}
+
+// fates looks at what stands in the segment: whoever is gone has left a fate, and that of
+// the only producer is where the ring ends now that all is read.
+func (t *scenario) fates() bool {
+	for i := 1; i < len(t.view.Participants); i++ {
+		m := &t.view.Participants[i]
+		epoch, newest := m.Epoch.Load(), &m.Fates[0]
+		for k := range m.Fates {
+			if int32(m.Fates[k].Fate.Load().Upto()-newest.Fate.Load().Upto()) > 0 {
+				newest = &m.Fates[k]
+			}
+		}
+		if upto := newest.Fate.Load().Upto(); upto != epoch {
+			if !m.State.Load().Attached() {
+				return t.fault(&t.l.r.Other, "producer %d is gone: stream %d has no fate, only those up to %d", i, epoch, upto)
+			}
+			continue
+		}
+		pos, end := newest.Pos.Load(), t.view.Hot.ReadPos.Load()+uint64(t.c.Used())
+		if epoch != 0 && t.kind == shmring.KindSPSC && pos != end {
+			return t.fault(&t.l.r.Other, "stream %d ends at %d by its fate, and at %d by its records", epoch, pos, end)
+		}
+	}
+	return true
 }
 
 // goOn shows that the survivors do, and that as many producers as there is room for can
