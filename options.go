@@ -223,7 +223,8 @@ type Options struct {
 	// OnStreamEnd is called by the consumer's goroutine, in a receiving call, for each stream
 	// that is over: behind its last message, and before the first of the next stream of the
 	// same participant slot. Those of several producers come in the order of their ends, but
-	// while others keep the ring full the end of one may be told up to 64 messages late. It is
+	// while others keep the ring from running empty the end of one may be told late: by up to
+	// 64 messages with Receive and Drain, with Next and All when the ring runs empty. It is
 	// told again only to the successor of a consumer that died before it had released what
 	// the stream sent, and, of a stream that died or failed, before its next call.
 	OnStreamEnd func(StreamEnd)

@@ -26,7 +26,6 @@ type handle struct {
 // participant is a handle's place among the participants of the ring.
 type participant struct {
 	index uint8
-	epoch uint32
 	base  Stats // the counters of this place before we had it
 	att   Attachment
 }

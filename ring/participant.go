@@ -70,14 +70,14 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	// In this order: an epoch is a stream, and what is attached has one, or had.
 	m.State.Store(layout.Used)
 	killpoint.At(killpoint.StateUsed)
-	h.epoch = m.Epoch.Add(1)
+	epoch := m.Epoch.Add(1)
 	killpoint.At(killpoint.EpochStored)
 	h.index = uint8(i)
 	h.base = h.counters(i)
 	if died && role == layout.RoleProducer {
 		h.count(layout.Deaths, 1)
 	}
-	h.att = Attachment{Index: i, Epoch: h.epoch, TookOver: died || lastDied(m)}
+	h.att = Attachment{Index: i, Epoch: epoch, TookOver: died || lastDied(m)}
 	return nil
 }
 
