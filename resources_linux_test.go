@@ -3,8 +3,11 @@ package shmring_test
 import (
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,13 +52,28 @@ func TestNoLeaks(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 	cycle()
+	awaitNoInotify(t)
 	fds, files := count("/proc/self/fd"), count(dir)
 	for range 50 {
 		cycle()
 	}
+	awaitNoInotify(t)
 	require.Equal(t, fds, count("/proc/self/fd"))
 	require.Equal(t, files, count(dir))
 	maps, err := os.ReadFile("/proc/self/maps")
 	require.NoError(t, err)
 	require.NotContains(t, string(maps), dir, "no mapping of the file is left")
+}
+
+// awaitNoInotify waits until the instance of this process has gone, which stays for a second
+// behind its last use, in this test or in one before.
+func awaitNoInotify(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		fds, _ := filepath.Glob("/proc/self/fd/*")
+		return !slices.ContainsFunc(fds, func(fd string) bool {
+			what, _ := os.Readlink(fd)
+			return what == "anon_inode:inotify"
+		})
+	}, 20*time.Second, 10*time.Millisecond, "an inotify instance stays")
 }
