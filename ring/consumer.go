@@ -69,8 +69,10 @@ func (c *Consumer) Close() bool {
 	if !c.outstanding {
 		c.acked = c.implicitAck
 	}
-	c.comeBack()
+	// To close is to come back. A Poller may be looking at batch at this moment: it stays.
+	c.fates.back = len(c.fates.unnoted)
 	c.flushReadPos()
+	c.note()
 	c.flushDeltas()
 	if to := c.exposedTo(); to != c.mark {
 		c.setMark(to)
