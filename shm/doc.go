@@ -94,10 +94,11 @@
 //
 // # Lifetime of the bytes
 //
-// The address range of [Segment.Bytes] stays mapped until the Segment is garbage
-// collected; after Close it holds private zeros. A slice does not keep its Segment
-// alive, because the collector does not follow pointers into mapped memory: keep
-// the Segment beside the slice. Do not aim io_uring or O_DIRECT transfers at it;
+// The address range of [Segment.Bytes] stays mapped until the Segment is closed, whether
+// anybody remembers it or not. After Close it holds private zeros, until the Segment is
+// garbage collected. A slice does not keep its Segment from that, because the collector
+// does not follow pointers into mapped memory: who may read it after Close keeps the
+// Segment beside it. Do not aim io_uring or O_DIRECT transfers at it;
 // they would write to the file after Close.
 //
 // # Elsewhere than Linux

@@ -28,14 +28,13 @@ type file struct {
 	noOFD error // why it could not be OFD
 	life  lifeLocks
 	gated bool // we hold the gate; see alone
-
-	cleanup runtime.Cleanup // what the collection of the Segment sets off
 }
 
 // attach makes a Segment of an open, locked and mapped file.
 func (f *file) attach(how Applied) *Segment {
 	how.Locks, how.NoOFD = f.locks, f.noOFD
-	s := &Segment{
+	f.dir, _ = identify(directory(f.path)) // else check cannot tell, and says nothing
+	return &Segment{
 		name:    f.name,
 		path:    f.path,
 		mem:     f.mem.bytes(),
@@ -43,17 +42,6 @@ func (f *file) attach(how Applied) *Segment {
 		back:    f,
 		owned:   make(map[int]struct{}),
 	}
-	f.dir, _ = identify(directory(f.path)) // else check cannot tell, and says nothing
-	// On the handle: the runtime panics at a cleanup on mapped memory.
-	f.cleanup = runtime.AddCleanup(s, (*file).abandon, f)
-	return s
-}
-
-// abandon releases what a collected Segment had. The pages go before the locks, for
-// the same reason as in close.
-func (f *file) abandon() {
-	_ = f.mem.unmap()
-	_ = f.letGo()
 }
 
 // letGo drops the locks and closes the descriptor, whatever fails on the way. The attach
@@ -123,8 +111,8 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 		return false, fail("close", f.path, err, "cannot replace the pages, the segment is still open")
 	}
 	killpoint.At(killpoint.PagesBlanked)
-	f.cleanup.Stop()
-	f.cleanup = runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
+	// On the handle: the runtime panics at a cleanup on mapped memory.
+	runtime.AddCleanup(s, func(m mapping) { _ = m.unmap() }, f.mem)
 	lastErr := f.withBytes(last)
 	if err := f.letGo(); err != nil {
 		return true, fail("close", f.path, err, "")

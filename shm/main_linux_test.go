@@ -41,6 +41,7 @@ var children = map[string]func(dir string) error{
 	"stuck":        childStuckInFormat,
 	"stuckhidden":  func(dir string) error { shm.RefuseTmpFile(); return childStuckInFormat(dir) },
 	"descriptors":  childDescriptors,
+	"forget":       childForget,
 }
 
 func TestMain(m *testing.M) {

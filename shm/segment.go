@@ -12,8 +12,8 @@ import (
 // from any number of goroutines at once. Who has a Segment of a file is attached:
 // Remove refuses until it is closed, or its process has died.
 //
-// A Segment that is collected without Close gives up its pages, its descriptor and
-// with it its locks, in this order.
+// A Segment that is forgotten stays open: its locks say that its process is alive, and that
+// is so until it is closed or the process ends, not until the garbage collector runs.
 type Segment struct {
 	name    string
 	path    string
@@ -46,9 +46,9 @@ type backing interface {
 	close(s *Segment, last func(mem []byte)) (bool, error)
 }
 
-// Bytes returns the whole segment. The slice is the same at every call. It must not
-// be used once s is unreachable; [runtime.KeepAlive] helps where it is not obvious.
-// After Close it shows private zeros (of a heap segment, still the shared bytes).
+// Bytes returns the whole segment. The slice is the same at every call. After Close it
+// shows private zeros (of a heap segment, still the shared bytes), and must not be used
+// once s is unreachable; [runtime.KeepAlive] helps where it is not obvious.
 func (s *Segment) Bytes() []byte { return s.mem }
 
 // Name returns the name given to Create or Open, and "heap" for a heap segment.
