@@ -50,8 +50,9 @@ func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, erro
 }
 
 // Receive copies the next message into buf and returns its length. It waits while the ring
-// is empty, until ctx ends the wait. Coming back for another message releases the ones
-// before. Errors: those of TryReceive except [ErrEmpty]; a [*ContextError]; [ErrOrphaned].
+// is empty, until ctx ends the wait. While there are messages, a ctx that is done ends a loop
+// over Receive after at most 64 more of them. Coming back for another message releases the
+// ones before. Errors: those of TryReceive except [ErrEmpty]; a [*ContextError]; [ErrOrphaned].
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	return c.ring.Receive(ctx, buf)
 }
@@ -64,10 +65,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // failed (likewise); [ErrClosed]; [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
 
-// Next returns the next message in place, without a copy. It waits while the ring is empty,
-// until ctx ends the wait. Several messages may be out at once; they are released in order,
+// Next returns the next message in place, without a copy. It waits, and heeds ctx, as Receive
+// does. Several messages may be out at once; they are released in order,
 // see [Message.Release]. While one is out, nothing that Receive or Drain handled is
-// released either: better not to mix them. Errors: those of Receive.
+// released either. Errors: those of Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	m, err := c.ring.Next(ctx)
 	return Message(m), err
@@ -85,7 +86,8 @@ func (c *Consumer) TryNext() (Message, error) {
 // makes this the fastest way to receive. When f returns an error, Drain returns it and that
 // message stays next. n is how many were handled; it can be above 0 together with an error.
 // The message is valid until f returns or the consumer is closed, which f may do; f calls
-// nothing else of the consumer. Errors: those of Receive, and those of f.
+// nothing else of the consumer. A ctx that is done ends a loop over Drain after at most 64
+// messages or one more Drain. Errors: those of Receive, and those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
 	return c.ring.Drain(ctx, max, ringHandler(f))
 }
@@ -96,7 +98,7 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 }
 
 // All returns a single-use iterator over messages in place. Each is valid for its round of
-// the loop and is released when that ends, by break too. All waits like Next. It ends
+// the loop and is released when that ends, by break too. All waits, and heeds ctx, like Next. It ends
 // silently at io.EOF, and after yielding any other error once, except that it goes on
 // behind a [*StreamError]: others may still send.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {

@@ -44,7 +44,8 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 
 // Send sends a copy of msg, which may be empty. While the ring is full it waits for room,
 // until ctx or Options.SendTimeout ends the wait, unless Options.WhenFull says otherwise.
-// Errors: those of TrySend, [ErrFull] only with [WhenFullFail]; a [*ContextError];
+// While there is room, a ctx that is done ends a loop over Send after at most 64 slots more of
+// messages (MPSC: of all producers). Errors: those of TrySend, [ErrFull] only with [WhenFullFail]; a [*ContextError];
 // [ErrOrphaned]. After ErrClosed because of a Close during the call, and only then, it is
 // unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.ring.Send(ctx, msg) }

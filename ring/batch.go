@@ -17,6 +17,15 @@ const batchBytes = 32 << 10
 // is published, skipped, released and redelivered as a whole. Errors, with n < len(msgs):
 // ErrFull and those of TrySend; the first message that is too large stops the batch.
 func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
+	for come := false; ; come = true {
+		m, err := p.trySendBatch(msgs[n:])
+		if n += m; err != errLook || come && m == 0 {
+			return n, looked(err)
+		}
+	}
+}
+
+func (p *Producer) trySendBatch(msgs [][]byte) (n int, err error) {
 	for n < len(msgs) {
 		m, err := p.trySendRecord(msgs[n:])
 		if err != nil {
@@ -31,7 +40,7 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 // full. n is how many were sent, all of them unless err is not nil or Config.WhenFull says
 // to drop the rest. Errors: those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
-	if n, err = p.TrySendBatch(msgs); err == nil {
+	if n, err = p.trySendBatch(msgs); err == nil {
 		return n, nil
 	}
 	m, err := p.sendBatchAfter(ctx, err, msgs[n:])
@@ -46,7 +55,7 @@ func (p *Producer) sendBatchAfter(ctx context.Context, err error, msgs [][]byte)
 			break
 		}
 		var m int
-		m, err = p.TrySendBatch(msgs[n:])
+		m, err = p.trySendBatch(msgs[n:])
 		if n += m; m > 0 {
 			p.endPriority(&a)
 			a.begun, a.humbled, a.held = time.Time{}, 0, time.Time{}

@@ -41,9 +41,12 @@ func (p *Producer) TryClaim(n int) (c Claim, err error) {
 // the Claim is one that is finished.
 func (p *Producer) TryClaimInto(n int, c *Claim) error {
 	pos, k, err := p.tryClaim(n)
+	if err == errLook {
+		pos, k, err = p.tryClaim(n)
+	}
 	if err != nil {
 		*c = Claim{}
-		return err
+		return looked(err)
 	}
 	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
 	return nil
@@ -52,7 +55,7 @@ func (p *Producer) TryClaimInto(n int, c *Claim) error {
 func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
 	// As in sendFast: one slot, and room that is known of (236 instructions for a claim and
 	// its commit against 315).
-	if 0 <= n && n <= p.fastMax && p.pos-p.cachedReadPos.Load() < p.slots.count && p.enter() {
+	if 0 <= n && n <= p.fastMax && int64(p.bound-p.pos) > 0 && p.enter() {
 		p.setOpen(true)
 		p.leave()
 		return p.pos, 1, nil

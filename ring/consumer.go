@@ -42,7 +42,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	c.received = make([]delta, len(c.participants))
-	c.flushAfter = max(1, min(64, c.slots.count/8))
+	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
 	if marked-pos > c.slots.count {

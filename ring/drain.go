@@ -12,8 +12,9 @@ import (
 // one store, which makes this the fastest way to receive. When f returns an error,
 // Drain returns it and that message stays next. n is how many were handled; it can be
 // above 0 together with an error. The message is valid until f returns or the handle is
-// closed, which f may do; it calls nothing else of the handle. Errors: those of
-// Receive, and those of f.
+// closed, which f may do; it calls nothing else of the handle. A ctx that is done ends a
+// loop over Drain after at most 64 messages or one more Drain. Errors: those of Receive, and
+// those of f.
 func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n int, err error) {
 	if max <= 0 {
 		max = int(c.slots.count)
@@ -22,7 +23,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		return 0, c.closeReason()
 	}
 	if c.ackImplicit() {
-		if err := c.chores(ctx != noWait); err != nil {
+		if err := c.chores(ctx); err != nil {
 			c.leave()
 			return 0, err
 		}
@@ -58,8 +59,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 			return n, c.closeReason()
 		}
 		c.take(&m, &c.cursors)
-		c.implicitAck = m.end
-		if c.ackImplicit() {
+		if c.handled(m.end) {
 			c.flushReadPos()
 		}
 		n++
@@ -103,8 +103,7 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		c.leave()
 		if err := f(m); err != nil {
 			if n > 0 && c.enter() { // what stands before the batch is handled
-				c.implicitAck = b.start
-				if c.ackImplicit() {
+				if c.handled(b.start) {
 					c.flushReadPos()
 				}
 				c.leave()
@@ -127,9 +126,11 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		b.rest = b.rest[whole:]
 		b.index++
 	}
-	c.implicitAck = m.end
-	if c.ackImplicit() {
+	if c.handled(m.end) {
 		c.flushReadPos()
+	}
+	if n >= choresEvery || b.rest != nil {
+		c.lookSoon()
 	}
 	return n, nil
 }

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"sync/atomic"
+
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
@@ -14,38 +16,38 @@ import (
 // must not keep us.
 const claimTries = 1 << 12
 
+// claims is what the goroutines of an MPSC ring's producer know of the ring.
+type claims struct {
+	// floor is a position of which a ringful further there is room, and nothing else to look
+	// at: a ReadPos that was loaded before it was stored, or less.
+	floor  atomic.Uint64
+	looked atomic.Uint64 // where errLook was returned last
+}
+
 // reserveMPSC claims k slots and returns their position. It takes two loads and one LOCKed
 // instruction when nobody interferes.
 func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 	for range claimTries {
-		// cachedReadPos was loaded before Tail, so it is never ahead of it.
-		read := p.cachedReadPos.Load()
+		floor := p.floor.Load() // before Tail, so that it is never ahead of it
 		t := p.hot.Tail.Load()
-		pos := t.Pos(read)
+		pos := t.Pos(floor)
 		if n := t.Slots(); n != 0 {
 			prev := pos - n
 			if n > p.slots.count {
 				return 0, p.corrupt("length in Tail", pos, n)
 			}
 			if !p.desc[prev&p.mask].Ctl.Load().IsRecorded(layout.LapOf(prev, p.shift)) {
-				// Not recorded yet, or cachedReadPos is so old that pos is wrong.
-				p.cacheReadPos(p.help(t))
+				// Not recorded yet, or floor is so old that pos is wrong.
+				read := p.help(t)
+				p.cacheReadPos(read, read)
 				continue
 			}
 		}
 		need, pad := p.fit(pos, k)
-		if pos+need-read > p.slots.count {
-			fresh := p.hot.ReadPos.Load() // S2
-			if fresh == read {
-				return 0, ErrFull
+		if pos+need-floor > p.slots.count {
+			if err := p.extendMPSC(pos, need, k); err != nil {
+				return 0, err
 			}
-			if int64(fresh-read) < 0 {
-				return 0, p.corrupt("ReadPos", pos, fresh)
-			}
-			if p.holdBack(k) {
-				return 0, ErrFull
-			}
-			p.cacheReadPos(fresh)
 			continue
 		}
 		// The claim, its owner and its length in one step. The claim before it is recorded,
@@ -66,6 +68,29 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 		}
 	}
 	return 0, ErrContended
+}
+
+// extendMPSC moves floor on for a claim of need slots at pos, which is to be one of k.
+func (p *Producer) extendMPSC(pos, need, k uint64) error {
+	if looked := p.claims.looked.Load(); int64(pos-looked) >= lookEvery && p.claims.looked.CompareAndSwap(looked, pos) {
+		return errLook
+	}
+	read := p.cachedReadPos.Load()
+	if pos+need-read > p.slots.count {
+		fresh := p.hot.ReadPos.Load() // S2
+		if fresh == read {
+			return ErrFull
+		}
+		if int64(fresh-read) < 0 {
+			return p.corrupt("ReadPos", pos, fresh)
+		}
+		if p.holdBack(k) {
+			return ErrFull
+		}
+		read = fresh
+	}
+	p.cacheReadPos(read, pos+need)
+	return nil
 }
 
 // publishMPSC finishes a claim of our own: Committed hands it to the consumer, Discarded
@@ -111,11 +136,20 @@ func (p *Producer) checkSpaceMPSC() error {
 	return nil
 }
 
-// cacheReadPos keeps a ReadPos for the claims to come. Not inlined: it is for the few
-// calls that need it, and the rest of reserveMPSC should be seen to do without its XCHG.
+// cacheReadPos keeps a ReadPos for the claims to come, and moves floor on for one that ends
+// at end, which there is room for, at least. Not inlined: it is for the few calls that
+// need it, and the rest of reserveMPSC should be seen to do without its XCHG.
 //
 //go:noinline
-func (p *Producer) cacheReadPos(read uint64) { p.cachedReadPos.Store(read) }
+func (p *Producer) cacheReadPos(read, end uint64) {
+	if p.cachedReadPos.Load() != read {
+		p.cachedReadPos.Store(read)
+	}
+	if look := p.claims.looked.Load() + lookEvery; int64(look-end) > 0 {
+		end = look
+	}
+	p.floor.Store(read + min(p.slots.count, end-read) - p.slots.count)
+}
 
 // clearRevocation takes back the mark of somebody who was going to revoke a claim that we
 // aborted ourselves. Else it would look revoked. Not inlined: see cacheReadPos.

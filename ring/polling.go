@@ -111,7 +111,7 @@ func (m *entry) disarm() {
 // returned with the next hand-out.
 func (p *Poller) maintainEntry(m *entry) {
 	c := m.c
-	if c.ackImplicit() {
+	if c.ackImplicit(); c.flushDue() {
 		c.flushReadPos()
 	}
 	c.outer = &p.looking

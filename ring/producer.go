@@ -20,7 +20,8 @@ type Producer struct {
 	_ [128]byte // a handle that is written at every message shares no line with its neighbour
 	handle
 	spsc
-	priority priority // MPSC
+	claims
+	priority priority
 
 	// cachedReadPos is a true ReadPos of some time ago. It is reloaded only when the ring
 	// looks full, so that the consumer's line stays where it is.
@@ -57,6 +58,10 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 		if p.pos, err = p.finished(read); err != nil {
 			return nil, err
 		}
+		p.spsc.looked, p.bound = p.pos, p.pos
+	} else {
+		p.claims.looked.Store(read)
+		p.floor.Store(read - p.slots.count)
 	}
 	p.setFastMax()
 	if p.att.TookOver {
@@ -78,12 +83,33 @@ func (p *Producer) trySend(msg []byte, kind uint16) error {
 	if len(msg) <= p.fastMax && p.sendFast(msg, meta) {
 		return nil
 	}
-	return p.sendRecord(msg, meta)
+	err := p.sendRecord(msg, meta)
+	if err == errLook {
+		err = looked(p.sendRecord(msg, meta))
+	}
+	return err
+}
+
+// lookEvery is after how many slots of messages a producer that is always served asks its
+// context.
+const lookEvery = 64
+
+// errLook refuses a call that may wait, for it to ask its context and come again. Calls that
+// do not wait come again at once.
+var errLook = errors.New("look")
+
+// looked is the error of a call that has come again.
+func looked(err error) error {
+	if err == errLook {
+		return ErrContended // others have claimed as much in between
+	}
+	return err
 }
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
-// Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. Errors: those
-// of TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
+// Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. While there is
+// room, a ctx that is done ends a loop over Send after at most 64 slots more of messages
+// (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
 // returns. After ErrClosed from a Close during the call, and only then, it is unknown
 // whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0) }
@@ -108,6 +134,11 @@ func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
 // sendAfter is send after a refusal. It is apart from send, so that the first try has no
 // part in what it takes to wait.
 func (p *Producer) sendAfter(ctx context.Context, err error, msg []byte, kind uint16) error {
+	if err == errLook {
+		if err = p.look(ctx, "send"); err == nil {
+			err = p.trySend(msg, kind)
+		}
+	}
 	a := attempt{op: "send"}
 	for err != nil {
 		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
@@ -229,6 +260,12 @@ func (p *Producer) begun() {
 	p.setFastMax()
 }
 
+// look is what a call that may wait does after errLook.
+func (p *Producer) look(ctx context.Context, op string) error {
+	w := wait{h: &p.handle, ctx: ctx, op: op}
+	return w.interrupted()
+}
+
 // attempt is one call of Send, SendBatch or Claim that was refused.
 type attempt struct {
 	op       string
@@ -259,7 +296,7 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 		}
 		w.until = a.until
 		return p.awaitSpace(&w, p.needFor(n), a)
-	case ErrContended:
+	case ErrContended, errLook:
 		w.until = a.until
 		return w.interrupted()
 	}

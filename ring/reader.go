@@ -126,6 +126,9 @@ func (c *Consumer) peekEntry(m *Message) error {
 		m.about |= inner
 		m.end = b.start // its record goes with the last of the batch
 	}
+	if b.index%choresEvery == choresEvery-1 {
+		c.lookSoon()
+	}
 	return nil
 }
 

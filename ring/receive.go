@@ -17,7 +17,7 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
-	n, err := c.receive(buf, false)
+	n, err := c.receive(nil, buf) // noWait
 	if err != nil {
 		c.flushReadPos()
 	}
@@ -25,15 +25,16 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	return n, err
 }
 
-// Receive is TryReceive that waits while the ring is empty, until ctx ends the wait.
-// Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
+// Receive is TryReceive that waits while the ring is empty, until ctx ends the wait. While
+// there are messages, a ctx that is done ends a loop over Receive after at most 64 more of
+// them. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
 	for try := 0; ; try++ {
-		n, err := c.receive(buf, true)
+		n, err := c.receive(ctx, buf)
 		if err != nil {
 			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
@@ -44,10 +45,10 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	}
 }
 
-// receive is one try. reap: the call may look for the dead.
-func (c *Consumer) receive(buf []byte, reap bool) (int, error) {
+// receive is one try.
+func (c *Consumer) receive(ctx context.Context, buf []byte) (int, error) {
 	if c.ackImplicit() {
-		if err := c.chores(reap); err != nil {
+		if err := c.chores(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -66,13 +67,13 @@ func (c *Consumer) receive(buf []byte, reap bool) (int, error) {
 
 // TryNext returns the next message in place. Several may be out at once; they are released
 // in order, see [Message.Release]. While one is out, nothing that Receive or Drain handled
-// is released either: better not to mix them. Errors: those of TryReceive.
+// is released either. Errors: those of TryReceive.
 func (c *Consumer) TryNext() (Message, error) {
 	if !c.enter() {
 		return Message{}, c.closeReason()
 	}
 	var m Message
-	err := c.borrow(&m, false)
+	err := c.borrow(nil, &m) // noWait
 	if err != nil {
 		c.flushReadPos()
 	}
@@ -80,14 +81,14 @@ func (c *Consumer) TryNext() (Message, error) {
 	return m, err
 }
 
-// Next is TryNext that waits while the ring is empty. Errors: those of Receive.
+// Next is TryNext that waits as Receive does. Errors: those of Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return Message{}, c.closeReason()
 	}
 	for try := 0; ; try++ {
 		var m Message
-		err := c.borrow(&m, true)
+		err := c.borrow(ctx, &m)
 		if err != nil {
 			if err = c.awaitMessage(ctx, err, try); err == nil {
 				continue
@@ -99,9 +100,9 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 }
 
 // borrow is receive in place.
-func (c *Consumer) borrow(m *Message, reap bool) error {
+func (c *Consumer) borrow(ctx context.Context, m *Message) error {
 	if c.ackImplicit() {
-		if err := c.chores(reap); err != nil {
+		if err := c.chores(ctx); err != nil {
 			*m = Message{}
 			return err
 		}
@@ -158,7 +159,7 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 		c.flushReadPos()
 		return refusal
 	}
-	if c.ackImplicit() {
+	if c.ackImplicit(); c.flushDue() {
 		c.flushReadPos()
 	}
 	w := wait{h: &c.handle, ctx: ctx, op: "receive"}

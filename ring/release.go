@@ -27,7 +27,8 @@ type cursors struct {
 	released    uint64 // ReadPos as last stored
 	acked       uint64 // what ReadPos may become
 	implicitAck uint64 // what coming back for the next message acknowledges
-	flushAfter  uint64 // how much may be acknowledged before ReadPos is stored
+	looked      uint64 // acked when chores were done last
+	flushAfter  uint64 // how much may be acknowledged before ReadPos is stored, and before chores
 
 	exposed         uint64 // end of the newest record that a handler got
 	mark            uint64 // redelivery mark: records before it may have been seen by this consumer
@@ -41,9 +42,13 @@ type cursors struct {
 	revocations []revocation // revoked claims that were passed and may not be released
 }
 
+// choresEvery is after how many slots or messages of a batch, at most, a consumer stores
+// ReadPos and looks at what else there is to do.
+const choresEvery = 64
+
 // start begins at a position. A former consumer has marked records before another one.
 func (c *cursors) start(pos, marked uint64) {
-	c.pos, c.released, c.acked, c.implicitAck = pos, pos, pos, pos
+	c.pos, c.released, c.acked, c.implicitAck, c.looked = pos, pos, pos, pos, pos
 	c.redeliverBefore, c.mark, c.exposed = marked, marked, marked
 }
 
@@ -81,18 +86,38 @@ func (c *cursors) skip(k uint64) {
 // mayBeSeen tells whether a former consumer may have handled the record at pos.
 func (c *cursors) mayBeSeen(pos, count uint64) bool { return c.redeliverBefore-pos-1 < count }
 
-// ack notes that everything before end is handled, and tells whether enough is to store
-// ReadPos: one store for many messages.
-func (c *cursors) ack(end uint64) (flushDue bool) {
+// ack notes that everything before end is handled.
+func (c *cursors) ack(end uint64) {
 	if int64(end-c.acked) > 0 {
 		c.acked = end
 	}
-	return c.acked-c.released >= c.flushAfter
+}
+
+// handled notes that a handler has returned from everything before end, and tells whether it
+// is time to store ReadPos.
+func (c *cursors) handled(end uint64) (flushDue bool) {
+	c.implicitAck = end
+	if !c.outstanding {
+		c.ack(end)
+	}
+	return c.flushDue()
 }
 
 // ackImplicit is ack of what the user has handled by making the next call, if nothing is
-// on loan.
-func (c *cursors) ackImplicit() (flushDue bool) { return !c.outstanding && c.ack(c.implicitAck) }
+// on loan. It tells whether it is time for chores.
+func (c *cursors) ackImplicit() (choresDue bool) {
+	if !c.outstanding {
+		c.ack(c.implicitAck)
+	}
+	return c.acked-c.looked >= c.flushAfter
+}
+
+// flushDue tells whether enough is acknowledged to store ReadPos: one store for many
+// messages.
+func (c *cursors) flushDue() bool { return c.acked-c.released >= c.flushAfter }
+
+// lookSoon makes the next call do chores.
+func (c *cursors) lookSoon() { c.looked = c.acked - c.flushAfter }
 
 // expose notes that a handler gets a record up to its end.
 func (c *cursors) expose(end uint64) {
@@ -160,12 +185,16 @@ func (c *Consumer) returnLoan(loan, end uint64) {
 	c.returned = loan
 	if loan == c.loans {
 		c.outstanding = false
-		end = c.pos // with it goes what was skipped behind it
 	}
-	if c.ack(end) {
+	if int64(c.implicitAck-end) < 0 { // else Receive has come in between, and its user not come back
+		if !c.outstanding {
+			end = c.pos // with it goes what was skipped behind it
+		}
+		c.implicitAck = end
+	}
+	if c.ack(end); c.flushDue() {
 		c.flushReadPos()
 	}
-	c.implicitAck = c.acked
 	c.leave()
 }
 

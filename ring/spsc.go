@@ -13,6 +13,8 @@ import (
 // and leave.
 type spsc struct {
 	pos     uint64 // next position
+	bound   uint64 // before it there is room, and nothing else to look at
+	looked  uint64 // where errLook was returned last
 	fastMax int    // longest message that sendFast may send without asking; −1: none
 	open    bool   // a Claim is neither committed nor aborted
 }
@@ -22,14 +24,9 @@ type spsc struct {
 func (p *Producer) reserveSPSC(k uint64) error {
 	for {
 		need, pad := p.fit(p.pos, k)
-		if p.pos+need-p.cachedReadPos.Load() > p.slots.count {
-			read := p.hot.ReadPos.Load() // S2
-			if p.pos-read > p.slots.count {
-				return p.corrupt("ReadPos", p.pos, read)
-			}
-			p.cachedReadPos.Store(read)
-			if p.pos+need-read > p.slots.count {
-				return ErrFull
+		if int64(p.pos+need-p.bound) > 0 {
+			if err := p.extendSPSC(need); err != nil {
+				return err
 			}
 		}
 		if need > 1 {
@@ -39,7 +36,32 @@ func (p *Producer) reserveSPSC(k uint64) error {
 			return nil
 		}
 		p.publishSPSC(need, layout.Discarded) // there may be no room for the rest before the consumer has passed this
+		p.spsc.looked = p.pos                 // padding is no message
 	}
+}
+
+// extendSPSC moves bound on for a claim of need slots. Not inlined: see cacheReadPos.
+//
+//go:noinline
+func (p *Producer) extendSPSC(need uint64) error {
+	read := p.cachedReadPos.Load()
+	if p.pos-p.spsc.looked >= lookEvery {
+		p.spsc.looked = p.pos
+		p.bound = p.pos + min(read+p.slots.count-p.pos, lookEvery)
+		return errLook
+	}
+	if p.pos+need-read > p.slots.count {
+		read = p.hot.ReadPos.Load() // S2
+		if p.pos-read > p.slots.count {
+			return p.corrupt("ReadPos", p.pos, read)
+		}
+		p.cachedReadPos.Store(read)
+		if p.pos+need-read > p.slots.count {
+			return ErrFull
+		}
+	}
+	p.bound = p.pos + min(read+p.slots.count-p.pos, max(p.spsc.looked+lookEvery-p.pos, need))
+	return nil
 }
 
 // publishSPSC finishes the k slots at p.pos: Committed hands them to the consumer, Discarded
@@ -77,7 +99,7 @@ func (p *Producer) checkSpaceSPSC() error {
 // for the later the more they are.
 func (p *Producer) sendFast(msg []byte, meta uint64) bool {
 	pos := p.pos
-	if len(msg) > p.fastMax || pos-p.cachedReadPos.Load() >= p.slots.count || !p.enter() {
+	if len(msg) > p.fastMax || int64(p.bound-pos) <= 0 || !p.enter() {
 		return false
 	}
 	copy(p.bytes(pos, len(msg)), msg)

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"context"
 	"io"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,7 @@ type fates struct {
 	back    int       // so many of those the user has come back from
 	open    int       // a producer that was seen to go on
 	reaped  time.Time // when the dead were looked for
-	flushes int       // since somebody looked at the clock for that
+	chores  int       // that were done, to look at the clock in every eighth
 	stall   atomic.Pointer[stall]
 }
 
@@ -274,13 +275,19 @@ func (c *Consumer) reapAll() error {
 }
 
 // chores are what a consumer does now and then that never runs dry: it stores ReadPos, and
-// tells of streams that were over meanwhile. reap: it also looks for dead producers, which
-// Try calls leave to Check.
-func (c *Consumer) chores(reap bool) error {
+// tells of streams that were over meanwhile. One that may wait also asks its context, and
+// looks for dead producers, which Try calls leave to Check.
+func (c *Consumer) chores(ctx context.Context) error {
+	c.looked = c.acked
 	c.flushReadPos()
-	if c.fates.flushes++; reap && c.mpsc && c.fates.flushes&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
-		if err := c.reapAll(); err != nil {
-			return err
+	if ctx != noWait {
+		if ctx.Err() != nil {
+			return c.wrap(contextError("receive", ctx))
+		}
+		if c.fates.chores++; c.mpsc && c.fates.chores&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
+			if err := c.reapAll(); err != nil {
+				return err
+			}
 		}
 	}
 	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {
