@@ -70,6 +70,8 @@ var operations = []operation{
 		run: func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeOpenOnly) }},
 	{name: "send", victim: "producer", kinds: "both", states: forSender, stepped: "empty", rings: true,
 		sizes: []int{inlineSize}, run: (*victim).send},
+	{name: "send-two", victim: "producer", kinds: "both", states: "empty wrapping", stepped: "empty", rings: true,
+		sizes: []int{inlineSize, inlineSize}, run: (*victim).sendEach},
 	{name: "send-slot", victim: "producer", kinds: "both", states: "empty wrapping", rings: true,
 		sizes: []int{slotSized}, run: (*victim).send},
 	{name: "send-long", victim: "producer", kinds: "both", states: forSender, stepped: "full wrapping contended",
@@ -80,6 +82,8 @@ var operations = []operation{
 		refusal: shmring.ErrFull, sizes: []int{twoSlots}, run: (*victim).commit},
 	{name: "shorten", victim: "producer", kinds: "both", states: "empty wrapping contended", rings: true,
 		sizes: []int{inlineSize}, run: (*victim).commit},
+	{name: "commit-two", victim: "producer", kinds: "both", states: "empty wrapping", stepped: "empty", rings: true,
+		sizes: []int{inlineSize, inlineSize}, run: (*victim).commitEach},
 	{name: "abort", victim: "producer", kinds: "both", states: forSender, stepped: "empty wrapping contended",
 		sizes: []int{twoSlots}, run: (*victim).abort},
 	{name: "close-send", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
@@ -225,6 +229,35 @@ func (v *victim) send(ctx context.Context) (err error) {
 		return v.done(0, err)
 	}
 	return v.done(1, nil)
+}
+
+// sendEach sends more than one message: what is the first of a stream takes a way of its own.
+func (v *victim) sendEach(ctx context.Context) error {
+	v.trying()
+	for i, msg := range v.msgs {
+		if err := v.p.Send(ctx, msg); err != nil {
+			return v.done(i, err)
+		}
+		v.j.put(sent, uint64(i+1))
+	}
+	return nil
+}
+
+// commitEach is sendEach in place.
+func (v *victim) commitEach(ctx context.Context) error {
+	v.trying()
+	for i, msg := range v.msgs {
+		c, err := v.p.Claim(ctx, len(msg))
+		if err != nil {
+			return v.done(i, err)
+		}
+		copy(c.Bytes(), msg)
+		if err := c.Commit(); err != nil {
+			return v.done(i, err)
+		}
+		v.j.put(sent, uint64(i+1))
+	}
+	return nil
 }
 
 func (v *victim) batch(ctx context.Context) error {

@@ -162,6 +162,9 @@ func (h *harness) examine(ctx context.Context, e Exam) (problem string, err erro
 		_ = c.Cancel()
 	}
 	h.clear(e.Lab)
+	if e.Lab == Test && strings.Contains(string(out), "testing: warning: no tests to run") {
+		return "", fmt.Errorf("no test is called %s in %s", e.Flags, e.Mode)
+	}
 	switch {
 	case limited.Err() != nil:
 		problem = fmt.Sprintf("no end within %v", examLimit)
