@@ -223,7 +223,7 @@ func TestRemoveIPC(t *testing.T) {
 			require.ErrorIs(t, err, shmring.ErrOrphaned)
 			require.ErrorIs(t, p.Check(), shmring.ErrOrphaned)
 			require.NoError(t, c.Close())
-			require.NoError(t, p.Close())
+			require.ErrorIs(t, p.Close(), shmring.ErrOrphaned)
 			require.ErrorIs(t, p.Check(), shmring.ErrClosed)
 			if name == "replaced" {
 				_, err := shmring.OpenProducer(soon(t), "r", o)

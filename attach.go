@@ -16,7 +16,7 @@ import (
 // join opens a ring, in the usual mode unless the options say otherwise, and takes a role
 // in it by calling take.
 func join(ctx context.Context, name string, o *Options, usual Mode,
-	take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
+	role Role, take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
 	o, err := o.resolve()
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode,
 	if err != nil {
 		return nil, err
 	}
-	err = s.attach(ctx, o, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
+	err = s.attach(ctx, o, role, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
 	if err != nil {
 		return nil, joined(s.named(err), s.close(nil))
 	}
@@ -40,7 +40,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode,
 func (s *segment) named(err error) error { return named(s.info.Name, err) }
 
 // config returns what package ring needs of the outside.
-func (s *segment) config(o *Options) (ring.Config, error) {
+func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 	hot := s.view.Hot
 	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Target{Word: &hot.DataBell, View: s.view, Segment: s.seg})
 	if err != nil {
@@ -51,11 +51,21 @@ func (s *segment) config(o *Options) (ring.Config, error) {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
 	first, longest := sleepLimits(o.MaxSleep)
+	check := s.seg.Check
+	if o.NoPeer == NoPeerFail {
+		longest = min(longest, peersEvery)
+		check = func() error {
+			if err := s.seg.Check(); err != nil {
+				return err
+			}
+			return s.noPeer(role)
+		}
+	}
 	return ring.Config{
 		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot,
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
-		Check: s.seg.Check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
+		Check: check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 		OnStreamEnd: s.onStreamEnd(o),
 	}, nil
@@ -117,8 +127,9 @@ const (
 )
 
 // attach takes a role by calling take, which returns what it found.
-func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config) (ring.Attachment, error)) error {
-	cfg, err := s.config(o)
+func (s *segment) attach(ctx context.Context, o *Options, role Role,
+	take func(ring.Config) (ring.Attachment, error)) error {
+	cfg, err := s.config(o, role)
 	if err != nil {
 		return err
 	}
@@ -139,6 +150,7 @@ func (s *segment) attach(ctx context.Context, o *Options, take func(ring.Config)
 		return err
 	}
 	s.info.Participant, s.info.Epoch, s.info.TookOver = att.Index, att.Epoch, att.TookOver
+	s.presence = ring.NewPresence(s.view, s.seg.Held, att.Index)
 	s.info.Recovered = anyDead && !anyAlive
 	if s.log != nil {
 		s.log.Info("shmring: attached", "ring", s.info.Name, "path", s.info.Path, "created", s.info.Created,

@@ -12,7 +12,7 @@ import (
 // Consumer receives the messages of a ring.
 //
 // A Consumer is for one goroutine at a time, and that includes the release of its messages.
-// Close, Info, MaxMessage, Slots, Stats and Used may be called by any goroutine at any
+// Close, Info, MaxMessage, Peers, Slots, Stats and Used may be called by any goroutine at any
 // time.
 //
 // Delivery is at least once. A message is released after it was handled: by
@@ -35,17 +35,20 @@ type Consumer struct {
 // at [ErrFull] and its neighbours.
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
 	c := &Consumer{}
-	s, err := join(ctx, name, o, ModeOpenWait, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+	o = o.orDefault()
+	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
 		cfg.Facade = c
 		if c.ring, err = ring.NewConsumer(v, cfg); err != nil {
 			return att, err
 		}
 		return c.ring.Attachment(), nil
-	})
+	}
+	s, err := join(ctx, name, o, ModeOpenWait, RoleConsumer, take)
 	if err != nil {
 		return nil, err
 	}
 	c.s = s
+	s.attend(o, peersEvery, nil)
 	return c, nil
 }
 
@@ -128,6 +131,11 @@ func (c *Consumer) Used() int { return c.ring.Used() }
 // closes, and every few thousand messages.
 func (c *Consumer) Stats() Stats { return statsOf(c.ring.Stats()) }
 
+// Peers returns who is attached to the ring, ourselves included: the consumer comes first. It
+// takes no part in the ring and makes a system call for each. The error is ErrClosed, or what
+// the system said.
+func (c *Consumer) Peers() ([]Peer, error) { return c.s.peers() }
+
 // Info returns what opening did and found.
 func (c *Consumer) Info() Info { return c.s.info }
 
@@ -137,8 +145,9 @@ func (c *Consumer) Info() Info { return c.s.info }
 // or a loop over All; calls after the first return what that returned.
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
+		c.s.dismiss()
 		c.ring.Close()
-		c.err = c.s.detach(c.ring.Attachment(), 0)
+		c.err = c.s.detach(c.ring.Attachment(), FateLeft)
 	})
 	return c.err
 }

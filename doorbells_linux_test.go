@@ -95,7 +95,7 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		head, err := os.ReadFile(orphan.Info().Path)
 		require.NoError(t, err)
 		require.NoError(t, os.Remove(orphan.Info().Path))
-		require.NoError(t, orphan.Close())
+		require.ErrorIs(t, orphan.Close(), shmring.ErrOrphaned)
 		cfg, hot, err := layout.ParseHead(head)
 		require.NoError(t, err)
 		require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, os.Geteuid()))
@@ -111,14 +111,14 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		}
 		key := setKey(t, handles[0].Info().Path)
 		require.NoError(t, os.Remove(handles[0].Info().Path))
-		require.NoError(t, handles[0].Close())
+		require.ErrorIs(t, handles[0].Close(), shmring.ErrOrphaned)
 		require.Equal(t, 1, semaphoreSets(t, key))
 		done := make(chan error)
 		for _, p := range handles[1:] {
 			go func() { done <- p.Close() }()
 		}
 		for range handles[1:] {
-			require.NoError(t, <-done)
+			require.ErrorIs(t, <-done, shmring.ErrOrphaned)
 		}
 		require.Zero(t, semaphoreSets(t, key))
 	}

@@ -19,7 +19,7 @@ import (
 // options that cannot be an [*OptionError], contexts a [*ContextError], and a full memory
 // file system a [*SpaceError].
 var (
-	ErrFull        = ring.ErrFull          // no room at present
+	ErrFull        = ring.ErrFull          // no room at present, or no such piece: docs/DELIVERY.md has the rule
 	ErrEmpty       = ring.ErrEmpty         // no message at present
 	ErrContended   = ring.ErrContended     // a Try call lost every race for a slot
 	ErrTooLarge    = ring.ErrTooLarge      // this ring never takes that message: *SizeError
@@ -27,6 +27,7 @@ var (
 	ErrEnded       = ring.ErrEnded         // this producer has ended its stream
 	ErrPeerDead    = ring.ErrPeerDead      // a producer died: *StreamError
 	ErrFailed      = ring.ErrFailed        // a producer said that what it sent is not the whole: *StreamError
+	ErrNoPeer      = errNoPeer             // nobody is at the other end, and Options.NoPeer is NoPeerFail
 	ErrBusy        = ring.ErrBusy          // the role is taken (*BusyError), or the ring is in use
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
@@ -38,6 +39,8 @@ var (
 	ErrVersion     = layout.ErrVersion     // the ring is of another version: *FormatError
 	ErrUnsupported = errors.ErrUnsupported // this platform or system cannot do it
 )
+
+var errNoPeer = errors.New("shmring: nobody is at the other end")
 
 // prefix begins the text of an error about a ring.
 func prefix(name string) string {

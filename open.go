@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -21,6 +23,10 @@ type segment struct {
 	view *layout.View
 	info Info
 	log  *slog.Logger
+
+	presence  *ring.Presence
+	attendant *attendant  // or nil
+	closing   atomic.Bool // the handle is being closed
 }
 
 // Looking again for what another process has yet to do, where nobody tells: its leaving of a

@@ -191,6 +191,13 @@ type Options struct {
 	// context for each: os.ErrDeadlineExceeded. Zero: as long as the context lasts.
 	SendTimeout time.Duration
 
+	// NoPeer tells what a handle does while nobody is at the other end. With NoPeerFail sends
+	// return ErrNoPeer within half a second of the consumer's leaving or death, and until one
+	// attaches, also calls that wait for room; a consumer's call that waits returns it when the
+	// ring is empty and no producer is attached that may still send. Check returns it too. The
+	// handle stays as it is: a later call looks anew.
+	NoPeer NoPeer
+
 	// WaitForRole makes opening wait, until the context ends, while the role is taken,
 	// instead of returning ErrBusy: for a successor that starts before its predecessor has
 	// left. It looks again after an eighth of the time waited, at most 100 ms later, which
@@ -223,14 +230,20 @@ type Options struct {
 	// OnStreamEnd is called by the consumer's goroutine, in a receiving call, for each stream
 	// that is over: behind its last message, and before the first of the next stream of the
 	// same participant slot. Those of several producers come in the order of their ends, but
-	// while others keep the ring from running empty the end of one may be told late: by up to
-	// 64 messages with Receive and Drain, with Next and All when the ring runs empty. It is
+	// while others keep the ring from running empty the end of one may be told up to 64
+	// messages, or one Drain, late. It is
 	// told again only to the successor of a consumer that died before it had released what
 	// the stream sent, and, of a stream that died or failed, before its next call.
 	OnStreamEnd func(StreamEnd)
 	// OnStall is called by the consumer's goroutine, once for each claim of a live producer
 	// that has held it up for a second. See ForceSkip.
 	OnStall func(StalledClaim)
+	// OnPeer is called when another participant has attached, ended its stream, detached or
+	// died, within half a second and also while nobody calls the handle; those that are attached
+	// already come as joined. One participant slot after the other, each in order. It is called
+	// by a goroutine of its own, one call at a time, and may do anything, also close the handle;
+	// it may still be running when Close has returned.
+	OnPeer func(PeerEvent)
 	// Logger, if not nil, is told when a ring is created, opened or recovered, when a stream
 	// is over, when a dead producer's claim is passed over, and when a live producer's claim
 	// has held up the consumer for a second. Nothing is ever logged per message.

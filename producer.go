@@ -2,6 +2,7 @@ package shmring
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/shmring/shmring/layout"
@@ -13,12 +14,13 @@ import (
 // The Producer of an SPSC ring is for one goroutine at a time. That of an MPSC ring is for
 // any number, except that each [Claim] belongs to the goroutine that made it. Messages of
 // one goroutine arrive in the order in which its calls returned; of several, in the order
-// of their claims. Check, Close, CountDropped, Info, MaxMessage, Slots, Stats and Used may
-// be called by any goroutine at any time.
+// of their claims. Check, Close, CountDropped, Info, MaxMessage, Peers, Slots, Stats and Used
+// may be called by any goroutine at any time.
 type Producer struct {
 	ring       *ring.Producer
 	s          *segment
 	keepStream bool
+	failAlone  bool
 	closing    sync.Once
 	err        error
 }
@@ -29,17 +31,47 @@ type Producer struct {
 // listed at [ErrFull] and its neighbours.
 func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, error) {
 	p := &Producer{}
-	s, err := join(ctx, name, o, ModeOpenOrCreate, func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
+	o = o.orDefault()
+	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
 		if p.ring, err = ring.NewProducer(v, cfg); err != nil {
 			return att, err
 		}
 		return p.ring.Attachment(), nil
-	})
+	}
+	s, err := join(ctx, name, o, ModeOpenOrCreate, RoleProducer, take)
 	if err != nil {
 		return nil, err
 	}
-	p.s, p.keepStream = s, o.orDefault().KeepStream
+	p.s, p.keepStream, p.failAlone = s, o.KeepStream, o.NoPeer == NoPeerFail
+	every := orphanEvery
+	if p.failAlone {
+		every = peersEvery
+		p.refuseAlone()
+	}
+	s.attend(o, every, p.lookAround)
 	return p, nil
+}
+
+// lookAround is what is done for a producer now and then.
+func (p *Producer) lookAround() {
+	if err := p.s.seg.Check(); err != nil {
+		if !p.s.closing.Load() {
+			p.ring.Fail(err)
+		}
+		return
+	}
+	if p.failAlone {
+		p.refuseAlone()
+	}
+}
+
+// refuseAlone sees to it that sends fail exactly while there is no consumer.
+func (p *Producer) refuseAlone() {
+	if err := p.s.noPeer(RoleProducer); err != nil {
+		p.ring.Refuse(err)
+	} else {
+		p.ring.Allow()
+	}
 }
 
 // Send sends a copy of msg, which may be empty. While the ring is full it waits for room,
@@ -133,6 +165,11 @@ func (p *Producer) Used() int { return p.ring.Used() }
 // messages.
 func (p *Producer) Stats() Stats { return statsOf(p.ring.Stats()) }
 
+// Peers returns who is attached to the ring, ourselves included: the consumer, if there is
+// one, comes first. It takes no part in the ring and makes a system call for each. The error
+// is ErrClosed, or what the system said.
+func (p *Producer) Peers() ([]Peer, error) { return p.s.peers() }
+
 // Info returns what opening did and found.
 func (p *Producer) Info() Info { return p.s.info }
 
@@ -140,18 +177,23 @@ func (p *Producer) Info() Info { return p.s.info }
 // have not (see Options.KeepStream), and detaches. It needs no room. The stream of a
 // producer that lost a claim to ForceSkip, or found corruption, ends as failed. The ring
 // stays. Any goroutine may call Close at any time; calls after the first return what that
-// returned. The error tells that the system refused something. The producer is closed all
-// the same.
+// returned. The error tells that the system refused something, or is [ErrOrphaned]: nobody can
+// open the ring any more, and get what was sent. The producer is closed all the same.
 func (p *Producer) Close() error {
 	p.closing.Do(func() { p.err = p.close() })
 	return p.err
 }
 
 func (p *Producer) close() error {
+	p.s.dismiss()
 	fate := FateLeft
 	if !p.keepStream {
 		fate = Fate(p.ring.Fate())
 	}
 	p.ring.Close()
-	return p.s.detach(p.ring.Attachment(), fate)
+	lost := p.s.seg.Check()
+	if !errors.Is(lost, ErrOrphaned) {
+		lost = nil
+	}
+	return joined(lost, p.s.detach(p.ring.Attachment(), fate))
 }

@@ -84,6 +84,7 @@ func (o *Options) check() error {
 		enumeration("Options.WhenFull", o.WhenFull, "WhenFullBlock", "WhenFullFail", "WhenFullDrop"),
 		notNegative("Options.SendTimeout", o.SendTimeout),
 		notNegative("Options.ExpectedProducers", o.ExpectedProducers),
+		enumeration("Options.NoPeer", o.NoPeer, "NoPeerWait", "NoPeerFail"),
 		enumeration("Options.Delivery", o.Delivery, "DeliveryAtLeastOnce", "DeliveryAtMostOnce"),
 	)
 }

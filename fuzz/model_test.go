@@ -83,11 +83,15 @@ type consumer struct {
 	which []*delivery
 }
 
+// endedForSleepers is a context that ends calls that would sleep, and no others: it is never
+// done, and has an error.
+type endedForSleepers struct{ context.Context }
+
+func (endedForSleepers) Err() error { return context.Canceled }
+
 func newWorld(t *testing.T, s *script) *world {
 	w := &world{t: t, s: s, data: &bell{}, space: &bell{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	w.stopped = ctx
+	w.stopped = endedForSleepers{context.Background()}
 	cfg := layout.Config{
 		Kind: pick(s, layout.SPSC, layout.MPSC, layout.MPSC), Slots: pick(s, 8, 8, 16, 64),
 		SlotSize: pick(s, 0, 64, 128), Participants: 2, Doorbell: layout.Futex,

@@ -67,7 +67,8 @@
 //	40     8  DrainPos       a recoverer           producers that attach
 //	                         (of a fenced producer: its revoked claim; whoever revokes)
 //	                         (of the consumer: everything before it may have been seen; the consumer)
-//	48   208  Counters       see [Counter]         anyone
+//	48   200  Counters       see [Counter]         anyone
+//	248    8  Since          its owner, at attach  anyone
 //	256    4  Told           the consumer          who stores a fate; consumers that attach
 //	260    4  zero
 //	264    8  Over           the consumer          consumers that attach (in participant 0 only)

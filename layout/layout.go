@@ -95,7 +95,7 @@ const (
 )
 
 // Counters is how many a participant has room for.
-const Counters Counter = 26
+const Counters Counter = 25
 
 var _ [Counters - countersUsed]struct{} // or there is no room
 
@@ -204,12 +204,16 @@ type Participant struct {
 	PIDNamespace atomic.Uint64
 	DrainPos     atomic.Uint64
 	Counters     [Counters]atomic.Uint64
+	// Since is when it attached, in nanoseconds since 1970. For people.
+	Since atomic.Int64
 	// Told is the newest stream of this producer whose fate the consumer has told, by its
 	// Epoch. The consumer writes it.
 	Told atomic.Uint32
 	_    uint32
 	// Over counts what was told since the last io.EOF. It is the consumer's own.
-	Over  Word[Over]
+	Over Word[Over]
+	// Fates say how the streams of a producer ended. The consumer's say how consumers went,
+	// for those who look: the one of epoch e stands in place e mod Fates.
 	Fates [Fates]StreamFate
 }
 

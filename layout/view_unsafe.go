@@ -63,6 +63,7 @@ var (
 	_ = same[unsafe.Offsetof(Participant{}.PIDNamespace)-32]
 	_ = same[unsafe.Offsetof(Participant{}.DrainPos)-40]
 	_ = same[unsafe.Offsetof(Participant{}.Counters)-48]
+	_ = same[unsafe.Offsetof(Participant{}.Since)-248]
 	_ = same[unsafe.Offsetof(Participant{}.Told)-256]
 	_ = same[unsafe.Offsetof(Participant{}.Over)-264]
 	_ = same[unsafe.Offsetof(Participant{}.Fates)-272]

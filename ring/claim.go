@@ -148,13 +148,13 @@ func (c *Claim) Commit() error {
 	c.p = nil
 	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
 	if p.mpsc {
-		if p.closed.Load() != 0 {
+		if p.Closed() {
 			return p.closeReason()
 		}
 		p.setMeta(c.pos, meta)
 		return p.publish(c.pos, c.k)
 	}
-	if !p.enter() {
+	if !p.enter() && !p.enterAnyway() {
 		return p.closeReason()
 	}
 	p.setOpen(false)
@@ -181,13 +181,13 @@ func (c *Claim) Abort() {
 	}
 	c.p = nil
 	if p.mpsc {
-		if p.closed.Load() == 0 {
+		if !p.Closed() {
 			// An error has closed the handle and shows at its next call.
 			_ = p.publishMPSC(c.pos, c.k&^firstRecord, layout.Discarded)
 		}
 		return
 	}
-	if p.enter() {
+	if p.enterAnyway() {
 		p.setOpen(false) // never published, so never there
 		p.leave()
 	}

@@ -56,16 +56,8 @@ func TestContextEndsLoopsOfTheConsumer(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/batches of %d", way.name, batch), func(t *testing.T) {
 				each(t, func(t *testing.T, rig func(layout.Config) *rig) {
 					r := rig(layout.Config{Slots: 2048, SlotSize: 64})
-					p, c := r.producer(), r.consumer()
-					var msgs [][]byte
-					for i := range 1500 {
-						msgs = append(msgs, message(1, uint64(i), 8))
-					}
-					for len(msgs) > 0 {
-						n, err := p.SendBatch(soon(t), msgs[:min(batch, len(msgs))])
-						require.NoError(t, err)
-						msgs = msgs[n:]
-					}
+					sendInBatches(t, r.producer(), 1500, batch)
+					c := r.consumer()
 					ctx, n := canceled(t), 0
 					for {
 						some, err := way.do(ctx, c)
@@ -91,6 +83,14 @@ func TestContextEndsLoopsOfTheConsumer(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+func sendInBatches(t testing.TB, p *producer, count, batch int) {
+	for msgs := make([][]byte, count); len(msgs) > 0; {
+		n, err := p.SendBatch(soon(t), msgs[:min(batch, len(msgs))])
+		require.NoError(t, err)
+		msgs = msgs[n:]
 	}
 }
 

@@ -95,6 +95,7 @@
 //	mpsc.go         reserve and publish of many producers
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
+//	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it
 //	stats.go        counters

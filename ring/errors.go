@@ -11,7 +11,9 @@ import (
 
 // "Not now" and "not like this", compared with errors.Is or ==.
 var (
-	// ErrFull: no room for this message at present.
+	// ErrFull: no room for this message at present. A record lies in one piece: where it does
+	// not fit into what is left of the lap, that is padded first, which the consumer has to pass.
+	// So a message of more than half the ring may be refused though the ring is empty.
 	ErrFull = errors.New("shmring: ring is full")
 	// ErrEmpty: no message at present.
 	ErrEmpty = errors.New("shmring: ring is empty")

@@ -46,6 +46,21 @@ func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
 	return stored
 }
 
+// storeGoing notes how a consumer went, for those who look at who is there. Nothing is decided
+// by it.
+func (s *segment) storeGoing(m *layout.Participant, f layout.Fate) {
+	epoch := m.Epoch.Load()
+	at := &m.Fates[epoch%layout.Fates]
+	if at.Fate.Load().Upto() == epoch {
+		return // it had said so itself, and was killed then
+	}
+	at.PID.Store(m.PID.Load())
+	at.Pos.Store(s.hot.ReadPos.Load())
+	killpoint.At(killpoint.FatePosStored)
+	at.Fate.Store(layout.FateWord(0).With(epoch, f))
+	killpoint.At(killpoint.FateStored)
+}
+
 // newestFate is the fate of the newest stream of a producer that has one, or an empty place.
 func newestFate(m *layout.Participant) (at *layout.StreamFate, word layout.FateWord) {
 	at = &m.Fates[0]

@@ -22,9 +22,12 @@ import (
 // closer makes the rest harmless by what it does next: the mapping is replaced by
 // private memory before the life lock goes (see shm.Segment.Close).
 type gate struct {
-	closed atomic.Uint32 // 0: open. Also the stop word of every blocked call
-	busy   flag
-	single bool // this handle is for one goroutine at a time
+	stopped atomic.Uint32 // unless 0: it is closed, or refuses. The stop word of every blocked call
+	busy    flag
+	single  bool // this handle is for one goroutine at a time
+
+	closed  atomic.Bool           // set before stopped
+	refused atomic.Pointer[error] // why it refuses; it stays when that is over
 
 	mu      sync.Mutex
 	reason  error // why it is closed
@@ -32,16 +35,32 @@ type gate struct {
 	left    chan struct{}
 }
 
-// enter begins a call on a handle for one goroutine; false: the handle is closed. Two
-// calls at once are the caller's bug. Most are found here; the race detector finds all.
+// enter begins a call on a handle for one goroutine; false: the handle is closed, or refuses
+// at present, see refusal. Two calls at once are the caller's bug. Most are found here; the
+// race detector finds all.
 func (g *gate) enter() bool {
 	if g.busy.get() {
 		panic("shmring: concurrent use of a handle that is for one goroutine at a time")
 	}
 	g.busy.set(true)
-	if g.closed.Load() != 0 {
+	if g.stopped.Load() != 0 {
 		g.busy.set(false)
 		return false
+	}
+	return true
+}
+
+// enterAnyway is enter for calls that a handle which refuses does not refuse.
+func (g *gate) enterAnyway() bool {
+	for !g.enter() {
+		if g.Closed() {
+			return false
+		}
+		g.busy.set(true)
+		if !g.Closed() {
+			return true
+		}
+		g.busy.set(false)
 	}
 	return true
 }
@@ -76,7 +95,35 @@ func (g *gate) leaveBlocking() {
 
 // Closed reports whether the handle is of no use any more: it was closed, or it failed
 // because of what a peer wrote. Any goroutine may ask.
-func (g *gate) Closed() bool { return g.closed.Load() != 0 }
+func (g *gate) Closed() bool { return g.closed.Load() }
+
+// refuse makes enter fail for that reason until allow, and ends blocked calls by stop, unless
+// the gate is closed. One goroutine calls the two.
+func (g *gate) refuse(err error, stop func(*atomic.Uint32)) {
+	g.refused.Store(&err)
+	if g.stopped.Load() == 0 {
+		stop(&g.stopped)
+	}
+}
+
+func (g *gate) allow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reason == nil { // else close has stopped it, or is about to
+		g.stopped.Store(0)
+	}
+}
+
+// refusal is why the handle is closed, or refuses.
+func (g *gate) refusal() error {
+	if err := g.closeReason(); err != nil {
+		return err
+	}
+	if why := g.refused.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
 
 // closeReason is why the handle is closed, or nil.
 func (g *gate) closeReason() error {
@@ -95,13 +142,14 @@ func (g *gate) close(stop func(*atomic.Uint32)) bool {
 		return false
 	}
 	g.reason = ErrClosed
+	g.closed.Store(true)
 	var left chan struct{}
 	if g.blocked > 0 {
 		left = make(chan struct{})
 		g.left = left
 	}
 	g.mu.Unlock()
-	stop(&g.closed)
+	stop(&g.stopped)
 	if left != nil {
 		<-left
 	}
@@ -123,9 +171,10 @@ func (g *gate) fail(err error, stop func(*atomic.Uint32)) error {
 	g.mu.Lock()
 	if g.reason == nil {
 		g.reason = err
+		g.closed.Store(true)
 	}
 	err = g.reason
 	g.mu.Unlock()
-	stop(&g.closed)
+	stop(&g.stopped)
 	return err
 }

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -66,6 +67,7 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	m.Started.Store(h.cfg.Identity.Started)
 	m.BootID.Store(h.cfg.Identity.BootID)
 	m.PIDNamespace.Store(h.cfg.Identity.PIDNamespace)
+	m.Since.Store(time.Now().UnixNano())
 	killpoint.At(killpoint.WhoStored)
 	// In this order: an epoch is a stream, and what is attached has one, or had.
 	m.State.Store(layout.Used)
@@ -117,6 +119,7 @@ func (h *handle) reapIfDead(i int) (dead bool, err error) {
 func (s *segment) retire(i int, f layout.Fate) (stored bool) {
 	m := &s.participants[i]
 	if i == layout.ConsumerIndex {
+		s.storeGoing(m, f)
 		s.free(i)
 		return true
 	}

@@ -109,9 +109,9 @@ func looked(err error) error {
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
 // Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. While there is
 // room, a ctx that is done ends a loop over Send after at most 64 slots more of messages
-// (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a *ContextError, and whatever Config.Check
-// returns. After ErrClosed from a Close during the call, and only then, it is unknown
-// whether the message was sent.
+// (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
+// *ContextError, and whatever Config.Check returns. After ErrClosed from a Close during the
+// call, and only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0) }
 
 // SendKind is Send with a message type of the user's own.
@@ -174,7 +174,7 @@ const firstRecord = 1 << 63
 // many, this producer's. On an SPSC ring the caller is inside the gate then, until publish.
 // k is how many they are, and perhaps firstRecord.
 func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
-	if longest > p.maxMessage || p.phase.Load() != streaming || p.closed.Load() != 0 {
+	if longest > p.maxMessage || p.phase.Load() != streaming || p.stopped.Load() != 0 {
 		return p.reserveFirst(n, longest)
 	}
 	k = p.needFor(n)
@@ -191,8 +191,8 @@ func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
 // was reserved before theirs were committed, so it is one too.
 func (p *Producer) reserveFirst(n, longest int) (pos, k uint64, err error) {
 	switch {
-	case p.closed.Load() != 0:
-		return 0, 0, p.closeReason()
+	case p.stopped.Load() != 0:
+		return 0, 0, p.refusal()
 	case longest > p.maxMessage:
 		return 0, 0, p.wrap(&SizeError{longest, p.maxMessage})
 	case p.phase.Load() == ended:
@@ -210,7 +210,7 @@ func (p *Producer) reserveFirst(n, longest int) (pos, k uint64, err error) {
 // reserveInside enters the gate of an SPSC ring's producer to reserve k slots.
 func (p *Producer) reserveInside(k uint64) (pos uint64, err error) {
 	if !p.enter() {
-		return 0, p.closeReason()
+		return 0, p.refusal()
 	}
 	if p.open {
 		p.leave()
@@ -234,7 +234,7 @@ func (p *Producer) publish(pos, k uint64) error {
 		return nil
 	}
 	err := p.publishMPSC(pos, k, layout.Committed)
-	if p.closed.Load() != 0 {
+	if p.Closed() {
 		return p.closeReason() // perhaps into memory that is not shared any more
 	}
 	return err
@@ -307,7 +307,7 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
 	if p.single {
 		if !p.enter() {
-			return p.closeReason()
+			return p.refusal()
 		}
 		defer p.leave()
 	}
@@ -331,11 +331,24 @@ func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
 // whose ring is never full, call it if they want to know. Any goroutine may. Errors:
 // ErrClosed, and whatever Config.Check returns.
 func (p *Producer) Check() error {
-	if p.closed.Load() != 0 {
+	if p.Closed() {
 		return p.closeReason()
 	}
 	return p.checkOutside()
 }
+
+// Fail closes the handle for a reason that it cannot know of by itself: calls that wait and
+// all later ones return err. Any goroutine may call it.
+func (p *Producer) Fail(err error) { _ = p.fail(err, p.stop) }
+
+// Refuse makes calls that would send or claim return err until Allow, and ends those that
+// wait for room. What is claimed can still be committed. One goroutine calls the two.
+func (p *Producer) Refuse(err error) {
+	p.refuse(err, p.stop)
+}
+
+// Allow ends what Refuse began.
+func (p *Producer) Allow() { p.allow() }
 
 // Drop records that the caller gave up n messages because the ring was full.
 func (p *Producer) Drop(n int) { p.count(layout.Dropped, uint64(n)) }
@@ -372,14 +385,14 @@ func (p *Producer) Fate() layout.Fate {
 // endStream stores how the stream ended, once.
 func (p *Producer) endStream(f layout.Fate) error {
 	if p.single {
-		if !p.enter() {
+		if !p.enterAnyway() {
 			return p.closeReason()
 		}
 		defer p.leave()
 		if p.open {
 			panic("shmring: end of the stream while a Claim of this producer is open")
 		}
-	} else if p.closed.Load() != 0 {
+	} else if p.Closed() {
 		return p.closeReason()
 	}
 	if p.phase.Swap(ended) == ended {

@@ -17,7 +17,7 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
-	n, err := c.receive(nil, buf) // noWait
+	n, err := c.receive(context.Context(nil), buf) // noWait, without its load
 	if err != nil {
 		c.flushReadPos()
 	}
@@ -73,7 +73,7 @@ func (c *Consumer) TryNext() (Message, error) {
 		return Message{}, c.closeReason()
 	}
 	var m Message
-	err := c.borrow(nil, &m) // noWait
+	err := c.borrow(context.Context(nil), &m) // as in TryReceive
 	if err != nil {
 		c.flushReadPos()
 	}

@@ -53,7 +53,7 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 		return err
 	}
 	defer h.leaveBlocking()
-	w.stops = append(w.stops, &h.closed)
+	w.stops = append(w.stops, &h.stopped)
 	w.begun = time.Now()
 	w.checked = w.begun
 	defer w.close()
@@ -84,8 +84,8 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 func (w *wait) interrupted() error {
 	h := w.h
 	switch {
-	case h.Closed():
-		return h.closeReason()
+	case h.stopped.Load() != 0:
+		return h.refusal()
 	case w.ctx.Err() != nil:
 		return h.wrap(contextError(w.op, w.ctx))
 	case !w.until.IsZero() && !time.Now().Before(w.until):
@@ -141,7 +141,7 @@ func (w *wait) spinPiece(budget time.Duration, ready func() bool) bool {
 		if pollUntil(ready, looks) {
 			return true
 		}
-		if w.h.Closed() || w.ctx.Err() != nil {
+		if w.h.stopped.Load() != 0 || w.ctx.Err() != nil {
 			return false
 		}
 	}
@@ -174,7 +174,7 @@ func (w *wait) once(ready func() bool) error {
 	}
 	if now.Sub(w.checked) >= checkEvery {
 		w.checked = now
-		if err := h.checkOutside(); err != nil {
+		if err := h.checkOutside(); err != nil && !ready() { // it may have come, and its sender gone, since we looked
 			return err
 		}
 	}
@@ -189,7 +189,7 @@ func (w *wait) once(ready func() bool) error {
 // poll is once for those who never sleep.
 func (w *wait) poll(limit time.Duration, ready func() bool) {
 	for begin := time.Now(); ; spin.Yield() {
-		if pollUntil(ready, 4*looks) || w.h.Closed() || w.ctx.Err() != nil || time.Since(begin) >= limit {
+		if pollUntil(ready, 4*looks) || w.h.stopped.Load() != 0 || w.ctx.Err() != nil || time.Since(begin) >= limit {
 			return
 		}
 	}

@@ -281,8 +281,11 @@ func (c *Consumer) chores(ctx context.Context) error {
 	c.looked = c.acked
 	c.flushReadPos()
 	if ctx != noWait {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
+			c.comeBack()
 			return c.wrap(contextError("receive", ctx))
+		default:
 		}
 		if c.fates.chores++; c.mpsc && c.fates.chores&7 == 0 && time.Since(c.fates.reaped) > reapEvery {
 			if err := c.reapAll(); err != nil {
