@@ -19,6 +19,7 @@ const (
 	Full     = 6
 	Busy     = 7
 	Cut      = 8
+	Alone    = 9
 	Aborted  = 130
 )
 
@@ -34,6 +35,8 @@ const ExitCodes = `Exit codes
   6    the ring is full (producer -full fail)
   7    the role is taken by another process
   8    a producer says that what it sent is not the whole (consumer)
+  9    nobody is at the other end (producer -no-consumer fail, consumer
+       -no-producer fail)
   130  aborted by a second signal
 `
 
@@ -74,6 +77,8 @@ func Code(err error) int {
 		return Full
 	case errors.Is(err, shmring.ErrBusy):
 		return Busy
+	case errors.Is(err, shmring.ErrNoPeer):
+		return Alone
 	}
 	return Failed
 }

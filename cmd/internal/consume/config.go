@@ -14,6 +14,7 @@ import (
 const (
 	wait = "wait"
 	exit = "exit"
+	fail = "fail" // -no-producer
 )
 
 type config struct {
@@ -31,6 +32,7 @@ type config struct {
 	producers int
 	follow    bool
 	onDeath   string
+	alone     string
 	cpu       int
 }
 
@@ -59,6 +61,7 @@ func (c *config) register(f *cli.Flags) {
 	cli.Int(f, &c.producers, "producers")
 	f.Bool(&c.follow, "follow")
 	f.OneOf(&c.onDeath, "on-death", wait, exit)
+	f.OneOf(&c.alone, "no-producer", wait, fail)
 	c.cpu = -1
 	cli.Int(f, &c.cpu, "cpu")
 }

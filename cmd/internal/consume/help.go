@@ -41,6 +41,8 @@ End
   -on-death wait      when a producer died, say so and wait for its successor, or,
                       on an mpsc ring or with -producers, for the others (default)
   -on-death exit      end with code 3 then
+  -no-producer wait   wait while no producer is attached (default)
+  -no-producer fail   end with code 9 when the ring is empty then, also at the start
 A stream whose producer says that it is not the whole, because its input failed or was
 cut off, ends the consumer with code 8, unless -follow says to wait for the next; where
 others go on it does so at the end.

@@ -22,6 +22,7 @@ type receiver struct {
 
 	awake    context.Context // ends when receiving does, and for target to be opened anew
 	patience *cli.Patience   // with waits while awake
+	still    *cli.Still
 	disarm   func()
 
 	taken int64
@@ -119,7 +120,24 @@ func (r *receiver) take(m shmring.Message) error {
 // wait is Next, bounded by -timeout.
 func (r *receiver) wait() (shmring.Message, error) {
 	defer r.patience.End()
+	r.still.Begin()
+	defer r.still.End()
 	return r.c.Next(r.patience.Begin())
+}
+
+// whyStill says why nothing comes, if that is because nobody is there to send. A stalled claim
+// is told by OnStall.
+func (r *receiver) whyStill() string {
+	peers, err := r.c.Peers()
+	if err != nil {
+		return ""
+	}
+	for _, peer := range peers {
+		if peer.Role == shmring.RoleProducer && peer.Alive && peer.Open {
+			return "" // it has nothing to say
+		}
+	}
+	return "the ring is empty and no producer is attached: waiting for one"
 }
 
 // stopped decides how to go on when there is no message: nil is to receive on.

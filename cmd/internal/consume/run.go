@@ -69,6 +69,9 @@ const remarkAfter = time.Second
 func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	o := c.ring.Options
 	o.ExpectedProducers = c.producers
+	if c.alone == fail {
+		o.NoPeer = shmring.NoPeerFail
+	}
 	o.OnSkip = func(s shmring.SkippedClaim) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
@@ -110,6 +113,8 @@ func (r *receiver) run(ctx context.Context, w io.Writer) error {
 		progress := r.out.StartProgress(r.c, r.out.W)
 		defer progress.Stop()
 	}
+	r.still = cli.NewStill(&r.out, r.whyStill)
+	defer r.still.Close()
 	err := r.receive(ctx)
 	if !r.begin.IsZero() {
 		r.totals.Took(time.Since(r.begin))

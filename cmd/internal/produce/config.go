@@ -11,6 +11,7 @@ import (
 
 // What to do with a record that meets a full ring.
 const (
+	wait  = "wait" // -no-consumer
 	block = "block"
 	fail  = "fail"
 	drop  = "drop"
@@ -35,6 +36,7 @@ type config struct {
 	format   frame.Format
 	long     frame.Long
 	full     string
+	alone    string
 	timeout  time.Duration
 	count    int64 // 0: no limit
 	batch    int
@@ -65,6 +67,7 @@ func (c *config) register(f *cli.Flags) {
 	c.long = longs[0].Value
 	cli.Choose(f, &c.long, "long", longs)
 	f.OneOf(&c.full, "full", block, fail, drop)
+	f.OneOf(&c.alone, "no-consumer", wait, fail)
 	f.Duration(&c.timeout, "timeout")
 	cli.Int(f, &c.count, "count")
 	c.batch = 1

@@ -29,6 +29,9 @@ Sending
   -full block         wait while the ring is full (default)
   -full fail          end with code 6 when it is
   -full drop          drop the record and count it
+  -no-consumer wait   go on while no consumer is attached, as long as there is room
+                      (default)
+  -no-consumer fail   end with code 9 then: at the start, or with the next record
   -timeout DURATION   end with code 5 when nothing can be sent for so long, as 5s
   -batch N            pack up to N records that have been read already into one:
                       faster for short records; a consumer that stops or dies
@@ -44,6 +47,7 @@ Load, instead of input
 
 Report
 ` + cli.OutHelp + `
+When the ring has been full for a second it says why.
 Lines that were split, cut or skipped are counted, and do not change the exit code.
 
 The first SIGINT, SIGTERM or SIGHUP stops the input (SIGTERM after -drain), sends what

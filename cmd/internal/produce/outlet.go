@@ -17,6 +17,7 @@ type outlet struct {
 	p        *shmring.Producer
 	full     string
 	patience *cli.Patience
+	still    *cli.Still
 	totals   *cli.Totals
 }
 
@@ -54,8 +55,10 @@ func (o *outlet) noRoom(wait func(context.Context) error) (sent bool, err error)
 
 // wait calls a blocking call, bounded by -timeout and by the grace after a signal.
 func (o *outlet) wait(f func(context.Context) error) error {
+	o.still.Begin()
 	err := f(o.patience.Begin())
 	o.patience.End()
+	o.still.End()
 	switch {
 	case errors.Is(err, cli.ErrTimeout):
 		return fmt.Errorf("the ring was full for all of -timeout: %w: is a consumer running, and does it keep up?",

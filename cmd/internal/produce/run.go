@@ -94,9 +94,17 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	defer patience.Close()
 	o := c.ring.Options
 	o.KeepStream = true // end does it, unless -no-end says otherwise
+	if c.alone == fail {
+		o.NoPeer = shmring.NoPeerFail
+	}
 	p, err := shmring.OpenProducer(patience.Begin(), c.ring.Name, &o)
 	if err != nil {
 		return nil, err
+	}
+	if c.alone == fail {
+		if err := p.Check(); err != nil { // before any input is taken
+			return nil, errors.Join(err, p.Close())
+		}
 	}
 	if need := c.need(); need > p.MaxMessage() {
 		err := fmt.Errorf(
@@ -129,7 +137,9 @@ func (t *phases) roomFor() time.Duration {
 func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) (cut bool, err error) {
 	patience := cli.NewPatience(t.sending, c.timeout)
 	defer patience.Close()
-	o := &outlet{p: p, phases: t, full: c.full, patience: patience, totals: totals}
+	still := cli.NewStill(&c.out, func() string { return whyStill(p) })
+	defer still.Close()
+	o := &outlet{p: p, phases: t, full: c.full, patience: patience, still: still, totals: totals}
 	if c.generate >= 0 {
 		return false, o.generate(t.taking, c)
 	}
@@ -139,6 +149,24 @@ func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cl
 	}
 	err = f.feedAll(c.files, stdin)
 	return f.cut, err
+}
+
+// whyStill says why there is no room.
+func whyStill(p *shmring.Producer) string {
+	peers, err := p.Peers()
+	if err != nil {
+		return ""
+	}
+	for _, peer := range peers {
+		switch {
+		case peer.Role != shmring.RoleConsumer:
+		case peer.Alive:
+			return fmt.Sprintf("the ring is full: its consumer (pid %d) is alive and releases nothing", peer.PID)
+		default:
+			return fmt.Sprintf("the ring is full: its consumer (pid %d) has died; waiting for its successor", peer.PID)
+		}
+	}
+	return "the ring is full and has no consumer: waiting for one"
 }
 
 // end ends the stream. If that was not the whole input it says so, so that the consumer does
