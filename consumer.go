@@ -24,6 +24,7 @@ import (
 type Consumer struct {
 	ring    *ring.Consumer
 	s       *segment
+	final   finalStats
 	closing sync.Once
 	err     error
 }
@@ -63,9 +64,11 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // TryReceive is Receive that does not wait. If buf is too short, it returns the length that
 // is needed and io.ErrShortBuffer, and the message stays next. It never blocks, never
 // allocates and makes no system call except to wake a producer that waits for room; it does
-// not look after the dead, see Check. Errors: [ErrEmpty]; io.EOF behind the end of a stream
-// (the next call waits for another stream); a [*StreamError] behind a stream that died or
-// failed (likewise); [ErrClosed]; [*CorruptError].
+// not look after the dead, see Check. On an MPSC ring it may return ErrEmpty although a Send
+// has returned: while another producer is inside a call, or holds a claim, that comes before.
+// Errors: [ErrEmpty]; io.EOF behind the end of a stream (the next call waits for another
+// stream); a [*StreamError] behind a stream that died or failed (likewise); [ErrClosed];
+// [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
 
 // Next returns the next message in place, without a copy. It waits, and heeds ctx, as Receive
@@ -126,10 +129,10 @@ func (c *Consumer) Slots() int { return c.ring.Slots() }
 // nanoseconds for each record.
 func (c *Consumer) Used() int { return c.ring.Used() }
 
-// Stats returns what this consumer has counted so far, until Close, and the claim that
-// holds it up. Messages and Bytes may be behind: they are written before it sleeps, when it
-// closes, and every few thousand messages.
-func (c *Consumer) Stats() Stats { return statsOf(c.ring.Stats()) }
+// Stats returns what this consumer has counted, after Close as it was then, and the claim that
+// holds it up. Others see its Messages and Bytes later: it writes them down before it sleeps,
+// when it closes, and every few thousand messages.
+func (c *Consumer) Stats() Stats { return c.final.or(func() Stats { return statsOf(c.ring.Stats()) }) }
 
 // Peers returns who is attached to the ring, ourselves included: the consumer comes first. It
 // takes no part in the ring and makes a system call for each. The error is ErrClosed, or what
@@ -147,6 +150,7 @@ func (c *Consumer) Close() error {
 	c.closing.Do(func() {
 		c.s.dismiss()
 		c.ring.Close()
+		c.final.keep(statsOf(c.ring.Stats()))
 		c.err = c.s.detach(c.ring.Attachment(), FateLeft)
 	})
 	return c.err

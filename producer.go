@@ -21,6 +21,7 @@ type Producer struct {
 	s          *segment
 	keepStream bool
 	failAlone  bool
+	final      finalStats
 	closing    sync.Once
 	err        error
 }
@@ -160,10 +161,10 @@ func (p *Producer) Slots() int { return p.ring.Slots() }
 // nanoseconds for each record.
 func (p *Producer) Used() int { return p.ring.Used() }
 
-// Stats returns what this producer has counted so far, until Close. Messages and Bytes are
-// written by the consumer: before it sleeps, when it closes, and every few thousand
+// Stats returns what this producer has counted, after Close as it was then. Messages and Bytes
+// are written by the consumer: before it sleeps, when it closes, and every few thousand
 // messages.
-func (p *Producer) Stats() Stats { return statsOf(p.ring.Stats()) }
+func (p *Producer) Stats() Stats { return p.final.or(func() Stats { return statsOf(p.ring.Stats()) }) }
 
 // Peers returns who is attached to the ring, ourselves included: the consumer, if there is
 // one, comes first. It takes no part in the ring and makes a system call for each. The error
@@ -191,6 +192,7 @@ func (p *Producer) close() error {
 		fate = Fate(p.ring.Fate())
 	}
 	p.ring.Close()
+	p.final.keep(statsOf(p.ring.Stats()))
 	lost := p.s.seg.Check()
 	if !errors.Is(lost, ErrOrphaned) {
 		lost = nil

@@ -1,6 +1,7 @@
 package shmring
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/shmring/shmring/ring"
@@ -55,6 +56,27 @@ type SkippedClaim struct {
 	Position Position
 	Slots    int
 	PID      int // of the dead producer, as it saw itself
+}
+
+// finalStats are those of a handle that was closed: its segment does not show them any more.
+type finalStats struct{ atomic.Pointer[Stats] }
+
+func (f *finalStats) keep(s Stats) {
+	s.Stalled = nil
+	f.Store(&s)
+}
+
+// or returns them, or those of now. What now reads while the segment goes may be anything; but
+// then they are kept already.
+func (f *finalStats) or(now func() Stats) Stats {
+	s := Stats{}
+	if f.Load() == nil {
+		s = now()
+	}
+	if last := f.Load(); last != nil {
+		return *last
+	}
+	return s
 }
 
 func stalledOf(c ring.StalledClaim) StalledClaim {

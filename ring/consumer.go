@@ -41,7 +41,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	if err := c.attach(layout.RoleConsumer); err != nil {
 		return nil, err
 	}
-	c.received = make([]delta, len(c.participants))
+	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
 	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
@@ -102,10 +102,17 @@ func (c *Consumer) Check() error {
 func (c *Consumer) Facade() any { return c.cfg.Facade }
 
 // Stats returns what this handle has counted so far, and the claim that holds it up. Any
-// goroutine may ask while the handle is open. Messages and Bytes may be behind: they are
-// written before it sleeps, when it closes, and every few thousand messages.
+// goroutine may ask while the handle is open. Messages and Bytes are of this moment, though
+// they get into the segment later: before it sleeps, when it closes, and every few thousand
+// messages.
 func (c *Consumer) Stats() Stats {
 	s := c.handle.Stats()
+	s.Messages, s.Bytes = 0, 0
+	for i := range c.received {
+		all := c.received[i].get()
+		s.Messages += all.messages
+		s.Bytes += all.bytes
+	}
 	s.Stalled = c.stalledClaim()
 	return s
 }

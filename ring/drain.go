@@ -113,9 +113,7 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		if !c.enter() {
 			return n, c.closeReason()
 		}
-		d := &c.received[b.from]
-		d.messages++
-		d.bytes += uint64(size)
+		c.received[b.from].add(size)
 		c.pending++
 		n++
 		if last {

@@ -17,3 +17,14 @@ func (f *flag) set(on bool) {
 }
 
 func (f *flag) get() bool { return atomic.LoadUint32(&f.v) != 0 }
+
+// tally is counted up by one goroutine with plain instructions, and read by any: a word is
+// never half written on processors of 64 bits.
+type tally struct{ messages, bytes uint64 }
+
+func (t *tally) add(n int) {
+	t.messages++
+	t.bytes += uint64(n)
+}
+
+func (t *tally) get() sum { return sum{atomic.LoadUint64(&t.messages), atomic.LoadUint64(&t.bytes)} }

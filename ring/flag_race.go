@@ -11,3 +11,13 @@ type flag struct{ v atomic.Bool }
 func (f *flag) set(on bool) { f.v.Store(on) }
 
 func (f *flag) get() bool { return f.v.Load() }
+
+// tally likewise.
+type tally struct{ messages, bytes atomic.Uint64 }
+
+func (t *tally) add(n int) {
+	t.messages.Add(1)
+	t.bytes.Add(uint64(n))
+}
+
+func (t *tally) get() sum { return sum{t.messages.Load(), t.bytes.Load()} }

@@ -20,9 +20,10 @@ type reader struct {
 	// line for a store it never makes.
 	streak int
 
-	received []delta // by producer: what is not in the shared counters yet
-	pending  int     // messages in received
-	flushed  uint64  // messages that were in it
+	received []tally // by producer
+	counted  []sum   // of those, what is in the shared counters
+	pending  int     // messages that are not yet
+	flushed  uint64  // messages that are
 }
 
 // peek finds the next message without taking it. On the way it skips records that hold
@@ -142,9 +143,7 @@ func (c *Consumer) corruptEntry(n int) error {
 
 // take moves behind the message that peek found.
 func (r *reader) take(m *Message, c *cursors) {
-	d := &r.received[m.about.from()]
-	d.messages++
-	d.bytes += uint64(len(m.data))
+	r.received[m.about.from()].add(len(m.data))
 	r.pending++
 	if m.about&inner != 0 {
 		r.batch.rest = r.batch.rest[entrySize(len(m.data)):]

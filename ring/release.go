@@ -235,8 +235,8 @@ func (c *Consumer) limitByRevocations(to uint64) uint64 {
 	return to
 }
 
-// delta is what was received of one producer and is not in the shared counters yet.
-type delta struct{ messages, bytes uint64 }
+// sum is what was received.
+type sum struct{ messages, bytes uint64 }
 
 // flushDeltasAt is how many messages may be missing from the shared counters.
 const flushDeltasAt = 4096
@@ -250,20 +250,23 @@ func (c *Consumer) flushDeltas() {
 	if c.pending == 0 {
 		return
 	}
-	var sum delta
-	for i, d := range c.received {
-		if d.messages != 0 {
-			c.participants[i].Counters[layout.Messages].Add(d.messages)
-			killpoint.At(killpoint.Counted)
-			c.participants[i].Counters[layout.Bytes].Add(d.bytes)
-			killpoint.At(killpoint.Counted)
-			sum.messages += d.messages
-			sum.bytes += d.bytes
-			c.received[i] = delta{}
+	var all sum
+	for i := range c.received {
+		now := c.received[i].get()
+		if now == c.counted[i] {
+			continue
 		}
+		messages, bytes := now.messages-c.counted[i].messages, now.bytes-c.counted[i].bytes
+		c.participants[i].Counters[layout.Messages].Add(messages)
+		killpoint.At(killpoint.Counted)
+		c.participants[i].Counters[layout.Bytes].Add(bytes)
+		killpoint.At(killpoint.Counted)
+		all.messages += messages
+		all.bytes += bytes
+		c.counted[i] = now
 	}
-	c.count(layout.Messages, sum.messages)
-	c.count(layout.Bytes, sum.bytes)
+	c.count(layout.Messages, all.messages)
+	c.count(layout.Bytes, all.bytes)
 	c.flushed += uint64(c.pending)
 	c.pending = 0
 }

@@ -77,9 +77,13 @@ func (s *segment) unfinishedClaim(pos uint64) (layout.Ctl, StalledClaim, error) 
 //
 // The two cursors, one for delivery and one for space, make this safe: a late store of the
 // owner's would otherwise land in somebody else's message.
-func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err error) {
+//
+// cfg needs Locks, and DataBell and ParkingLot to wake the consumer, which may go on.
+func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err error) {
 	var h handle
-	h.init(v, Config{Locks: locks})
+	locks := cfg.Locks
+	h.init(v, cfg)
+	h.notifyWord, h.notifyBell = &v.Hot.DataBell, cfg.DataBell
 	ok, err := locks.TryLock(repairLock)
 	if err != nil {
 		return StalledClaim{}, fmt.Errorf("shmring: repair lock: %w", err)
@@ -108,6 +112,8 @@ func ForceSkip(v *layout.View, locks Locks, pos uint64) (_ StalledClaim, err err
 		}
 		return claim, fmt.Errorf("%w: position %d: finished at the last moment", ErrNotStalled, pos)
 	}
+	h.index = uint8(claim.Producer) // whose place it takes in waking the consumer
+	h.notify()
 	return claim, nil
 }
 

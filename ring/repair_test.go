@@ -48,9 +48,9 @@ func TestStalledClaimIsShown(t *testing.T) {
 
 // forceSkip is what an administrator's process does.
 func (r *rig) forceSkip(pos uint64) (ring.StalledClaim, error) {
-	h, v, _ := r.process()
+	h, v, cfg := r.process()
 	defer h.Close()
-	return ring.ForceSkip(v, h, pos)
+	return ring.ForceSkip(v, cfg, pos)
 }
 
 // A revoked claim is passed, what is behind it comes, and its slots are not used by
@@ -394,5 +394,31 @@ func TestRepairRefusesCorruption(t *testing.T) {
 			_, err := ring.Repair(v, h)
 			require.ErrorIs(t, err, ring.ErrCorrupt, name)
 		}
+	})
+}
+
+// The consumer that a force-skip lets go on is woken, and need not find it out.
+func TestForceSkipWakesTheConsumer(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, rig func(layout.Config) *rig) {
+		r := rig(layout.Config{Slots: 64})
+		c, live := r.consumer(), r.producer()
+		for round := range 10 {
+			slow := r.producer()
+			claim, err := slow.TryClaim(10)
+			require.NoError(t, err)
+			require.NoError(t, live.TrySend([]byte("x")))
+			slept, got := c.Stats().Sleeps, make(chan error)
+			go func() {
+				_, err := c.Receive(soon(t), make([]byte, 64))
+				got <- err
+			}()
+			require.Eventually(t, func() bool { return c.Stats().Sleeps > slept }, 20*time.Second, time.Millisecond)
+			_, err = r.forceSkip(uint64(2 * round))
+			require.NoError(t, err)
+			require.NoError(t, <-got)
+			require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+			slow.leave()
+		}
+		require.Zero(t, c.Stats().TimeoutWakeups)
 	})
 }

@@ -391,7 +391,8 @@ func TestShortBuffer(t *testing.T) {
 		_, err = c.TryReceive(buf)
 		require.NoError(t, err)
 		require.Equal(t, "defgh", string(buf))
-		require.EqualValues(t, 0, c.Stats().Messages, "counted when flushed")
+		require.EqualValues(t, 2, c.Stats().Messages)
+		require.Zero(t, p.Stats().Messages, "others learn when it is flushed")
 		c.leave()
 	})
 }
