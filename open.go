@@ -255,7 +255,10 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (*s
 		if locks == shm.Flock {
 			cfg.Incompat |= layout.FlockLocks
 		}
-		_, err := layout.Format(mem, cfg)
+		v, err := layout.Format(mem, cfg)
+		if err == nil {
+			ring.RecordCreation(v)
+		}
 		return err
 	})
 	return seg, refused, err

@@ -21,6 +21,7 @@ type Producer struct {
 	s          *segment
 	keepStream bool
 	failAlone  bool
+	told       bool // lookAround has written down that the ring has lost its name
 	final      finalStats
 	closing    sync.Once
 	err        error
@@ -58,6 +59,10 @@ func (p *Producer) lookAround() {
 	if err := p.s.seg.Check(); err != nil {
 		if !p.s.closing.Load() {
 			p.ring.Fail(err)
+			if errors.Is(err, ErrOrphaned) && !p.told {
+				p.told = true
+				ring.RecordOrphan(p.s.view, p.s.info.Participant)
+			}
 		}
 		return
 	}

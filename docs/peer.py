@@ -83,7 +83,7 @@ class Segment:
             "incompat": incompat == 0,  # and so OFD locks
             "checksum": checksum == crc32c(head[:56] + head[64:]),
             "slots": 8 <= self.slots <= 2**30 and self.slots & (self.slots - 1) == 0,
-            "descriptors": self.d == head_size == up(entry(self.participants)),
+            "descriptors": self.d == head_size == up(entry(self.participants) + 128 * 40),  # and the events of section 16
             "payload": self.p == up(self.d + 64 * self.slots),
             "size": size == ours.st_size == up(self.p + self.slots * self.slot_size),
             "doorbell": self.doorbell == 1,

@@ -115,7 +115,7 @@ func forge(t *testing.T, s *script) []byte {
 	slots := pick[uint64](s, 8, 16, 32, 4, 12, 0, 1<<30, 1<<31, 1<<63, uint64(s.byte()))
 	slot := pick[uint32](s, 0, 64, 128, 1<<24, 1<<31, 63, 1<<24+64, uint32(s.byte())*64)
 	parts := pick[uint32](s, 2, 3, 8, 255, 0, 1, 256, 1<<31, 1<<32-1)
-	d := up(768 + 512*uint64(parts))
+	d := up(768 + 512*uint64(parts) + 128*40)
 	p := up(d + 64*slots)
 	size := up(p + slots*uint64(slot))
 	most := max(48, min(slots, 4095)*uint64(slot))
@@ -160,7 +160,7 @@ func legal(mem []byte) bool {
 	if b := u32(atBell); b < 1 || b > 3 || u32(atKind) == 1 && parts != 2 {
 		return false
 	}
-	d := up(768 + 512*parts)
+	d := up(768 + 512*parts + 128*40)
 	p := up(d + 64*slots)
 	size := up(p + slots*slot)
 	return u64(atMax) <= max(48, min(slots, 4095)*slot) &&

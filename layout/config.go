@@ -81,9 +81,13 @@ func (c Config) check() error {
 	return nil
 }
 
+func (c Config) eventsOffset() int64 {
+	return participantsOffset + int64(c.Participants)*participantSize
+}
+
 // offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55.
 func (c Config) offsets() (descriptors, payload, size int64) {
-	descriptors = pageUp(participantsOffset + int64(c.Participants)*participantSize)
+	descriptors = pageUp(c.eventsOffset() + Events*eventSize)
 	payload = pageUp(descriptors + int64(c.Slots)*descriptorSize)
 	return descriptors, payload, pageUp(payload + int64(c.Slots)*int64(c.SlotSize))
 }

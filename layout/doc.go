@@ -45,13 +45,15 @@
 //	   652     4  zero
 //	   656     8  Namespace      who makes it          both, likewise
 //	   664     8  News           who stores a fate     the consumer, when nothing is next
-//	   672    96  zero
+//	   672     8  Events         anyone, by Add        anyone
+//	   680    88  zero
 //	                             participants: index 0 is the consumer
 //	   768  512·N Participant    see below             see below
+//	     E  5120  Event          anyone                people
 //	     D   64·C Descriptor     see below             see below
 //	     P    S·C payload        the claim's owner     the consumer, once committed
 //
-// Checksum is CRC-32C of bytes 0–55 and 64–127. D and P are multiples of 4096
+// Checksum is CRC-32C of bytes 0–55 and 64–127. E is 768 + 512·N. D and P are multiples of 4096
 // and so is the whole. P equals D + 64·C rounded up; there is no payload area
 // when SlotSize is 0.
 //

@@ -167,7 +167,9 @@ type Hot struct {
 	// News counts what has changed about participants and their streams, so that nobody has
 	// to look for nothing. It is added to behind the change.
 	News atomic.Uint64
-	_    [96]byte
+	// Events counts what was written into View.Events.
+	Events atomic.Uint64
+	_      [88]byte
 }
 
 // The lower bits of a bell word tell how those sleep who do; the rest counts rings.
@@ -239,6 +241,38 @@ const (
 	FateLeft   Fate = 1 // its producer left, and the stream goes on with the next
 	FateFailed Fate = 2 // its producer says that what it sent is not the whole
 	FateDied   Fate = 3 // its producer died
+)
+
+// Events is how many events a segment keeps: the last.
+const Events = 128
+
+// Event is something in the life of a ring, for people who want to know the next morning what
+// has happened. Anybody writes it, nothing is decided by it.
+type Event struct {
+	_ structs.HostLayout
+	// Seq is the event's number, from 1 on, while the rest is complete; it is stored last.
+	Seq  atomic.Uint64
+	Time atomic.Int64 // nanoseconds since 1970
+	What Word[EventWord]
+	Pos  atomic.Uint64 // a position that has to do with it, or 0
+	PID  atomic.Uint32 // of the participant that it is about, as that one saw itself
+	By   atomic.Uint32 // of who wrote it, as it sees itself
+}
+
+// EventKind is what happened.
+type EventKind uint8
+
+const (
+	EventCreated   EventKind = 1  // the ring
+	EventAttached  EventKind = 2  // a participant
+	EventTookOver  EventKind = 3  // likewise, in the place of one that had died
+	EventEnded     EventKind = 4  // a stream, by its producer: Fate
+	EventLeft      EventKind = 5  // a participant detached: Fate of a producer's stream
+	EventDied      EventKind = 6  // a participant was found dead
+	EventSkipped   EventKind = 7  // the claim of a dead producer was passed over
+	EventRevoked   EventKind = 8  // the claim of a live producer was given up
+	EventRecovered EventKind = 9  // the ring was put in order by hand
+	EventOrphaned  EventKind = 10 // a participant found that the ring has lost its name
 )
 
 // Descriptor is one slot's control line. Meta and Inline are plain memory: they

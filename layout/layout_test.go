@@ -70,7 +70,7 @@ func TestOffsets(t *testing.T) {
 	require.Equal(t, layout.EndianOK, u32(8))
 	require.Equal(t, layout.Major, u16(12))
 	require.Equal(t, layout.Minor, u16(14))
-	require.EqualValues(t, 4096, u32(16))
+	require.EqualValues(t, 8192, u32(16))
 	require.EqualValues(t, layout.MPSC, u32(20))
 	require.Equal(t, goldenConfig.UUID[:], mem[24:40])
 	require.EqualValues(t, len(mem), u64(40))
@@ -82,8 +82,8 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 3, u32(76))
 	require.EqualValues(t, 500, u64(80))
 	require.EqualValues(t, layout.Futex, u32(104))
-	require.EqualValues(t, 4096, u64(112))
-	require.EqualValues(t, 8192, u64(120))
+	require.EqualValues(t, 8192, u64(112))
+	require.EqualValues(t, 12288, u64(120))
 	require.EqualValues(t, layout.PackTail(1<<44-3, 0, 0), u64(128))
 	require.EqualValues(t, uint64(1<<44-3), u64(256))
 
@@ -101,6 +101,14 @@ func TestOffsets(t *testing.T) {
 	last.Fate.Store(17)
 	last.Pos.Store(18)
 	last.PID.Store(19)
+	v.Hot.Events.Store(22)
+	event := &v.Events[layout.Events-1]
+	event.Seq.Store(23)
+	event.Time.Store(24)
+	event.What.Store(layout.PackEvent(layout.EventDied, 2, layout.FateDied, 25))
+	event.Pos.Store(26)
+	event.PID.Store(27)
+	event.By.Store(28)
 	v.Descriptors[7].Ctl.Store(11)
 	v.Descriptors[7].Inline[47] = 12
 	v.Payload[8*64-1] = 13
@@ -115,16 +123,24 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 17, u64(768+3*512-24))
 	require.EqualValues(t, 18, u64(768+3*512-16))
 	require.EqualValues(t, 19, u32(768+3*512-8))
-	require.EqualValues(t, 11, u64(4096+7*64))
-	require.EqualValues(t, 12, mem[4096+8*64-1])
-	require.EqualValues(t, 13, mem[8192+8*64-1])
+	require.EqualValues(t, 22, u64(672))
+	at := 768 + 3*512 + 127*40
+	require.EqualValues(t, 23, u64(at))
+	require.EqualValues(t, 24, u64(at+8))
+	require.EqualValues(t, 6|2<<8|3<<16|25<<32, u64(at+16))
+	require.EqualValues(t, 26, u64(at+24))
+	require.EqualValues(t, 27, u32(at+32))
+	require.EqualValues(t, 28, u32(at+36))
+	require.EqualValues(t, 11, u64(8192+7*64))
+	require.EqualValues(t, 12, mem[8192+8*64-1])
+	require.EqualValues(t, 13, mem[12288+8*64-1])
 }
 
 func TestConfigLimits(t *testing.T) {
 	ok := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: layout.Futex}
 	size, err := ok.Size()
 	require.NoError(t, err)
-	require.EqualValues(t, 8192, size, "header and descriptors, no payload")
+	require.EqualValues(t, 12288, size, "header and descriptors, no payload")
 	for field, bad := range map[string]func(*layout.Config){
 		"kind":          func(c *layout.Config) { c.Kind = 0 },
 		"slots":         func(c *layout.Config) { c.Slots = 4 },

@@ -14,6 +14,7 @@ const (
 	hotOffset          = 128
 	participantsOffset = MinSize
 	participantSize    = 512
+	eventSize          = 40
 	descriptorSize     = 64
 	checksummed        = 56 // bytes of the identity before the checksum
 )
@@ -49,6 +50,7 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.Priority)-(520-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Semaphores)-(640-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.News)-(664-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Events)-(672-hotOffset)]
 	_ = same[unsafe.Offsetof(Semaphores{}.Set)-0]
 	_ = same[unsafe.Offsetof(Semaphores{}.Key)-8]
 	_ = same[unsafe.Offsetof(Semaphores{}.Namespace)-16]
@@ -69,6 +71,13 @@ var (
 	_ = same[unsafe.Offsetof(Participant{}.Fates)-272]
 	_ = same[unsafe.Sizeof(StreamFate{})-24]
 	_ = same[unsafe.Sizeof(Participant{})-participantSize]
+	_ = same[unsafe.Offsetof(Event{}.Seq)-0]
+	_ = same[unsafe.Offsetof(Event{}.Time)-8]
+	_ = same[unsafe.Offsetof(Event{}.What)-16]
+	_ = same[unsafe.Offsetof(Event{}.Pos)-24]
+	_ = same[unsafe.Offsetof(Event{}.PID)-32]
+	_ = same[unsafe.Offsetof(Event{}.By)-36]
+	_ = same[unsafe.Sizeof(Event{})-eventSize]
 	_ = same[unsafe.Offsetof(Descriptor{}.Ctl)-0]
 	_ = same[unsafe.Offsetof(Descriptor{}.Meta)-8]
 	_ = same[unsafe.Offsetof(Descriptor{}.Inline)-16]
@@ -82,6 +91,7 @@ type View struct {
 	Config       Config
 	Hot          *Hot
 	Participants []Participant
+	Events       []Event
 	Descriptors  []Descriptor
 	Payload      []byte
 }
@@ -231,6 +241,7 @@ func overlay(mem []byte, cfg Config) *View {
 		Config:       cfg,
 		Hot:          (*Hot)(unsafe.Add(base, hotOffset)),
 		Participants: unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
+		Events:       unsafe.Slice((*Event)(unsafe.Add(base, cfg.eventsOffset())), Events),
 		Descriptors:  unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots),
 		Payload:      mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)],
 	}

@@ -149,6 +149,31 @@ func (w FateWord) Of(epoch uint32) (f Fate, upto uint32) {
 // Older is the worst fate of those streams of which the word does not tell each.
 func (w FateWord) Older() Fate { return Fate(w >> olderShift) }
 
+// EventWord is what an event is about.
+//
+//	 0–7   its kind
+//	 8–15  the participant
+//	16–23  a fate
+//	32–63  an epoch
+type EventWord uint64
+
+// PackEvent makes an EventWord.
+func PackEvent(k EventKind, participant uint8, f Fate, epoch uint32) EventWord {
+	return EventWord(uint64(k) | uint64(participant)<<8 | uint64(f)<<16 | uint64(epoch)<<32)
+}
+
+// Kind is what happened.
+func (w EventWord) Kind() EventKind { return EventKind(w) }
+
+// Participant is whom it happened to.
+func (w EventWord) Participant() uint8 { return uint8(w >> 8) }
+
+// Fate is how a stream ended, where it has to do with one.
+func (w EventWord) Fate() Fate { return Fate(uint8(w >> 16)) }
+
+// Epoch is the participant's.
+func (w EventWord) Epoch() uint32 { return uint32(w >> 32) }
+
 // Over counts the streams that were told since the consumer said io.EOF, and names the
 // newest of them, so that both change in one store. Numbers stay at their maximum.
 //

@@ -98,6 +98,7 @@
 //	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it
+//	events.go       what has happened, for people
 //	stats.go        counters
 //	wait.go         the loop of a wait: look, spin, sleep
 //	notify.go       the bell protocol: announce, sleep, wake

@@ -80,6 +80,11 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 		h.count(layout.Deaths, 1)
 	}
 	h.att = Attachment{Index: i, Epoch: epoch, TookOver: died || lastDied(m)}
+	if h.att.TookOver {
+		h.record(layout.EventTookOver, i, 0, 0)
+	} else {
+		h.record(layout.EventAttached, i, 0, 0)
+	}
 	return nil
 }
 
@@ -118,12 +123,23 @@ func (h *handle) reapIfDead(i int) (dead bool, err error) {
 // holds the participant's lock, or is itself the participant and can make no more claims.
 func (s *segment) retire(i int, f layout.Fate) (stored bool) {
 	m := &s.participants[i]
+	going := layout.EventLeft
+	if f == layout.FateDied {
+		going = layout.EventDied
+	}
 	if i == layout.ConsumerIndex {
 		s.storeGoing(m, f)
+		s.record(going, i, f, s.hot.ReadPos.Load())
 		s.free(i)
 		return true
 	}
-	stored = s.storeFate(i, f, s.streamEnd())
+	end := s.streamEnd()
+	stored = s.storeFate(i, f, end)
+	if !stored {
+		_, word := newestFate(m)
+		f, _ = word.Of(word.Upto())
+	}
+	s.record(going, i, f, end)
 	if s.mpsc {
 		s.drain(m)
 		if s.hasUnfinished(uint8(i)) {

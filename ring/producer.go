@@ -404,6 +404,7 @@ func (p *Producer) endStream(f layout.Fate) error {
 		end = p.streamEnd()
 	}
 	p.storeFate(int(p.index), f, end)
+	p.record(layout.EventEnded, int(p.index), f, end)
 	// For people who look.
 	p.participants[p.index].State.CompareAndSwap(layout.Used, layout.Ended) // not if revoked
 	killpoint.At(killpoint.StateEnded)

@@ -112,6 +112,7 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 		}
 		return claim, fmt.Errorf("%w: position %d: finished at the last moment", ErrNotStalled, pos)
 	}
+	h.record(layout.EventRevoked, claim.Producer, 0, pos)
 	h.index = uint8(claim.Producer) // whose place it takes in waking the consumer
 	h.notify()
 	return claim, nil
@@ -204,6 +205,7 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 	s.hot.DataBell.And(^layout.BellSleeper)
 	s.hot.SpaceBell.And(^layout.BellSleeper)
 	killpoint.At(killpoint.BellsReset)
+	s.record(layout.EventRecovered, layout.ConsumerIndex, 0, s.hot.ReadPos.Load())
 	return r, nil
 }
 

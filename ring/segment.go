@@ -12,12 +12,13 @@ type segment struct {
 	view         *layout.View
 	hot          *layout.Hot
 	participants []layout.Participant
+	events       []layout.Event
 	mpsc         bool
 }
 
 func (s *segment) init(v *layout.View) {
 	s.slots.init(v)
-	s.view, s.hot, s.participants = v, v.Hot, v.Participants
+	s.view, s.hot, s.participants, s.events = v, v.Hot, v.Participants, v.Events
 	s.mpsc = v.Config.Kind == layout.MPSC
 }
 

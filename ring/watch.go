@@ -333,6 +333,7 @@ func (c *Consumer) resolveHead() error {
 		return nil // its owner had committed before it died
 	}
 	c.count(layout.Skipped, 1)
+	c.record(layout.EventSkipped, owner, 0, pos)
 	if c.cfg.OnSkip != nil {
 		k := SkippedClaim{Position: pos, Slots: int(v.Slots()), PID: int(c.participants[owner].PID.Load())}
 		return c.callOut(func() { c.cfg.OnSkip(k) })

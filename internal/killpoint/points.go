@@ -64,6 +64,9 @@ const (
 	OverStored
 	ToldStored
 
+	EventBegun // writing down what happened
+	EventStored
+
 	RevokedPosStored // revoking and repairing
 	StateRevoked
 	BellsReset
@@ -96,6 +99,7 @@ var names = [Points]string{
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
 	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
+	"EventBegun", "EventStored",
 	"RevokedPosStored", "StateRevoked", "BellsReset",
 	"NamespaceStored", "KeyStored", "SemaphoresMade", "SemaphoresGiven", "SemaphoresFilled", "SetStored", "DoorClosed",
 	"SemaphoresRemoved",

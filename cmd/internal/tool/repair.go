@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	command "github.com/urfave/cli/v3"
@@ -37,6 +38,13 @@ until it has closed the ring or died. Killing the producer is the simpler remedy
 consumer then goes on by itself.
 `
 
+const historyHelp = `Usage: shmring history [flags] NAME
+
+Prints the last events in the life of the ring, 128 at most: when it was created, who
+attached, left, died and was found dead by whom, and what was done by hand. It changes
+nothing, and the ring may be in use. With -json it is a list of objects.
+`
+
 const repairFlags = `
 Flags
   -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
@@ -50,7 +58,7 @@ Examples
 // action does what a command is for, and describes it for programs and for people.
 type action func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
 
-// repair is what the three commands have in common.
+// repair is what the four commands have in common.
 type repair struct {
 	name, summary, help string
 	arguments           int
@@ -58,6 +66,7 @@ type repair struct {
 }
 
 var repairs = []repair{
+	{"history", "print what has happened to a ring", historyHelp, 1, history},
 	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, 1, recoverRing},
 	{"remove", "remove a ring that nobody uses", removeHelp, 1, removeRing},
 	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, 2, forceSkip},
@@ -110,6 +119,15 @@ func (r repair) perform(
 	}
 	_, err = io.WriteString(stdout, text)
 	return err
+}
+
+func history(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
+	events, err := shmring.History(ctx, args[0], o)
+	var text strings.Builder
+	for _, e := range events {
+		fmt.Fprintf(&text, "%s  %v\n", e.Time.Format("2006-01-02 15:04:05.000000"), e)
+	}
+	return events, text.String(), err
 }
 
 func recoverRing(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
