@@ -29,6 +29,8 @@ type Program struct {
 	Name  string
 	Title string // of the modes in the usage
 	Modes []Mode
+	// Default is the mode without -mode. Empty: there has to be one.
+	Default string
 	// Flags adds flags of the laboratory's own, and Check looks at their values. May be nil.
 	Flags func(*flag.FlagSet)
 	Check func() error
@@ -75,7 +77,7 @@ func (p *Program) Run(ctx context.Context, arguments []string, stdout, stderr io
 	var o Options
 	f := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	f.SetOutput(stderr)
-	mode := f.String("mode", "", "which experiment; all: every one after the other")
+	mode := f.String("mode", p.Default, "which experiment; all: every one after the other")
 	f.Uint64Var(&o.Seed, "seed", 0, "what chance begins with (default: anything)")
 	f.BoolVar(&o.Short, "short", false, "the short version of everything")
 	asJSON := f.Bool("json", false, "print one JSON object per mode on stdout")

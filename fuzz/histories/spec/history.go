@@ -1,0 +1,98 @@
+package spec
+
+// Geometry is what a ring is like.
+type Geometry struct {
+	MPSC     bool
+	Slots    int // 8 or 16
+	SlotSize int // bytes
+}
+
+// The most that a history may have.
+const (
+	MaxSlots   = 16
+	MaxClients = 8
+	MaxIDs     = 256 // messages and claims
+)
+
+// Op is a call of the library.
+type Op uint8
+
+// The calls.
+const (
+	TrySend    Op = iota // of message ID, Size bytes
+	TryClaim             // for message ID, Size bytes
+	Commit               // of the claim for message ID
+	Abort                // likewise
+	Open                 // of a consumer that takes over
+	TryReceive           // at most one message in Got
+	TryNext              // likewise: it stays out until Release
+	Release              // of what the TryNext number Loan of this consumer has returned, from 1
+	TryDrain             // at most Max messages
+	Check                // of a consumer
+	Join                 // of a producer that comes when the history has begun
+)
+
+var opNames = [...]string{
+	"TrySend", "TryClaim", "Commit", "Abort",
+	"Open", "TryReceive", "TryNext", "Release", "TryDrain", "Check", "Join",
+}
+
+func (o Op) String() string { return opNames[o] }
+
+// Answer is what a call returned besides messages.
+type Answer uint8
+
+// The answers.
+const (
+	None      Answer = iota // it did not return: its process was killed
+	OK                      // nil
+	Empty                   // ErrEmpty
+	Full                    // ErrFull
+	Contended               // ErrContended
+	Told                    // a *StreamError
+)
+
+var answerNames = [...]string{"no return", "ok", "ErrEmpty", "ErrFull", "ErrContended", "*StreamError"}
+
+func (a Answer) String() string { return answerNames[a] }
+
+// Call is one call of one client. Times are nanoseconds of a clock that all processes share.
+type Call struct {
+	Client int // a process has one number, its successor another
+	Op     Op
+	ID     uint8
+	Size   int
+	Loan   int
+	Max    int
+
+	Begin  int64
+	End    int64 // without an answer: when its process was dead
+	Answer Answer
+	Got    []Got
+}
+
+// Got is a message that a call has handed out.
+type Got struct {
+	ID   uint8
+	Size int
+	At   int64 // TryDrain: when the handler was called
+	// Placed: Position and Redelivered are known. TryReceive does not tell them.
+	Placed      bool
+	Position    uint64
+	Redelivered bool
+}
+
+// Death is the end of a client that was killed.
+type Death struct {
+	Client int
+	Last   int64 // it was alive then
+	Dead   int64 // and dead then
+}
+
+// History is what a few processes did with one ring, from its first message on. The calls
+// of one client are in the order in which it made them.
+type History struct {
+	Geometry
+	Calls  []Call
+	Deaths []Death
+}
