@@ -1,6 +1,6 @@
 // Package fuzz attacks shmring from outside. It holds tests only: nothing here is
-// for import. Its folders killlab and waitlab are programs that kill real processes, and
-// put them to sleep.
+// for import. Its folders killlab, waitlab and histories are programs that kill real
+// processes, put them to sleep, and ask whether there is an order that explains their answers.
 //
 //	who attacks          what                           and expects
 //	-------------------  -----------------------------  --------------------------------------------
