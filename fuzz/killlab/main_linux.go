@@ -35,6 +35,8 @@ var modes = []struct {
 	{"pidns", "producers and consumer are process 1 each, in namespaces of their own", 500, 12, namespaces},
 	{"zombie", "the dead producer is not reaped, or has started a process that outlives it", 100, 10, zombie},
 	{"takeover", "dead and leaving holders of roles, and several successors for each", 500, 20, takeover},
+	{"fates", "producers and consumers are killed at random, N in all: each stream's end is told once, in its place",
+		12000, 400, fates},
 	{"storm", "that many processes create, open, use, remove and die on three names", 50, 12, storm},
 }
 

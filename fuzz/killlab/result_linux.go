@@ -26,6 +26,7 @@ type result struct {
 	Disordered uint64   `json:"disordered"`
 	Stuck      uint64   `json:"stuck"`
 	Leaked     uint64   `json:"leaked"`
+	Wrong      uint64   `json:"wrong"`             // ends of streams, as consumers were told of them
 	Other      uint64   `json:"other"`             // errors that nothing explains
 	Latency    *latency `json:"latency,omitempty"` // from SIGKILL to the first message behind the crash
 
@@ -54,7 +55,7 @@ func (r *result) latencyOf(d time.Duration) {
 
 // conclude fills in what follows from the counts.
 func (r *result) conclude() {
-	r.OK = r.Lost+r.Duplicated+r.Torn+r.Split+r.Disordered+r.Stuck+r.Leaked+r.Other == 0
+	r.OK = r.Lost+r.Duplicated+r.Torn+r.Split+r.Disordered+r.Stuck+r.Leaked+r.Wrong+r.Other == 0
 	if n := len(r.behind); n > 0 {
 		slices.Sort(r.behind)
 		// The least value that so many of a thousand do not exceed.

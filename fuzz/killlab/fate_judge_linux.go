@@ -1,0 +1,364 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/shmring/shmring"
+)
+
+// history is what happened to one ring, by the journals of its users alone.
+type history struct {
+	mpsc     bool
+	lossy    bool // DeliveryAtMostOnce
+	unplaced bool // messages came without their positions
+	expects  int  // Options.ExpectedProducers
+	streams  []*stream
+	heard    [][]entry // by consumer, one after the other
+}
+
+// verdict is what a judge says of a history.
+type verdict struct {
+	lost, duplicated, torn, disordered, wrong []string
+	due                                       []string // what must still come, if everybody is over
+
+	delivered, repeated    uint64
+	by                     [shmring.FateDied + 1]int // streams that were told, by fate
+	once, again            int
+	together, groups, ends int // streams that were told together, in how many groups; io.EOF
+	consumers, unknown     int // consumers that got anything; streams whose producer was killed opening them
+}
+
+// judge goes through a history. Its own memory of what was told is all that it believes.
+type judge struct {
+	*history
+	v      verdict
+	of     map[source]*tale
+	epochs map[[2]uint32]*tale // by place and epoch
+	places map[uint32]*toldPlace
+	killed map[int][]*tale // that were begun and perhaps not opened, by process id
+
+	k     int // the consumer that is being read
+	last  shmring.Position
+	first uint64  // the lowest record that came again to this consumer
+	again int     // how many did
+	now   []*tell // told by the call in progress
+	open  []*tell // told by a call that has returned, which the user may not have heard
+	ends  endings
+	until uint64 // how far the consumers before have come
+}
+
+// tale is what has come of a stream.
+type tale struct {
+	*stream
+	next  uint64 // number that is due
+	came  uint64
+	end   uint64 // a position that is behind the begin of its newest record
+	heard int    // the newest consumer that got anything of it, plus one
+	tell  *tell  // the newest
+}
+
+// toldPlace is what was told of one of the producers' places.
+type toldPlace struct {
+	upto uint32 // newest stream that was told, to anybody
+	here uint32 // to this consumer
+	pos  uint64 // of the newest fate
+}
+
+// tell is one fate that one consumer was told.
+type tell struct {
+	k      int
+	pos    uint64
+	e      entry
+	said   bool // by the call's result
+	unsure bool // the user may not have heard it, or not come back
+}
+
+// endings is what the judge knows of io.EOF.
+type endings struct {
+	over, ended [2]int // streams that are, at least and at most, since it was said
+	before      [2]int // at most, when it was
+	tell        *tell  // it was
+}
+
+func (h *history) judge() *verdict {
+	g := &judge{history: h, of: map[source]*tale{}, epochs: map[[2]uint32]*tale{}, places: map[uint32]*toldPlace{},
+		killed: map[int][]*tale{}}
+	for _, s := range h.streams {
+		a := &tale{stream: s}
+		g.of[s.who] = a
+		if s.place == 0 {
+			g.killed[s.pid] = append(g.killed[s.pid], a)
+			continue
+		}
+		key := [2]uint32{uint32(s.place), s.epoch}
+		if g.epochs[key] != nil {
+			g.wrong("%v and %v are both stream %d of place %d", s.who, g.epochs[key].who, s.epoch, s.place)
+		}
+		g.epochs[key] = a
+	}
+	for k, log := range h.heard {
+		g.successor(k)
+		for _, e := range log {
+			g.entry(e)
+		}
+	}
+	g.conclude()
+	return &g.v
+}
+
+func (g *judge) wrong(format string, args ...any) {
+	g.v.wrong = append(g.v.wrong, fmt.Sprintf("consumer %d: ", g.k)+fmt.Sprintf(format, args...))
+}
+
+func (g *judge) blame(list *[]string, format string, args ...any) {
+	*list = append(*list, fmt.Sprintf("consumer %d: ", g.k)+fmt.Sprintf(format, args...))
+}
+
+// successor begins with the next consumer.
+func (g *judge) successor(k int) {
+	g.k, g.first, g.again, g.now, g.open = k, math.MaxUint64, 0, nil, nil
+	g.until = g.last.Record
+	for _, p := range g.places {
+		p.here = 0
+	}
+	if k < len(g.heard) && len(g.heard[k]) > 0 {
+		g.v.consumers++
+	}
+}
+
+func (g *judge) entry(e entry) {
+	switch {
+	case e.flags&entryTold != 0:
+		g.told(e)
+	case e.flags&entryReturned != 0:
+		g.returned(e)
+	case e.flags&entryClosed != 0:
+		for _, t := range append(g.now, g.open...) {
+			t.unsure = false
+		}
+	default:
+		g.message(e)
+	}
+}
+
+// message: everything of a stream comes in order, before its fate, and behind the fates of
+// those before it in its place.
+func (g *judge) message(e entry) {
+	if e.flags&entryTorn != 0 {
+		g.blame(&g.v.torn, "torn message at position %d.%d", e.record, e.index)
+		return
+	}
+	s := g.of[e.source]
+	if s == nil {
+		g.wrong("a message of stream %v, which nobody has begun", e.source)
+		return
+	}
+	at := shmring.Position{Record: e.record, Index: e.index}
+	news := s.heard != g.k+1
+	s.heard = g.k + 1
+	if g.unplaced && e.seq < s.next || !g.unplaced && g.v.delivered > 0 && at.Compare(g.last) <= 0 {
+		g.repeated(s, e)
+		return
+	}
+	g.last = at
+	switch {
+	case e.seq < s.next:
+		g.blame(&g.v.duplicated, "%v number %d came twice, under different positions", s.who, e.seq)
+	case e.seq > s.next && !(g.lossy && news):
+		g.blame(&g.v.disordered, "%v number %d comes where %d is due", s.who, e.seq, s.next)
+	}
+	if s.tell != nil {
+		g.wrong("%v number %d comes behind the stream's fate", s.who, e.seq)
+	}
+	p := g.place(uint32(s.place))
+	if p.upto+1 < s.epoch || !g.unplaced && e.record < p.pos {
+		g.wrong("%v, stream %d of place %d, comes when %d was told at %d", s.who, s.epoch, s.place, p.upto, p.pos)
+	}
+	s.next, s.end = e.seq+1, e.record+1
+	s.came++
+	g.v.delivered++
+}
+
+// repeated is a message that had come before.
+func (g *judge) repeated(s *tale, e entry) {
+	g.first = min(g.first, e.record)
+	g.v.repeated++
+	g.again++
+	switch {
+	case g.lossy, g.again > unreleased, !g.unplaced && e.flags&entryRedelivered == 0:
+		g.blame(&g.v.duplicated, "%v number %d came again: the %dth, marked: %v", s.who, e.seq, g.again,
+			e.flags&entryRedelivered != 0)
+	case s.tell != nil && s.tell.k == g.k:
+		g.wrong("%v number %d comes again behind the stream's fate", s.who, e.seq)
+	}
+}
+
+func (g *judge) place(i uint32) *toldPlace {
+	p := g.places[i]
+	if p == nil {
+		p = &toldPlace{}
+		g.places[i] = p
+	}
+	return p
+}
+
+// told is the fate of a stream, or of several in a row.
+func (g *judge) told(e entry) {
+	p, upto := g.place(e.source.lane), e.source.life
+	first := upto - e.streams() + 1
+	switch {
+	case e.streams() == 0 || e.streams() > upto || e.fate() > shmring.FateDied:
+		g.wrong("told nonsense: %d streams up to %d, %v", e.streams(), upto, e.fate())
+		return
+	case p.here != 0 && first != p.here+1, first > p.upto+1:
+		g.wrong("told of stream %d of place %d behind %d, of which it was told %d", first, e.source.lane, p.upto, p.here)
+	}
+	t := &tell{k: g.k, pos: e.record, e: e, unsure: true}
+	worst, news := shmring.FateEnded, 0
+	for epoch := first; epoch != upto+1; epoch++ {
+		s := g.stream(e.source.lane, epoch, e)
+		if s == nil {
+			g.wrong("told of stream %d of place %d, process %d, which nobody has begun", epoch, e.source.lane, e.index)
+			continue
+		}
+		worst = max(worst, s.worst())
+		if epoch > p.upto {
+			news++
+		} else if s.tell != nil && !g.mayAgain(s.tell) {
+			g.wrong("told again of %v, stream %d of place %d: %v, which consumer %d was told and came back from", s.who, epoch,
+				e.source.lane, e.fate(), s.tell.k)
+		}
+		g.behind(s, e)
+		s.tell = t
+	}
+	if e.streams() > 1 {
+		if e.fate() > worst || first < 10 {
+			g.wrong("told together of %d to %d: %v, the worst is %v", first, upto, e.fate(), worst)
+		}
+		g.v.groups++
+		g.v.together += news
+	}
+	g.v.by[e.fate()] += news
+	g.v.once += news
+	g.v.again += int(e.streams()) - news
+	g.ends.count(e.fate(), news, e.streams() > 1)
+	p.upto, p.here, p.pos = max(p.upto, upto), upto, max(p.pos, e.record)
+	g.now = append(g.now, t)
+}
+
+// stream is whose fate is told. One whose producer was killed before it could say which
+// stream it was is known by its process id.
+func (g *judge) stream(at, epoch uint32, e entry) *tale {
+	key := [2]uint32{at, epoch}
+	if s := g.epochs[key]; s != nil {
+		if e.streams() == 1 && int(e.index) != s.pid && e.index != 0 {
+			g.wrong("told that stream %d of place %d was process %d, it was %d", epoch, at, e.index, s.pid)
+		}
+		return s
+	}
+	pid := int(e.index)
+	if e.streams() > 1 || pid == 0 {
+		for pid = range g.killed {
+			break
+		}
+	}
+	list := g.killed[pid]
+	if len(list) == 0 {
+		return nil
+	}
+	if g.killed[pid] = list[1:]; len(list) == 1 {
+		delete(g.killed, pid)
+	}
+	g.v.unknown++
+	g.epochs[key] = list[0]
+	return list[0]
+}
+
+// worst is the worst that a stream may be told to have ended like.
+func (s *tale) worst() shmring.Fate {
+	if s.may(shmring.FateDied) {
+		return shmring.FateDied
+	}
+	return s.fate
+}
+
+// behind: a fate is that of its stream, and behind all that the stream sent.
+func (g *judge) behind(s *tale, e entry) {
+	switch {
+	case e.streams() == 1 && !s.may(e.fate()):
+		g.wrong("told %v of %v, which began %v (%v) and ended it: %v, killed: %v", e.fate(), s.who, s.fate, s.ending, s.ended,
+			s.killed != 0)
+	case e.streams() == 1 && e.fate() == shmring.FateDied && e.at < s.killed:
+		g.wrong("told that %v died, before it was killed", s.who)
+	case s.came < s.sent && !g.lossy:
+		g.wrong("told %v of %v behind %d of its %d messages", e.fate(), s.who, s.came, s.sent)
+	case !g.unplaced && e.record < s.end:
+		g.wrong("told %v of %v at position %d, it sent up to %d", e.fate(), s.who, e.record, s.end)
+	}
+}
+
+// mayAgain: who was told may not have heard it, or not have released what was before it. A
+// consumer that passes over that does not say so: then it is less than 64 slots back, and
+// none of what flushes when it is said.
+func (g *judge) mayAgain(t *tell) bool {
+	switch {
+	case t.k == g.k:
+		return false
+	case t.unsure || g.first < t.pos:
+		return true
+	}
+	return g.lossy && !t.said && g.until < t.pos+64
+}
+
+// returned is the end of a call. What the calls before it said was heard.
+func (g *judge) returned(e entry) {
+	for _, t := range g.open {
+		t.unsure = false
+	}
+	g.open = nil
+	var said *tell
+	for i, t := range g.now {
+		switch f := t.e.fate(); {
+		case i == len(g.now)-1 && e.index != returned:
+			said, t.said = t, true
+		case f >= shmring.FateFailed || f == shmring.FateEnded && g.single():
+			g.wrong("told %v of stream %d of place %d, and the call said nothing of it", f, t.e.source.life, t.e.source.lane)
+		default:
+			t.unsure = false
+		}
+	}
+	g.now = nil
+	switch {
+	case e.index == returnedError:
+		if said == nil || said.e.source != e.source || said.e.seq != e.seq || e.fate() < shmring.FateFailed {
+			g.wrong("an error says %v of stream %d of place %d, and OnStreamEnd did not", e.fate(), e.source.life, e.source.lane)
+			return
+		}
+		g.open = append(g.open, said)
+	case e.index == returnedEOF:
+		g.atEnd(said)
+	}
+}
+
+// conclude says what must have come by now, or will.
+func (g *judge) conclude() {
+	g.k = len(g.heard)
+	due := func(format string, args ...any) { g.v.due = append(g.v.due, fmt.Sprintf(format, args...)) }
+	for key, s := range g.epochs {
+		if s.isOver() && g.place(key[0]).upto < key[1] {
+			due("the fate of %v, stream %d of place %d", s.who, key[1], key[0])
+		}
+	}
+	for _, s := range g.of {
+		if s.came > s.tried {
+			g.blame(&g.v.duplicated, "%d messages came of %d that %v tried to send", s.came, s.tried, s.who)
+		}
+		if s.came < s.sent && (!g.lossy || len(g.heard) <= 1) {
+			due("%d of %d messages of %v", s.sent-s.came, s.sent, s.who)
+		}
+	}
+	if g.endIsDue() {
+		due("io.EOF: %d streams are over, %d of them ended, %d expected", g.ends.over[0], g.ends.ended[0], g.expects)
+	}
+}
