@@ -3,6 +3,7 @@ package ring_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -485,6 +486,57 @@ func TestPollerTellsNews(t *testing.T) {
 }
 
 // Without a lot nobody can wake the Poller: it looks by itself.
+// A user that takes one message each time that a consumer is handed out is told how streams
+// ended whose ends were ahead when the consumer looked, and that all are over.
+func TestPollerTellsWhatWasAhead(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, expected := range []int{0, 2} {
+			r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+			r.expected = expected
+			for _, dies := range []bool{true, false} {
+				s := r.producer()
+				for range 3 {
+					require.NoError(t, s.TrySend([]byte("a")))
+				}
+				if dies {
+					s.die()
+				} else {
+					require.NoError(t, s.CloseSend())
+					s.leave()
+				}
+			}
+			p := newPoller(t, 0)
+			require.NoError(t, p.Add(r.consumer().Consumer))
+			var got []string
+			for ctx, over := soon(t), false; !over; {
+				c, err := p.Wait(ctx)
+				require.NoError(t, err, "told %v", got)
+				switch _, err = c.TryReceive(make([]byte, 8)); {
+				case err == nil:
+					got = append(got, "a")
+				case errors.Is(err, ring.ErrPeerDead):
+					got = append(got, "died")
+				case err == io.EOF:
+					over = true
+				case err != ring.ErrEmpty:
+					require.NoError(t, err)
+				}
+			}
+			require.Equal(t, []string{"a", "a", "a", "died", "a", "a", "a"}, got)
+			// Nothing is left to say: it is not handed out for nothing again and again.
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			idle := 0
+			for c, err := p.Wait(ctx); err == nil; c, err = p.Wait(ctx) {
+				_, err = c.TryReceive(nil)
+				require.Equal(t, ring.ErrEmpty, err)
+				idle++
+			}
+			require.LessOrEqual(t, idle, 2)
+		}
+	})
+}
+
 func TestBlindPoller(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})

@@ -45,6 +45,7 @@ func (c *Consumer) resume() {
 	over := c.participants[layout.ConsumerIndex].Over.Load()
 	f.streams, f.ended = over.Streams(), over.Ended()
 	f.ahead, f.more = true, true // whatever News says
+	f.next = c.pos + unreached
 	if producer, epoch := over.Newest(); c.isProducer(int(producer)) {
 		m := &c.participants[producer]
 		told := m.Told.Load()

@@ -26,6 +26,7 @@ type StreamEnd struct {
 type fates struct {
 	news    uint64   // News when there was nothing more to tell
 	ahead   bool     // but there may be something, when the consumer has come to it
+	next    uint64   // which is at this position, or unreached
 	more    bool     // or io.EOF: ask tell
 	told    []uint32 // by producer: the newest stream that was told
 	streams uint64   // that were over, since io.EOF was said
@@ -125,10 +126,13 @@ func (c *Consumer) settle() {
 	c.note()
 }
 
+// unreached is farther ahead than any fate.
+const unreached = 1 << 62
+
 // nextFate finds the fate that comes next at this place, or nil. Of several producers' that
 // is the one with the lowest position.
 func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error) {
-	c.fates.ahead = false
+	c.fates.ahead, c.fates.next = false, c.pos+unreached
 	for i := 1; i < len(c.participants); i++ {
 		told := c.fates.told[i]
 		w, at := c.oldestFate(i, told)
@@ -141,6 +145,9 @@ func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error)
 				return nil, 0, c.corrupt("position of a stream's end", c.pos, pos)
 			}
 			c.fates.ahead = true
+			if int64(pos-c.fates.next) < 0 {
+				c.fates.next = pos
+			}
 			continue
 		}
 		if next == nil || int64(pos-next.Position) < 0 {
@@ -301,7 +308,14 @@ func (c *Consumer) chores(ctx context.Context) error {
 
 // hasNews tells whether the next call has something to say.
 func (c *Consumer) hasNews() bool {
-	return len(c.batch.rest) > 0 || c.isReady() || c.hot.News.Load() != c.fates.news || c.Closed()
+	return len(c.batch.rest) > 0 || c.isReady() || c.hot.News.Load() != c.fates.news || c.Closed() ||
+		c.fates.more && c.hasCome()
+}
+
+// hasCome tells whether the consumer has come to what there is to say besides the news: a
+// fate that was ahead, or io.EOF.
+func (c *Consumer) hasCome() bool {
+	return int64(c.pos-c.fates.next) >= 0 || c.areEnough() && c.isOver()
 }
 
 // isDue is what a blocked call waits for: a finished record, or news.
