@@ -537,6 +537,29 @@ func TestPollerTellsWhatWasAhead(t *testing.T) {
 	})
 }
 
+// Two fates at one place that was ahead are told one by one.
+func TestPollerTellsTwoThatWereAhead(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+		s := r.producer()
+		require.NoError(t, s.TrySend([]byte("a")))
+		s.die()
+		r.producer().die()
+		r.producer().die()
+		c := r.consumer()
+		require.NoError(t, errorButDead(c.Check()))
+		p := newPoller(t, 0)
+		require.NoError(t, p.Add(c.Consumer))
+		for ctx, deaths := soon(t), 0; deaths < 3; {
+			c, err := p.Wait(ctx)
+			require.NoError(t, err, "told of %d deaths", deaths)
+			if _, err = c.TryReceive(make([]byte, 8)); errors.Is(err, ring.ErrPeerDead) {
+				deaths++
+			}
+		}
+	})
+}
+
 func TestBlindPoller(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})

@@ -63,8 +63,9 @@ func (c *Consumer) tell(atEnd bool) error {
 			break
 		}
 		if err := c.tellFate(e, word); err != nil {
-			if !c.hasMore() {
-				f.news = news
+			f.news = news
+			if c.hasMore() {
+				f.news-- // a Poller has to hand it out again
 			}
 			return err
 		}
