@@ -27,7 +27,8 @@ type audience struct {
 	rng    *rand.Rand
 	cs     []*shmring.Consumer
 	poller *shmring.Poller
-	held   []shmring.Message // of the first ring
+	held   []shmring.Message
+	holds  int // whose they are
 	buf    []byte
 	now    bool   // the call in progress was told something
 	due    []bool // by ring: the next call says that the user has come back
@@ -103,8 +104,11 @@ func (h *audience) next(ctx context.Context, ring int) error {
 		m, err = h.cs[ring].Next(ctx)
 	}
 	if err == nil {
-		h.add(ring, noted(m))
+		e := noted(m)
+		e.flags |= entryHeld
+		h.add(ring, e)
 		h.held = append(h.held, m)
+		h.holds = ring
 	}
 	return h.returned(ring, err)
 }
@@ -114,6 +118,7 @@ func (h *audience) release() {
 	if n := len(h.held); n > 0 {
 		h.held[n-1].Release()
 		h.held = nil
+		h.add(h.holds, entry{at: monotonic(), flags: entryReleased})
 	}
 }
 

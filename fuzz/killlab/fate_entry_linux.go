@@ -19,6 +19,8 @@ const (
 	entryTold     // OnStreamEnd: see toldEntry
 	entryReturned // of a call that was told something, or of the next one; index: how
 	entryClosed   // Close has returned
+	entryReleased // what was held is
+	entryHeld     // with a message: it is
 )
 
 // How a call returned that was told something: index of entryReturned. With returnedError
@@ -69,6 +71,7 @@ type stream struct {
 	ended       bool // and has returned
 	fate        shmring.Fate
 	killed      int64 // when its process was about to be killed; 0: it was not
+	closing     int64 // before this nobody has stored its fate
 }
 
 // streams takes a producer's log apart. killed is when the kill was sent, or 0.
@@ -77,12 +80,12 @@ func (c *child) streams(log []entry, killed int64) (list []*stream) {
 	for _, e := range log {
 		switch {
 		case e.flags&entryBegun != 0:
-			s = &stream{who: e.source, pid: c.PID(), killed: killed}
+			s = &stream{who: e.source, pid: c.PID(), killed: killed, closing: killed}
 			list = append(list, s)
 		case e.flags&entryAttached != 0:
 			s.place, s.epoch = int(e.index), uint32(e.seq)
 		case e.flags&entryEnding != 0:
-			s.ending, s.fate = true, shmring.Fate(e.index)
+			s.ending, s.fate, s.closing = true, shmring.Fate(e.index), e.at
 		case e.flags&entryEnded != 0:
 			s.ended = true
 		case e.flags&entryCounts != 0:

@@ -41,7 +41,8 @@ func (g *judge) atEnd(said *tell) {
 			g.wrong("told %v of stream %d of place %d, and the call said io.EOF", said.e.fate(), said.e.source.life,
 				said.e.source.lane)
 		}
-		said.unsure, said.said = false, false
+		said.said = false
+		g.sure(said, said.e.at)
 	}
 	over, ended := n.over[1], n.ended[1]
 	if n.tell != nil && g.mayAgain(n.tell) {

@@ -32,20 +32,23 @@ type verdict struct {
 // judge goes through a history. Its own memory of what was told is all that it believes.
 type judge struct {
 	*history
-	v      verdict
-	of     map[source]*tale
-	epochs map[[2]uint32]*tale // by place and epoch
-	places map[uint32]*toldPlace
-	killed map[int][]*tale // that were begun and perhaps not opened, by process id
+	v       verdict
+	of      map[source]*tale
+	epochs  map[[2]uint32]*tale // by place and epoch
+	places  map[uint32]*toldPlace
+	opening int             // how many of those there are
+	killed  map[int][]*tale // whose producers were killed opening them, by process id
 
-	k     int // the consumer that is being read
-	last  shmring.Position
-	first uint64  // the lowest record that came again to this consumer
-	again int     // how many did
-	now   []*tell // told by the call in progress
-	open  []*tell // told by a call that has returned, which the user may not have heard
-	ends  endings
-	until uint64 // how far the consumers before have come
+	k          int // the consumer that is being read
+	last       shmring.Position
+	first      uint64  // the lowest record that came again to this consumer
+	again      int     // how many did
+	now        []*tell // told by the call in progress
+	open       []*tell // told by a call that has returned, which the user may not have heard
+	holding    bool
+	behindHeld []*tell // while messages are held
+	ends       endings
+	until      uint64 // how far the consumers before have come
 }
 
 // tale is what has come of a stream.
@@ -70,8 +73,9 @@ type tell struct {
 	k      int
 	pos    uint64
 	e      entry
-	said   bool // by the call's result
-	unsure bool // the user may not have heard it, or not come back
+	said   bool  // by the call's result
+	unsure bool  // the user may not have heard it, or not come back
+	noted  int64 // when the segment may have said that it was told; 0: never
 }
 
 // endings is what the judge knows of io.EOF.
@@ -88,7 +92,10 @@ func (h *history) judge() *verdict {
 		a := &tale{stream: s}
 		g.of[s.who] = a
 		if s.place == 0 {
-			g.killed[s.pid] = append(g.killed[s.pid], a)
+			if s.killed != 0 {
+				g.killed[s.pid] = append(g.killed[s.pid], a)
+				g.opening++
+			}
 			continue
 		}
 		key := [2]uint32{uint32(s.place), s.epoch}
@@ -118,6 +125,7 @@ func (g *judge) blame(list *[]string, format string, args ...any) {
 // successor begins with the next consumer.
 func (g *judge) successor(k int) {
 	g.k, g.first, g.again, g.now, g.open = k, math.MaxUint64, 0, nil, nil
+	g.holding, g.behindHeld = false, nil
 	g.until = g.last.Record
 	for _, p := range g.places {
 		p.here = 0
@@ -135,10 +143,24 @@ func (g *judge) entry(e entry) {
 		g.returned(e)
 	case e.flags&entryClosed != 0:
 		for _, t := range append(g.now, g.open...) {
-			t.unsure = false
+			g.sure(t, e.at)
 		}
+	case e.flags&entryReleased != 0:
+		for _, t := range g.behindHeld {
+			t.noted = e.at
+		}
+		g.holding, g.behindHeld = false, nil
 	default:
 		g.message(e)
+	}
+}
+
+// sure: the user has heard it.
+func (g *judge) sure(t *tell, at int64) {
+	if t.unsure = false; g.holding {
+		g.behindHeld = append(g.behindHeld, t)
+	} else {
+		t.noted = at
 	}
 }
 
@@ -157,6 +179,7 @@ func (g *judge) message(e entry) {
 	at := shmring.Position{Record: e.record, Index: e.index}
 	news := s.heard != g.k+1
 	s.heard = g.k + 1
+	g.holding = g.holding || e.flags&entryHeld != 0
 	if g.unplaced && e.seq < s.next || !g.unplaced && g.v.delivered > 0 && at.Compare(g.last) <= 0 {
 		g.repeated(s, e)
 		return
@@ -172,12 +195,20 @@ func (g *judge) message(e entry) {
 		g.wrong("%v number %d comes behind the stream's fate", s.who, e.seq)
 	}
 	p := g.place(uint32(s.place))
-	if p.upto+1 < s.epoch || !g.unplaced && e.record < p.pos {
+	if p.upto+1 < s.epoch && !g.mayBeLate(uint32(s.place), p.upto+1) || !g.unplaced && e.record < p.pos {
 		g.wrong("%v, stream %d of place %d, comes when %d was told at %d", s.who, s.epoch, s.place, p.upto, p.pos)
 	}
 	s.next, s.end = e.seq+1, e.record+1
 	s.came++
 	g.v.delivered++
+}
+
+// mayBeLate tells whether a stream's fate may come behind messages of later ones: the ring
+// keeps the positions of ten that were not told, and of more that of the newest.
+func (g *judge) mayBeLate(at, epoch uint32) bool {
+	s, tenth := g.epochs[[2]uint32{at, epoch}], g.epochs[[2]uint32{at, epoch - 9}]
+	return epoch >= 10 && (s == nil || tenth == nil || tenth.tell == nil || tenth.tell.noted == 0 ||
+		tenth.tell.noted > s.closing)
 }
 
 // repeated is a message that had come before.
@@ -252,27 +283,23 @@ func (g *judge) told(e entry) {
 func (g *judge) stream(at, epoch uint32, e entry) *tale {
 	key := [2]uint32{at, epoch}
 	if s := g.epochs[key]; s != nil {
-		if e.streams() == 1 && int(e.index) != s.pid && e.index != 0 {
+		if e.streams() == 1 && int(e.index) != s.pid && e.index != 0 && s.pid != 0 {
 			g.wrong("told that stream %d of place %d was process %d, it was %d", epoch, at, e.index, s.pid)
 		}
 		return s
 	}
 	pid := int(e.index)
-	if e.streams() > 1 || pid == 0 {
-		for pid = range g.killed {
-			break
-		}
-	}
-	list := g.killed[pid]
-	if len(list) == 0 {
+	if g.opening == 0 || e.streams() == 1 && pid != 0 && len(g.killed[pid]) == 0 {
 		return nil
 	}
-	if g.killed[pid] = list[1:]; len(list) == 1 {
-		delete(g.killed, pid)
-	}
+	g.opening--
 	g.v.unknown++
-	g.epochs[key] = list[0]
-	return list[0]
+	s := &tale{stream: &stream{pid: pid, place: int(at), epoch: epoch, killed: 1}}
+	if e.streams() == 1 && pid != 0 {
+		s, g.killed[pid] = g.killed[pid][0], g.killed[pid][1:]
+	}
+	g.epochs[key] = s
+	return s
 }
 
 // worst is the worst that a stream may be told to have ended like.
@@ -314,7 +341,7 @@ func (g *judge) mayAgain(t *tell) bool {
 // returned is the end of a call. What the calls before it said was heard.
 func (g *judge) returned(e entry) {
 	for _, t := range g.open {
-		t.unsure = false
+		g.sure(t, e.at)
 	}
 	g.open = nil
 	var said *tell
@@ -325,7 +352,7 @@ func (g *judge) returned(e entry) {
 		case f >= shmring.FateFailed || f == shmring.FateEnded && g.single():
 			g.wrong("told %v of stream %d of place %d, and the call said nothing of it", f, t.e.source.life, t.e.source.lane)
 		default:
-			t.unsure = false
+			g.sure(t, e.at)
 		}
 	}
 	g.now = nil
