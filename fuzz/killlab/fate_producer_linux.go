@@ -93,8 +93,11 @@ func (s *author) hold() error {
 	return err
 }
 
-// commit ends the claim.
+// commit ends the claim, if it is open.
 func (s *author) commit() error {
+	if s.claim == nil {
+		return nil // there was no room
+	}
 	fill(s.claim.Bytes(), s.a.source(), s.seq)
 	s.j.put(tried, s.seq+1)
 	err := s.claim.Commit()
@@ -135,12 +138,6 @@ func (s *author) end(f shmring.Fate, closing bool) error {
 
 // garbage is what a process that has forgotten its handles goes on making.
 var garbage [64][]byte
-
-// forget drops the handle and lets the collector run a few times. It runs on after that.
-func (s *author) forget() {
-	s.p, s.claim = nil, nil
-	litter(8)
-}
 
 // litter lets the collector run.
 func litter(times int) {

@@ -28,7 +28,8 @@ type round struct {
 // fateSum is what happened in all rounds of a mode.
 type fateSum struct {
 	verdict
-	rounds, wrongs int
+	rounds, wrongs                int
+	changed, recovered, forgotten int // of mode ends
 }
 
 // newRound makes rings without users.
