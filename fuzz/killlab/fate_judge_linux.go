@@ -246,14 +246,14 @@ func (g *judge) told(e entry) {
 		g.wrong("told of stream %d of place %d behind %d, of which it was told %d", first, e.source.lane, p.upto, p.here)
 	}
 	t := &tell{k: g.k, pos: e.record, e: e, unsure: true}
-	worst, news := shmring.FateEnded, 0
+	least, worst, news := shmring.FateEnded, shmring.FateEnded, 0
 	for epoch := first; epoch != upto+1; epoch++ {
 		s := g.stream(e.source.lane, epoch, e)
 		if s == nil {
 			g.wrong("told of stream %d of place %d, process %d, which nobody has begun", epoch, e.source.lane, e.index)
 			continue
 		}
-		worst = max(worst, s.worst())
+		least, worst = max(least, s.best()), max(worst, s.worst())
 		if epoch > p.upto {
 			news++
 		} else if s.tell != nil && !g.mayAgain(s.tell) {
@@ -264,8 +264,8 @@ func (g *judge) told(e entry) {
 		s.tell = t
 	}
 	if e.streams() > 1 {
-		if e.fate() > worst || first < 10 {
-			g.wrong("told together of %d to %d: %v, the worst is %v", first, upto, e.fate(), worst)
+		if e.fate() < least || e.fate() > worst || first < 10 {
+			g.wrong("told together of %d to %d: %v, the worst is %v, or %v", first, upto, e.fate(), least, worst)
 		}
 		g.v.groups++
 		g.v.together += news
@@ -308,6 +308,14 @@ func (s *tale) worst() shmring.Fate {
 		return shmring.FateDied
 	}
 	return s.fate
+}
+
+// best is the best.
+func (s *tale) best() shmring.Fate {
+	if s.ending {
+		return s.fate
+	}
+	return shmring.FateDied
 }
 
 // behind: a fate is that of its stream, and behind all that the stream sent.

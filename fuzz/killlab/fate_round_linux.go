@@ -112,7 +112,7 @@ func (d *round) due() (list []string) {
 
 // satisfied waits until nothing is due; look takes a step towards that.
 func (d *round) satisfied(look func() bool) bool {
-	pause := 200 * time.Microsecond
+	pause, before := time.Duration(0), -1
 	for end := time.Now().Add(labs.Patience); ; {
 		if !look() {
 			return false
@@ -125,8 +125,10 @@ func (d *round) satisfied(look func() bool) bool {
 			d.l.fault(&d.l.r.Stuck, "%s: not within %v: %s", d.what, labs.Patience, strings.Join(due, "; "))
 			return false
 		}
+		if pause = min(2*pause+100*time.Microsecond, 20*time.Millisecond); len(due) != before {
+			pause, before = 0, len(due)
+		}
 		time.Sleep(pause)
-		pause = min(2*pause, 20*time.Millisecond)
 	}
 }
 
