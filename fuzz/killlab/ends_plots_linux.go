@@ -39,7 +39,7 @@ func (t *staged) step() bool {
 		return t.goes(p)
 	case p.waits:
 		return t.dies(p)
-	case n < 16:
+	case n < 16 && !p.claims:
 		p.waits = true // until there is room
 		p.tell(orderSendOrWait)
 		return true

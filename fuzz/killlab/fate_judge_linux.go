@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/shmring/shmring"
 )
@@ -41,14 +42,15 @@ type judge struct {
 
 	k          int // the consumer that is being read
 	last       shmring.Position
-	first      uint64  // the lowest record that came again to this consumer
-	again      int     // how many did
-	now        []*tell // told by the call in progress
-	open       []*tell // told by a call that has returned, which the user may not have heard
+	first      uint64   // the lowest record that came again to this consumer
+	firsts     []uint64 // by consumer: the lowest record that came again to it
+	came       []uint64 // by consumer: how far those before it came
+	again      int      // how many messages came again to this one
+	now        []*tell  // told by the call in progress
+	open       []*tell  // told by a call that has returned, which the user may not have heard
 	holding    bool
 	behindHeld []*tell // while messages are held
 	ends       endings
-	until      uint64 // how far the consumers before have come
 }
 
 // tale is what has come of a stream.
@@ -124,9 +126,10 @@ func (g *judge) blame(list *[]string, format string, args ...any) {
 
 // successor begins with the next consumer.
 func (g *judge) successor(k int) {
-	g.k, g.first, g.again, g.now, g.open = k, math.MaxUint64, 0, nil, nil
+	g.k, g.again, g.now, g.open = k, 0, nil, nil
 	g.holding, g.behindHeld = false, nil
-	g.until = g.last.Record
+	g.firsts = append(g.firsts, math.MaxUint64)
+	g.came = append(g.came, g.last.Record)
 	for _, p := range g.places {
 		p.here = 0
 	}
@@ -213,7 +216,7 @@ func (g *judge) mayBeLate(at, epoch uint32) bool {
 
 // repeated is a message that had come before.
 func (g *judge) repeated(s *tale, e entry) {
-	g.first = min(g.first, e.record)
+	g.firsts[g.k] = min(g.firsts[g.k], e.record)
 	g.v.repeated++
 	g.again++
 	switch {
@@ -333,17 +336,17 @@ func (g *judge) behind(s *tale, e entry) {
 	}
 }
 
-// mayAgain: who was told may not have heard it, or not have released what was before it. A
-// consumer that passes over that does not say so: then it is less than 64 slots back, and
+// mayAgain: who was told may not have heard it, or not have released what was before it, so
+// that it came again to somebody since. A consumer that passes over that does not say so: then it is less than 64 slots back, and
 // none of what flushes when it is said.
 func (g *judge) mayAgain(t *tell) bool {
 	switch {
 	case t.k == g.k:
 		return false
-	case t.unsure || g.first < t.pos:
+	case t.unsure || slices.Min(g.firsts[t.k+1:]) < t.pos:
 		return true
 	}
-	return g.lossy && !t.said && g.until < t.pos+64
+	return g.lossy && !t.said && g.came[t.k+1] < t.pos+64
 }
 
 // returned is the end of a call. What the calls before it said was heard.
