@@ -76,6 +76,13 @@ func (h *audience) add(ring int, e entry) {
 	h.j.add(e)
 }
 
+// calls notes that the user comes back from what it was told.
+func (h *audience) calls(ring int) {
+	if h.due[ring] {
+		h.add(ring, entry{at: monotonic(), flags: entryCalled})
+	}
+}
+
 // returned notes that a call has returned, if anything depends on that. What it was told
 // instead of a message is no error.
 func (h *audience) returned(ring int, err error) error {
@@ -98,6 +105,7 @@ func expectedFate(err error) error {
 func (h *audience) next(ctx context.Context, ring int) error {
 	var m shmring.Message
 	var err error
+	h.calls(ring)
 	if ctx == nil {
 		m, err = h.cs[ring].TryNext()
 	} else {
@@ -126,6 +134,7 @@ func (h *audience) release() {
 func (h *audience) receive(ctx context.Context, ring int) error {
 	var n int
 	var err error
+	h.calls(ring)
 	if ctx == nil {
 		n, err = h.cs[ring].TryReceive(h.buf)
 	} else {
@@ -144,6 +153,7 @@ func (h *audience) drain(ctx context.Context, ring, most int) error {
 		return nil
 	}
 	var err error
+	h.calls(ring)
 	if ctx == nil {
 		_, err = h.cs[ring].TryDrain(most, f)
 	} else {
@@ -155,6 +165,7 @@ func (h *audience) drain(ctx context.Context, ring, most int) error {
 // all ranges over some messages.
 func (h *audience) all(ctx context.Context, ring, most int) error {
 	n, over := 0, true
+	h.calls(ring)
 	for m, err := range h.cs[ring].All(ctx) {
 		if err == nil {
 			h.add(ring, noted(m))
@@ -166,6 +177,7 @@ func (h *audience) all(ctx context.Context, ring, most int) error {
 			over = false
 			break
 		}
+		h.calls(ring)
 	}
 	if over && ctx.Err() == nil {
 		return h.returned(ring, io.EOF)
@@ -174,7 +186,10 @@ func (h *audience) all(ctx context.Context, ring, most int) error {
 }
 
 // check looks after the dead.
-func (h *audience) check(ring int) error { return h.returned(ring, h.cs[ring].Check()) }
+func (h *audience) check(ring int) error {
+	h.calls(ring)
+	return h.returned(ring, h.cs[ring].Check())
+}
 
 // poll waits for any ring and takes from it what there is, in turns.
 func (h *audience) poll(ctx context.Context) error {
@@ -235,6 +250,7 @@ func (h *audience) close() error {
 		h.poller.Close()
 	}
 	for i, c := range h.cs {
+		h.calls(i)
 		if err := c.Close(); err != nil {
 			return err
 		}

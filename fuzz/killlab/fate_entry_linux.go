@@ -20,6 +20,7 @@ const (
 	entryReturned // of a call that was told something, or of the next one; index: how
 	entryClosed   // Close has returned
 	entryReleased // what was held is
+	entryCalled   // the call behind one that said something is about to be made
 	entryHeld     // with a message: it is
 )
 

@@ -5,6 +5,11 @@ import "github.com/shmring/shmring"
 // single tells whether each stream that is ended is an io.EOF.
 func (h *history) single() bool { return !h.mpsc && h.expects <= 1 }
 
+// isSaid tells whether a fate is the result of a call.
+func (h *history) isSaid(f shmring.Fate) bool {
+	return f >= shmring.FateFailed || f == shmring.FateEnded && h.single()
+}
+
 // count notes streams that were told and were not before. Of several that were told
 // together it is not certain how each ended.
 func (n *endings) count(f shmring.Fate, streams int, together bool) {

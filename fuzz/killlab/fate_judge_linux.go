@@ -61,6 +61,7 @@ type tale struct {
 	end   uint64 // a position that is behind the begin of its newest record
 	heard int    // the newest consumer that got anything of it, plus one
 	tell  *tell  // the newest
+	owed  bool   // it has to be told again
 }
 
 // toldPlace is what was told of one of the producers' places.
@@ -77,6 +78,7 @@ type tell struct {
 	e      entry
 	said   bool  // by the call's result
 	unsure bool  // the user may not have heard it, or not come back
+	called bool  // the user has come back, or is about to
 	noted  int64 // when the segment may have said that it was told; 0: never
 }
 
@@ -124,8 +126,14 @@ func (g *judge) blame(list *[]string, format string, args ...any) {
 	*list = append(*list, fmt.Sprintf("consumer %d: ", g.k)+fmt.Sprintf(format, args...))
 }
 
-// successor begins with the next consumer.
+// successor begins with the next consumer, which is told again of what the one before was
+// told by its last call.
 func (g *judge) successor(k int) {
+	for _, s := range g.epochs {
+		if t := s.tell; t != nil && t.unsure && !t.called && t.k == g.k && g.isSaid(t.e.fate()) {
+			s.owed = true
+		}
+	}
 	g.k, g.again, g.now, g.open = k, 0, nil, nil
 	g.holding, g.behindHeld = false, nil
 	g.firsts = append(g.firsts, math.MaxUint64)
@@ -147,6 +155,10 @@ func (g *judge) entry(e entry) {
 	case e.flags&entryClosed != 0:
 		for _, t := range append(g.now, g.open...) {
 			g.sure(t, e.at)
+		}
+	case e.flags&entryCalled != 0:
+		for _, t := range g.open {
+			t.called = true
 		}
 	case e.flags&entryReleased != 0:
 		for _, t := range g.behindHeld {
@@ -219,6 +231,11 @@ func (g *judge) repeated(s *tale, e entry) {
 	g.firsts[g.k] = min(g.firsts[g.k], e.record)
 	g.v.repeated++
 	g.again++
+	for _, s := range g.epochs {
+		if t := s.tell; t != nil && t.k != g.k && t.pos > e.record && !g.unplaced {
+			s.owed = true // it comes behind that once more
+		}
+	}
 	switch {
 	case g.lossy, g.again > unreleased, !g.unplaced && e.flags&entryRedelivered == 0:
 		g.blame(&g.v.duplicated, "%v number %d came again: the %dth, marked: %v", s.who, e.seq, g.again,
@@ -264,7 +281,7 @@ func (g *judge) told(e entry) {
 				e.source.lane, e.fate(), s.tell.k)
 		}
 		g.behind(s, e)
-		s.tell = t
+		s.tell, s.owed = t, false
 	}
 	if e.streams() > 1 {
 		if e.fate() < least || e.fate() > worst || first < 10 {
@@ -360,7 +377,7 @@ func (g *judge) returned(e entry) {
 		switch f := t.e.fate(); {
 		case i == len(g.now)-1 && e.index != returned:
 			said, t.said = t, true
-		case f >= shmring.FateFailed || f == shmring.FateEnded && g.single():
+		case g.isSaid(f):
 			g.wrong("told %v of stream %d of place %d, and the call said nothing of it", f, t.e.source.life, t.e.source.lane)
 		default:
 			g.sure(t, e.at)
@@ -386,6 +403,8 @@ func (g *judge) conclude() {
 	for key, s := range g.epochs {
 		if s.isOver() && g.place(key[0]).upto < key[1] {
 			due("the fate of %v, stream %d of place %d", s.who, key[1], key[0])
+		} else if s.owed {
+			due("the fate of %v, once more: consumer %d may not have heard it", s.who, s.tell.k)
 		}
 	}
 	for _, s := range g.of {
