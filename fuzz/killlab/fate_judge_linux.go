@@ -354,8 +354,8 @@ func (g *judge) behind(s *tale, e entry) {
 }
 
 // mayAgain: who was told may not have heard it, or not have released what was before it, so
-// that it came again to somebody since. A consumer that passes over that does not say so: then it is less than 64 slots back, and
-// none of what flushes when it is said.
+// that it came again to somebody since. A consumer that passes over that instead does not
+// say so: then it is less than 64 slots back, and was not told by a call's result.
 func (g *judge) mayAgain(t *tell) bool {
 	switch {
 	case t.k == g.k:

@@ -181,6 +181,6 @@ func (s *fateSum) note(l *lab, begin time.Time) {
 	l.r.Note("%d rings, %d kills in %.1f s, %d consumers, one after the other; streams: %d ended, %d left, %d failed, "+
 		"%d died", s.rounds, l.r.Kills, time.Since(begin).Seconds(), s.consumers, s.by[shmring.FateEnded],
 		s.by[shmring.FateLeft], s.by[shmring.FateFailed], s.by[shmring.FateDied])
-	l.r.Note("told: %d once, %d again within the window, %d of them together in %d groups, %d wrong; %d were killed while "+
-		"opening; io.EOF %d times", s.once, s.again, s.together, s.groups, s.wrongs, s.unknown, s.ends)
+	l.r.Note("told: %d once, %d again within the window, %d of them together in %d groups, %d wrong; %d were killed "+
+		"while opening; io.EOF %d times", s.once, s.again, s.together, s.groups, s.wrongs, s.unknown, s.ends)
 }
