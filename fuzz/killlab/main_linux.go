@@ -36,7 +36,7 @@ var modes = []struct {
 	{"zombie", "the dead producer is not reaped, or has started a process that outlives it", 100, 10, zombie},
 	{"takeover", "dead and leaving holders of roles, and several successors for each", 500, 20, takeover},
 	{"fates", "producers and consumers are killed at random, N in all: each stream's end is told once, in its place",
-		12000, 400, fates},
+		12000, 1000, fates},
 	{"ends", "likewise, by the script: everybody makes one call after the other, and is killed between two of them",
 		3000, 300, staging},
 	{"storm", "that many processes create, open, use, remove and die on three names", 50, 12, storm},
