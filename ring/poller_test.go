@@ -486,6 +486,13 @@ func TestPollerTellsNews(t *testing.T) {
 }
 
 // Without a lot nobody can wake the Poller: it looks by itself.
+// rather is soon for tests that mutants let run out.
+func rather(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // A user that takes one message each time that a consumer is handed out is told how streams
 // ended whose ends were ahead when the consumer looked, and that all are over.
 func TestPollerTellsWhatWasAhead(t *testing.T) {
@@ -508,7 +515,7 @@ func TestPollerTellsWhatWasAhead(t *testing.T) {
 			p := newPoller(t, 0)
 			require.NoError(t, p.Add(r.consumer().Consumer))
 			var got []string
-			for ctx, over := soon(t), false; !over; {
+			for ctx, over := rather(t), false; !over; {
 				c, err := p.Wait(ctx)
 				require.NoError(t, err, "told %v", got)
 				switch _, err = c.TryReceive(make([]byte, 8)); {
@@ -550,7 +557,7 @@ func TestPollerTellsTwoThatWereAhead(t *testing.T) {
 		require.NoError(t, errorButDead(c.Check()))
 		p := newPoller(t, 0)
 		require.NoError(t, p.Add(c.Consumer))
-		for ctx, deaths := soon(t), 0; deaths < 3; {
+		for ctx, deaths := rather(t), 0; deaths < 3; {
 			c, err := p.Wait(ctx)
 			require.NoError(t, err, "told of %d deaths", deaths)
 			if _, err = c.TryReceive(make([]byte, 8)); errors.Is(err, ring.ErrPeerDead) {

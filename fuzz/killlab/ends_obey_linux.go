@@ -87,14 +87,14 @@ func obeyAudience(ctx context.Context, a args, j *journal) error {
 		case orderAttach:
 			return h.attach(ctx)
 		case orderNext:
-			return h.next(nil, 0)
+			return h.next(noWait, 0)
 		case orderRelease:
 			h.release()
 			return nil
 		case orderReceive:
-			return h.receive(nil, 0)
+			return h.receive(noWait, 0)
 		case orderDrain:
-			return h.drain(nil, 0, 1+h.rng.IntN(20))
+			return h.drain(noWait, 0, 1+h.rng.IntN(20))
 		case orderCheck:
 			return h.check(0)
 		case orderWait:

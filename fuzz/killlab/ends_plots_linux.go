@@ -32,7 +32,12 @@ func (t *staged) step() bool {
 	case n < 7:
 		return t.calls()
 	case n < 10:
-		return t.calls() && t.calls() && t.calls()
+		for range 2 {
+			if !t.calls() {
+				return false
+			}
+		}
+		return t.calls()
 	case n < 12:
 		return t.changes()
 	case n < 15:

@@ -101,12 +101,15 @@ func expectedFate(err error) error {
 	return expected(err)
 }
 
-// next takes one message in place and holds it; ctx nil: without waiting.
+// noWait in place of a context makes a call a Try call.
+var noWait context.Context
+
+// next takes one message in place and holds it; noWait: without waiting.
 func (h *audience) next(ctx context.Context, ring int) error {
 	var m shmring.Message
 	var err error
 	h.calls(ring)
-	if ctx == nil {
+	if ctx == noWait {
 		m, err = h.cs[ring].TryNext()
 	} else {
 		m, err = h.cs[ring].Next(ctx)
@@ -130,12 +133,12 @@ func (h *audience) release() {
 	}
 }
 
-// receive takes one message; ctx nil: without waiting.
+// receive takes one message; noWait: without waiting.
 func (h *audience) receive(ctx context.Context, ring int) error {
 	var n int
 	var err error
 	h.calls(ring)
-	if ctx == nil {
+	if ctx == noWait {
 		n, err = h.cs[ring].TryReceive(h.buf)
 	} else {
 		n, err = h.cs[ring].Receive(ctx, h.buf)
@@ -146,7 +149,7 @@ func (h *audience) receive(ctx context.Context, ring int) error {
 	return h.returned(ring, err)
 }
 
-// drain takes some messages; ctx nil: without waiting.
+// drain takes some messages; noWait: without waiting.
 func (h *audience) drain(ctx context.Context, ring, most int) error {
 	f := func(m shmring.Message) error {
 		h.add(ring, noted(m))
@@ -154,7 +157,7 @@ func (h *audience) drain(ctx context.Context, ring, most int) error {
 	}
 	var err error
 	h.calls(ring)
-	if ctx == nil {
+	if ctx == noWait {
 		_, err = h.cs[ring].TryDrain(most, f)
 	} else {
 		_, err = h.cs[ring].Drain(ctx, most, f)
@@ -199,7 +202,7 @@ func (h *audience) poll(ctx context.Context) error {
 	}
 	for ring := range h.cs {
 		if h.cs[ring] == c {
-			return h.some(nil, ring)
+			return h.some(noWait, ring)
 		}
 	}
 	return errors.New("the Poller has handed out a consumer of somebody else's")
@@ -215,7 +218,7 @@ func (h *audience) some(ctx context.Context, ring int) error {
 	case 0, 1:
 		return h.drain(ctx, ring, 1+h.rng.IntN(100))
 	case 2:
-		if ctx != nil {
+		if ctx != noWait {
 			return h.all(ctx, ring, most)
 		}
 		return h.check(ring)
@@ -235,7 +238,7 @@ func (h *audience) several(ctx context.Context, ring, most int) error {
 	for i := range most {
 		wait := ctx
 		if i > 0 {
-			wait = nil
+			wait = noWait
 		}
 		if err := h.next(wait, ring); err != nil {
 			return err

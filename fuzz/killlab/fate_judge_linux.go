@@ -42,7 +42,6 @@ type judge struct {
 
 	k          int // the consumer that is being read
 	last       shmring.Position
-	first      uint64   // the lowest record that came again to this consumer
 	firsts     []uint64 // by consumer: the lowest record that came again to it
 	came       []uint64 // by consumer: how far those before it came
 	again      int      // how many messages came again to this one
