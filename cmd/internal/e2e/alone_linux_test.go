@@ -47,7 +47,8 @@ func TestWhyNothingMoves(t *testing.T) {
 	c.signal(syscall.SIGSTOP)
 	full.says(fmt.Sprintf("the ring is full: its consumer (pid %d) is alive and releases nothing", c.cmd.Process.Pid))
 	c.kill()
-	full.says(fmt.Sprintf("the ring is full: its consumer (pid %d) has died; waiting for its successor", c.cmd.Process.Pid))
+	full.says(fmt.Sprintf("the ring is full: its consumer (pid %d) has died; waiting for its successor",
+		c.cmd.Process.Pid))
 	full.kill()
 
 	c = consumer(t, dir, "-ring r -follow")
