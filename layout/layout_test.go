@@ -127,7 +127,7 @@ func TestOffsets(t *testing.T) {
 	at := 768 + 3*512 + 127*40
 	require.EqualValues(t, 23, u64(at))
 	require.EqualValues(t, 24, u64(at+8))
-	require.EqualValues(t, 6|2<<8|3<<16|25<<32, u64(at+16))
+	require.Equal(t, uint64(6|2<<8|3<<16|25<<32), u64(at+16))
 	require.EqualValues(t, 26, u64(at+24))
 	require.EqualValues(t, 27, u32(at+32))
 	require.EqualValues(t, 28, u32(at+36))
