@@ -101,14 +101,6 @@ func TestOffsets(t *testing.T) {
 	last.Fate.Store(17)
 	last.Pos.Store(18)
 	last.PID.Store(19)
-	v.Hot.Events.Store(22)
-	event := &v.Events[layout.Events-1]
-	event.Seq.Store(23)
-	event.Time.Store(24)
-	event.What.Store(layout.PackEvent(layout.EventDied, 2, layout.FateDied, 25))
-	event.Pos.Store(26)
-	event.PID.Store(27)
-	event.By.Store(28)
 	v.Descriptors[7].Ctl.Store(11)
 	v.Descriptors[7].Inline[47] = 12
 	v.Payload[8*64-1] = 13
@@ -123,6 +115,25 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 17, u64(768+3*512-24))
 	require.EqualValues(t, 18, u64(768+3*512-16))
 	require.EqualValues(t, 19, u32(768+3*512-8))
+	require.EqualValues(t, 11, u64(8192+7*64))
+	require.EqualValues(t, 12, mem[8192+8*64-1])
+	require.EqualValues(t, 13, mem[12288+8*64-1])
+}
+
+func TestOffsetsOfEvents(t *testing.T) {
+	mem := format(t, goldenConfig)
+	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(mem[at:]) }
+	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(mem[at:]) }
+	v, err := layout.Parse(mem)
+	require.NoError(t, err)
+	v.Hot.Events.Store(22)
+	event := &v.Events[layout.Events-1]
+	event.Seq.Store(23)
+	event.Time.Store(24)
+	event.What.Store(layout.PackEvent(layout.EventDied, 2, layout.FateDied, 25))
+	event.Pos.Store(26)
+	event.PID.Store(27)
+	event.By.Store(28)
 	require.EqualValues(t, 22, u64(672))
 	at := 768 + 3*512 + 127*40
 	require.EqualValues(t, 23, u64(at))
@@ -131,9 +142,6 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 26, u64(at+24))
 	require.EqualValues(t, 27, u32(at+32))
 	require.EqualValues(t, 28, u32(at+36))
-	require.EqualValues(t, 11, u64(8192+7*64))
-	require.EqualValues(t, 12, mem[8192+8*64-1])
-	require.EqualValues(t, 13, mem[12288+8*64-1])
 }
 
 func TestConfigLimits(t *testing.T) {
