@@ -128,7 +128,7 @@ func TestDefaults(t *testing.T) {
 	size, err := (*shmring.Options)(nil).Size()
 	require.NoError(t, err)
 	require.Less(t, size, int64(64<<20)/20, "a 64 MB /dev/shm holds many")
-	require.EqualValues(t, 4096+8192*(64+256), size, "the README says 2.6 MiB")
+	require.EqualValues(t, 8192+8192*(64+256), size, "the README says 2.6 MiB")
 
 	dir := ringDir(t)
 	t.Setenv("SHMRING_DIR", dir)
