@@ -5,20 +5,18 @@ import (
 	"bytes"
 	"os"
 	"path"
-	"runtime"
 	"strconv"
 	"strings"
 )
 
-// usableCPUs is how many processors this process can keep busy: no more than it may run on,
-// than GOMAXPROCS, and than the quota of its control groups pays for. The runtime's own
-// GOMAXPROCS rounds quotas up, to at least 2; who spins on the last processor that is paid
-// for is stopped, with all its threads, for the rest of the period.
-func usableCPUs() int {
-	// Not the affinity of this thread: who pins one means it to have a processor of its own.
-	n := min(runtime.GOMAXPROCS(0), runtime.NumCPU())
-	return max(1, min(n, cgroupQuota("/proc/self/cgroup", "/sys/fs/cgroup", n)))
-}
+// manyCPUs is more than anybody has.
+const manyCPUs = 1 << 20
+
+// paidCPUs is how many processors the quota of this process's control groups pays for. Who
+// spins on the last one is stopped, with all its threads, for the rest of the period. On how
+// many the process may run does not matter: one that is kept to a processor of its own may
+// spin there as well as any, and whether the peer is on the same is seen when it waits.
+func paidCPUs() int { return max(1, cgroupQuota("/proc/self/cgroup", "/sys/fs/cgroup", manyCPUs)) }
 
 // cgroupQuota is the smallest quota of the process's control groups, in whole
 // processors; most where there is none. It understands versions 1 and 2 in their usual
@@ -84,5 +82,5 @@ func share(quota, period string) (int, bool) {
 	if err != nil || p <= 0 {
 		return 0, false
 	}
-	return int(min(q/p, 1<<20)), true
+	return int(min(q/p, manyCPUs)), true
 }

@@ -2,7 +2,5 @@
 
 package shmring
 
-import "runtime"
-
-// usableCPUs is how many processors this process can keep busy.
-func usableCPUs() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
+// paidCPUs is not limited here.
+func paidCPUs() int { return 1 << 20 }

@@ -81,8 +81,8 @@ type WaitPolicy int
 
 const (
 	// WaitBalanced busy-waits for up to SpinFor, as long as that has mostly paid lately, then
-	// sleeps. Where only one processor is usable it sleeps at once: the processors that the
-	// process may run on, GOMAXPROCS and the quota of its control groups count.
+	// sleeps. It sleeps at once where the peer has begun to wait on the same processor, and
+	// where the quota of the process's control groups pays for one processor only.
 	WaitBalanced WaitPolicy = iota
 	// WaitSleep sleeps at once.
 	WaitSleep
@@ -363,7 +363,7 @@ func (w WaitPolicy) spinFor(limit time.Duration) time.Duration {
 	switch {
 	case w == WaitSpin:
 		return ring.SpinForever
-	case w == WaitSleep || usableCPUs() < 2:
+	case w == WaitSleep || paidCPUs() < 2:
 		return 0
 	case limit > 0:
 		return limit

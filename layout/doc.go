@@ -72,7 +72,7 @@
 //	48   200  Counters       see [Counter]         anyone
 //	248    8  Since          its owner, at attach  anyone
 //	256    4  Told           the consumer          who stores a fate; consumers that attach
-//	260    4  zero
+//	260    4  CPU            its owner, waiting    its peers, when they wait
 //	264    8  Over           the consumer          consumers that attach (in participant 0 only)
 //	272  240  Fates          who holds its lock    the consumer: [Fates] times [StreamFate]
 //

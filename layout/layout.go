@@ -211,7 +211,9 @@ type Participant struct {
 	// Told is the newest stream of this producer whose fate the consumer has told, by its
 	// Epoch. The consumer writes it.
 	Told atomic.Uint32
-	_    uint32
+	// CPU is 1 + the processor on which the participant has begun to wait last, or 0. A peer on
+	// the same one does not spin.
+	CPU atomic.Uint32
 	// Over counts what was told since the last io.EOF. It is the consumer's own.
 	Over Word[Over]
 	// Fates say how the streams of a producer ended. The consumer's say how consumers went,

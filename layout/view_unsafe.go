@@ -67,6 +67,7 @@ var (
 	_ = same[unsafe.Offsetof(Participant{}.Counters)-48]
 	_ = same[unsafe.Offsetof(Participant{}.Since)-248]
 	_ = same[unsafe.Offsetof(Participant{}.Told)-256]
+	_ = same[unsafe.Offsetof(Participant{}.CPU)-260]
 	_ = same[unsafe.Offsetof(Participant{}.Over)-264]
 	_ = same[unsafe.Offsetof(Participant{}.Fates)-272]
 	_ = same[unsafe.Sizeof(StreamFate{})-24]

@@ -10,3 +10,13 @@ func ParkEverybody() (undo func()) {
 
 // Adaptive is how much a consumer expects that spinning pays, from 0 to 1024.
 func (c *Consumer) Adaptive() int { return int(c.adaptive.score.Load()) }
+
+// FakeCPU replaces the processor that everybody believes to be on, until undone.
+func FakeCPU(f func() int) (undo func()) {
+	was := currentCPU
+	currentCPU = f
+	return func() { currentCPU = was }
+}
+
+// MoveAfter is after how many crowded waits a producer tries to be moved.
+func (p *Producer) MoveAfter() int { return int(p.adaptive.moveAfter.Load()) }

@@ -16,7 +16,8 @@ type handle struct {
 	bells
 	participant
 	adaptive adaptive
-	stalled  bool // an unfinished claim is next: sleep in short pieces
+	crowded  atomic.Bool // the peer was on the same processor in the last wait
+	stalled  bool        // an unfinished claim is next: sleep in short pieces
 	cfg      Config
 	// outer, if not nil, is held around the present call by a Poller. The user's code is
 	// called without it.

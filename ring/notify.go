@@ -52,7 +52,10 @@ func (h *handle) notify() {
 	}
 }
 
-func (h *handle) wakePeer() { h.wakeAll(h.notifyWord, h.notifyBell) }
+func (h *handle) wakePeer() {
+	h.locate() // for its next wait: it is us that it waits for
+	h.wakeAll(h.notifyWord, h.notifyBell)
+}
 
 // wakeAll wakes everybody who sleeps on a word.
 func (h *handle) wakeAll(word *atomic.Uint32, bell Bell) {

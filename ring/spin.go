@@ -4,7 +4,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
+	"github.com/shmring/shmring/layout"
 )
 
 // pollUntil looks up to times times whether something is ready.
@@ -16,6 +18,47 @@ func pollUntil(ready func() bool, times int) bool {
 		spin.Pause()
 	}
 	return false
+}
+
+// currentCPU is spin.CPU. Only tests replace it.
+var currentCPU = spin.CPU
+
+// locate notes on which processor this handle begins to wait, and returns that as it stands in
+// the segment; 0: nobody knows.
+func (h *handle) locate() uint32 {
+	cpu := uint32(currentCPU() + 1)
+	if own := &h.participants[h.index].CPU; own.Load() != cpu { // else the line stays with those who read it
+		own.Store(cpu)
+		killpoint.At(killpoint.CPUStored)
+	}
+	return cpu
+}
+
+// sharesCPU tells whether everybody that may be waited for has begun to wait on the processor
+// that we are on: then nothing happens while we spin. What is not known does not count. A peer
+// that lies costs itself time.
+func (h *handle) sharesCPU() bool {
+	cpu := h.locate()
+	peers := h.participants[:layout.ConsumerIndex+1]
+	if h.index == layout.ConsumerIndex {
+		peers = h.participants[layout.ConsumerIndex+1:]
+	}
+	shared := false
+	for i := range peers {
+		if !peers[i].State.Load().Attached() {
+			continue
+		}
+		if shared = cpu != 0 && peers[i].CPU.Load() == cpu; !shared {
+			break
+		}
+	}
+	if h.crowded.Load() != shared {
+		h.crowded.Store(shared)
+		if !shared {
+			h.adaptive.apart()
+		}
+	}
+	return shared
 }
 
 // adaptive decides how long a wait busy-waits before it sleeps. Spinning is worth it where
@@ -31,6 +74,9 @@ func pollUntil(ready func() bool, times int) bool {
 type adaptive struct {
 	score atomic.Int32 // 0 to adaptiveMax: a moving average of how often it paid
 	waits atomic.Int32 // since the last probe
+	// together counts the waits in which the peer was on the same processor, since moveFor was
+	// tried last, and moveAfter is after how many that is tried again.
+	together, moveAfter atomic.Int32
 }
 
 const (
@@ -41,10 +87,38 @@ const (
 	probeEvery     = 16              // waits
 	probeFactor    = 5               // times the budget: about what waking a sleeper takes
 	momentShare    = 8               // of the budget: a peer that spins answers within that
+
+	// Two that take turns on one processor seem to need no more, so the system leaves them
+	// there. It looks at its ticks, up to 10 ms apart, whether one waits for a processor that the
+	// other does not give up.
+	moveFor   = 10 * time.Millisecond
+	moveFirst = 1 << 6 // waits
+	moveLast  = 1 << 14
 )
 
 // start makes it expect that spinning pays.
-func (a *adaptive) start() { a.score.Store(adaptiveMax) }
+func (a *adaptive) start() {
+	a.score.Store(adaptiveMax)
+	a.moveAfter.Store(moveFirst)
+}
+
+// moveDue is asked in each wait with the peer on the same processor: is it time to hold on to
+// it until the system moves one of the two? It is ever less often.
+func (a *adaptive) moveDue() bool {
+	after := a.moveAfter.Load()
+	if a.together.Add(1) < after {
+		return false
+	}
+	a.together.Store(0)
+	a.moveAfter.Store(min(2*after, moveLast))
+	return true
+}
+
+// apart ends what moveDue counts.
+func (a *adaptive) apart() {
+	a.together.Store(0)
+	a.moveAfter.Store(moveFirst)
+}
 
 // budget is how long to spin in the next wait beyond the first moment; most is what the
 // user allows. A probe is a long one that learned calls back.

@@ -66,7 +66,7 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 			}
 		}
 		if ready() {
-			if h.cfg.SpinFor > 0 && time.Since(w.begun) <= 2*h.cfg.SpinFor {
+			if h.cfg.SpinFor > 0 && !h.crowded.Load() && time.Since(w.begun) <= 2*h.cfg.SpinFor {
 				h.adaptive.learn(true) // spinning would nearly have paid
 			}
 			return nil
@@ -99,7 +99,13 @@ func (w *wait) spin(ready func() bool, idle func(), maintain func() error) (foun
 	h := w.h
 	most := h.cfg.SpinFor
 	if most == 0 {
+		h.locate() // for the peer
 		return false, nil
+	}
+	if most > 0 && h.crowded.Load() && h.sharesCPU() {
+		idle()
+		// The peer does not get to answer while we spin, unless the system moves one of us.
+		return h.adaptive.moveDue() && spin.MayMove() && w.spinPiece(moveFor, ready), nil
 	}
 	if pollUntil(ready, looks) {
 		if most > 0 {
@@ -108,6 +114,9 @@ func (w *wait) spin(ready func() bool, idle func(), maintain func() error) (foun
 		return true, nil
 	}
 	idle()
+	if h.sharesCPU() && most > 0 {
+		return false, nil
+	}
 	left, probe := spinPiece, false // of those who spin for ever; the rest in poll
 	if most > 0 {
 		left, probe = h.adaptive.budget(most)

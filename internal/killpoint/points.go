@@ -52,6 +52,7 @@ const (
 	BellCleared
 	Woken
 	Counted
+	CPUStored
 
 	MetaRewritten // receiving
 	MarkStored
@@ -96,7 +97,7 @@ var names = [Points]string{
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
-	"Announced", "Unannounced", "BellCleared", "Woken", "Counted",
+	"Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
 	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
 	"EventBegun", "EventStored",
