@@ -88,6 +88,10 @@ const (
 	WaitSleep
 	// WaitSpin never sleeps: the lowest latency, for one processor core.
 	WaitSpin
+	// WaitPark sleeps at once, and holds no thread while it does, also not in the first 100 ms
+	// of a wait: for programs with many handles. Waking takes some microseconds more. Where the
+	// system has no inotify to park by, it is WaitSleep; [Stats].Fallbacks says so.
+	WaitPark
 )
 
 // WhenFull tells what Send and SendBatch do when the ring is full.
@@ -363,7 +367,7 @@ func (w WaitPolicy) spinFor(limit time.Duration) time.Duration {
 	switch {
 	case w == WaitSpin:
 		return ring.SpinForever
-	case w == WaitSleep || paidCPUs() < 2:
+	case w == WaitSleep || w == WaitPark || paidCPUs() < 2:
 		return 0
 	case limit > 0:
 		return limit

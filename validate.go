@@ -90,7 +90,7 @@ func (o *Options) check() error {
 }
 
 func waitPolicyRule(of string, got WaitPolicy) rule {
-	return enumeration(of+".WaitPolicy", got, "WaitBalanced", "WaitSleep", "WaitSpin")
+	return enumeration(of+".WaitPolicy", got, "WaitBalanced", "WaitSleep", "WaitSpin", "WaitPark")
 }
 
 func spinForRule(of string, got time.Duration) rule {

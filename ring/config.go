@@ -48,6 +48,8 @@ type Config struct {
 	// SpinFor is how long a blocking call busy-waits at most before it sleeps. It does less
 	// while that does not pay. 0: not at all; SpinForever: it never sleeps.
 	SpinFor time.Duration
+	// Park makes every sleep park the goroutine, if ParkingLot can, and not only long ones.
+	Park bool
 	// FirstSleep bounds every single sleep; 0 means DefaultFirstSleep. It is part of
 	// correctness: it bounds the stall when a process was killed between clearing the bell
 	// and waking, and it is how often a sleeper looks for dead peers. In the course of a wait

@@ -55,9 +55,9 @@ func RecordOrphan(v *layout.View, participant int) {
 	s.record(layout.EventOrphaned, participant, 0, 0)
 }
 
-// History returns the events that a segment has kept, the oldest first. Numbers that are
+// Events returns the events that a segment has kept, the oldest first. Numbers that are
 // missing are of writers that were killed, or are at it.
-func History(v *layout.View) []Event {
+func Events(v *layout.View) []Event {
 	var list []Event
 	for i := range v.Events {
 		at := &v.Events[i]

@@ -20,7 +20,7 @@ func TestEventsAreWhole(t *testing.T) {
 			v.Participants[i].PID.Store(uint32(i))
 		}
 		look := func() (last uint64) {
-			for _, e := range ring.History(v) {
+			for _, e := range ring.Events(v) {
 				require.Greater(t, e.Seq, last)
 				last = e.Seq
 				require.Equal(t, layout.EventOrphaned, e.Kind)
@@ -48,7 +48,7 @@ func TestEventsAreWhole(t *testing.T) {
 					runtime.Gosched()
 				}
 			}
-			require.Len(t, ring.History(v), layout.Events)
+			require.Len(t, ring.Events(v), layout.Events)
 			require.EqualValues(t, (round+1)*layout.Events, look())
 		}
 	})
@@ -62,7 +62,7 @@ func TestEventThatWasNotFinished(t *testing.T) {
 		ring.RecordOrphan(v, 1)
 	}
 	v.Events[2].Seq.Store(0)
-	events := ring.History(v)
+	events := ring.Events(v)
 	require.Len(t, events, 2)
 	require.EqualValues(t, 1, events[0].Seq)
 	require.EqualValues(t, 3, events[1].Seq)

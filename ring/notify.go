@@ -121,7 +121,7 @@ func (h *handle) openParkingLot() bool {
 // this wait has lasted; held is that of wait: a sleep that runs out is no missed wake-up then.
 func (h *handle) sleep(limit, waited time.Duration, held bool, ready func() bool, stops []*atomic.Uint32) error {
 	bit := layout.BellSleeper
-	thread := waited < parkAfter && takeThread()
+	thread := waited < parkAfter && !h.cfg.Park && takeThread()
 	if !thread {
 		if h.openParkingLot() {
 			bit = layout.BellParked

@@ -73,6 +73,7 @@ type rig struct {
 	cap       time.Duration
 	skip      func(ring.SkippedClaim)
 	once      bool
+	park      bool
 	expected  int
 	stall     func(ring.StalledClaim)
 	producers []*producer // all there were
@@ -113,7 +114,7 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	lot := doorbell.NewParkingLot(h)
 	r.t.Cleanup(lot.Close)
 	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin,
-		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, OnStall: r.stall,
+		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, Park: r.park, OnStall: r.stall,
 		ExpectedProducers: r.expected, Identity: ring.ProcessIdentity{PID: 4711}}
 }
 

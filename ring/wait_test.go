@@ -314,3 +314,25 @@ func TestNoAllocations(t *testing.T) {
 		}
 	})
 }
+
+// A handle that parks does so from its first sleep on, and is woken.
+func TestPark(t *testing.T) {
+	for _, mem := range memories[1:] { // heap memory has no file to be woken by
+		r := newRig(t, mem, layout.Config{Kind: layout.SPSC, Slots: 8})
+		r.park = true
+		p, c := r.producer(), r.consumer()
+		for range 20 {
+			got := make(chan error)
+			go func() {
+				_, err := c.Receive(soon(t), make([]byte, 8))
+				got <- err
+			}()
+			require.Eventually(t, func() bool {
+				return c.view.Hot.DataBell.Load()&layout.BellSleeping == layout.BellParked
+			}, 20*time.Second, 100*time.Microsecond)
+			require.NoError(t, p.TrySend([]byte("x")))
+			require.NoError(t, <-got)
+		}
+		require.Empty(t, c.Stats().Fallbacks)
+	}
+}

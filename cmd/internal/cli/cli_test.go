@@ -115,7 +115,7 @@ func TestFlagsOfWaiting(t *testing.T) {
 	for args, want := range map[string]string{
 		"-doorbell long":                    "want auto, futex, sysv or poll",
 		"-doorbell":                         "flag needs an argument",
-		"-wait eager":                       "want balanced, sleep or spin",
+		"-wait eager":                       "want balanced, sleep, spin or park",
 		"-wait sleep -spin-for 5us":         "-spin-for is for -wait balanced",
 		"-spin-for 0s":                      "-spin-for 0s: want a positive duration like 50us; -wait sleep does not spin",
 		"-spin-for 50":                      "-spin-for",

@@ -42,6 +42,7 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -wait sleep         sleep at once: the least processor time
   -wait spin          never sleep, but wake those who do: the lowest latency, for one
                       processor each
+  -wait park          sleep at once, and take no thread for it
   -spin-for DURATION  how long -wait balanced spins at most (default 20us)
   -max-sleep DURATION
                       look after the dead so often at least while asleep, from 1ms on
@@ -67,6 +68,7 @@ var Policies = []Choice[shmring.WaitPolicy]{
 	{"balanced", shmring.WaitBalanced},
 	{"sleep", shmring.WaitSleep},
 	{"spin", shmring.WaitSpin},
+	{"park", shmring.WaitPark},
 }
 
 // CheckDir reports a directory of rings that is not there, and who named it: nobody will make

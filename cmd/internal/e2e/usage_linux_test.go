@@ -32,7 +32,7 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -generate 5 -long cut", "-generate takes the place of input"},
 		{"producer", "-ring r -full maybe", "want block, fail or drop"},
 		{"producer", "-ring r -doorbell long", "want auto, futex, sysv or poll"},
-		{"consumer", "-ring r -wait lazy", "want balanced, sleep or spin"},
+		{"consumer", "-ring r -wait lazy", "want balanced, sleep, spin or park"},
 		{"producer", "-ring r -slots 1e9", "want a whole number, in digits, like 8192"},
 		{"consumer", "-ring r -wait spin -spin-for 5us", "-spin-for is for -wait balanced"},
 		{"producer", "-ring r -max-sleep 100us", "-max-sleep 100µs: want 1ms or more"},

@@ -38,7 +38,7 @@ until it has closed the ring or died. Killing the producer is the simpler remedy
 consumer then goes on by itself.
 `
 
-const historyHelp = `Usage: shmring history [flags] NAME
+const eventsHelp = `Usage: shmring events [flags] NAME
 
 Prints the last events in the life of the ring, 128 at most: when it was created, who
 attached, left, died and was found dead by whom, and what was done by hand. It changes
@@ -66,7 +66,7 @@ type repair struct {
 }
 
 var repairs = []repair{
-	{"history", "print what has happened to a ring", historyHelp, 1, history},
+	{"events", "print what has happened to a ring", eventsHelp, 1, listEvents},
 	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, 1, recoverRing},
 	{"remove", "remove a ring that nobody uses", removeHelp, 1, removeRing},
 	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, 2, forceSkip},
@@ -121,8 +121,8 @@ func (r repair) perform(
 	return err
 }
 
-func history(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
-	events, err := shmring.History(ctx, args[0], o)
+func listEvents(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
+	events, err := shmring.Events(ctx, args[0], o)
 	var text strings.Builder
 	for _, e := range events {
 		fmt.Fprintf(&text, "%s  %v\n", e.Time.Format("2006-01-02 15:04:05.000000"), e)

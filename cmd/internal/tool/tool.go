@@ -24,7 +24,7 @@ process uses.
 Commands
   demo          show that it works here, and how fast
   wait          measure what each way of waiting costs here
-  history       print what has happened to a ring
+  events        print what has happened to a ring
   recover       free what the dead hold of a ring that nobody uses
   remove        remove a ring that nobody uses
   force-skip    pass over the claim of a producer that is stuck

@@ -84,10 +84,12 @@ func (w way) sleeps() bool {
 	return w.policy.Value != shmring.WaitSpin
 }
 
-// waysOf lists those of a doorbell.
+// waysOf lists those of a doorbell. Who parks sleeps on none, so that is measured once.
 func waysOf(d cli.Choice[shmring.Doorbell]) (all []way) {
 	for _, p := range cli.Policies {
-		all = append(all, way{d, p})
+		if p.Value != shmring.WaitPark || d.Value == shmring.DoorbellFutex {
+			all = append(all, way{d, p})
+		}
 	}
 	return all
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
-// Event is something in the life of a ring. See [History].
+// Event is something in the life of a ring. See [Events].
 type Event struct {
 	// Seq numbers the events of a ring from 1 on. A number that is missing is of a process that
 	// was killed when it wrote the event down.
@@ -53,17 +53,17 @@ func (e Event) String() string {
 	return who + " " + e.Kind
 }
 
-// History returns the last events in the life of a ring, at most 128, the oldest first: who
+// Events returns the last events in the life of a ring, at most 128, the oldest first: who
 // came, went and died, and what was done by hand. It takes no role and changes nothing; a ring
 // that is in use may be asked. What it returns was written by the ring's users, and is as
 // true as they are. Errors: those of opening.
-func History(ctx context.Context, name string, o *AdminOptions) (events []Event, err error) {
+func Events(ctx context.Context, name string, o *AdminOptions) (events []Event, err error) {
 	seg, view, err := openBare(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = joined(err, seg.Close()) }()
-	for _, e := range ring.History(view) {
+	for _, e := range ring.Events(view) {
 		own := Event{
 			Seq: e.Seq, Time: time.Unix(0, e.Time), Kind: "unknown", Role: RoleProducer, Participant: e.Participant,
 			Epoch: e.Epoch, PID: e.PID, By: e.By, Position: Position{Record: e.Position},

@@ -10,7 +10,7 @@ import (
 )
 
 // What has happened to a ring can be read the next morning.
-func TestHistory(t *testing.T) {
+func TestEvents(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.WaitForRole = true
 		p := openProducer(t, &o)
@@ -26,7 +26,7 @@ func TestHistory(t *testing.T) {
 		_, err := shmring.Recover(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
 
-		events, err := shmring.History(soon(t), "r", at(o.Dir))
+		events, err := shmring.Events(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
 		var texts []string
 		for i, e := range events {
@@ -51,7 +51,7 @@ func TestHistory(t *testing.T) {
 		for range 100 {
 			require.NoError(t, openProducer(t, &o).Close())
 		}
-		events, err = shmring.History(soon(t), "r", at(o.Dir))
+		events, err = shmring.Events(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
 		require.Len(t, events, 128)
 		require.EqualValues(t, 209, events[127].Seq)
@@ -60,7 +60,7 @@ func TestHistory(t *testing.T) {
 }
 
 // A consumer's death and an orphan are in it too, for those who still have the ring open.
-func TestHistoryOfARingInUse(t *testing.T) {
+func TestEventsOfARingInUse(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.Mode, o.WaitForRole = shmring.ModeOpenOrCreate, true
 		p := openProducer(t, &o)
@@ -74,7 +74,7 @@ func TestHistoryOfARingInUse(t *testing.T) {
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		c := openConsumer(t, &o)
-		events, err := shmring.History(soon(t), "r", at(o.Dir))
+		events, err := shmring.Events(soon(t), "r", at(o.Dir))
 		require.NoError(t, err)
 		last := events[len(events)-2:]
 		require.Equal(t, "died", last[0].Kind)
@@ -89,7 +89,7 @@ func TestHistoryOfARingInUse(t *testing.T) {
 			return err != nil && p.TrySend(nil) != nil
 		})
 		become(t, "it is written down", func() bool {
-			events, err := shmring.History(soon(t), "r.shmring.kept", at(o.Dir))
+			events, err := shmring.Events(soon(t), "r.shmring.kept", at(o.Dir))
 			require.NoError(t, err)
 			return events[len(events)-1].Kind == "orphaned"
 		})
