@@ -327,9 +327,12 @@ func TestPark(t *testing.T) {
 				_, err := c.Receive(soon(t), make([]byte, 8))
 				got <- err
 			}()
+			var how uint32
 			require.Eventually(t, func() bool {
-				return c.view.Hot.DataBell.Load()&layout.BellSleeping == layout.BellParked
+				how = c.view.Hot.DataBell.Load() & layout.BellSleeping
+				return how != 0
 			}, 20*time.Second, 100*time.Microsecond)
+			require.Equal(t, layout.BellParked, how)
 			require.NoError(t, p.TrySend([]byte("x")))
 			require.NoError(t, <-got)
 		}
