@@ -63,7 +63,8 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 	}
 	return ring.Config{
 		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot,
-		SpinFor: s.info.SpinFor, Park: o.WaitPolicy == WaitPark, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
+		Park:    o.WaitPolicy == WaitPark,
+		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
 		Check: check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),

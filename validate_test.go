@@ -61,7 +61,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 		require.Equal(t, e, err)
 	}
 	for want, o := range map[string]shmring.PollerOptions{
-		"PollerOptions.WaitPolicy is 3": {WaitPolicy: 3},
+		"PollerOptions.WaitPolicy is 4": {WaitPolicy: 4},
 		"PollerOptions.SpinFor is -1ns": {SpinFor: -1},
 		"PollerOptions.MaxSleep is 1ns": {MaxSleep: 1},
 	} {

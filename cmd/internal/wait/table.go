@@ -54,5 +54,6 @@ policy    of each handle: Options.WaitPolicy, -wait
           balanced spins for Options.SpinFor, -spin-for, while that pays; longer catches later answers
           and costs more at low rates
           Options.MaxSleep, -max-sleep: lower notices the dead sooner and makes idle dearer
-Take balanced unless you know better: sleep where processors are scarce, spin where they are to spare, park where threads are.
+Take balanced unless you know better: sleep where processors are scarce, spin where they are to spare,
+park where threads are scarce.
 `
