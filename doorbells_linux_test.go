@@ -94,20 +94,18 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		// Nobody can tell who is last. Closing works all the same.
 		head, err := os.ReadFile(orphan.Info().Path)
 		require.NoError(t, err)
-		require.NoError(t, os.Remove(orphan.Info().Path))
-		require.ErrorIs(t, orphan.Close(), shmring.ErrOrphaned)
 		cfg, hot, err := layout.ParseHead(head)
 		require.NoError(t, err)
-		require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, os.Geteuid()))
+		t.Cleanup(func() { require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, os.Geteuid())) })
+		require.NoError(t, os.Remove(orphan.Info().Path))
+		require.ErrorIs(t, orphan.Close(), shmring.ErrOrphaned)
 		return
 	}
 	for range 100 {
 		o := shmring.Options{Dir: ringDir(t), Doorbell: shmring.DoorbellSysV, Kind: shmring.KindMPSC, KeepStream: true}
 		var handles []*shmring.Producer
 		for range 4 {
-			p, err := shmring.OpenProducer(soon(t), "r", &o)
-			require.NoError(t, err)
-			handles = append(handles, p)
+			handles = append(handles, openProducer(t, &o)) // closed, and the set gone, also when this fails
 		}
 		key := setKey(t, handles[0].Info().Path)
 		require.NoError(t, os.Remove(handles[0].Info().Path))
