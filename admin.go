@@ -117,8 +117,8 @@ func ForceSkip(ctx context.Context, name string, position Position, o *AdminOpti
 		return time.Since(begin) >= stallTime, nil
 	})
 	if err == nil {
-		cfg := ring.Config{Locks: seg, ParkingLot: waker{notify: seg.Notify},
-			DataBell: doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view})}
+		cfg := toWake(view, seg.Notify)
+		cfg.Locks = seg
 		var revoked ring.StalledClaim
 		revoked, err = ring.ForceSkip(view, cfg, position.Record)
 		claim = stalledOf(revoked)

@@ -184,11 +184,16 @@ func (s *segment) detach(att ring.Attachment, f Fate) error {
 		if err != nil || view.Config != s.view.Config {
 			return // somebody has destroyed the header: there is nothing to give back
 		}
-		bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view})
-		ring.Detach(view, att, layout.Fate(f), ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}})
+		ring.Detach(view, att, layout.Fate(f), toWake(view, notify))
 	})
 	s.lot.Close()
 	return err
+}
+
+// toWake is what package ring needs to wake a consumer, for one who takes no part in the ring.
+func toWake(view *layout.View, notify func()) ring.Config {
+	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view})
+	return ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}}
 }
 
 // waker is a parking lot in which nobody parks any more.

@@ -104,9 +104,9 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 }
 
 // All returns a single-use iterator over messages in place. Each is valid for its round of
-// the loop and is released when that ends, by break too. All waits, and heeds ctx, like Next. It ends
-// silently at io.EOF, and after yielding any other error once, except that it goes on
-// behind a [*StreamError]: others may still send.
+// the loop and is released when that ends, by break too. All waits, and heeds ctx, like
+// Next. It ends silently at io.EOF, and after yielding any other error once, except that it
+// goes on behind a [*StreamError]: others may still send.
 func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 	return sequence(c.ring.All(ctx))
 }

@@ -27,7 +27,6 @@ var (
 	ErrEnded       = ring.ErrEnded         // this producer has ended its stream
 	ErrPeerDead    = ring.ErrPeerDead      // a producer died: *StreamError
 	ErrFailed      = ring.ErrFailed        // a producer said that what it sent is not the whole: *StreamError
-	ErrNoPeer      = errNoPeer             // nobody is at the other end, and Options.NoPeer is NoPeerFail
 	ErrBusy        = ring.ErrBusy          // the role is taken (*BusyError), or the ring is in use
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
@@ -40,7 +39,8 @@ var (
 	ErrUnsupported = errors.ErrUnsupported // this platform or system cannot do it
 )
 
-var errNoPeer = errors.New("shmring: nobody is at the other end")
+// ErrNoPeer means "not now": nobody is at the other end, and Options.NoPeer is NoPeerFail.
+var ErrNoPeer = errors.New("shmring: nobody is at the other end")
 
 // prefix begins the text of an error about a ring.
 func prefix(name string) string {

@@ -116,6 +116,7 @@ func (s *segment) attend(o *Options, every time.Duration, look func()) {
 	}
 	if o.OnPeer != nil {
 		every = min(every, peersEvery)
+		s.presence.Watch()
 	}
 	a := &attendant{s: s, onPeer: o.OnPeer, look: look, every: every}
 	a.timer = time.AfterFunc(time.Hour, a.round)

@@ -52,15 +52,13 @@ func (g *gate) enter() bool {
 
 // enterAnyway is enter for calls that a handle which refuses does not refuse.
 func (g *gate) enterAnyway() bool {
-	for !g.enter() {
-		if g.Closed() {
-			return false
-		}
-		g.busy.set(true)
-		if !g.Closed() {
-			return true
-		}
+	if g.enter() {
+		return true
+	}
+	g.busy.set(true)
+	if g.Closed() {
 		g.busy.set(false)
+		return false
 	}
 	return true
 }

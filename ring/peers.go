@@ -23,8 +23,8 @@ type Peer struct {
 type Presence struct {
 	segment
 	held func(participant int) (bool, error)
-	own  int // participant slot of the handle that asks; −1: none
-	seen []sight
+	own  int     // participant slot of the handle that asks; −1: none
+	seen []sight // by Changes
 }
 
 // sight is what was seen of one participant slot.
@@ -37,10 +37,15 @@ type sight struct {
 // NewPresence makes one for a handle with that participant slot, or −1. held tells whether
 // somebody else holds a life lock.
 func NewPresence(v *layout.View, held func(participant int) (bool, error), own int) *Presence {
-	s := &Presence{held: held, own: own, seen: make([]sight, len(v.Participants))}
+	s := &Presence{held: held, own: own}
 	s.init(v)
+	return s
+}
+
+// Watch begins to watch for Changes. What was over before is nobody's news.
+func (s *Presence) Watch() {
+	s.seen = make([]sight, len(s.participants))
 	for i := range s.seen {
-		// What was over before we came is nobody's news.
 		m := &s.participants[i]
 		epoch := m.Epoch.Load()
 		s.seen[i] = sight{epoch, epoch, epoch}
@@ -48,7 +53,6 @@ func NewPresence(v *layout.View, held func(participant int) (bool, error), own i
 			s.seen[i] = sight{epoch - 1, epoch - 1, epoch - 1}
 		}
 	}
-	return s
 }
 
 // Peers are the participants that are attached, the dead that nobody has found yet included,
@@ -62,10 +66,11 @@ func (s *Presence) Peers() ([]Peer, error) {
 			if !m.State.Load().Attached() {
 				break
 			}
-			p, err := s.look(i, epoch)
+			alive, err := s.isAlive(i)
 			if err != nil {
 				return nil, err
 			}
+			p := s.peer(i, epoch, alive)
 			if m.Epoch.Load() == epoch && m.State.Load().Attached() {
 				list = append(list, p)
 				break
@@ -75,21 +80,33 @@ func (s *Presence) Peers() ([]Peer, error) {
 	return list, nil
 }
 
-func (s *Presence) look(i int, epoch uint32) (p Peer, err error) {
+func (s *Presence) isAlive(i int) (bool, error) {
+	if i == s.own {
+		return true, nil
+	}
+	return s.held(i)
+}
+
+// peer is who is attached at this moment. On an SPSC ring that takes a walk over the records.
+func (s *Presence) peer(i int, epoch uint32, alive bool) Peer {
 	m := &s.participants[i]
-	p = Peer{
-		Role: layout.RoleProducer, Index: i, Epoch: epoch, PID: int(m.PID.Load()), PIDNamespace: m.PIDNamespace.Load(),
-		Since: m.Since.Load(), Alive: true, Open: s.isOpen(i),
+	p := Peer{
+		Role: roleOf(i), Index: i, Epoch: epoch, PID: int(m.PID.Load()), PIDNamespace: m.PIDNamespace.Load(),
+		Since: m.Since.Load(), Alive: alive, Open: s.isOpen(i),
 	}
 	if i == layout.ConsumerIndex {
-		p.Role, p.Position = layout.RoleConsumer, s.hot.ReadPos.Load()
+		p.Position = s.hot.ReadPos.Load()
 	} else {
 		p.Position = s.streamEnd()
 	}
-	if i != s.own {
-		p.Alive, err = s.held(i)
+	return p
+}
+
+func roleOf(i int) layout.Role {
+	if i == layout.ConsumerIndex {
+		return layout.RoleConsumer
 	}
-	return p, err
+	return layout.RoleProducer
 }
 
 // Alone reports whether nobody is at the other end who may still receive, or send. consumer:
@@ -128,8 +145,8 @@ type PeerEvent struct {
 	Missed int         // so many peers have come and gone before this one in its slot, too fast to be seen
 }
 
-// Changes calls f for each change since the last call: of each slot in order. It stops when f
-// returns false.
+// Changes calls f for each change since the last call, or since Watch: of each slot in order. It
+// stops when f returns false.
 func (s *Presence) Changes(f func(PeerEvent) bool) error {
 	for i := range s.participants {
 		if i == s.own {
@@ -154,56 +171,53 @@ func (s *Presence) changesOf(i int, f func(PeerEvent) bool) (goOn bool, err erro
 		was.joined, was.over = first, first
 	}
 	for e := was.over + 1; int32(epoch-e) >= 0; e++ {
-		attached := m.State.Load().Attached() // before the fate
+		newest, there := e == epoch, m.State.Load().Attached() // before the fate
 		fate, pos, pid, known := s.fateOf(m, e)
-		p := Peer{Role: layout.RoleProducer, Index: i, Epoch: e, PID: pid, Position: pos}
-		if i == layout.ConsumerIndex {
-			p.Role = layout.RoleConsumer
-		}
-		newest := e == epoch
-		if newest {
-			if p, err = s.look(i, e); err != nil {
+		died := known && fate == layout.FateDied
+		if newest && there && !died {
+			alive, err := s.isAlive(i)
+			if err != nil {
 				return false, err
 			}
-			if m.Epoch.Load() != e || m.State.Load().Attached() != attached {
-				return true, nil // it changes at this moment: look again next time
+			if m.Epoch.Load() != e || !m.State.Load().Attached() {
+				return true, nil // it goes at this moment: look again next time
 			}
+			died = !alive
 		}
 		if !newest && !known {
 			missed++
 			was.joined, was.over = e, e
 			continue
 		}
-		event := PeerEvent{Change: PeerJoined, Peer: p, Fate: fate, Missed: missed}
 		tell := func(c PeerChange) bool {
-			event.Change = c
-			goOn := f(event)
-			event.Missed, missed = 0, 0
-			return goOn
-		}
-		if was.joined != e {
-			was.joined = e
-			if !tell(PeerJoined) {
-				return false, nil
+			event := PeerEvent{Change: c, Fate: fate, Missed: missed}
+			if newest {
+				event.Peer = s.peer(i, e, there && !died)
+			} else {
+				event.Peer = Peer{Role: roleOf(i), Index: i, Epoch: e, PID: pid, Position: pos}
 			}
-		}
-		switch {
-		case known && fate == layout.FateDied, newest && attached && !p.Alive:
-			was.over = e
-			event.Alive = false
-			if !known {
+			if c == PeerDied && !known {
 				event.Fate = layout.FateDied
 			}
-			goOn = tell(PeerDied)
-		case !newest || !attached:
+			missed = 0
+			return f(event)
+		}
+		goOn = true
+		if was.joined != e {
+			was.joined = e
+			goOn = tell(PeerJoined)
+		}
+		switch {
+		case !goOn:
+		case died:
 			was.over = e
-			event.Alive = false
+			goOn = tell(PeerDied)
+		case !newest || !there:
+			was.over = e
 			goOn = tell(PeerLeft)
 		case known && was.ended != e:
 			was.ended = e
 			goOn = tell(PeerEnded)
-		default:
-			goOn = true
 		}
 		if !goOn || newest {
 			return goOn, nil

@@ -14,7 +14,9 @@ import (
 // watcher looks at who is there from outside.
 func (r *rig) watcher() *ring.Presence {
 	h, v, _ := r.process()
-	return ring.NewPresence(v, h.Held, -1)
+	w := ring.NewPresence(v, h.Held, -1)
+	w.Watch()
+	return w
 }
 
 // changes are what has become of peers, in short: slot, epoch and change; the fate of one
@@ -224,5 +226,23 @@ func TestRefusal(t *testing.T) {
 		require.ErrorIs(t, p.TrySend(nil), ring.ErrClosed)
 		p.Allow()
 		require.ErrorIs(t, p.TrySend(nil), ring.ErrClosed)
+	})
+}
+
+// Who has ended its stream and dies then has died, and its stream has not.
+func TestDeathBehindTheEnd(t *testing.T) {
+	each(t, func(t *testing.T, rig func(layout.Config) *rig) {
+		r := rig(layout.Config{Slots: 64})
+		w := r.watcher()
+		p := r.producer()
+		require.NoError(t, p.CloseSend())
+		p.die()
+		var last ring.PeerEvent
+		require.NoError(t, w.Changes(func(e ring.PeerEvent) bool {
+			last = e
+			return true
+		}))
+		require.Equal(t, ring.PeerDied, last.Change)
+		require.Equal(t, layout.FateEnded, last.Fate)
 	})
 }

@@ -134,11 +134,6 @@ func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
 // sendAfter is send after a refusal. It is apart from send, so that the first try has no
 // part in what it takes to wait.
 func (p *Producer) sendAfter(ctx context.Context, err error, msg []byte, kind uint16) error {
-	if err == errLook {
-		if err = p.look(ctx, "send"); err == nil {
-			err = p.trySend(msg, kind)
-		}
-	}
 	a := attempt{op: "send"}
 	for err != nil {
 		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
@@ -260,12 +255,6 @@ func (p *Producer) begun() {
 	p.setFastMax()
 }
 
-// look is what a call that may wait does after errLook.
-func (p *Producer) look(ctx context.Context, op string) error {
-	w := wait{h: &p.handle, ctx: ctx, op: op}
-	return w.interrupted()
-}
-
 // attempt is one call of Send, SendBatch or Claim that was refused.
 type attempt struct {
 	op       string
@@ -343,9 +332,7 @@ func (p *Producer) Fail(err error) { _ = p.fail(err, p.stop) }
 
 // Refuse makes calls that would send or claim return err until Allow, and ends those that
 // wait for room. What is claimed can still be committed. One goroutine calls the two.
-func (p *Producer) Refuse(err error) {
-	p.refuse(err, p.stop)
-}
+func (p *Producer) Refuse(err error) { p.refuse(err, p.stop) }
 
 // Allow ends what Refuse began.
 func (p *Producer) Allow() { p.allow() }

@@ -11,8 +11,8 @@ import (
 // short it returns the length needed and io.ErrShortBuffer, and the message stays next.
 // Coming back for another releases the ones before. It never blocks, never allocates and
 // makes no system call except to wake a producer that waits for room; it does not look for
-// dead producers, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a later call waits for
-// another), *StreamError, ErrClosed, *CorruptError.
+// dead producers, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a
+// later call waits for another), *StreamError, ErrClosed, *CorruptError.
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()

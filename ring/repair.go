@@ -83,7 +83,6 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 	var h handle
 	locks := cfg.Locks
 	h.init(v, cfg)
-	h.notifyWord, h.notifyBell = &v.Hot.DataBell, cfg.DataBell
 	ok, err := locks.TryLock(repairLock)
 	if err != nil {
 		return StalledClaim{}, fmt.Errorf("shmring: repair lock: %w", err)
@@ -114,7 +113,7 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 	}
 	h.record(layout.EventRevoked, claim.Producer, 0, pos)
 	h.index = uint8(claim.Producer) // whose place it takes in waking the consumer
-	h.notify()
+	h.wakeAll(&v.Hot.DataBell, cfg.DataBell)
 	return claim, nil
 }
 

@@ -114,7 +114,10 @@ func (w *wait) spin(ready func() bool, idle func(), maintain func() error) (foun
 		return true, nil
 	}
 	idle()
-	if h.sharesCPU() && most > 0 {
+	switch {
+	case most < 0:
+		h.locate() // for the peer
+	case h.sharesCPU():
 		return false, nil
 	}
 	left, probe := spinPiece, false // of those who spin for ever; the rest in poll
