@@ -35,8 +35,8 @@ func runChild(text string) error {
 	}
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // of this thread, which stays the main one
 	for {
-		j.await(told, j.get(reached)+1, labs.ChildLimit)
-		c := client{j: j, history: j.get(told) / phases}
+		j.Await(told, j.Get(reached)+1, labs.ChildLimit)
+		c := client{j: j, history: j.Get(told) / phases}
 		if err := c.takePart(); err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (c *client) takePart() error {
 	}
 	c.reach(phaseOpen)
 	c.await(phaseRun)
-	for machine.Monotonic() < int64(c.j.get(start)) {
+	for machine.Monotonic() < int64(c.j.Get(start)) {
 	}
 	if c.Late {
 		if err := c.openLate(); err != nil {
@@ -103,7 +103,7 @@ func (c *client) takePart() error {
 	}
 	c.expire()
 	c.reach(phaseRun)
-	if c.await(phaseEmpty); c.j.get(told) == phaseOf(c.history, phaseEmpty) {
+	if c.await(phaseEmpty); c.j.Get(told) == phaseOf(c.history, phaseEmpty) {
 		c.empty()
 		c.reach(phaseEmpty)
 	}
@@ -144,16 +144,16 @@ func (c *client) close() error {
 	return c.producer.Close()
 }
 
-func (c *client) reach(phase int) { c.j.set(reached, phaseOf(c.history, phase)) }
+func (c *client) reach(phase int) { c.j.Set(reached, phaseOf(c.history, phase)) }
 
 func (c *client) await(phase int) {
-	c.j.await(told, phaseOf(c.history, phase), labs.ChildLimit)
+	c.j.Await(told, phaseOf(c.history, phase), labs.ChildLimit)
 }
 
 // pace comes before a call: it lets others go first, by chance.
 func (c *client) pace(i int) {
 	if i == c.PauseAt {
-		c.j.await(resume, c.history, labs.ChildLimit)
+		c.j.Await(resume, c.history, labs.ChildLimit)
 	}
 	if c.armAt(i) {
 		return

@@ -74,7 +74,7 @@ func TestMessages(t *testing.T) {
 func TestHistory(t *testing.T) {
 	j, err := openJournal(t.TempDir() + "/j")
 	require.NoError(t, err)
-	defer j.close()
+	defer j.Close()
 	for _, e := range []event{
 		{what: began, op: uint8(spec.TryDrain), number: 2, at: 1},
 		{what: handed, id: 3, size: 4, position: 5, flags: hasMessage | isPlaced | isRedelivered, at: 2},

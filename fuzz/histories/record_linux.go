@@ -120,7 +120,7 @@ func (h *cast) perform(ctx context.Context, p *pool) (err error) {
 		if m.worker, err = p.get(); err != nil {
 			return err
 		}
-		m.j.word[logged].Store(0)
+		m.j.Put(logged, 0)
 		if err := m.part.put(m.j); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (h *cast) perform(ctx context.Context, p *pool) (err error) {
 		at = uint64(machine.Monotonic() + int64(startAfter))
 	}
 	for _, m := range h.members {
-		m.j.word[start].Store(at)
+		m.j.Put(start, at)
 		if !m.Late {
 			m.tell(h.number, phaseRun)
 		}
@@ -196,7 +196,7 @@ func (h *cast) followVictims() error {
 				m.successor.tell(h.number, phaseRun)
 			}
 			for _, o := range h.members {
-				o.j.set(resume, h.number)
+				o.j.Set(resume, h.number)
 			}
 		})
 	}

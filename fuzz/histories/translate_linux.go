@@ -13,7 +13,7 @@ func (h *cast) history() (*spec.History, error) {
 	for _, m := range h.members {
 		last := int64(0)
 		first := len(to.Calls)
-		for _, e := range m.j.log[:m.j.get(logged)] {
+		for _, e := range m.j.log[:m.j.Get(logged)] {
 			last = e.at
 			if e.flags&isTorn != 0 {
 				return nil, fmt.Errorf("client %d got message %d, %d bytes, that is not what was sent",

@@ -91,19 +91,19 @@ func (p *pool) close() {
 
 // forget gives a dead child's journal back.
 func (w *worker) forget() {
-	w.j.close()
-	_ = os.Remove(w.j.path)
+	w.j.Close()
+	_ = os.Remove(w.j.Path)
 }
 
 // tell asks for a phase of a part.
-func (w *worker) tell(history uint64, phase int) { w.j.set(told, phaseOf(history, phase)) }
+func (w *worker) tell(history uint64, phase int) { w.j.Set(told, phaseOf(history, phase)) }
 
 // reach waits until a phase is over. The error says where the child is.
 func (w *worker) reach(history uint64, phase int) error {
-	if w.j.await(reached, phaseOf(history, phase), labs.Patience) {
+	if w.j.Await(reached, phaseOf(history, phase), labs.Patience) {
 		return nil
 	}
-	at := w.j.get(reached)
+	at := w.j.Get(reached)
 	w.Signal(unix.SIGQUIT) // it writes its stacks
 	if !w.Ended(labs.Patience, nil) {
 		w.Kill()

@@ -99,13 +99,13 @@ func (c *child) String() string {
 // reach waits until a child has come as far as that phase.
 func (l *lab) reach(c *child, p uint64) bool {
 	end := time.Now().Add(labs.Patience)
-	for n := 0; c.j.get(phase) < p; n++ {
+	for n := 0; c.j.Get(phase) < p; n++ {
 		if l.Ctx.Err() != nil {
 			return false
 		}
 		// The state costs more than the sleep.
-		if n%16 == 15 && c.j.get(phase) < p && (c.isDead() || time.Now().After(end)) && c.j.get(phase) < p {
-			l.fault(&l.r.Stuck, "%v does not reach phase %d: state %c, at %d: %s", c, p, state(c.PID()), c.j.get(phase),
+		if n%16 == 15 && c.j.Get(phase) < p && (c.isDead() || time.Now().After(end)) && c.j.Get(phase) < p {
+			l.fault(&l.r.Stuck, "%v does not reach phase %d: state %c, at %d: %s", c, p, state(c.PID()), c.j.Get(phase),
 				c.Stderr())
 			return false
 		}
@@ -147,8 +147,8 @@ func (c *child) discard() {
 
 // forget gives a dead child's journal back.
 func (c *child) forget() {
-	c.j.close()
-	_ = os.Remove(c.j.path)
+	c.j.Close()
+	_ = os.Remove(c.j.Path)
 }
 
 // A child's word on what it found wrong, when it ends with an error.
@@ -167,7 +167,7 @@ func (c *child) accuse() {
 		return
 	}
 	r := c.l.r
-	heading := map[uint64]*uint64{blameTorn: &r.Torn, blameSplit: &r.Split}[c.j.get(blame)]
+	heading := map[uint64]*uint64{blameTorn: &r.Torn, blameSplit: &r.Split}[c.j.Get(blame)]
 	if heading == nil {
 		heading = &r.Other
 	}
@@ -177,7 +177,7 @@ func (c *child) accuse() {
 // dismiss tells a child to end and waits until it has; meanwhile, if not nil, is called
 // now and then.
 func (c *child) dismiss(how uint64, meanwhile func()) bool {
-	c.j.set(command, how)
+	c.j.Set(command, how)
 	if err := c.EndOrStacks(meanwhile); err != nil {
 		c.l.fault(&c.l.r.Stuck, "%v", err)
 		return false

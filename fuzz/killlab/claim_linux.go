@@ -40,8 +40,8 @@ const withGrandchild = "grandchild"
 // each odd one it opens a claim of Number bytes and fills the first half, at each even
 // one it commits. Phase is entered plus the turns taken.
 func claim(ctx context.Context, a args, j *journal) error {
-	j.put(ownPID, uint64(os.Getpid()))
-	j.set(phase, running)
+	j.Put(ownPID, uint64(os.Getpid()))
+	j.Set(phase, running)
 	o := a.options()
 	o.KeepStream = true
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)
@@ -53,25 +53,25 @@ func claim(ctx context.Context, a args, j *journal) error {
 		if err != nil {
 			return err
 		}
-		j.put(grandchild, uint64(pid))
+		j.Put(grandchild, uint64(pid))
 	}
-	j.set(phase, attached)
+	j.Set(phase, attached)
 	s := &sender{p: p, a: a, j: j, most: smallest}
 	seq := uint64(0)
 	for ; seq < a.Count; seq++ {
-		j.put(tried, seq+1)
+		j.Put(tried, seq+1)
 		if err := p.Send(ctx, s.message(seq)); err != nil {
 			return err
 		}
-		j.put(sent, seq+1)
+		j.Put(sent, seq+1)
 	}
-	j.set(phase, entered)
+	j.Set(phase, entered)
 	msg := make([]byte, a.Number)
 	var open shmring.Claim
 	for turn := uint64(1); ; turn++ {
-		for !j.await(turns, turn, 20*time.Millisecond) && j.get(command) == 0 {
+		for !j.Await(turns, turn, 20*time.Millisecond) && j.Get(command) == 0 {
 		}
-		if j.get(command) != 0 {
+		if j.Get(command) != 0 {
 			open.Abort()
 			return p.Close()
 		}
@@ -81,23 +81,23 @@ func claim(ctx context.Context, a args, j *journal) error {
 			}
 			fill(msg, a.source(), seq)
 			copy(open.Bytes(), msg[:len(msg)/2])
-			j.put(tried, seq+1)
+			j.Put(tried, seq+1)
 		} else {
 			copy(open.Bytes(), msg)
 			if err := open.Commit(); err != nil {
 				return err
 			}
 			seq++
-			j.put(sent, seq)
+			j.Put(sent, seq)
 		}
-		j.set(phase, entered+turn)
+		j.Set(phase, entered+turn)
 	}
 }
 
 // wait does nothing until it is told to stop, or for a minute.
 func wait(_ context.Context, _ args, j *journal) error {
-	j.set(phase, running)
-	j.await(command, 1, time.Minute)
+	j.Set(phase, running)
+	j.Await(command, 1, time.Minute)
 	return nil
 }
 
@@ -119,23 +119,23 @@ func deadEntry(err *shmring.StreamError) entry {
 
 // listen receives, and calls Check whenever nothing came for a while.
 func listen(ctx context.Context, a args, j *journal) error {
-	j.put(ownPID, uint64(os.Getpid()))
+	j.Put(ownPID, uint64(os.Getpid()))
 	o := a.options()
 	o.OnSkip = func(k shmring.SkippedClaim) { j.add(skipEntry(k)) }
 	c, err := shmring.OpenConsumer(ctx, a.Ring, o)
 	if err != nil {
 		return err
 	}
-	j.set(phase, attached)
+	j.Set(phase, attached)
 	buf := make([]byte, c.MaxMessage())
-	for j.get(command) == 0 {
+	for j.Get(command) == 0 {
 		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
 		n, err := c.Receive(short, buf)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			if err = c.Check(); err == nil {
-				j.put(counted, c.Stats().Skipped)
-				j.put(looks, j.get(looks)+1)
+				j.Put(counted, c.Stats().Skipped)
+				j.Put(looks, j.Get(looks)+1)
 				continue
 			}
 		}

@@ -54,17 +54,17 @@ func expected(err error) error {
 // empty.
 func consume(ctx context.Context, a args, j *journal) error {
 	rng := rand.New(rand.NewPCG(a.Seed, uint64(a.Life)))
-	j.set(phase, running)
+	j.Set(phase, running)
 	c, err := shmring.OpenConsumer(ctx, a.Ring, a.options())
 	if err != nil {
 		return err
 	}
-	j.set(phase, attached)
+	j.Set(phase, attached)
 	for {
 		err := someOf(ctx, c, rng, j)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			if j.get(command) != 0 && c.Used() == 0 {
+			if j.Get(command) != 0 && c.Used() == 0 {
 				return c.Close()
 			}
 		case expected(err) != nil:

@@ -32,10 +32,10 @@ func race(ctx context.Context, a args, j *journal) error {
 	if err != nil {
 		return err
 	}
-	defer gun.close()
-	j.set(phase, running)
+	defer gun.Close()
+	j.Set(phase, running)
 	for round := 1; round <= int(a.Count); round++ {
-		gun.await(command, uint64(round), labs.ChildLimit)
+		gun.Await(command, uint64(round), labs.ChildLimit)
 		ring, o := gunRing(round, a.Dir)
 		j.opening(round, false)
 		p, err := shmring.OpenProducer(ctx, ring, &o)
@@ -47,13 +47,13 @@ func race(ctx context.Context, a args, j *journal) error {
 			return err
 		}
 		j.opened(p.Info(), inode)
-		j.set(phase, uint64(2*round))
-		gun.await(extra, uint64(round), labs.ChildLimit)
+		j.Set(phase, uint64(2*round))
+		gun.Await(extra, uint64(round), labs.ChildLimit)
 		j.closing()
 		if err := p.Close(); err != nil {
 			return err
 		}
-		j.set(phase, uint64(2*round+1))
+		j.Set(phase, uint64(2*round+1))
 	}
 	return nil
 }
@@ -65,11 +65,11 @@ func (l *lab) races(n, rounds int) {
 	if !l.must(err) {
 		return
 	}
-	defer gun.close()
+	defer gun.Close()
 	var racers []*child
 	defer func() {
 		for _, c := range racers {
-			if c.j.get(phase) != uint64(2*rounds+1) || !c.Ended(labs.Patience, nil) {
+			if c.j.Get(phase) != uint64(2*rounds+1) || !c.Ended(labs.Patience, nil) {
 				c.kill()
 			}
 			if !c.WasKilled() {
@@ -79,14 +79,14 @@ func (l *lab) races(n, rounds int) {
 		}
 	}()
 	for i := range n {
-		c, err := l.spawn(args{Role: "race", Lane: uint32(i + 1), Text: gun.path, Count: uint64(rounds)}, nil)
+		c, err := l.spawn(args{Role: "race", Lane: uint32(i + 1), Text: gun.Path, Count: uint64(rounds)}, nil)
 		if !l.must(err) {
 			return
 		}
 		racers = append(racers, c)
 	}
 	for round := range rounds + 1 { // round 0: everybody is at the start
-		gun.set(command, uint64(round))
+		gun.Set(command, uint64(round))
 		for _, c := range racers {
 			if !l.reach(c, max(running, uint64(2*round))) {
 				return
@@ -96,7 +96,7 @@ func (l *lab) races(n, rounds int) {
 			continue
 		}
 		l.oneWinner(round, racers)
-		gun.set(extra, uint64(round))
+		gun.Set(extra, uint64(round))
 		for _, c := range racers {
 			if !l.reach(c, uint64(2*round+1)) {
 				return
@@ -136,8 +136,8 @@ func (l *lab) oneWinner(round int, racers []*child) {
 func createAndRemove(ctx context.Context, a args, j *journal) error {
 	once, done := context.WithCancel(ctx) // a refused removal is not waited for
 	done()
-	j.set(phase, running)
-	for j.get(command) == 0 {
+	j.Set(phase, running)
+	for j.Get(command) == 0 {
 		p, err := shmring.OpenProducer(ctx, a.Ring, &shmring.Options{Dir: a.Dir, Mode: shmring.ModeCreateOnly,
 			KeepStream: true})
 		if err != nil {

@@ -75,8 +75,8 @@ type player struct {
 // tell orders something and does not wait until it is done.
 func (p *player) tell(order uint64) {
 	p.n++
-	p.j.put(where, order)
-	p.j.set(command, p.n)
+	p.j.Put(where, order)
+	p.j.Set(command, p.n)
 }
 
 // order orders something and waits until it is done.
@@ -92,7 +92,7 @@ func (t *staged) done(p *player) bool {
 		t.hears(p.child)
 	}
 	if !ok {
-		t.l.r.Problem("%s: that was order %d, due are %v", t.what, p.j.get(where), t.due())
+		t.l.r.Problem("%s: that was order %d, due are %v", t.what, p.j.Get(where), t.due())
 	}
 	return ok
 }

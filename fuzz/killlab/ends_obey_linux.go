@@ -33,11 +33,11 @@ const (
 // obey carries out orders. Its phase is running plus the orders that were carried out. An
 // order that waits ends when the next comes.
 func obey(ctx context.Context, j *journal, do func(ctx context.Context, order uint64) error) error {
-	j.set(phase, running)
+	j.Set(phase, running)
 	for n := uint64(1); ; n++ {
-		for !j.await(command, n, 1<<40) {
+		for !j.Await(command, n, 1<<40) {
 		}
-		order := j.get(where)
+		order := j.Get(where)
 		during := ctx
 		if order == orderWait || order == orderSendOrWait {
 			during = j.until(ctx, n+1)
@@ -45,7 +45,7 @@ func obey(ctx context.Context, j *journal, do func(ctx context.Context, order ui
 		if err := do(during, order); cancelled(err) != nil {
 			return fmt.Errorf("order %d: %w", order, err)
 		}
-		j.set(phase, running+n)
+		j.Set(phase, running+n)
 	}
 }
 

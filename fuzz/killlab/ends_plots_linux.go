@@ -157,7 +157,7 @@ func (t *staged) alone() bool {
 
 // goesOn makes the consumer wait for more when it has got something.
 func (t *staged) goesOn() bool {
-	back := t.c.j.get(phase) >= running+t.c.n
+	back := t.c.j.Get(phase) >= running+t.c.n
 	t.hears(t.c.child)
 	if back && len(t.due()) > 0 {
 		t.c.tell(orderWait)

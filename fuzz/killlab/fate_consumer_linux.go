@@ -266,12 +266,12 @@ func (h *audience) close() error {
 func told(ctx context.Context, a args, j *journal) error {
 	h := newAudience(a, j)
 	ctx = j.until(ctx, 1)
-	j.set(phase, running)
+	j.Set(phase, running)
 	if err := h.attach(ctx); err != nil {
 		return cancelled(err)
 	}
-	j.set(phase, attached)
-	for j.get(command) == 0 {
+	j.Set(phase, attached)
+	for j.Get(command) == 0 {
 		var err error
 		if h.poller != nil {
 			err = h.poll(ctx)

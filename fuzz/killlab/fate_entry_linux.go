@@ -95,7 +95,7 @@ func (c *child) streams(log []entry, killed int64) (list []*stream) {
 		}
 	}
 	if s != nil {
-		s.tried, s.sent = c.j.get(tried), c.j.get(sent)
+		s.tried, s.sent = c.j.Get(tried), c.j.Get(sent)
 	}
 	return list
 }

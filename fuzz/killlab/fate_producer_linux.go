@@ -35,17 +35,17 @@ func newAuthor(a args, j *journal) *author {
 }
 
 func (s *author) add(flags uint32, index uint32, seq uint64) {
-	s.j.add(entry{at: monotonic(), source: s.a.source(), flags: flags, index: index, seq: seq, record: s.j.get(tried)})
+	s.j.add(entry{at: monotonic(), source: s.a.source(), flags: flags, index: index, seq: seq, record: s.j.Get(tried)})
 }
 
 // attach begins a stream. keep: its Close will leave it open.
 func (s *author) attach(ctx context.Context, keep bool) error {
 	if s.a.Life&(1<<livesShift-1) != 0 {
-		s.add(entryCounts, 0, s.j.get(sent))
+		s.add(entryCounts, 0, s.j.Get(sent))
 	}
 	s.a.Life++
-	s.j.put(tried, 0)
-	s.j.put(sent, 0)
+	s.j.Put(tried, 0)
+	s.j.Put(sent, 0)
 	s.seq, s.over = 0, false
 	s.add(entryBegun, 0, 0)
 	o := s.a.options()
@@ -70,12 +70,12 @@ func (s *author) send(ctx context.Context) error {
 // try sends one message if there is room.
 func (s *author) try() error {
 	by := &sender{p: s.p, a: s.a, j: s.j, most: smallest}
-	s.j.put(tried, s.seq+1)
+	s.j.Put(tried, s.seq+1)
 	err := s.p.TrySend(by.message(s.seq))
 	switch {
 	case err == nil:
 		s.seq++
-		s.j.put(sent, s.seq)
+		s.j.Put(sent, s.seq)
 	case errors.Is(err, shmring.ErrFull) || errors.Is(err, shmring.ErrContended):
 		err = nil
 	}
@@ -99,12 +99,12 @@ func (s *author) commit() error {
 		return nil // there was no room
 	}
 	fill(s.claim.Bytes(), s.a.source(), s.seq)
-	s.j.put(tried, s.seq+1)
+	s.j.Put(tried, s.seq+1)
 	err := s.claim.Commit()
 	s.claim = nil
 	if err == nil {
 		s.seq++
-		s.j.put(sent, s.seq)
+		s.j.Put(sent, s.seq)
 	}
 	return err
 }
@@ -155,7 +155,7 @@ func litter(times int) {
 func (j *journal) until(ctx context.Context, v uint64) context.Context {
 	ctx, stop := context.WithCancel(ctx)
 	go func() {
-		j.await(command, v, labs.ChildLimit)
+		j.Await(command, v, labs.ChildLimit)
 		stop()
 	}()
 	return ctx
@@ -165,14 +165,14 @@ func (j *journal) until(ctx context.Context, v uint64) context.Context {
 func streams(ctx context.Context, a args, j *journal) error {
 	s := newAuthor(a, j)
 	ctx = j.until(ctx, 1)
-	j.put(ownPID, uint64(os.Getpid()))
-	j.set(phase, running)
+	j.Put(ownPID, uint64(os.Getpid()))
+	j.Set(phase, running)
 	for n := 0; ; n++ {
 		keep := s.rng.IntN(4) == 0
 		if err := s.attach(ctx, keep); err != nil {
 			return cancelled(err)
 		}
-		j.set(phase, attached)
+		j.Set(phase, attached)
 		for range s.rng.IntN(20) {
 			if err := s.send(ctx); err != nil {
 				if cancelled(err) != nil {
@@ -181,7 +181,7 @@ func streams(ctx context.Context, a args, j *journal) error {
 				break
 			}
 		}
-		if n >= 1<<livesShift-2 || j.get(command) != 0 {
+		if n >= 1<<livesShift-2 || j.Get(command) != 0 {
 			return s.close(keep)
 		}
 		if s.rng.IntN(3) == 0 { // longer

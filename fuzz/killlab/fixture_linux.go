@@ -145,8 +145,8 @@ func (t *fixture) enter(c *child) bool {
 // hold lets a child open its claim, and says how it would be reported if it died.
 func (t *fixture) hold(c *child) (shmring.SkippedClaim, bool) {
 	k := shmring.SkippedClaim{Position: shmring.Position{Record: t.place(c.args.Number)}, Slots: (c.args.Number +
-		fixtureSlot - 1) / fixtureSlot, PID: int(c.j.get(ownPID))}
-	c.j.set(turns, 1)
+		fixtureSlot - 1) / fixtureSlot, PID: int(c.j.Get(ownPID))}
+	c.j.Set(turns, 1)
 	return k, t.l.reach(c, holding)
 }
 
@@ -171,7 +171,7 @@ func (t *fixture) kill(victims ...*child) machine.Moment {
 }
 
 // commit lets a child commit the claim that it holds.
-func (t *fixture) commit(c *child) { c.j.set(turns, c.j.get(turns)+1) }
+func (t *fixture) commit(c *child) { c.j.Set(turns, c.j.Get(turns)+1) }
 
 // message waits for the message that is due.
 func (t *fixture) message(who source, seq uint64) (entry, bool) {
@@ -209,7 +209,7 @@ func (t *fixture) isNews(e entry) bool {
 }
 
 // dies notes that a child that has attached is about to be killed.
-func (t *fixture) dies(c *child) { t.killed[uint32(c.j.get(ownPID))]++ }
+func (t *fixture) dies(c *child) { t.killed[uint32(c.j.Get(ownPID))]++ }
 
 // rest waits for those of the lab's own messages that were not heard yet, and returns
 // when the first of them came.

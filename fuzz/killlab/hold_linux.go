@@ -36,8 +36,8 @@ const holdCount = 2500
 
 // hold takes a role in a ring and does its work until it is told to leave.
 func hold(ctx context.Context, a args, j *journal) error {
-	j.set(phase, running)
-	j.await(command, holdGo, labs.ChildLimit)
+	j.Set(phase, running)
+	j.Await(command, holdGo, labs.ChildLimit)
 	o := a.options()
 	if a.Number&holdCreates != 0 {
 		o = contestOptions(a.Kind)
@@ -58,7 +58,7 @@ func (j *journal) lost(o *shmring.Options, err error) error {
 		return err
 	}
 	j.refused(busy.PID)
-	j.set(phase, holdRefused)
+	j.Set(phase, holdRefused)
 	return nil
 }
 
@@ -69,21 +69,21 @@ func holdAsProducer(ctx context.Context, a args, o *shmring.Options, j *journal,
 		return j.lost(o, err)
 	}
 	j.opened(p.Info(), 0)
-	j.set(phase, attached)
+	j.Set(phase, attached)
 	if a.Number&holdCreates != 0 {
-		j.await(command, holdWork, labs.ChildLimit)
+		j.Await(command, holdWork, labs.ChildLimit)
 	}
 	// Whoever waits for room is told to leave like everybody else.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		j.await(command, holdLeave, labs.ChildLimit)
+		j.Await(command, holdLeave, labs.ChildLimit)
 		stop()
 	}()
 	s := &sender{p: p, a: a, j: j, most: p.MaxMessage()}
-	for seq := uint64(0); j.get(command) < holdLeave; {
+	for seq := uint64(0); j.Get(command) < holdLeave; {
 		if seq+batchMost > holdCount {
-			j.await(command, holdLeave, labs.ChildLimit)
+			j.Await(command, holdLeave, labs.ChildLimit)
 			break
 		}
 		send := s.some
@@ -110,11 +110,11 @@ func (s *sender) slowly(ctx context.Context, rng *rand.Rand, seq uint64) (uint64
 	for end := monotonic() + int64(rng.IntN(50_000)); monotonic() < end; {
 	}
 	copy(c.Bytes(), msg)
-	s.j.put(tried, seq+1)
+	s.j.Put(tried, seq+1)
 	if err := c.Commit(); err != nil {
 		return 0, err
 	}
-	s.j.put(sent, seq+1)
+	s.j.Put(sent, seq+1)
 	return 1, nil
 }
 
@@ -125,12 +125,12 @@ func holdAsConsumer(ctx context.Context, a args, o *shmring.Options, j *journal,
 		return j.lost(o, err)
 	}
 	j.opened(c.Info(), 0)
-	j.set(phase, attached)
-	for j.get(command) != holdLeave {
+	j.Set(phase, attached)
+	for j.Get(command) != holdLeave {
 		err := someOf(ctx, c, rng, j)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			if j.get(command) == holdEmpty && c.Used() == 0 {
+			if j.Get(command) == holdEmpty && c.Used() == 0 {
 				j.closing()
 				return c.Close()
 			}

@@ -77,7 +77,7 @@ func (j *journal) all() []entry {
 
 // heard reports whether a message of that lane is in the journal.
 func (j *journal) heard(lane uint32) bool {
-	for n, end := j.get(drained), j.get(count); n < end; n++ {
+	for n, end := j.Get(drained), j.Get(count); n < end; n++ {
 		if j.log[n%journalEntries].source.lane == lane {
 			return true
 		}

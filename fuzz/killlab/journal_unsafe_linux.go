@@ -1,15 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
@@ -28,96 +23,44 @@ const (
 	words   = 16
 )
 
-// journal is memory that the lab and one child share. It outlives the child.
+// journal is what one child writes down.
 type journal struct {
-	path string
-	mem  []byte
-	word *[words]atomic.Uint64
-	log  []entry
+	*labs.Words[word]
+	log []entry
 }
 
 const journalEntries = 1 << 14
 
-const journalSize = int(unsafe.Sizeof([words]atomic.Uint64{}) + journalEntries*unsafe.Sizeof(entry{}))
-
 func openJournal(path string) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	w, err := labs.OpenWords[word](path, words, journalEntries*int(unsafe.Sizeof(entry{})))
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if err := f.Truncate(int64(journalSize)); err != nil {
-		return nil, err
-	}
-	mem, err := unix.Mmap(int(f.Fd()), 0, journalSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("journal %s: %w", path, err)
-	}
-	// A mapping is aligned to a page and as long as the two parts together; no part of it
-	// is used after close.
-	base := unsafe.Pointer(unsafe.SliceData(mem))
-	return &journal{
-		path: path,
-		mem:  mem,
-		word: (*[words]atomic.Uint64)(base),
-		log:  unsafe.Slice((*entry)(unsafe.Add(base, unsafe.Sizeof([words]atomic.Uint64{}))), journalEntries),
-	}, nil
-}
-
-func (j *journal) close() { _ = unix.Munmap(j.mem) }
-
-// low is the futex half of a word: on little-endian machines the first four bytes.
-func (j *journal) low(w word) *atomic.Uint32 {
-	return (*atomic.Uint32)(unsafe.Pointer(&j.word[w]))
-}
-
-func (j *journal) get(w word) uint64 { return j.word[w].Load() }
-
-// put stores without waking anybody: for words that are read after the fact.
-func (j *journal) put(w word, v uint64) { j.word[w].Store(v) }
-
-// set stores and wakes whoever awaits the word.
-func (j *journal) set(w word, v uint64) {
-	j.word[w].Store(v)
-	_ = futex.WakeAll(j.low(w))
-}
-
-// await returns when the word is at least v; false after the limit.
-func (j *journal) await(w word, v uint64, limit time.Duration) bool {
-	for end := time.Now().Add(limit); ; {
-		now := j.low(w).Load()
-		if j.get(w) >= v {
-			return true
-		}
-		left := time.Until(end)
-		if left <= 0 {
-			return false
-		}
-		_, _ = futex.Wait(j.low(w), now, left)
-	}
+	// Rest is aligned to 8 bytes, as an entry is at most, and has just that many entries.
+	return &journal{w, unsafe.Slice((*entry)(unsafe.Pointer(unsafe.SliceData(w.Rest))), journalEntries)}, nil
 }
 
 // add writes one entry, and waits while the log is full until the lab has caught up.
 func (j *journal) add(e entry) {
-	n := j.get(count)
-	for n-j.get(drained) >= journalEntries {
-		j.await(drained, n-journalEntries+1, time.Second)
+	n := j.Get(count)
+	for n-j.Get(drained) >= journalEntries {
+		j.Await(drained, n-journalEntries+1, time.Second)
 	}
 	j.log[n%journalEntries] = e
-	j.put(count, n+1)
+	j.Put(count, n+1)
 }
 
 // drain calls f for what was added since the last time.
 func (j *journal) drain(f func(entry)) {
-	end := j.get(count)
-	from := j.get(drained)
+	end := j.Get(count)
+	from := j.Get(drained)
 	if from == end {
 		return
 	}
 	for n := from; n != end; n++ {
 		f(j.log[n%journalEntries])
 	}
-	j.set(drained, end)
+	j.Set(drained, end)
 }
 
 // monotonic is the clock of entries.

@@ -53,7 +53,7 @@ func namespaces(l *lab, n int) {
 	if t.receiver, ok = l.there(t.ring, o.change); !ok {
 		return
 	}
-	if own := t.receiver.child.j.get(ownPID); own != 1 {
+	if own := t.receiver.child.j.Get(ownPID); own != 1 {
 		ok = t.fault(&l.r.Other, "the consumer is process %d in its namespace, want 1", own)
 		return
 	}

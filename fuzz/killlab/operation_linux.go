@@ -205,14 +205,14 @@ func (v *victim) refused() bool {
 // trying notes what the operation is about to send.
 func (v *victim) trying() {
 	if !v.refused() {
-		v.j.put(tried, uint64(len(v.msgs)))
+		v.j.Put(tried, uint64(len(v.msgs)))
 	}
 }
 
 // done notes how much was sent.
 func (v *victim) done(n int, err error) error {
 	if !v.refused() {
-		v.j.put(sent, uint64(n))
+		v.j.Put(sent, uint64(n))
 	}
 	return err
 }
@@ -238,7 +238,7 @@ func (v *victim) sendEach(ctx context.Context) error {
 		if err := v.p.Send(ctx, msg); err != nil {
 			return v.done(i, err)
 		}
-		v.j.put(sent, uint64(i+1))
+		v.j.Put(sent, uint64(i+1))
 	}
 	return nil
 }
@@ -255,7 +255,7 @@ func (v *victim) commitEach(ctx context.Context) error {
 		if err := c.Commit(); err != nil {
 			return v.done(i, err)
 		}
-		v.j.put(sent, uint64(i+1))
+		v.j.Put(sent, uint64(i+1))
 	}
 	return nil
 }
@@ -333,9 +333,9 @@ func (v *victim) hear(ctx context.Context) error {
 			m.Release()
 			continue
 		case err == io.EOF:
-			v.j.put(ends, 1)
+			v.j.Put(ends, 1)
 			if _, err = v.c.TryNext(); err == shmring.ErrEmpty {
-				v.j.put(ends, 2)
+				v.j.Put(ends, 2)
 				return nil
 			}
 		}
@@ -347,7 +347,7 @@ func (v *victim) next(ctx context.Context) error {
 	if v.stepped {
 		m, err := v.c.TryNext()
 		if err == nil {
-			v.j.put(receipts, 1)
+			v.j.Put(receipts, 1)
 			m.Release()
 		}
 		return err
@@ -399,7 +399,7 @@ func beCrashed(ctx context.Context, a args, j *journal) error {
 	if err != nil {
 		return err
 	}
-	j.set(phase, operated)
-	j.await(command, 1, labs.ChildLimit)
+	j.Set(phase, operated)
+	j.Await(command, 1, labs.ChildLimit)
 	return nil
 }

@@ -89,15 +89,15 @@ func (p *pointKiller) once(t scenario, at int) (hits int, died, ok bool) {
 			_ = t.victim.Wait()
 			close(gone)
 		}()
-		t.victim.j.set(command, 1)
+		t.victim.j.Set(command, 1)
 		if !t.watch(gone) {
 			return false
 		}
-		hits = int(t.victim.j.get(extra))
-		if died = t.victim.j.get(phase) < operated; !died {
+		hits = int(t.victim.j.Get(extra))
+		if died = t.victim.j.Get(phase) < operated; !died {
 			return true
 		}
-		p.seen[t.victim.j.get(where)]++
+		p.seen[t.victim.j.Get(where)]++
 		t.l.killed()
 		return t.victim.WasKilled() || t.must("the victim", t.victim.Wait())
 	})
@@ -113,7 +113,7 @@ func (t *scenario) watch(gone <-chan struct{}) bool {
 			return true
 		case <-time.After(100 * time.Microsecond):
 		}
-		if !gave && sleeps(t.victim.j.get(where)) {
+		if !gave && sleeps(t.victim.j.Get(where)) {
 			gave = true
 			t.giveWay()
 		}

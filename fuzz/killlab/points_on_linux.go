@@ -27,12 +27,12 @@ func point(ctx context.Context, a args, j *journal) error {
 		if !armed.Load() {
 			return
 		}
-		j.put(where, uint64(p))
+		j.Put(where, uint64(p))
 		if a.Only != "" && p.String() != a.Only {
 			return
 		}
 		n := hits.Add(1)
-		j.set(extra, n)
+		j.Set(extra, n)
 		if n == uint64(a.Number) {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
@@ -42,11 +42,11 @@ func point(ctx context.Context, a args, j *journal) error {
 	if err := v.prepare(ctx); err != nil {
 		return err
 	}
-	j.set(phase, attached)
-	j.await(command, 1, labs.ChildLimit)
+	j.Set(phase, attached)
+	j.Await(command, 1, labs.ChildLimit)
 	armed.Store(true)
 	err := v.op.run(v, ctx)
 	armed.Store(false)
-	j.set(phase, operated)
+	j.Set(phase, operated)
 	return err
 }

@@ -35,14 +35,14 @@ func (a args) source() source { return source{a.Lane, a.Life} }
 // sent Count messages.
 func produce(ctx context.Context, a args, j *journal) error {
 	rng := rand.New(rand.NewPCG(a.Seed, uint64(a.Life)))
-	j.set(phase, running)
+	j.Set(phase, running)
 	p, err := shmring.OpenProducer(ctx, a.Ring, a.options())
 	if err != nil {
 		return err
 	}
-	j.set(phase, attached)
+	j.Set(phase, attached)
 	s := &sender{p: p, a: a, j: j, most: p.MaxMessage()}
-	for seq := uint64(0); j.get(command) == 0 && (a.Count == 0 || seq < a.Count); {
+	for seq := uint64(0); j.Get(command) == 0 && (a.Count == 0 || seq < a.Count); {
 		n, err := s.some(ctx, rng, seq)
 		seq += n
 		if err != nil {
@@ -63,9 +63,9 @@ func (s *sender) some(ctx context.Context, rng *rand.Rand, seq uint64) (uint64, 
 		for i := range msgs {
 			msgs[i] = s.message(seq + uint64(i))
 		}
-		s.j.put(tried, seq+uint64(len(msgs)))
+		s.j.Put(tried, seq+uint64(len(msgs)))
 		n, err := s.p.SendBatch(ctx, msgs)
-		s.j.put(sent, seq+uint64(n))
+		s.j.Put(sent, seq+uint64(n))
 		return uint64(n), err
 	case 1, 2:
 		msg := s.message(seq)
@@ -78,27 +78,27 @@ func (s *sender) some(ctx context.Context, rng *rand.Rand, seq uint64) (uint64, 
 			c.Abort()
 			return 0, nil
 		}
-		s.j.put(tried, seq+1)
+		s.j.Put(tried, seq+1)
 		err = c.Commit()
 		if err == nil {
-			s.j.put(sent, seq+1)
+			s.j.Put(sent, seq+1)
 		}
 		return 1, err
 	case 3:
-		s.j.put(tried, seq+1)
+		s.j.Put(tried, seq+1)
 		err := s.p.TrySend(s.message(seq))
 		if errors.Is(err, shmring.ErrFull) || errors.Is(err, shmring.ErrContended) {
 			return 0, nil
 		}
 		if err == nil {
-			s.j.put(sent, seq+1)
+			s.j.Put(sent, seq+1)
 		}
 		return 1, err
 	}
-	s.j.put(tried, seq+1)
+	s.j.Put(tried, seq+1)
 	err := s.p.Send(ctx, s.message(seq))
 	if err == nil {
-		s.j.put(sent, seq+1)
+		s.j.Put(sent, seq+1)
 	}
 	return 1, err
 }

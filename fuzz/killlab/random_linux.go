@@ -121,7 +121,7 @@ func (s *succession) next() bool {
 // retire notes what a dead producer had sent.
 func (s *succession) retire() {
 	c := s.now
-	s.past = append(s.past, past{c.args.source(), c.j.get(tried), c.j.get(sent)})
+	s.past = append(s.past, past{c.args.source(), c.j.Get(tried), c.j.Get(sent)})
 	c.forget()
 }
 

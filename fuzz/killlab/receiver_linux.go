@@ -163,8 +163,8 @@ func (s *receiver) skipped() []shmring.SkippedClaim {
 
 // looked waits until the consumer of a child has looked after the dead twice more.
 func (s *receiver) looked() bool {
-	now := s.child.j.get(looks)
-	return s.l.until("a consumer that looks after the dead", func() bool { return s.child.j.get(looks) >= now+2 })
+	now := s.child.j.Get(looks)
+	return s.l.until("a consumer that looks after the dead", func() bool { return s.child.j.Get(looks) >= now+2 })
 }
 
 // count compares the counter with the calls of OnSkip.
@@ -174,7 +174,7 @@ func (s *receiver) count() bool {
 	case s.c != nil:
 		n = s.c.Stats().Skipped
 	case s.looked():
-		n = s.child.j.get(counted)
+		n = s.child.j.Get(counted)
 	default:
 		return false
 	}

@@ -326,8 +326,8 @@ func (t *scenario) crashed(what string) bool {
 		t.unreleased++
 	}
 	a := t.account(source{lane: crashedLane})
-	a.tried += c.j.get(tried)
-	a.sent += c.j.get(sent)
+	a.tried += c.j.Get(tried)
+	a.sent += c.j.Get(sent)
 	c.j.drain(func(e entry) { t.handled = append(t.handled, e) })
 	return true
 }

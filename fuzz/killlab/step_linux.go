@@ -216,7 +216,7 @@ func (a *campaign) rehearse() outcome {
 	a.path, a.calls, a.changes = nil, nil, nil
 	return a.once(", not killed", func(t *scenario, s *stepper.Stepper) (outcome, error) {
 		seen := slices.Clone(t.mem)
-		for t.victim.j.get(phase) != operated {
+		for t.victim.j.Get(phase) != operated {
 			at, kind, err := s.Next()
 			if err != nil {
 				return failed, err
@@ -265,7 +265,7 @@ func (a *campaign) kill(p place) outcome {
 			from = a.calls[calls-1]
 		}
 		seen := slices.Clone(t.mem)
-		for n, changes := from, 0; t.victim.j.get(phase) != operated; n++ {
+		for n, changes := from, 0; t.victim.j.Get(phase) != operated; n++ {
 			if p.change == 0 && n == p.boundary || p.change > 0 && changes == p.change {
 				break
 			}
@@ -279,7 +279,7 @@ func (a *campaign) kill(p place) outcome {
 			a.steps++
 		}
 		a.stepping += time.Since(begin)
-		over := t.victim.j.get(phase) == operated
+		over := t.victim.j.Get(phase) == operated
 		at, _, err := s.Next()
 		if err != nil {
 			return failed, err

@@ -10,18 +10,18 @@ import (
 // seize takes hold of a child that has written its thread into the journal, tells it
 // to go on, and returns when it is about to begin.
 func seize(c *child) (*stepper.Stepper, error) {
-	s, err := stepper.Seize(c.PID(), int(c.j.get(extra)), labs.Patience, func() { c.Signal(unix.SIGKILL) })
+	s, err := stepper.Seize(c.PID(), int(c.j.Get(extra)), labs.Patience, func() { c.Signal(unix.SIGKILL) })
 	if err != nil {
 		return nil, err
 	}
-	c.j.set(command, 1)
+	c.j.Set(command, 1)
 	if err := s.Stopped(); err != nil { // at its breakpoint
 		return s, err
 	}
 	if err := s.StopOthers(); err != nil {
 		return s, err
 	}
-	for c.j.get(phase) < begun {
+	for c.j.Get(phase) < begun {
 		if err := s.Step(); err != nil {
 			return s, err
 		}

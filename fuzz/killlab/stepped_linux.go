@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -58,16 +57,16 @@ func (v *victim) once(ctx context.Context) error {
 			return err
 		}
 	}
-	v.j.put(extra, uint64(unix.Gettid()))
-	v.j.set(phase, attached)
-	if !v.j.await(command, 1, labs.ChildLimit) {
+	v.j.Put(extra, uint64(unix.Gettid()))
+	v.j.Set(phase, attached)
+	if !v.j.Await(command, 1, labs.ChildLimit) {
 		return errors.New("nobody traces")
 	}
 	runtime.Gosched() // a new time slice: else the runtime may want to end the old one in the middle
 	runtime.Breakpoint()
-	v.j.put(phase, begun)
+	v.j.Put(phase, begun)
 	err := v.op.run(v, ctx)
-	v.j.put(phase, operated)
+	v.j.Put(phase, operated)
 	return v.judge(err)
 }
 
@@ -89,7 +88,7 @@ func (v *victim) warmUp(ctx context.Context) error {
 	w := *v
 	w.a.Ring += "warm"
 	w.state = "empty"
-	w.j = &journal{word: new([words]atomic.Uint64), log: make([]entry, scenarioSlots)}
+	w.j = &journal{labs.OwnWords[word](words), make([]entry, scenarioSlots)}
 	o := w.options()
 	o.Mode, o.Kind, o.Slots, o.SlotSize = shmring.ModeCreateOnly, w.a.Kind, 64, 64
 	p, err := shmring.OpenProducer(ctx, w.a.Ring, o)

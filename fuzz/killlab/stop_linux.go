@@ -141,7 +141,7 @@ func (f *freeze) once(d time.Duration) bool {
 		return false
 	}
 	f.stops++
-	seq := f.victim.args.Count + f.victim.j.get(turns)/2
+	seq := f.victim.args.Count + f.victim.j.Get(turns)/2
 	f.commit(f.victim)
 	if _, ok := f.message(f.victim.args.source(), seq); !ok {
 		return false
@@ -151,7 +151,7 @@ func (f *freeze) once(d time.Duration) bool {
 	}
 	f.commit(f.victim) // and claim again
 	f.place(f.victim.args.Number)
-	return f.l.reach(f.victim, entered+f.victim.j.get(turns))
+	return f.l.reach(f.victim, entered+f.victim.j.Get(turns))
 }
 
 func (f *freeze) bySignal(during func() bool) bool {

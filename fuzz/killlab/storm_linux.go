@@ -105,11 +105,11 @@ func (t *stress) place(a args) {
 // retire takes note of a life that is over. killed is when the lab sent the kill, if it
 // did.
 func (t *stress) retire(c *child, log []entry, killed int64) {
-	end := int64(c.j.get(died))
+	end := int64(c.j.Get(died))
 	switch {
 	case killed == 0 && end == 0:
 		c.accuse()
-		if c.Wait() == nil && c.j.get(command) == 0 {
+		if c.Wait() == nil && c.j.Get(command) == 0 {
 			t.l.fault(&t.l.r.Other, "%s (lane %d) ended without being told to", c.args.Role, c.args.Lane)
 		}
 		end = monotonic()
@@ -134,7 +134,7 @@ func (t *stress) retire(c *child, log []entry, killed int64) {
 		t.l.killed()
 	}
 	for to, w := range map[*uint64]word{&t.opened: opens, &t.created: creates, &t.removed: removes, &t.refused: refuses} {
-		*to += c.j.get(w)
+		*to += c.j.Get(w)
 	}
 	c.forget()
 }

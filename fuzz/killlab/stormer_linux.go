@@ -64,8 +64,8 @@ func stormy(ctx context.Context, a args, j *journal) error {
 	if s.rng.IntN(3) == 0 || a.Text == rush {
 		pause = 1
 	}
-	j.set(phase, running)
-	for j.get(command) == 0 {
+	j.Set(phase, running)
+	for j.Get(command) == 0 {
 		name := s.rng.IntN(a.Number)
 		if s.rng.IntN(60) == 0 {
 			go dieAt(monotonic()+int64(s.rng.IntN(300_000)), j)
@@ -91,14 +91,14 @@ func stormy(ctx context.Context, a args, j *journal) error {
 func dieAt(at int64, j *journal) {
 	for monotonic() < at {
 	}
-	j.put(died, uint64(monotonic()))
+	j.Put(died, uint64(monotonic()))
 	_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 }
 
-func (s *stormer) add(w word) { s.j.put(w, s.j.get(w)+1) }
+func (s *stormer) add(w word) { s.j.Put(w, s.j.Get(w)+1) }
 
 func (s *stormer) blame(what uint64, format string, args ...any) error {
-	s.j.put(blame, what)
+	s.j.Put(blame, what)
 	return fmt.Errorf(format, args...)
 }
 

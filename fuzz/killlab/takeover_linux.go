@@ -103,7 +103,7 @@ func (d *contest) holds(number int) *contender {
 	if m == nil {
 		return nil
 	}
-	m.j.set(command, holdGo)
+	m.j.Set(command, holdGo)
 	if !d.l.reach(m.child, attached) {
 		return nil
 	}
@@ -164,8 +164,8 @@ func (d *contest) run() {
 		return
 	}
 	for _, m := range next {
-		if m.j.get(command) == 0 {
-			m.j.set(command, holdGo)
+		if m.j.Get(command) == 0 {
+			m.j.Set(command, holdGo)
 		}
 	}
 	if frozen {
@@ -178,12 +178,12 @@ func (d *contest) run() {
 func (d *contest) begin(next []*contender, early bool) {
 	for _, m := range next {
 		if early && m.waits {
-			m.j.set(command, holdGo)
+			m.j.Set(command, holdGo)
 		}
 	}
 	for _, m := range d.all {
 		if m.args.Number&holdCreates != 0 {
-			m.j.set(command, holdWork)
+			m.j.Set(command, holdWork)
 		}
 	}
 }
@@ -222,7 +222,7 @@ func (d *contest) holdsNot(number int) bool {
 	if m == nil {
 		return false
 	}
-	m.j.set(command, holdGo)
+	m.j.Set(command, holdGo)
 	m.gone = true
 	if !m.Ended(labs.Patience, nil) {
 		d.l.fault(&d.l.r.Stuck, "nobody refuses or admits one who wants a role that is taken")
@@ -259,7 +259,7 @@ func (d *contest) alone(next []*contender) bool {
 	for _, m := range next {
 		if m.consumer {
 			m.solo = true
-			m.j.set(command, holdGo)
+			m.j.Set(command, holdGo)
 			return d.l.reach(m.child, attached)
 		}
 	}
@@ -279,7 +279,7 @@ func (d *contest) holder(consumer bool) (m *contender, waiting int, answered boo
 		if o.consumer != consumer || o.gone {
 			continue
 		}
-		switch o.j.get(phase) {
+		switch o.j.Get(phase) {
 		case attached:
 			m = o
 		case running:

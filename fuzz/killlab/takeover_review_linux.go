@@ -15,7 +15,7 @@ func (d *contest) retire() {
 	complete := true
 	for _, m := range d.all {
 		// Those who were refused are on their way out; otherwise a fault ended the round.
-		if m.gone || m.j.get(phase) == holdRefused {
+		if m.gone || m.j.Get(phase) == holdRefused {
 			if m.Ended(labs.Patience, nil) {
 				continue
 			}
@@ -198,7 +198,7 @@ func (r *review) stream() {
 	}
 	for _, m := range r.all {
 		if !m.consumer {
-			check.life(m.args.source(), m.j.get(tried), m.j.get(sent))
+			check.life(m.args.source(), m.j.Get(tried), m.j.Get(sent))
 		}
 	}
 }

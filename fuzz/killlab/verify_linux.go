@@ -16,7 +16,7 @@ import (
 // once and in order, others go on in the victim's place, and nothing is lost of the ring
 // itself.
 func (t *scenario) verify() bool {
-	returned := t.victim.j.get(phase) == operated
+	returned := t.victim.j.Get(phase) == operated
 	ok := true
 	if t.rung && t.op.rings && returned && t.bell().Load()&layout.BellSleeper != 0 {
 		ok = t.fault(&t.l.r.Stuck, "the operation has returned, and has not rung for a sleeper")
@@ -47,10 +47,10 @@ func (t *scenario) credit() {
 	j := t.victim.j
 	switch t.op.victim {
 	case "producer":
-		*t.account(source{lane: victimLane}) = account{tried: j.get(tried), sent: j.get(sent)}
+		*t.account(source{lane: victimLane}) = account{tried: j.Get(tried), sent: j.Get(sent)}
 	case "consumer":
 		j.drain(func(e entry) { t.handled = append(t.handled, e) })
-		for range j.get(receipts) {
+		for range j.Get(receipts) {
 			// The only sender there is before a stepped consumer, behind what was crashed.
 			n := t.handledOf(peerLane)
 			t.handled = append(t.handled, entry{source: source{lane: peerLane}, seq: n})
@@ -174,7 +174,7 @@ func (t *scenario) drain() bool {
 // fate checks what the consumer was told of the victim, where nobody else has died.
 func (t *scenario) fate(returned bool) bool {
 	r := t.l.r
-	told := t.victim.j.get(ends)
+	told := t.victim.j.Get(ends)
 	if t.state == "over" && (t.ends > 1 || told == 0 && t.ends == 0 || told == 2 && t.ends > 0) {
 		return t.fault(&r.Other, "the end of the stream was told %d times behind a victim that had got to step %d of it",
 			t.ends, told)

@@ -68,7 +68,7 @@ func (t *fixture) undead(late, family bool) (d time.Duration, ok bool) {
 		}
 	})
 	if family && c != nil {
-		if pid := int(c.j.get(grandchild)); pid != 0 {
+		if pid := int(c.j.Get(grandchild)); pid != 0 {
 			defer reap(pid)
 			if open := t.l.inherited(pid); len(open) > 0 {
 				t.fault(&t.l.r.Leaked, "a process that a producer has started has inherited %v", open)
@@ -90,7 +90,7 @@ func (t *fixture) undead(late, family bool) (d time.Duration, ok bool) {
 	ok = t.verdict(pid, k)
 	d, _ = killed.To(monotonic())
 	ok = t.l.until(t.what+": a zombie still", dead) && ok
-	if family && ok && state(int(c.j.get(grandchild))) == 'X' {
+	if family && ok && state(int(c.j.Get(grandchild))) == 'X' {
 		ok = t.fault(&t.l.r.Other, "the process that was to outlive the producer did not")
 	}
 	c.retire()
