@@ -75,6 +75,9 @@ func PackCtl(lap, slots uint64, owner uint8, s State) Ctl {
 // Lap is the turn of the ring this word belongs to, 42 bits.
 func (c Ctl) Lap() uint64 { return uint64(c) >> ctlLapShift }
 
+// InAnyLap is the word without its lap.
+func (c Ctl) InAnyLap() Ctl { return c & (1<<ctlLapShift - 1) }
+
 // IsRecorded reports whether the word tells of a record of that lap: claimed, or more.
 // None does not, whatever its lap: zeroed memory carries lap 0, which comes around.
 func (c Ctl) IsRecorded(lap uint64) bool { return c.Lap() == lap && c.State() != None }

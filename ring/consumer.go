@@ -42,6 +42,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
+	c.usual = layout.PackCtl(0, 1, layout.ConsumerIndex+1, layout.Committed)
 	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()

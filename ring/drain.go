@@ -83,7 +83,8 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 	b := &c.batch
 	c.expose(b.end)
 	m := Message{start: b.start, end: b.start}
-	again := c.mayBeSeen(b.start, c.slots.count)
+	what := describe(0, b.from, c.mayBeSeen(b.start, c.slots.count))
+	received := &c.received[b.from]
 	for n < max {
 		size, kind, ok := b.entry(c.maxMessage)
 		if !ok {
@@ -91,8 +92,8 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 			c.leave()
 			return n, err
 		}
-		m.data = b.rest[layout.EntryHeader:][:size:size]
-		m.about = describe(kind, b.from, again) | about(b.index)<<32
+		m.data = b.rest[layout.EntryHeader : layout.EntryHeader+size : layout.EntryHeader+size]
+		m.about = what | about(kind)<<16 | about(b.index)<<32
 		whole := entrySize(size)
 		last := whole >= len(b.rest)
 		if last {
@@ -113,7 +114,7 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 		if !c.enter() {
 			return n, c.closeReason()
 		}
-		c.received[b.from].add(size)
+		received.add(size)
 		c.pending++
 		n++
 		if last {

@@ -20,6 +20,9 @@ type reader struct {
 	// line for a store it never makes.
 	streak int
 
+	// usual is the control word, but for its lap, of a record of one slot that was looked at in
+	// full. Another one like it needs no second look.
+	usual    layout.Ctl
 	received []tally // by producer
 	counted  []sum   // of those, what is in the shared counters
 	pending  int     // messages that are not yet
@@ -39,19 +42,30 @@ func (c *Consumer) peek(m *Message) error {
 		i := pos & c.mask
 		d := &c.desc[i]
 		v := d.Ctl.Load() // D2
-		if !v.IsFinished(layout.LapOf(pos, c.shift)) {
+		if v.Lap() != layout.LapOf(pos, c.shift) {
 			return c.nothingNext()
 		}
-		k := v.Slots()
-		if k == 0 || i+k > c.slots.count {
-			return c.corrupt("record length in slots", pos, k)
-		}
-		if v.State() == layout.Discarded {
-			if c.mpsc {
-				c.noteRevocation(pos, v)
+		k, from := uint64(1), v.Owner()
+		if v.InAnyLap() != c.usual {
+			if v.State() < layout.Committed {
+				return c.nothingNext()
 			}
-			c.skip(k)
-			continue
+			if k = v.Slots(); k == 0 || i+k > c.slots.count {
+				return c.corrupt("record length in slots", pos, k)
+			}
+			if v.State() == layout.Discarded {
+				if c.mpsc {
+					c.noteRevocation(pos, v)
+				}
+				c.skip(k)
+				continue
+			}
+			if from == layout.ConsumerIndex || int(from) >= len(c.participants) {
+				return c.corrupt("record owner", pos, uint64(from))
+			}
+			if k == 1 {
+				c.usual = v.InAnyLap()
+			}
 		}
 		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
 		if c.streak++; c.streak > 2 {
@@ -60,12 +74,8 @@ func (c *Consumer) peek(m *Message) error {
 		}
 		length, kind, flags := layout.UnpackMeta(meta)
 		n := uint64(length)
-		if n > max(layout.InlineSize, k*c.slotSize) || n > uint64(c.maxMessage) && flags&layout.FlagBatch == 0 {
+		if n > uint64(c.oneSlot) && n > k*c.slotSize || n > uint64(c.maxMessage) && flags&layout.FlagBatch == 0 {
 			return c.corrupt("record length", pos, n)
-		}
-		from := v.Owner()
-		if from == layout.ConsumerIndex || int(from) >= len(c.participants) {
-			return c.corrupt("record owner", pos, uint64(from))
 		}
 		if flags != 0 {
 			if err := c.checkFlags(flags, n); err != nil {
@@ -121,7 +131,7 @@ func (c *Consumer) peekEntry(m *Message) error {
 	if !ok {
 		return c.corruptEntry(n)
 	}
-	m.c, m.data, m.start, m.end = c, b.rest[layout.EntryHeader:][:n:n], b.start, b.end
+	m.c, m.data, m.start, m.end = c, b.rest[layout.EntryHeader:layout.EntryHeader+n:layout.EntryHeader+n], b.start, b.end
 	m.about = describe(kind, b.from, c.mayBeSeen(b.start, c.slots.count)) | about(b.index)<<32
 	if entrySize(n) < len(b.rest) {
 		m.about |= inner

@@ -18,7 +18,7 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 		return 0, c.closeReason()
 	}
 	n, err := c.receive(context.Context(nil), buf) // noWait, without its load
-	if err != nil {
+	if err != nil && c.acked != c.released {       // as flushReadPos would find out
 		c.flushReadPos()
 	}
 	c.leave()
@@ -74,7 +74,7 @@ func (c *Consumer) TryNext() (Message, error) {
 	}
 	var m Message
 	err := c.borrow(context.Context(nil), &m) // as in TryReceive
-	if err != nil {
+	if err != nil && c.acked != c.released {  // as flushReadPos would find out
 		c.flushReadPos()
 	}
 	c.leave()
