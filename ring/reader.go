@@ -20,8 +20,8 @@ type reader struct {
 	// line for a store it never makes.
 	streak int
 
-	// usual is the control word, but for its lap, of a record of one slot that was looked at in
-	// full. Another one like it needs no second look.
+	// usual is the control word, but for its lap, of the record that was looked at in full last.
+	// Another one like it needs no second look, if its slots are in a row.
 	usual    layout.Ctl
 	received []tally // by producer
 	counted  []sum   // of those, what is in the shared counters
@@ -45,26 +45,14 @@ func (c *Consumer) peek(m *Message) error {
 		if v.Lap() != layout.LapOf(pos, c.shift) {
 			return c.nothingNext()
 		}
-		k, from := uint64(1), v.Owner()
-		if v.InAnyLap() != c.usual {
-			if v.State() < layout.Committed {
-				return c.nothingNext()
+		k, from := v.Slots(), v.Owner()
+		if v.InAnyLap() != c.usual || i+k > c.slots.count {
+			var err error
+			if k, err = c.checkCtl(v); err != nil {
+				return err
 			}
-			if k = v.Slots(); k == 0 || i+k > c.slots.count {
-				return c.corrupt("record length in slots", pos, k)
-			}
-			if v.State() == layout.Discarded {
-				if c.mpsc {
-					c.noteRevocation(pos, v)
-				}
-				c.skip(k)
+			if k == 0 {
 				continue
-			}
-			if from == layout.ConsumerIndex || int(from) >= len(c.participants) {
-				return c.corrupt("record owner", pos, uint64(from))
-			}
-			if k == 1 {
-				c.usual = v.InAnyLap()
 			}
 		}
 		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
@@ -104,6 +92,30 @@ func (c *Consumer) peek(m *Message) error {
 		return nil
 	}
 	return ErrEmpty
+}
+
+// checkCtl is peek's look at a control word of this lap that is not the usual one. It returns
+// the length of the record, or 0 if it has passed one that holds nothing for the user.
+func (c *Consumer) checkCtl(v layout.Ctl) (k uint64, err error) {
+	if v.State() < layout.Committed {
+		return 0, c.nothingNext()
+	}
+	pos := c.pos
+	if k = v.Slots(); k == 0 || pos&c.mask+k > c.slots.count {
+		return 0, c.corrupt("record length in slots", pos, k)
+	}
+	if v.State() == layout.Discarded {
+		if c.mpsc {
+			c.noteRevocation(pos, v)
+		}
+		c.skip(k)
+		return 0, nil
+	}
+	if from := v.Owner(); from == layout.ConsumerIndex || int(from) >= len(c.participants) {
+		return 0, c.corrupt("record owner", pos, uint64(from))
+	}
+	c.usual = v.InAnyLap()
+	return k, nil
 }
 
 // checkFlags is peek's look at a record that is not just a message. In front of the first
