@@ -642,3 +642,60 @@ func TestConcurrentUsePanics(t *testing.T) {
 		require.Equal(t, done, p.Send(soon(t), nil))
 	})
 }
+
+// Messages are told apart by their sender also where all else is alike, and a record like
+// those before it but for one thing is looked at: nothing of what a peer writes there passes.
+func TestProducersAreTold(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		a, b, c := r.producer(), r.producer(), r.consumer()
+		send := func(p *producer, from int) {
+			require.NoError(t, p.TrySend([]byte{1}))
+			m, err := c.TryNext()
+			require.NoError(t, err)
+			require.Equal(t, from, m.Producer())
+			m.Release()
+		}
+		for range 20 {
+			send(a, 1)
+			send(b, 2)
+			send(b, 2)
+		}
+	})
+	usual := layout.PackCtl(0, 1, 1, layout.Committed)
+	for name, word := range map[string]layout.Ctl{
+		"no slots":        layout.PackCtl(0, 0, 1, layout.Committed),
+		"too many slots":  layout.PackCtl(0, 9, 1, layout.Committed),
+		"sent by nobody":  layout.PackCtl(0, 1, layout.ConsumerIndex, layout.Committed),
+		"sent by whom":    layout.PackCtl(0, 1, 200, layout.Committed),
+		"skips too much":  layout.PackCtl(0, 9, 1, layout.Discarded),
+		"only claimed":    layout.PackCtl(0, 1, 1, layout.Claimed),
+		"nothing at all":  0,
+		"of the last lap": usual,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, memories[0], layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64})
+			p, c := r.producer(), r.consumer()
+			buf := make([]byte, 64)
+			for range 3 {
+				require.NoError(t, p.TrySend([]byte{1}))
+				_, err := c.TryReceive(buf)
+				require.NoError(t, err)
+			}
+			_, view, _ := r.process()
+			lap := uint64(1)
+			if word == usual {
+				lap = 0
+			}
+			view.Descriptors[3].Ctl.Store(word | layout.PackCtl(lap, 0, 0, layout.None))
+			_, err := c.TryReceive(buf)
+			if s := word.State(); s < layout.Committed || word == usual {
+				require.ErrorIs(t, err, ring.ErrEmpty)
+				return
+			}
+			var corrupt *ring.CorruptError
+			require.ErrorAs(t, err, &corrupt)
+			require.EqualValues(t, 3, corrupt.Position)
+		})
+	}
+}
