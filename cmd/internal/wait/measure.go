@@ -12,6 +12,7 @@ import (
 type sampled struct {
 	way
 	roundTrips []*roundtrip.Times
+	free       []*roundtrip.Times // of those that may run anywhere
 	firsts     [][]int64
 	sends      []float64 // µs of processor time a message at the low rate
 	receives   []float64
@@ -33,13 +34,27 @@ func (t *sampled) base(c *workers.Setup, long time.Duration) job {
 }
 
 func (t *sampled) measureRoundTrips(ctx context.Context, c *workers.Setup, m *measurement) error {
+	var err error
+	t.roundTrips, err = t.roundTripsOn(ctx, c, m, c.CPUs, t.roundTrips)
+	return err
+}
+
+// measureFree is of fresh processes in each round, which the system puts where it likes.
+func (t *sampled) measureFree(ctx context.Context, c *workers.Setup, m *measurement) error {
+	var err error
+	t.free, err = t.roundTripsOn(ctx, c, m, [2]int{-1, -1}, t.free)
+	return err
+}
+
+func (t *sampled) roundTripsOn(ctx context.Context, c *workers.Setup, m *measurement, cpus [2]int,
+	rounds []*roundtrip.Times) ([]*roundtrip.Times, error) {
 	base := t.base(c, m.roundTrip)
 	base.For = m.roundTrip
-	results, err := workers.Run[result](ctx, c, base.as("echo", c.CPUs[1]), base.as("ping", c.CPUs[0]))
+	results, err := workers.Run[result](ctx, c, base.as("echo", cpus[1]), base.as("ping", cpus[0]))
 	if err == nil {
-		t.roundTrips = append(t.roundTrips, results[1].RoundTrips)
+		rounds = append(rounds, results[1].RoundTrips)
 	}
-	return err
+	return rounds, err
 }
 
 // paced runs a consumer and a producer that sends messages so far apart.

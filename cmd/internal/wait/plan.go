@@ -45,7 +45,7 @@ func newPlan(long time.Duration, all []way) plan {
 	}
 	firsts := time.Duration(p.firsts)*silence + starting
 	lows := time.Duration(p.lows)*time.Second/lowRate + starting
-	each := p.roundTrip + starting + firsts + lows
+	each := 2*(p.roundTrip+starting) + firsts + lows
 	p.rounds = max(1, int(left/(time.Duration(len(all))*each+firsts+lows)))
 	return p
 }
@@ -82,7 +82,8 @@ func (m *measurement) steps() []workers.Step {
 		shift := round % len(m.samples)
 		ways := append(append([]*sampled(nil), m.samples[shift:]...), m.samples[:shift]...)
 		for _, t := range ways {
-			steps = append(steps, m.step("round trips "+t.String(), t.measureRoundTrips))
+			steps = append(steps, m.step("round trips "+t.String(), t.measureRoundTrips),
+				m.step("round trips, not pinned, "+t.String(), t.measureFree))
 		}
 		for i, t := range ways {
 			if i == len(ways)/2 {

@@ -34,6 +34,7 @@ type found struct {
 	Doorbell   string  `json:"doorbell"`
 	Policy     string  `json:"policy"`
 	RoundTrip  times   `json:"round_trip"`
+	Free       times   `json:"round_trip_not_pinned"`
 	First      times   `json:"first"` // after a silence, one way
 	ToBaseline float64 `json:"first_p50_to_baseline"`
 	IdleCPU    float64 `json:"idle_cpu_percent"`
@@ -63,8 +64,8 @@ func (m *measurement) sum() {
 	m.Ways = m.Ways[:0]
 	for _, t := range m.samples {
 		f := found{
-			Doorbell: t.doorbell.Word, Policy: t.policy.Word, RoundTrip: overRounds(t.roundTrips), First: percentiles(t.firsts),
-			ToBaseline: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
+			Doorbell: t.doorbell.Word, Policy: t.policy.Word, RoundTrip: overRounds(t.roundTrips), Free: overRounds(t.free),
+			First: percentiles(t.firsts), ToBaseline: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
 		}
 		if t.idle != nil && t.idle.Took > 0 {
 			f.IdleCPU = 100 * t.idle.CPU.Seconds() / t.idle.Took.Seconds()
