@@ -43,7 +43,9 @@ func (p *participant) Attachment() Attachment { return p.att }
 
 func (h *handle) init(v *layout.View, cfg Config) {
 	h.segment.init(v)
-	h.adaptive.start()
+	if h.adaptive.start(0); v.Config.Doorbell == layout.Poll {
+		h.adaptive.start(napping)
+	}
 	cfg.FirstSleep, cfg.MaxSleep = sleepBounds(cfg.FirstSleep, cfg.MaxSleep)
 	h.cfg = cfg
 }

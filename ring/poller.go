@@ -89,7 +89,7 @@ func NewPoller(cfg PollerConfig) *Poller {
 		cfg: cfg, done: make(chan struct{}), entries: make(map[*Consumer]*entry), up: make(chan struct{}, 1),
 		maintained: time.Now(),
 	}
-	p.adaptive.start()
+	p.adaptive.start(0)
 	return p
 }
 

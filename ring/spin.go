@@ -70,10 +70,13 @@ func (h *handle) sharesCPU() bool {
 // answers that are late by the other's waking up. Two things see to that. Every wait looks
 // for a moment, which finds a peer that spins. And now and then one waits for longer than
 // waking up takes, which finds a peer that sleeps: its answer comes, the prober spins in
-// the waits that follow, and the peer's momentary looks find it spinning.
+// the waits that follow, and the peer's momentary looks find it spinning. A probe after which
+// nothing changes for the better is repeated ever more seldom.
 type adaptive struct {
-	score atomic.Int32 // 0 to adaptiveMax: a moving average of how often it paid
-	waits atomic.Int32 // since the last probe
+	waking time.Duration // how long a peer may sleep that has been rung for, if that is more than usual
+	score  atomic.Int32  // 0 to adaptiveMax: a moving average of how often it paid
+	waits  atomic.Int32  // since the last probe
+	after  atomic.Int32  // how many of them there are to be before the next
 	// together counts the waits in which the peer was on the same processor, since moveFor was
 	// tried last, and moveAfter is after how many that is tried again.
 	together, moveAfter atomic.Int32
@@ -84,9 +87,13 @@ const (
 	adaptiveEnough = adaptiveMax / 3
 	adaptiveResume = adaptiveMax / 2 // after a probe that paid
 	adaptiveShift  = 3               // how fast it forgets: 1/8 at each wait
-	probeEvery     = 16              // waits
-	probeFactor    = 5               // times the budget: about what waking a sleeper takes
-	momentShare    = 8               // of the budget: a peer that spins answers within that
+	probeFirst     = 16              // waits
+	probeLast      = 256
+	probeFactor    = 5 // times the budget: about what waking a sleeper takes
+	momentShare    = 8 // of the budget: a peer that spins answers within that
+	// napping is what a nap takes with the poll doorbell, and some more: the system's timers are
+	// of a millisecond.
+	napping = 3 * time.Millisecond
 
 	// Two that take turns on one processor seem to need no more, so the system leaves them
 	// there. It looks at its ticks, up to 10 ms apart, whether one waits for a processor that the
@@ -97,8 +104,10 @@ const (
 )
 
 // start makes it expect that spinning pays.
-func (a *adaptive) start() {
+func (a *adaptive) start(waking time.Duration) {
+	a.waking = waking
 	a.score.Store(adaptiveMax)
+	a.after.Store(probeFirst)
 	a.moveAfter.Store(moveFirst)
 }
 
@@ -126,11 +135,13 @@ func (a *adaptive) budget(most time.Duration) (budget time.Duration, probe bool)
 	if a.score.Load() >= adaptiveEnough {
 		return most, false
 	}
-	if a.waits.Add(1) < probeEvery {
+	after := a.after.Load()
+	if a.waits.Add(1) < after {
 		return most / momentShare, false
 	}
 	a.waits.Store(0)
-	return probeFactor * most, true
+	a.after.Store(min(2*after, probeLast))
+	return max(probeFactor*most, a.waking), true
 }
 
 // resume takes the place of learn after a probe that paid.
@@ -141,6 +152,9 @@ func (a *adaptive) learn(paid bool) {
 	// Several goroutines may do this at once: a lost update does no harm.
 	s := a.score.Load()
 	if paid {
+		if s >= adaptiveEnough && a.after.Load() != probeFirst {
+			a.after.Store(probeFirst)
+		}
 		s += (adaptiveMax - s) >> adaptiveShift
 	} else {
 		s -= (s + 1<<adaptiveShift - 1) >> adaptiveShift
