@@ -21,6 +21,7 @@ var modes = []struct {
 	{"close", "Close ends hundreds of blocked calls", closes},
 	{"refuse", "a system that refuses futexes, semaphores or inotify", refuse},
 	{"fair", "eight producers and too little room", fair},
+	{"placement", "requests and responses, by where the two processes run", placements},
 	{"threads", "a thousand blocked goroutines, few threads", threads},
 }
 
