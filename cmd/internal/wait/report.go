@@ -64,8 +64,10 @@ func (m *measurement) sum() {
 	m.Ways = m.Ways[:0]
 	for _, t := range m.samples {
 		f := found{
-			Doorbell: t.doorbell.Word, Policy: t.policy.Word, RoundTrip: overRounds(t.roundTrips), Free: overRounds(t.free),
-			First: percentiles(t.firsts), ToBaseline: ratio(t.firsts, m.bare), SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
+			Doorbell: t.doorbell.Word, Policy: t.policy.Word,
+			RoundTrip: overRounds(t.roundTrips), Free: overRounds(t.free),
+			First: percentiles(t.firsts), ToBaseline: ratio(t.firsts, m.bare),
+			SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
 		}
 		if t.idle != nil && t.idle.Took > 0 {
 			f.IdleCPU = 100 * t.idle.CPU.Seconds() / t.idle.Took.Seconds()
