@@ -50,6 +50,9 @@ type client struct {
 	part
 	rng     *rand.Rand
 	refused bool // the last call found nothing, or no room
+	nothing bool // the last call of a consumer found nothing
+	revoked bool // the last call has said that the producer has lost a claim
+	left    int  // calls
 	victim
 
 	producer *shmring.Producer
@@ -91,11 +94,14 @@ func (c *client) takePart() error {
 		}
 	}
 	for i := range c.Ops {
+		c.left = c.Ops - i
 		c.pace(i)
 		if c.Consumer {
 			c.consume()
 		} else {
-			c.produce()
+			if err := c.produce(); err != nil {
+				return err
+			}
 		}
 	}
 	if c.claimed != 0 {
@@ -170,6 +176,17 @@ func (c *client) pace(i int) {
 	c.refused = false
 }
 
+// rejoin closes a producer's handle and opens another. A claim that is open then is lost.
+func (c *client) rejoin() error {
+	c.revoked, c.claimed = false, 0
+	c.begin(spec.Leave, event{})
+	if err := c.producer.Close(); err != nil && !errors.Is(err, shmring.ErrRevoked) {
+		return err
+	}
+	c.end(nil, event{})
+	return c.openLate()
+}
+
 // busyFor uses the processor.
 func busyFor(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -195,13 +212,23 @@ func (c *client) endAt(at int64, err error, e event) {
 	case err == nil:
 		e.answer = uint8(spec.OK)
 	case err == shmring.ErrEmpty:
-		c.refused = true
+		c.refused, c.nothing = true, true
 		e.answer = uint8(spec.Empty)
 	case err == shmring.ErrFull:
 		c.refused = true
 		e.answer = uint8(spec.Full)
 	case err == shmring.ErrContended:
 		e.answer = uint8(spec.Contended)
+	case errors.Is(err, shmring.ErrRevoked):
+		c.revoked = true
+		e.answer = uint8(spec.Revoked)
+	case errors.Is(err, shmring.ErrNotStalled):
+		e.answer = uint8(spec.NotStalled)
+	case errors.Is(err, shmring.ErrBusy):
+		e.answer = uint8(spec.Busy)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.refused = true
+		e.answer = uint8(spec.TimedOut)
 	case errors.As(err, &stream):
 		e.answer = uint8(spec.Told)
 	default:

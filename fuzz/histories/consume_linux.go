@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"time"
+
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/histories/spec"
 	"github.com/shmring/shmring/fuzz/internal/machine"
@@ -8,7 +11,11 @@ import (
 
 // consume makes one call.
 func (c *client) consume() {
+	nothing := c.nothing
+	c.nothing = false
 	switch n := c.rng.IntN(16); {
+	case c.Force && nothing && n < 12:
+		c.checkAndSkip()
 	case n < 5:
 		c.tryReceive()
 	case n < 8:
@@ -19,10 +26,20 @@ func (c *client) consume() {
 		c.begin(spec.Release, event{number: uint16(loan)})
 		c.loans[loan-1].Release()
 		c.end(nil, event{})
-	case n < 14:
+	case n < 13:
 		_ = c.tryDrain(1 + c.rng.IntN(4))
+	case n < 14:
+		c.drain(1 + c.rng.IntN(4))
 	default:
 		_ = c.check()
+	}
+}
+
+// checkAndSkip skips the claim that holds the consumer up, if that is one.
+func (c *client) checkAndSkip() {
+	_ = c.check()
+	if s := c.consumer.Stats().Stalled; s != nil && c.rng.IntN(4) > 0 {
+		c.forceSkip(s.Position.Record)
 	}
 }
 
@@ -51,15 +68,28 @@ func (c *client) tryNext() {
 
 func (c *client) tryDrain(most int) error {
 	c.begin(spec.TryDrain, event{number: uint16(most)})
-	_, err := c.consumer.TryDrain(most, func(m shmring.Message) error {
-		at := machine.Monotonic()
-		e := placed(&m)
-		e.what, e.at = handed, at
-		c.j.add(e)
-		return nil
-	})
+	_, err := c.consumer.TryDrain(most, c.handle)
 	c.end(err, event{})
 	return err
+}
+
+// handle is the handler of a drain.
+func (c *client) handle(m shmring.Message) error {
+	at := machine.Monotonic()
+	e := placed(&m)
+	e.what, e.at = handed, at
+	c.j.add(e)
+	return nil
+}
+
+// drain waits for as long as a call takes, or some.
+func (c *client) drain(most int) {
+	limit := time.Duration(1 + c.rng.IntN(50_000*(1+min(c.Slow, 10))))
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	c.begin(spec.Drain, event{number: uint16(most)})
+	_, err := c.consumer.Drain(ctx, most, c.handle)
+	c.end(err, event{})
 }
 
 func (c *client) check() error {
@@ -79,6 +109,9 @@ func (c *client) empty() {
 			nothing = 0
 		}
 	}
+	c.begin(spec.Dropped, event{})
+	n := c.consumer.Stats().Dropped
+	c.end(nil, event{number: uint16(n)})
 }
 
 // seen is what an event says of a message.
@@ -95,7 +128,7 @@ func seen(b []byte) event {
 
 func placed(m *shmring.Message) event {
 	e := seen(m.Bytes())
-	e.position = m.Position().Record
+	e.position, e.index = m.Position().Record, uint8(m.Position().Index)
 	e.flags |= isPlaced
 	if m.Redelivered() {
 		e.flags |= isRedelivered

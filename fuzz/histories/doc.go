@@ -7,14 +7,17 @@
 //	go run -tags killpoint ./fuzz/histories     kills, and pauses, at the kill points too
 //	go run ./fuzz/mutants -lab histories        shows that it can fail
 //
-// A history is at most 60 calls of two to six processes, with a ring of 8 or 16 slots
-// that is made for it. SPSC: a producer and a consumer; MPSC: three producers and a consumer;
-// and, where one is killed, its successor. Processes are this program again, as children
-// (see labs), and serve many histories. They use the Try calls only. What a child does it
-// writes into a journal, a file that the lab maps too, with CLOCK_MONOTONIC before and after
-// each call; so a call that a kill cut off has begun and not returned. SIGKILL comes from a
-// timer of the victim's, in the midst of calls that follow each other without a pause: four
-// in ten hit inside one. The lab waits for the death before the successor opens the ring.
+// A history is some 45 calls, seldom more than 60, of two to six processes, with a ring of 8
+// or 16 slots that is made for it. SPSC: a producer and a consumer; MPSC: three producers and
+// a consumer; and, where one is killed, its successor. Processes are this program again, as
+// children (see labs), and serve many histories. They use the Try calls, batches too, and
+// Drain; some consumers promise to deliver at most once, some give up claims by ForceSkip, and
+// in one in sixteen histories of an MPSC ring producers also wait for room, by Send, until
+// others have to hold back for them. What a child does it writes into a journal, a file that
+// the lab maps too, with CLOCK_MONOTONIC before and after each call; so a call that a kill cut
+// off has begun and not returned. SIGKILL comes from a timer of the victim's, in the midst of
+// calls that follow each other without a pause: four in ten hit inside one. The lab waits for
+// the death before the successor opens the ring.
 //
 // At the end the consumer empties the ring. So what was lost shows as an ErrEmpty that no
 // order explains. Package spec has the rules.

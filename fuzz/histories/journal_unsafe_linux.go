@@ -23,13 +23,18 @@ type event struct {
 	at       int64
 	position uint64
 	size     uint32
-	number   uint16 // loan, or at most how many
+	sizes    [mostOfBatch]uint32 // of a batch
+	number   uint16              // loan, or at most how many, or how many
 	what     what
 	op       uint8
 	id       uint8
+	index    uint8
 	answer   uint8
 	flags    uint8
 }
+
+// mostOfBatch is how many messages a batch has at most.
+const mostOfBatch = 4
 
 // what an event is.
 type what uint8

@@ -77,21 +77,28 @@ func TestHistory(t *testing.T) {
 	defer j.Close()
 	for _, e := range []event{
 		{what: began, op: uint8(spec.TryDrain), number: 2, at: 1},
-		{what: handed, id: 3, size: 4, position: 5, flags: hasMessage | isPlaced | isRedelivered, at: 2},
+		{what: handed, id: 3, size: 4, position: 5, index: 1, flags: hasMessage | isPlaced | isRedelivered, at: 2},
 		{what: ended, answer: uint8(spec.OK), at: 3},
+		{what: began, op: uint8(spec.TrySendBatch), id: 7, sizes: [mostOfBatch]uint32{8, 9}, at: 3},
+		{what: ended, answer: uint8(spec.Full), number: 1, at: 3},
+		{what: began, op: uint8(spec.ForceSkip), position: 6, at: 3},
+		{what: ended, answer: uint8(spec.Busy), at: 3},
 		{what: began, op: uint8(spec.Release), number: 1, at: 4},
 	} {
 		j.add(e)
 	}
-	m := &member{part: part{Client: 6}, worker: &worker{j: j}, dead: 9}
+	m := &member{part: part{Client: 6, AtMostOnce: true}, worker: &worker{j: j}, dead: 9}
 	h, err := (&cast{members: []*member{m}}).history()
 	require.NoError(t, err)
 	require.Equal(t, []spec.Call{
 		{Client: 6, Op: spec.TryDrain, Max: 2, Begin: 1, End: 3, Answer: spec.OK,
-			Got: []spec.Got{{ID: 3, Size: 4, At: 2, Placed: true, Position: 5, Redelivered: true}}},
+			Got: []spec.Got{{ID: 3, Size: 4, At: 2, Placed: true, Position: 5, Index: 1, Redelivered: true}}},
+		{Client: 6, Op: spec.TrySendBatch, ID: 7, Sizes: []int{8, 9}, N: 1, Begin: 3, End: 3, Answer: spec.Full},
+		{Client: 6, Op: spec.ForceSkip, Position: 6, Begin: 3, End: 3, Answer: spec.Busy},
 		{Client: 6, Op: spec.Release, Loan: 1, Begin: 4, End: 9},
 	}, h.Calls)
 	require.Equal(t, []spec.Death{{Client: 6, Last: 4, Dead: 9}}, h.Deaths)
+	require.Equal(t, [spec.MaxClients]bool{6: true}, h.AtMostOnce)
 	j.add(event{what: handed, flags: hasMessage | isTorn})
 	_, err = (&cast{members: []*member{m}}).history()
 	require.ErrorContains(t, err, "not what was sent")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
+	"time"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/histories/spec"
@@ -18,6 +19,10 @@ type part struct {
 	Seed     uint64
 	Ops      int
 	Slow     int // how long the pauses between calls are; 0: they are shorter than calls
+
+	AtMostOnce bool // a consumer: what it promises
+	Force      bool // producers take long over their claims, and the consumer gives some of them up
+	Waits      bool // producers also wait for room, longer than it takes to get priority
 
 	Late      bool  // a successor: it opens the ring when the history has begun
 	PauseAt   int   // before so many calls it waits for the successor to be there; -1: never
@@ -38,8 +43,15 @@ const (
 
 func phaseOf(history uint64, phase int) uint64 { return history*phases + uint64(phase) }
 
+// sendTimeout ends a Send for which there is no room.
+const sendTimeout = 30 * time.Millisecond
+
 func (p *part) options() *shmring.Options {
-	return &shmring.Options{Dir: p.Dir, Mode: shmring.ModeOpenOnly, KeepStream: true}
+	o := &shmring.Options{Dir: p.Dir, Mode: shmring.ModeOpenOnly, KeepStream: true, SendTimeout: sendTimeout}
+	if p.AtMostOnce {
+		o.Delivery = shmring.DeliveryAtMostOnce
+	}
+	return o
 }
 
 // put writes the part into the journal of a child that waits for one.

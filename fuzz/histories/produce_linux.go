@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 
 	"github.com/shmring/shmring/fuzz/histories/spec"
@@ -41,21 +42,62 @@ func (c *client) newMessage() (id uint8, size int) {
 	return id, one + 1 + c.rng.IntN(g.Slots*g.SlotSize-one)
 }
 
-// produce makes one call.
-func (c *client) produce() {
-	switch {
-	case c.claimed != 0 && (!c.Geometry.MPSC || c.rng.IntN(4) > 0):
-		c.finishClaim()
-	case c.claimed == 0 && c.rng.IntN(5) < 2:
-		c.tryClaim()
-	default:
-		id, size := c.newMessage()
-		m := c.buffer[:size]
-		write(m, id)
-		c.begin(spec.TrySend, event{id: id, size: uint32(size)})
-		err := c.producer.TrySend(m)
-		c.end(err, event{})
+// produce makes one call, or two.
+func (c *client) produce() error {
+	most := min(mostOfBatch, spec.MaxIDs/spec.MaxClients-1-int(c.sent)-c.left) // there are names for so many
+	soon := 12
+	if c.Force {
+		soon = 4 // claims stay open for long
 	}
+	switch n := c.rng.IntN(16); {
+	case c.revoked && n < 12, c.claimed == 0 && c.Geometry.MPSC && n == 15:
+		return c.rejoin()
+	case c.claimed != 0 && (!c.Geometry.MPSC || n < soon):
+		c.finishClaim()
+	case c.claimed == 0 && (n < 5 || c.Force && n < 10):
+		c.tryClaim()
+	case n < 9 && most > 1:
+		c.tryBatch(2 + c.rng.IntN(most-1))
+	default:
+		c.send(c.Waits && n < 12)
+	}
+	return nil
+}
+
+func (c *client) send(wait bool) {
+	id, size := c.newMessage()
+	m := c.buffer[:size]
+	write(m, id)
+	e := event{id: id, size: uint32(size)}
+	if wait {
+		c.begin(spec.Send, e)
+		c.end(c.producer.Send(context.Background(), m), event{})
+		return
+	}
+	c.begin(spec.TrySend, e)
+	c.end(c.producer.TrySend(m), event{})
+}
+
+// tryBatch sends n messages. Half of the batches are of such that several go into a slot.
+func (c *client) tryBatch(n int) {
+	var e event
+	var batch [][]byte
+	left, small := c.buffer, c.rng.IntN(2) == 0
+	for i := range n {
+		id, size := c.newMessage()
+		if size = min(size, len(left)/(n-i)); small {
+			size = 1 + c.rng.IntN(c.Geometry.SlotSize*3/8)
+		}
+		if i == 0 {
+			e.id = id
+		}
+		e.sizes[i] = uint32(size)
+		batch, left = append(batch, left[:size]), left[size:]
+		write(batch[i], id)
+	}
+	c.begin(spec.TrySendBatch, e)
+	sent, err := c.producer.TrySendBatch(batch)
+	c.end(err, event{number: uint16(sent)})
 }
 
 func (c *client) tryClaim() {
@@ -64,21 +106,27 @@ func (c *client) tryClaim() {
 	claim, err := c.producer.TryClaim(size)
 	c.end(err, event{})
 	if err == nil {
-		write(claim.Bytes(), id)
 		c.claim, c.claimed, c.claimLen = &claim, id, size
 	}
 }
 
+// finishClaim fills the claim and commits it, or aborts it. It fills it late: the slots of a
+// claim that was revoked meanwhile must be nobody else's.
 func (c *client) finishClaim() {
-	e := event{id: c.claimed, size: uint32(c.claimLen)}
+	id, size := c.claimed, c.claimLen
 	c.claimed = 0
+	write(c.claim.Bytes(), id)
 	if c.rng.IntN(4) == 0 {
-		c.begin(spec.Abort, e)
+		c.begin(spec.Abort, event{id: id, size: uint32(size)})
 		c.claim.Abort()
 		c.end(nil, event{})
 		return
 	}
-	c.begin(spec.Commit, e)
+	if c.rng.IntN(3) == 0 {
+		size = 1 + c.rng.IntN(size)
+		c.claim.Shorten(size)
+	}
+	c.begin(spec.Commit, event{id: id, size: uint32(size)})
 	err := c.claim.Commit()
 	c.end(err, event{})
 }

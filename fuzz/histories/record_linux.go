@@ -21,6 +21,10 @@ const (
 // startAfter is how long it takes, mostly, to wake all members, so that they begin together.
 const startAfter = 500 * time.Microsecond
 
+// places is for how many producers there is room: more than there are, because those that have
+// left, or died, may keep theirs until the consumer has come to what they claimed.
+const places = 24
+
 // cast is who takes part in a history, and how it is with kills.
 type cast struct {
 	number  uint64
@@ -53,16 +57,21 @@ func plan(number uint64, rng *rand.Rand, mpsc, kills bool, dir string) *cast {
 	producers, ops := 1, 18
 	if mpsc {
 		producers, ops = 3, 9
-		h.options.Kind, h.options.MaxProducers = shmring.KindMPSC, spec.MaxClients
+		h.options.Kind, h.options.MaxProducers = shmring.KindMPSC, places
 	}
 	slow := []int{1, 1, 3, 10}
 	if rng.IntN(2) == 0 {
 		slow = []int{0} // for all
 	}
+	force, waits := mpsc && rng.IntN(3) == 0, mpsc && rng.IntN(16) == 0
+	if waits {
+		slow = []int{100} // the ring has to be full for more than 5 ms
+	}
 	for i := range producers + 1 {
 		h.members = append(h.members, &member{part: part{
 			Dir: dir, Ring: ring, Geometry: g, Client: i, Consumer: i == producers, Seed: rng.Uint64(),
 			Ops: ops, Slow: slow[rng.IntN(len(slow))], PauseAt: -1, KillAt: -1,
+			AtMostOnce: i == producers && rng.IntN(3) == 0, Force: force, Waits: waits,
 		}})
 	}
 	if kills {
@@ -95,6 +104,7 @@ func (h *cast) planKills(rng *rand.Rand) {
 		s := *v
 		s.Client, s.Late, s.KillAt, s.Seed = len(h.members), true, -1, rng.Uint64()
 		s.Ops = max(4, v.Ops-v.KillAt)
+		s.AtMostOnce = v.Consumer && rng.IntN(2) == 0
 		v.Ops, v.successor = min(v.Ops, v.KillAt+6), &s
 		h.members = append(h.members, &s)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shmring/shmring/fuzz/histories/spec"
 	"github.com/shmring/shmring/fuzz/internal/labs"
@@ -25,6 +26,14 @@ type result struct {
 	Redelivered int `json:"redelivered"`
 	Told        int `json:"told"`       // *StreamErrors
 	Contended   int `json:"contended"`  // ErrContended
+	Batches     int `json:"batches"`    // TrySendBatches
+	Parts       int `json:"parts"`      // of them, those that sent some messages and not all
+	Shortened   int `json:"shortened"`  // claims
+	Dropped     int `json:"dropped"`    // records that a consumer passed over as seen
+	Drains      int `json:"drains"`     // that waited, and got something
+	Skips       int `json:"skips"`      // ForceSkips that gave up a claim
+	Revoked     int `json:"revoked"`    // ErrRevoked
+	Waits       int `json:"waits"`      // Sends of more than 5 ms
 	Undecided   int `json:"undecided"`  // too hard for porcupine
 	Violations  int `json:"violations"` // histories that nothing explains
 	Other       int `json:"other"`      // faults of another kind
@@ -39,8 +48,9 @@ func (r *result) count(h *spec.History) {
 	}
 	answers := map[spec.Answer]*int{
 		spec.Empty: &r.Empties, spec.Full: &r.Fulls, spec.None: &r.Maybes, spec.Told: &r.Told,
-		spec.Contended: &r.Contended,
+		spec.Contended: &r.Contended, spec.Revoked: &r.Revoked,
 	}
+	claims := map[uint8]int{}
 	for i, c := range h.Calls {
 		if isOverlapped(h, i) {
 			r.Together++
@@ -54,6 +64,33 @@ func (r *result) count(h *spec.History) {
 		if n := answers[c.Answer]; n != nil {
 			*n++
 		}
+		r.countCall(&c, claims)
+	}
+}
+
+// countCall counts what only some calls do. claims are the sizes of those of one history.
+func (r *result) countCall(c *spec.Call, claims map[uint8]int) {
+	add := func(n *int, yes bool) {
+		if yes {
+			*n++
+		}
+	}
+	switch c.Op {
+	case spec.TrySendBatch:
+		r.Batches++
+		add(&r.Parts, 0 < c.N && c.N < len(c.Sizes))
+	case spec.TryClaim:
+		claims[c.ID] = c.Size
+	case spec.Commit:
+		add(&r.Shortened, c.Size < claims[c.ID])
+	case spec.Dropped:
+		r.Dropped += c.N
+	case spec.Drain:
+		add(&r.Drains, len(c.Got) > 0)
+	case spec.ForceSkip:
+		add(&r.Skips, c.Answer == spec.OK)
+	case spec.Send:
+		add(&r.Waits, time.Duration(c.End-c.Begin) > 5*time.Millisecond)
 	}
 }
 
@@ -90,6 +127,8 @@ func (r *result) Print(w io.Writer) {
 	fmt.Fprintf(w, "%d messages, %d redelivered; %d ErrEmpty, %d ErrFull, %d ErrContended, %d told, "+
 		"%d cut off by a kill; ",
 		r.Messages, r.Redelivered, r.Empties, r.Fulls, r.Contended, r.Told, r.Maybes)
+	fmt.Fprintf(w, "%d batches, %d in part; %d shortened; %d dropped; %d drains; %d skipped by force, %d ErrRevoked; "+
+		"%d long waits; ", r.Batches, r.Parts, r.Shortened, r.Dropped, r.Drains, r.Skips, r.Revoked, r.Waits)
 	fmt.Fprintf(w, "%d violations, %d undecided, %d other; %.1f s\n", r.Violations, r.Undecided, r.Other, r.Seconds)
 	r.PrintRest(w, strings.Repeat(" ", 6), "not permitted here", nil)
 }

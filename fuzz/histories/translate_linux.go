@@ -11,6 +11,7 @@ import (
 func (h *cast) history() (*spec.History, error) {
 	to := &spec.History{Geometry: h.members[0].Geometry}
 	for _, m := range h.members {
+		to.AtMostOnce[m.Client] = m.AtMostOnce
 		last := int64(0)
 		first := len(to.Calls)
 		for _, e := range m.j.log[:m.j.Get(logged)] {
@@ -31,7 +32,7 @@ func (h *cast) history() (*spec.History, error) {
 				c.Got = append(c.Got, e.got())
 			}
 			if e.what == ended {
-				c.End, c.Answer = e.at, spec.Answer(e.answer)
+				c.End, c.Answer, c.N = e.at, spec.Answer(e.answer), int(e.number)
 			}
 		}
 		if m.survives() {
@@ -46,7 +47,12 @@ func (h *cast) history() (*spec.History, error) {
 }
 
 func (e *event) call(client int) spec.Call {
-	c := spec.Call{Client: client, Op: spec.Op(e.op), ID: e.id, Size: int(e.size), Begin: e.at}
+	c := spec.Call{Client: client, Op: spec.Op(e.op), ID: e.id, Size: int(e.size), Position: e.position, Begin: e.at}
+	for _, size := range e.sizes {
+		if size > 0 {
+			c.Sizes = append(c.Sizes, int(size))
+		}
+	}
 	if c.Op == spec.Release {
 		c.Loan = int(e.number)
 	} else {
@@ -58,6 +64,6 @@ func (e *event) call(client int) spec.Call {
 func (e *event) got() spec.Got {
 	return spec.Got{
 		ID: e.id, Size: int(e.size), At: e.at, Placed: e.flags&isPlaced != 0,
-		Position: e.position, Redelivered: e.flags&isRedelivered != 0,
+		Position: e.position, Index: e.index, Redelivered: e.flags&isRedelivered != 0,
 	}
 }

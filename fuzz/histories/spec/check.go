@@ -8,14 +8,20 @@
 // time of the call, and the state machine says which step of a client is next. What the
 // steps of a call are is what ring does, at its shared words:
 //
-//	TrySend      SPSC  pad?, publish | pad?, seeFull
-//	             MPSC  (claimPad, finishPad)*, claim, finish | (claimPad, finishPad)*, seeFull
-//	TryClaim     SPSC  pad?, reserve                      Commit  publish   Abort  nothing
-//	             MPSC  (claimPad, finishPad)*, claim      Commit  finish    Abort  abort
-//	TryReceive         comeBack, get | comeBack, seeNothing, flush
-//	TryNext            comeBack, borrow | comeBack, seeNothing, flush        Release  release
-//	TryDrain           comeBack, (hand, handled)*, seeNothing?
-//	Check              settle, skipDead
+//	TrySend       SPSC  pad?, publish | pad?, seeFull
+//	              MPSC  (claimPad, finishPad)*, claim, finish | (claimPad, finishPad)*, seeFull
+//	TrySendBatch  SPSC  publish*, batchEnd               each publishes a record, pads, or is refused
+//	              MPSC  (claim, finish)*, batchEnd
+//	Send          MPSC  (claimPad, finishPad)*, takeTurn?, (claimPad, finishPad)*, claim, finish, endTurn?
+//	TryClaim      SPSC  pad?, reserve                      Commit  publish   Abort  nothing
+//	              MPSC  (claimPad, finishPad)*, claim      Commit  finish    Abort  abort
+//	Leave               leave                              Join    reapAny
+//	TryReceive          comeBack, get | comeBack, seeNothing, flush
+//	TryNext             comeBack, borrow | comeBack, seeNothing, flush        Release  release
+//	TryDrain            comeBack, (hand, handled)*, seeNothing?
+//	Drain               comeBack, rest*, (hand, handled)*, seeNothing? | comeBack, rest*, timeUp, rest
+//	Check               settle, skipDead
+//	ForceSkip           force                              Dropped  count
 //
 // A call that was cut off by a kill did some of its steps, from the first on, before its
 // process was dead. That, and padding, is why a history has several states at a time.
@@ -30,9 +36,26 @@
 // died and Check has not passed it. Check takes the dead for alive, once, while another
 // producer is just opening the ring.
 //
+// Once: a consumer that delivers at most once passes over the records before the mark that its
+// predecessor has left, counts them, and passes over no others. Its own mark does not run ahead.
+//
+// A batch is a prefix of what was to be sent, in records of as many messages as a record may
+// have, or half as many where there is no room, and so on. A record comes, is released and comes
+// again as a whole.
+//
+// ErrRevoked: a claim that ForceSkip gave up is not delivered. Its owner learns of it when it
+// finishes the claim, and from then on that handle does nothing. ReadPos does not pass the claim
+// before the handle is closed or its owner was found dead. Another claim that is open then is
+// like one of the dead.
+//
+// A call that waits looks after the ring meanwhile: it stores ReadPos and passes claims of the
+// dead. If its context ends it, nothing was next, or it had done chores before it looked.
+//
 // ErrFull: what is taken, from ReadPos to the newest claim, leaves no room for the message,
 // or, if the message does not fit into the rest of the lap, for that rest as padding. Where
-// there was room for the padding it is published, and takes room, before ErrFull.
+// there was room for the padding it is published, and takes room, before ErrFull. On an MPSC ring
+// it also comes while a Send of another producer, which has waited for 5 ms, is not over; if that
+// producer was killed, until others have found that out, for which this package sets no limit.
 package spec
 
 import (
@@ -51,6 +74,9 @@ type set struct {
 	next   [MaxClients]uint16 // the number of each client's next step
 	states []state
 	hash   uint64
+	// mustGo, unless 0, is a client, from 1, whose next step changes nothing, and may come at
+	// once: so that the search need not look at all the orders in which it comes later.
+	mustGo uint8
 }
 
 var seed = maphash.MakeSeed()
@@ -62,7 +88,7 @@ func (g *Geometry) model() porcupine.Model {
 		Init: func() any { return &set{states: make([]state, 1)} },
 		Step: func(in, input, _ any) (bool, any) {
 			from, t := in.(*set), input.(*timed)
-			if from.next[t.client] != t.number {
+			if from.next[t.client] != t.number || from.mustGo != 0 && from.mustGo != t.client+1 {
 				return false, from
 			}
 			found = found[:0]
@@ -74,6 +100,9 @@ func (g *Geometry) model() porcupine.Model {
 			}
 			to := &set{next: from.next, states: distinct(found)}
 			to.next[t.client]++
+			if t.more && !slices.ContainsFunc(to.states, t.isBusy) {
+				to.mustGo = t.client + 1
+			}
 			to.hash = maphash.Comparable(seed, to.next)
 			for _, s := range to.states {
 				to.hash ^= maphash.Comparable(seed, s)

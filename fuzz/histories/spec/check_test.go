@@ -79,10 +79,13 @@ type test struct {
 	deaths []Death
 }
 
-func judge(t *testing.T, mpsc bool, want Verdict, tests []test) {
+func judge(t *testing.T, mpsc bool, want Verdict, tests []test, promise ...int) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := History{Geometry{mpsc, 8, slotSize}, test.calls, test.deaths}
+			h := History{Geometry: Geometry{mpsc, 8, slotSize}, Calls: test.calls, Deaths: test.deaths}
+			for _, client := range promise {
+				h.AtMostOnce[client] = true
+			}
 			require.Equal(t, want, h.Check(10*time.Second), "%s", &h)
 		})
 	}

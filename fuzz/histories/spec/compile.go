@@ -11,17 +11,21 @@ type compiler struct {
 	h     *History
 	list  []timed
 	count [MaxClients]uint16
-	loans [MaxClients][]timed // what TryNext returned
+	loans [MaxClients][]Got // what TryNext returned
+	sizes [MaxIDs]int       // of messages
+	slots [MaxIDs]uint16    // of claims: Shorten leaves them as they are
+	force bool              // there are ForceSkips
 }
 
 func (h *History) steps() []timed {
 	c := compiler{h: h}
 	for i := range h.Calls {
-		call := &h.Calls[i]
-		switch {
-		case call.Op <= Abort:
+		c.learn(&h.Calls[i])
+	}
+	for i := range h.Calls {
+		if call := &h.Calls[i]; call.Op <= Join {
 			c.sending(call)
-		case call.Op != Join:
+		} else {
 			c.receiving(call)
 		}
 	}
@@ -37,6 +41,22 @@ func (h *History) steps() []timed {
 	return c.list
 }
 
+// learn notes what other calls have to know of one.
+func (c *compiler) learn(call *Call) {
+	switch call.Op {
+	case ForceSkip:
+		c.force = true
+	case TrySendBatch:
+		for i, size := range call.Sizes {
+			c.sizes[int(call.ID)+i] = size
+		}
+	case TryClaim:
+		c.slots[call.ID] = c.h.slotsFor(call.Size)
+	case TrySend, Send, Commit:
+		c.sizes[call.ID] = call.Size
+	}
+}
+
 func (c *compiler) add(s step, from, to int64) {
 	s.number = c.count[s.client]
 	c.count[s.client]++
@@ -45,74 +65,168 @@ func (c *compiler) add(s step, from, to int64) {
 
 // sending adds the steps of a producer's call.
 func (c *compiler) sending(call *Call) {
-	k := c.h.slotsFor(call.Size)
-	add := func(do action, id uint8) {
-		s := step{do: do, client: uint8(call.Client), k: k, id: id, maybe: call.Answer == None, call: call}
-		c.add(s, call.Begin, call.End)
+	s := step{client: uint8(call.Client), k: c.h.slotsFor(call.Size), id: call.ID, maybe: call.Answer == None, call: call}
+	from := call.Begin
+	add := func(do action) {
+		s := s
+		if s.do = do; do == claimPad || do == finishPad || do == pad {
+			s.id = 0
+		}
+		c.add(s, from, call.End)
 	}
 	switch call.Op {
+	case Leave:
+		add(leave)
+	case Join:
+		if c.force {
+			add(reapAny)
+		}
 	case Commit, Abort:
-		switch {
+		switch s.k = c.slots[call.ID]; {
 		case c.h.MPSC && call.Op == Abort:
-			add(abort, call.ID)
+			add(abort)
 		case c.h.MPSC:
-			add(finish, call.ID)
+			add(finish)
 		case call.Op == Commit:
-			add(publish, call.ID)
+			add(publish)
+		}
+	case TrySendBatch:
+		first := len(c.list)
+		for range call.attempts() + c.paddings(call) {
+			if c.h.MPSC {
+				add(claim)
+				add(finish)
+			} else {
+				add(publish)
+			}
+		}
+		for i := first; i < len(c.list)-1; i++ {
+			c.list[i].more = true
+		}
+		if call.Answer != None {
+			add(batchEnd)
 		}
 		return
-	}
-	for range c.paddings(call, k) {
-		if c.h.MPSC {
-			add(claimPad, 0)
-			add(finishPad, 0)
-		} else {
-			add(pad, 0)
+	case Send:
+		c.waiting(call, &from, add)
+	default:
+		if c.record(call, add); call.Answer == Full {
+			add(seeFull)
 		}
 	}
-	switch call.Answer {
-	case Full:
-		add(seeFull, call.ID)
-	case None, OK:
-		switch {
-		case c.h.MPSC && call.Op == TrySend:
-			add(claim, call.ID)
-			add(finish, call.ID)
-		case c.h.MPSC:
-			add(claim, call.ID)
-		case call.Op == TrySend:
-			add(publish, call.ID)
-		default:
-			add(reserve, call.ID)
-		}
+	if call.Answer == Revoked {
+		add(seeRevoked)
 	}
 }
 
-// paddings is how often a call may have to pad: again if others have claimed a lap less its
-// own length meanwhile.
-func (c *compiler) paddings(call *Call, k uint16) int {
+// record adds the steps of a try to claim a record, and unless the call is a TryClaim to commit
+// it.
+func (c *compiler) record(call *Call, add func(action)) {
+	for range c.paddings(call) {
+		if c.h.MPSC {
+			add(claimPad)
+			add(finishPad)
+		} else {
+			add(pad)
+		}
+	}
+	if call.Answer != OK && call.Answer != None && call.Answer != Revoked {
+		return
+	}
+	switch {
+	case c.h.MPSC && call.Op != TryClaim:
+		add(claim)
+		add(finish)
+	case c.h.MPSC:
+		add(claim)
+	case call.Op != TryClaim:
+		add(publish)
+	default:
+		add(reserve)
+	}
+}
+
+// priorityAfter is how long a call has waited, in nanoseconds, before it claims priority.
+const priorityAfter = 5_000_000
+
+// waiting adds the steps of a call that waits for room. Its other steps may come later than
+// from.
+func (c *compiler) waiting(call *Call, from *int64, add func(action)) {
+	hasTurn := c.h.MPSC && call.End-call.Begin >= priorityAfter
+	if call.Answer == TimedOut {
+		c.record(call, add)
+		add(seeFull)
+	}
+	if hasTurn {
+		if call.Answer != TimedOut {
+			for range c.paddings(call) {
+				add(claimPad)
+				add(finishPad)
+			}
+		}
+		*from = call.Begin + priorityAfter
+		add(takeTurn)
+	}
+	if c.record(call, add); hasTurn {
+		add(endTurn)
+	}
+}
+
+// slotsOf is how many slots a call claims at most, without padding.
+func (c *compiler) slotsOf(call *Call) (k int) {
+	if call.Op > TryClaim {
+		return 0
+	}
+	for _, size := range call.Sizes {
+		k += int(c.h.slotsFor(size))
+	}
+	if call.Op != TrySendBatch {
+		k = int(c.h.slotsFor(call.Size))
+	}
+	return k
+}
+
+// paddings is how often a call may have to pad: again if others have claimed a lap less its own
+// length meanwhile, or a batch itself has.
+func (c *compiler) paddings(call *Call) int {
+	k := int(c.h.slotsFor(call.Size))
+	if call.Op == TrySendBatch {
+		k = 1
+		for i := range call.Sizes {
+			whole, _, _ := c.h.nextOf(call, progress{done: uint8(i)})
+			k = max(k, int(whole))
+		}
+	}
 	if k == 1 {
 		return 0
 	}
-	if !c.h.MPSC {
+	if !c.h.MPSC && call.Op != TrySendBatch {
 		return 1
 	}
 	others := 0
+	if call.Op == TrySendBatch {
+		others = c.slotsOf(call)
+	}
 	for i := range c.h.Calls {
-		o := &c.h.Calls[i]
-		if o.Op <= TryClaim && o.Client != call.Client && o.Begin <= call.End && call.Begin <= o.End {
-			others += 2 * int(c.h.slotsFor(o.Size)) // with padding
+		if o := &c.h.Calls[i]; o.Client != call.Client && o.overlaps(call) {
+			others += 2 * c.slotsOf(o) // with padding
 		}
 	}
-	return min(4, 1+others/(c.h.Slots-int(k)+1))
+	return min(4, 1+others/(c.h.Slots-k+1))
 }
+
+func (c *Call) overlaps(o *Call) bool { return c.Begin <= o.End && o.Begin <= c.End }
+
+// rests is at how many moments a call that waits may look after the ring: ReadPos stored at one is
+// room for a message that is taken at a later one.
+const rests = 3
 
 // receiving adds the steps of a consumer's call.
 func (c *compiler) receiving(call *Call) {
 	client, maybe := uint8(call.Client), call.Answer == None
 	from := call.Begin
 	add := func(s step, to int64) {
-		s.client, s.call = client, call
+		s.client, s.call, s.once = client, call, c.h.AtMostOnce[client]
 		c.add(s, from, to)
 	}
 	switch call.Op {
@@ -121,9 +235,7 @@ func (c *compiler) receiving(call *Call) {
 		return
 	case Release:
 		if m := c.loans[client]; call.Loan >= 1 && call.Loan <= len(m) {
-			s := m[call.Loan-1]
-			end := uint16(s.got.Position) + s.k
-			add(step{do: release, loan: uint8(call.Loan), end: end, maybe: maybe}, call.End)
+			add(step{do: release, loan: uint8(call.Loan), got: m[call.Loan-1], maybe: maybe}, call.End)
 		}
 		return
 	case Check:
@@ -133,29 +245,45 @@ func (c *compiler) receiving(call *Call) {
 			add(step{do: hear}, call.End)
 		}
 		return
+	case ForceSkip:
+		add(step{do: force, maybe: maybe, over: c.joined(call)}, call.End)
+		return
+	case Dropped:
+		if !maybe {
+			add(step{do: count}, call.End)
+		}
+		return
 	}
 	end := call.End
-	if len(call.Got) > 0 && call.Op == TryDrain {
+	if len(call.Got) > 0 && (call.Op == TryDrain || call.Op == Drain) {
 		end = call.Got[0].At
 	}
 	add(step{do: comeBack, maybe: maybe && len(call.Got) == 0}, end)
-	do := map[Op]action{TryReceive: get, TryNext: borrow, TryDrain: hand}[call.Op]
+	if call.Op == Drain {
+		for range rests {
+			add(step{do: rest, maybe: maybe && len(call.Got) == 0}, end)
+		}
+	}
+	do := map[Op]action{TryReceive: get, TryNext: borrow, TryDrain: hand, Drain: hand}[call.Op]
 	for i, m := range call.Got {
 		next := call.End
 		if i+1 < len(call.Got) {
 			next = call.Got[i+1].At
 		}
-		s := step{do: do, got: m, k: c.h.slotsFor(m.Size)}
+		s := step{do: do, got: m}
+		if m.Size != c.sizes[m.ID] {
+			s.got.ID = 0 // nobody has sent that
+		}
 		if do != hand {
 			add(s, call.End)
 			if do == borrow {
-				c.loans[client] = append(c.loans[client], timed{step: s})
+				c.loans[client] = append(c.loans[client], m)
 			}
 			continue
 		}
 		add(s, m.At)
 		from = m.At
-		add(step{do: handled, maybe: maybe && i+1 == len(call.Got)}, next)
+		add(step{do: handled, last: i+1 == call.Max, maybe: maybe && i+1 == len(call.Got)}, next)
 	}
 	c.without(call, add)
 }
@@ -164,8 +292,7 @@ func (c *compiler) receiving(call *Call) {
 // for a moment, the lock of one that died and left a claim, which then looks alive.
 func (c *compiler) joined(call *Call) bool {
 	for i := range c.h.Calls {
-		o := &c.h.Calls[i]
-		if o.Op == Join && o.Begin <= call.End && call.Begin <= o.End {
+		if o := &c.h.Calls[i]; o.Op == Join && o.overlaps(call) {
 			return true
 		}
 	}
@@ -184,10 +311,13 @@ func (c *compiler) without(call *Call, add func(step, int64)) {
 	case call.Answer == Told:
 		add(step{do: hearAnywhere}, call.End)
 		add(step{do: flush}, call.End)
+	case call.Answer == TimedOut:
+		add(step{do: timeUp}, call.End)
+		add(step{do: rest}, call.End)
 	case call.Answer == Empty:
 		add(step{do: seeNothing}, call.End)
 		add(step{do: flush}, call.End)
-	case call.Op == TryDrain && n < call.Max:
+	case (call.Op == TryDrain || call.Op == Drain) && n < call.Max:
 		add(step{do: seeNothing}, call.End)
 	}
 }

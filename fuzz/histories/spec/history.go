@@ -17,24 +17,30 @@ const (
 // Op is a call of the library.
 type Op uint8
 
-// The calls.
+// The calls: those of producers first, and of them first those that claim.
 const (
-	TrySend    Op = iota // of message ID, Size bytes
-	TryClaim             // for message ID, Size bytes
-	Commit               // of the claim for message ID
-	Abort                // likewise
-	Open                 // of a consumer that takes over
-	TryReceive           // at most one message in Got
-	TryNext              // likewise: it stays out until Release
-	Release              // of what the TryNext number Loan of this consumer has returned, from 1
-	TryDrain             // at most Max messages
-	Check                // of a consumer
-	Join                 // of a producer that comes when the history has begun
+	TrySend      Op = iota // of message ID, Size bytes
+	Send                   // likewise: it waits for room, until its handle's SendTimeout
+	TrySendBatch           // of messages from ID on, Sizes bytes; it has sent N of them
+	TryClaim               // for message ID, Size bytes
+	Commit                 // of the claim for message ID, of Size bytes by then
+	Abort                  // likewise
+	Leave                  // the producer closes its handle; its Join opens another
+	Join                   // of a producer that comes when the history has begun
+	Open                   // of a consumer that takes over
+	TryReceive             // at most one message in Got
+	TryNext                // likewise: it stays out until Release
+	Release                // of what the TryNext number Loan of this consumer has returned, from 1
+	TryDrain               // at most Max messages
+	Drain                  // likewise: it waits for the first, until its context ends
+	Check                  // of a consumer
+	ForceSkip              // of the claim at Position
+	Dropped                // a consumer asks how many records it has passed over as seen: N
 )
 
 var opNames = [...]string{
-	"TrySend", "TryClaim", "Commit", "Abort",
-	"Open", "TryReceive", "TryNext", "Release", "TryDrain", "Check", "Join",
+	"TrySend", "Send", "TrySendBatch", "TryClaim", "Commit", "Abort", "Leave", "Join", "Open",
+	"TryReceive", "TryNext", "Release", "TryDrain", "Drain", "Check", "ForceSkip", "Dropped",
 }
 
 func (o Op) String() string { return opNames[o] }
@@ -44,15 +50,22 @@ type Answer uint8
 
 // The answers.
 const (
-	None      Answer = iota // it did not return: its process was killed
-	OK                      // nil
-	Empty                   // ErrEmpty
-	Full                    // ErrFull
-	Contended               // ErrContended
-	Told                    // a *StreamError
+	None       Answer = iota // it did not return: its process was killed
+	OK                       // nil
+	Empty                    // ErrEmpty
+	Full                     // ErrFull
+	Contended                // ErrContended
+	Told                     // a *StreamError
+	TimedOut                 // a *ContextError
+	Revoked                  // ErrRevoked
+	NotStalled               // ErrNotStalled
+	Busy                     // ErrBusy
 )
 
-var answerNames = [...]string{"no return", "ok", "ErrEmpty", "ErrFull", "ErrContended", "*StreamError"}
+var answerNames = [...]string{
+	"no return", "ok", "ErrEmpty", "ErrFull", "ErrContended", "*StreamError", "*ContextError", "ErrRevoked",
+	"ErrNotStalled", "ErrBusy",
+}
 
 func (a Answer) String() string { return answerNames[a] }
 
@@ -62,8 +75,12 @@ type Call struct {
 	Op     Op
 	ID     uint8
 	Size   int
+	Sizes  []int
 	Loan   int
 	Max    int
+	N      int
+
+	Position uint64
 
 	Begin  int64
 	End    int64 // without an answer: when its process was dead
@@ -76,9 +93,10 @@ type Got struct {
 	ID   uint8
 	Size int
 	At   int64 // TryDrain: when the handler was called
-	// Placed: Position and Redelivered are known. TryReceive does not tell them.
+	// Placed: Position, Index and Redelivered are known. TryReceive does not tell them.
 	Placed      bool
 	Position    uint64
+	Index       uint8 // in its batch
 	Redelivered bool
 }
 
@@ -93,6 +111,7 @@ type Death struct {
 // of one client are in the order in which it made them.
 type History struct {
 	Geometry
-	Calls  []Call
-	Deaths []Death
+	AtMostOnce [MaxClients]bool // consumers that promise it
+	Calls      []Call
+	Deaths     []Death
 }

@@ -8,6 +8,8 @@ const (
 	claimed
 	committed
 	discarded
+	revoked // discarded by ForceSkip, and its owner may still write there: ReadPos does not pass it
+	orphan  // claimed, and its owner has closed its handle: like a claim of the dead
 )
 
 // record is what begins at a slot.
@@ -15,7 +17,8 @@ type record struct {
 	phase phase
 	slots uint8
 	owner uint8 // client
-	id    uint8 // 0: padding
+	id    uint8 // 0: padding; of a batch the first
+	n     uint8 // messages in it, if it is a batch
 }
 
 // state is a ring and the consumer that has it. Positions count slots, as the library's do.
@@ -28,7 +31,18 @@ type state struct {
 	records [MaxSlots]record // by slot; none outside read to tail
 	stopped uint8            // clients whose last call does nothing more, though they are not dead yet; bits
 	dead    uint8
+	failed  uint8 // clients whose handle knows that it has lost a claim
+	turns   uint8 // clients that may have a priority claim: the others hold back for it
+	batches [MaxClients]progress
 }
+
+// progress is how far a TrySendBatch is.
+type progress struct {
+	done uint8 // messages that were sent
+	try  uint8 // so many are tried in one record; 0: as many as may be; refused: not even one had room
+}
+
+const refused = 255
 
 // consumer is what a consumer keeps to itself. Its successor begins at ReadPos.
 type consumer struct {
@@ -39,6 +53,9 @@ type consumer struct {
 	before          uint16 // what lies before it a former consumer may have seen
 	loans, returned uint8  // handed out by TryNext; the newest of them that was released
 	said            bool   // the last call told of a stream: the next one begins with a release
+	due             bool   // this call has done chores: its context may end it there
+	index           uint8  // of the next message in the batch that is next
+	dropped         uint8  // records that were passed over as seen
 }
 
 func (g *Geometry) slots() uint16 { return uint16(g.Slots) }
@@ -75,23 +92,44 @@ func (g *Geometry) add(s *state, r record) {
 	s.tail += uint16(r.slots)
 }
 
-// claimOf finds the unfinished claim that a client has for a message, or its padding.
-func (g *Geometry) claimOf(s *state, owner, id uint8) *record {
+// find finds the record in some phase that a client has claimed for a message, or as padding.
+func (g *Geometry) find(s *state, owner, id uint8, in phase) *record {
 	for pos := s.read; pos != s.tail; pos += uint16(g.at(s, pos).slots) {
-		if r := g.at(s, pos); r.phase == claimed && r.owner == owner && r.id == id {
+		if r := g.at(s, pos); r.phase == in && r.owner == owner && r.id == id {
 			return r
 		}
 	}
 	return nil
 }
 
+// change gives all records of a client that are in one phase another.
+func (g *Geometry) change(s *state, owner uint8, from, to phase) (found bool) {
+	for i := range s.records {
+		if r := &s.records[i]; r.phase == from && r.owner == owner {
+			r.phase, found = to, true
+		}
+	}
+	return found
+}
+
+// beginsAt is the record that begins at a position, or nil.
+func (g *Geometry) beginsAt(s *state, pos uint64) *record {
+	if pos < uint64(s.read) || pos >= uint64(s.tail) || g.at(s, uint16(pos)).phase == none {
+		return nil
+	}
+	return g.at(s, uint16(pos))
+}
+
 // gathered is how many slots a consumer acknowledges before it stores ReadPos.
 func (g *Geometry) gathered() uint16 { return uint16(max(1, min(64, g.Slots/8))) }
 
-// flush stores ReadPos.
+// flush stores ReadPos, up to a revoked claim at most.
 func (g *Geometry) flush(s *state) {
 	for s.read != s.acked {
 		r := g.at(s, s.read)
+		if r.phase == revoked {
+			return
+		}
 		s.read += uint16(r.slots)
 		*r = record{}
 	}
@@ -113,7 +151,7 @@ func (g *Geometry) comeBack(s *state) {
 	if !s.outstanding() {
 		s.ack(s.implicit)
 	}
-	if s.acked-s.looked >= g.gathered() {
+	if s.due = s.acked-s.looked >= g.gathered(); s.due {
 		s.looked = s.acked
 		g.flush(s)
 	}
@@ -123,55 +161,86 @@ func (g *Geometry) comeBack(s *state) {
 	}
 }
 
-// next walks over discarded records to the next message. nil: an unfinished claim is there,
-// or nothing.
-func (g *Geometry) next(s *state) *record {
-	for s.pos != s.tail {
-		r := g.at(s, s.pos)
-		switch r.phase {
-		case committed:
+// next walks over discarded records to the next message, and over what a former consumer may
+// have seen if this one delivers at most once. nil: an unfinished claim is there, or nothing.
+func (g *Geometry) next(s *state, once bool) *record {
+	for {
+		if r, passed := g.pass(s, once); !passed {
 			return r
-		case claimed:
-			return nil
 		}
-		k := uint16(r.slots)
-		switch s.pos {
-		case s.acked:
-			s.acked += k
-			s.implicit = s.acked
-		case s.implicit:
-			s.implicit += k
-		}
-		s.pos += k
 	}
-	return nil
+}
+
+// pass is a step of next: it passes a record, or finds the message.
+func (g *Geometry) pass(s *state, once bool) (r *record, passed bool) {
+	if s.pos == s.tail {
+		return nil, false
+	}
+	switch r = g.at(s, s.pos); r.phase {
+	case claimed, orphan:
+		return nil, false
+	case committed:
+		if !once || !s.isMarked() {
+			return r, false
+		}
+		s.dropped++
+	}
+	k := uint16(r.slots)
+	switch s.pos {
+	case s.acked:
+		s.acked += k
+		s.implicit = s.acked
+	case s.implicit:
+		s.implicit += k
+	}
+	s.pos += k
+	return nil, true
 }
 
 // isMarked tells whether the next message was possibly seen by a former consumer.
 func (s *state) isMarked() bool { return s.pos < s.before }
 
-// take hands out the next message, r. The mark is stored before, and runs ahead.
-func (g *Geometry) take(s *state, r *record) {
+// take hands out the next message, in r. The mark is stored before. It runs ahead, unless
+// the consumer delivers at most once: then its successor passes over all that lies before it.
+func (g *Geometry) take(s *state, r *record, once bool) {
 	end := s.pos + uint16(r.slots)
-	if end > s.mark {
+	switch {
+	case end <= s.mark:
+	case once:
+		s.mark = end
+	default:
 		s.mark = max(end, min(end+g.gathered(), s.read+g.slots()))
 	}
-	s.pos = end
+	if s.index++; s.index >= r.n {
+		s.index, s.pos = 0, end
+	}
 }
 
-// handled is what TryDrain does after its handler.
-func (g *Geometry) handled(s *state) {
+// handled is what TryDrain does after its handler. Within a batch it does that only at its end,
+// or when it has as many messages as it wants (last).
+func (g *Geometry) handled(s *state, last bool) {
+	if s.index > 0 && !last {
+		return
+	}
 	s.implicit = s.pos
 	if !s.outstanding() {
 		s.ack(s.pos)
 	}
 	g.flushIfDue(s)
+	if s.index > 0 {
+		s.looked = s.acked - g.gathered() // the next call does chores
+	}
 }
 
-// release is that of the message that the TryNext number loan returned, and that ends at end.
-func (g *Geometry) release(s *state, loan uint8, end uint16) {
+// release is that of the message m, which the TryNext number loan returned. A message of a
+// batch is released with the last one.
+func (g *Geometry) release(s *state, loan uint8, m *Got) {
 	if loan <= s.returned {
 		return
+	}
+	end := uint16(m.Position)
+	if r := g.at(s, end); m.Index+1 >= r.n { // not released, so still there
+		end += uint16(r.slots)
 	}
 	s.returned = loan
 	if s.implicit < end {
@@ -191,4 +260,25 @@ func (g *Geometry) takeOver(s *state) {
 	}
 	p := s.read
 	s.consumer = consumer{pos: p, acked: p, implicit: p, looked: p, before: s.mark}
+}
+
+// reap notes the deaths of all who have died: what they lost to ForceSkip may be released.
+func (g *Geometry) reap(s *state) {
+	for i := range uint8(MaxClients) {
+		if s.dead>>i&1 != 0 {
+			g.change(s, i, revoked, discarded)
+		}
+	}
+}
+
+// isGone tells whether r is an unfinished claim of somebody who will not finish it.
+func (s *state) isGone(r *record) bool {
+	return r.phase == orphan || r.phase == claimed && s.dead>>r.owner&1 != 0
+}
+
+// skipGone discards the claim that is next, if nobody will finish it.
+func (g *Geometry) skipGone(s *state) {
+	if r := g.at(s, s.pos); s.pos != s.tail && s.isGone(r) {
+		r.phase = discarded
+	}
 }

@@ -1,5 +1,7 @@
 package spec
 
+import "slices"
+
 // action is what a call does at one instant, as far as others can tell.
 type action uint8
 
@@ -12,20 +14,30 @@ const (
 	claim                      // MPSC
 	finish                     // MPSC: a claim is committed
 	abort                      // MPSC: a claim is discarded
-	seeFull                    // there is no room
+	seeFull                    // there is no room, or another producer has priority
+	seeRevoked                 // the handle knows that it has lost a claim
+	batchEnd                   // as many messages of a batch were sent as the call says
+	takeTurn                   // a priority claim
+	endTurn                    // and its end
+	leave                      // a producer has closed its handle
 	comeBack                   // what the last call handed out is handled
 	get                        // a message, which TryReceive has copied
 	borrow                     // a message, for TryNext
-	hand                       // a message, to the handler of TryDrain
+	hand                       // a message, to the handler of TryDrain or Drain
 	seeNothing                 // no message is next
+	timeUp                     // likewise, or the context has ended the call after its chores
 	look                       // a message, or none, that nobody has heard of: its consumer was killed
 	hear                       // the call tells of a stream
-	hearAnywhere               // likewise: in front of the discarded records that are next, or behind
+	hearAnywhere               // likewise: in front of the records that are passed next, or behind
 	flush                      // store ReadPos
 	settle                     // likewise, and the call comes back from what the last one told
 	handled                    // the handler has returned
 	release                    // Message.Release
 	skipDead                   // Check: the claim that is next is discarded if its owner is dead
+	rest                       // a call that waits may do all that, in any order, or nothing
+	force                      // ForceSkip
+	reapAny                    // a producer that opens may find that others have died
+	count                      // records were passed over as seen
 	takeOver                   // a consumer attaches
 	die                        // the kernel drops the lock of a client
 )
@@ -37,12 +49,14 @@ type step struct {
 	number uint16 // among those of the client
 	maybe  bool   // the client was killed: neither this nor any later step of the call need have happened
 
-	over bool   // skipDead: perhaps it takes the dead for alive
+	over bool   // skipDead, force: perhaps it takes the dead for alive
+	once bool   // of a consumer that delivers at most once
+	last bool   // handled: the call has handed out as many as it may
+	more bool   // of a TrySendBatch: the next step of the client is another of its tries
 	k    uint16 // slots
 	id   uint8
 	loan uint8
-	end  uint16 // of the message that is released
-	got  Got
+	got  Got   // also what is released
 	call *Call // what it is a part of; nil: die
 }
 
@@ -63,8 +77,10 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 		list = append(list, stopped)
 	}
 	switch {
-	case t.do <= seeFull:
+	case t.do <= seeRevoked:
 		return g.send(list, s, t)
+	case t.do <= leave:
+		return g.produce(list, s, t)
 	case t.do <= look:
 		return g.receive(list, s, t)
 	}
@@ -73,23 +89,36 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 		s.said = true
 	case hearAnywhere:
 		s.said = true
-		list = append(list, s)
-		g.next(&s)
+		for passed := true; passed; {
+			list = append(list, s)
+			_, passed = g.pass(&s, t.once)
+		}
+		return list
 	case flush:
 		g.flush(&s)
 	case settle:
 		s.said = false
 		g.flush(&s)
 	case handled:
-		g.handled(&s)
+		g.handled(&s, t.last)
 	case release:
-		g.release(&s, t.loan, t.end)
+		g.release(&s, t.loan, &t.got)
 	case skipDead:
 		if t.over {
 			list = append(list, s)
 		}
-		if r := g.at(&s, s.pos); s.pos != s.tail && r.phase == claimed && s.dead>>r.owner&1 != 0 {
-			r.phase = discarded
+		g.reap(&s)
+		g.skipGone(&s)
+	case rest:
+		return g.rest(list, s, t)
+	case force:
+		return g.force(list, s, t)
+	case reapAny:
+		list = append(list, s)
+		g.reap(&s)
+	case count:
+		if int(s.dropped) != t.call.N {
+			return list
 		}
 	case takeOver:
 		g.takeOver(&s)
@@ -97,9 +126,23 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 	return append(list, s)
 }
 
-// send is apply for the steps of producers.
+// send is apply for the steps of producers that claim and commit.
 func (g *Geometry) send(list []state, s state, t *step) []state {
-	need, mustPad := g.fit(&s, t.k)
+	bit := uint8(1) << t.client
+	if s.failed&bit != 0 { // it does nothing any more, and says so
+		if a := t.call.Answer; a == Revoked || a == None || t.do == abort {
+			return append(list, s)
+		}
+		return list
+	}
+	k, id, n := t.k, t.id, uint8(0)
+	if t.call.Op == TrySendBatch {
+		if s.batches[t.client].isOver(t.call) {
+			return append(list, s)
+		}
+		k, id, n = g.nextOf(t.call, s.batches[t.client])
+	}
+	need, mustPad := g.fit(&s, k)
 	switch t.do {
 	case pad, claimPad:
 		list = append(list, s)
@@ -112,14 +155,19 @@ func (g *Geometry) send(list []state, s state, t *step) []state {
 		}
 		g.add(&s, r)
 	case finishPad:
-		if r := g.claimOf(&s, t.client, 0); r != nil {
+		if r := g.find(&s, t.client, 0, claimed); r != nil {
 			r.phase = discarded
+		} else if g.find(&s, t.client, 0, revoked) != nil {
+			s.failed |= bit
 		}
 	case reserve, publish, claim:
+		if n > 0 {
+			return g.try(list, s, t)
+		}
 		if mustPad || !g.hasRoom(&s, need) {
 			return list
 		}
-		r := record{phase: committed, slots: uint8(need), owner: t.client, id: t.id}
+		r := record{phase: committed, slots: uint8(need), owner: t.client, id: id}
 		if t.do == claim {
 			r.phase = claimed
 		}
@@ -127,17 +175,65 @@ func (g *Geometry) send(list []state, s state, t *step) []state {
 			g.add(&s, r)
 		}
 	case finish, abort:
-		r := g.claimOf(&s, t.client, t.id)
-		if r == nil {
-			return list
-		}
-		if r.phase = committed; t.do == abort {
-			r.phase = discarded
-		}
+		return g.finish(list, s, t, id)
 	case seeFull:
-		if g.hasRoom(&s, need) {
+		if g.hasRoom(&s, need) && s.turns&^bit == 0 {
 			return list
 		}
+	case seeRevoked:
+		return list
+	}
+	return append(list, s)
+}
+
+// finish is send for the end of an MPSC ring's claim.
+func (g *Geometry) finish(list []state, s state, t *step, id uint8) []state {
+	r := g.find(&s, t.client, id, claimed)
+	inBatch := t.call.Op == TrySendBatch
+	isLost := r == nil && g.find(&s, t.client, id, revoked) != nil
+	if r == nil && inBatch { // it may have been padding
+		r = g.find(&s, t.client, 0, claimed)
+		isLost = isLost || g.find(&s, t.client, 0, revoked) != nil
+	}
+	switch {
+	case isLost && t.call.Answer == OK && t.do == finish:
+		return list
+	case isLost:
+		s.failed |= 1 << t.client
+	case r == nil && inBatch: // it was refused
+	case r == nil:
+		return list
+	case t.do == abort || r.id == 0:
+		r.phase = discarded
+	default:
+		r.phase = committed
+		if inBatch {
+			s.batches[t.client].sent(r)
+		}
+	}
+	return append(list, s)
+}
+
+// produce is apply for the other steps of producers.
+func (g *Geometry) produce(list []state, s state, t *step) []state {
+	bit := uint8(1) << t.client
+	switch t.do {
+	case batchEnd:
+		b := &s.batches[t.client]
+		isFull, isRevoked := b.try == refused, s.failed&bit != 0
+		if int(b.done) != t.call.N || isFull != (t.call.Answer == Full) || isRevoked != (t.call.Answer == Revoked) ||
+			t.call.Answer == OK && t.call.N != len(t.call.Sizes) {
+			return list
+		}
+		*b = progress{}
+	case takeTurn:
+		s.turns |= bit
+	case endTurn:
+		s.turns &^= bit
+	case leave:
+		s.failed &^= bit
+		g.change(&s, t.client, revoked, discarded)
+		g.change(&s, t.client, claimed, orphan)
 	}
 	return append(list, s)
 }
@@ -148,25 +244,28 @@ func (g *Geometry) receive(list []state, s state, t *step) []state {
 		g.comeBack(&s)
 		return append(list, s)
 	}
-	r := g.next(&s)
+	if t.do == timeUp && s.due {
+		list = append(list, s)
+	}
+	r := g.next(&s, t.once)
 	switch {
-	case t.do == seeNothing:
+	case t.do == seeNothing || t.do == timeUp:
 		if r != nil {
 			return list
 		}
 		return append(list, s)
 	case t.do == look:
 		if r != nil {
-			g.take(&s, r)
+			g.take(&s, r, t.once)
 			s.stopped |= 1 << t.client // the rest of the call is private
 		}
 		return append(list, s)
-	case r == nil || r.id != t.got.ID || uint16(r.slots) != t.k:
+	case r == nil || t.got.ID == 0 || r.id+s.index != t.got.ID:
 		return list
-	case t.got.Placed && (t.got.Position != uint64(s.pos) || t.got.Redelivered != s.isMarked()):
+	case t.got.Placed && (t.got.Position != uint64(s.pos) || t.got.Redelivered != s.isMarked() || t.got.Index != s.index):
 		return list
 	}
-	g.take(&s, r)
+	g.take(&s, r, t.once)
 	switch t.do {
 	case get:
 		s.implicit = s.pos
@@ -174,4 +273,66 @@ func (g *Geometry) receive(list []state, s state, t *step) []state {
 		s.loans++
 	}
 	return append(list, s)
+}
+
+// rest appends what a call that waits may make of a state while it does.
+func (g *Geometry) rest(list []state, s state, t *step) []state {
+	first := len(list)
+	add := func(s state) {
+		if !slices.Contains(list[first:], s) {
+			list = append(list, s)
+		}
+	}
+	add(s)
+	for i := first; i < len(list); i++ {
+		flushed, reaped, passed := list[i], list[i], list[i]
+		g.flush(&flushed)
+		g.reap(&reaped)
+		g.skipGone(&reaped)
+		g.pass(&passed, t.once)
+		add(flushed)
+		add(reaped)
+		add(passed)
+	}
+	return list
+}
+
+// force is apply for ForceSkip.
+func (g *Geometry) force(list []state, s state, t *step) []state {
+	r := g.beginsAt(&s, t.call.Position)
+	isClaim := r != nil && (r.phase == claimed || r.phase == orphan)
+	switch {
+	case t.call.Answer == NotStalled:
+		if isClaim {
+			return list
+		}
+		return append(list, s)
+	case !isClaim:
+		if t.call.Answer == None {
+			list = append(list, s)
+		}
+		return list
+	}
+	busy := slices.ContainsFunc(s.records[:], func(o record) bool { return o.phase == revoked && o.owner == r.owner })
+	if t.call.Answer == Busy {
+		if busy && !s.isGone(r) || t.over {
+			list = append(list, s)
+		}
+		return list
+	}
+	if !s.isGone(r) || t.over {
+		lost := s
+		if !busy {
+			g.at(&lost, uint16(t.call.Position)).phase = revoked
+		}
+		if !busy || t.call.Answer == None {
+			list = append(list, lost)
+		}
+	}
+	if s.isGone(r) {
+		g.change(&s, r.owner, revoked, discarded)
+		r.phase = discarded
+		list = append(list, s)
+	}
+	return list
 }

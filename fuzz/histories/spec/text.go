@@ -39,11 +39,17 @@ func (h *History) String() string {
 func (c *Call) describe(g *Geometry) string {
 	text := c.Op.String()
 	switch {
+	case c.Op == TrySendBatch:
+		text += fmt.Sprintf(" messages from %d on, of %d bytes: %d sent", c.ID, c.Sizes, c.N)
 	case c.Op <= Abort:
-		text += fmt.Sprintf(" message %d, %d slots", c.ID, g.slotsFor(c.Size))
+		text += fmt.Sprintf(" message %d, %d bytes, %d slots", c.ID, c.Size, g.slotsFor(c.Size))
+	case c.Op == ForceSkip:
+		text += fmt.Sprintf(" position %d", c.Position)
+	case c.Op == Dropped:
+		text += fmt.Sprintf(" %d", c.N)
 	case c.Op == Release:
 		text += fmt.Sprintf(" loan %d", c.Loan)
-	case c.Op == TryDrain:
+	case c.Op == TryDrain || c.Op == Drain:
 		text += fmt.Sprintf(" at most %d", c.Max)
 	}
 	return text + ": " + c.Answer.String()
@@ -52,7 +58,7 @@ func (c *Call) describe(g *Geometry) string {
 func (m *Got) describe(start int64) string {
 	text := fmt.Sprintf("message %d, %d bytes", m.ID, m.Size)
 	if m.Placed {
-		text += fmt.Sprintf(", position %d", m.Position)
+		text += fmt.Sprintf(", position %d.%d", m.Position, m.Index)
 	}
 	if m.Redelivered {
 		text += ", redelivered"
@@ -66,7 +72,7 @@ func (m *Got) describe(start int64) string {
 func (t *step) String() string {
 	text := fmt.Sprintf("client %d: %s", t.client, actionNames[t.do])
 	switch {
-	case t.do < seeFull:
+	case t.do < seeFull && t.call.Op != TrySendBatch:
 		text += fmt.Sprintf(" (message %d, %d slots)", t.id, t.k)
 	case t.do == get || t.do == borrow || t.do == hand:
 		text += " (" + t.got.describe(0) + ")"
@@ -78,18 +84,22 @@ func (t *step) String() string {
 }
 
 var actionNames = [...]string{
-	"pad", "reserve", "publish", "claimPad", "finishPad", "claim", "finish", "abort", "seeFull",
-	"comeBack", "get", "borrow", "hand", "seeNothing", "look",
-	"hear", "hearAnywhere", "flush", "settle", "handled", "release", "skipDead", "takeOver", "die",
+	"pad", "reserve", "publish", "claimPad", "finishPad", "claim", "finish", "abort", "seeFull", "seeRevoked",
+	"batchEnd", "takeTurn", "endTurn", "leave", "comeBack", "get", "borrow", "hand", "seeNothing", "timeUp", "look",
+	"hear", "hearAnywhere", "flush", "settle", "handled", "release", "skipDead", "rest", "force", "reapAny", "count",
+	"takeOver", "die",
 }
+
+var phaseNames = [...]string{"", "claimed", "committed", "discarded", "revoked", "orphan"}
 
 // String shows the cursors, and the records from ReadPos on.
 func (s *state) String() string {
-	text := fmt.Sprintf("ReadPos %d, next %d, tail %d, mark %d:", s.read, s.pos, s.tail, s.mark)
+	text := fmt.Sprintf("ReadPos %d, next %d.%d, tail %d, mark %d, dropped %d:",
+		s.read, s.pos, s.index, s.tail, s.mark, s.dropped)
 	for i, r := range s.records {
 		if r.phase != none {
 			text += fmt.Sprintf(" [slot %d: %s, %d slots, client %d, message %d]",
-				i, [...]string{"", "claimed", "committed", "discarded"}[r.phase], r.slots, r.owner, r.id)
+				i, phaseNames[r.phase], r.slots, r.owner, r.id)
 		}
 	}
 	return text
