@@ -51,7 +51,7 @@ func (g *Geometry) try(list []state, s state, t *step) []state {
 	k, id, n := g.nextOf(t.call, *p)
 	need, mustPad := g.fit(&s, k)
 	isFull := !g.hasRoom(&s, need)
-	if s.turns&^(1<<t.client) != 0 { // and so it is where another producer has priority
+	if s.turns != 0 { // and so it is where another producer has priority
 		held := s
 		held.batches[t.client].refuse(n)
 		list = append(list, held)

@@ -2,8 +2,10 @@ package spec
 
 import (
 	"testing"
+	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/require"
 )
 
 // small is the size of messages of which four are a batch of two slots, and two of one.
@@ -60,6 +62,11 @@ func TestBatches(t *testing.T) {
 		{"padding before a record of two slots", append(filled(7), receive(c, 71, 72, 1), receive(c, 73, 74, 2),
 			batch(81, 82, 9, 2, Full)), nil},
 		{"not released within it", behind(second, send(p, 91, 92, 11, 1, Full)), nil},
+		{"not released by Release within it", behind(full, next(c, 81, part(1, 0, 0, false)),
+			next(c, 83, part(1, 0, 1, false)), releaseOf(c, 85, 86, 1), send(p, 87, 88, 11, 1, Full), releaseOf(c, 89, 90, 2),
+			send(p, 91, 92, 11, 1, Full)), nil},
+		{"released by Release behind it", behind(fourth[:len(fourth)-1:len(fourth)-1], next(c, 87, part(1, 0, 3, false)),
+			releaseOf(c, 89, 90, 1), send(p, 91, 92, 11, 2, OK)), nil},
 		{"released behind it", behind(fourth, receive(c, 89, 90, 5), send(p, 91, 92, 11, 2, OK)), nil},
 		{"again as a whole", behind(whole, receivePart(c, 3, 1, 0), receivePart(c, 5, 1, 1), call(Open, c2, 96, 97, OK),
 			next(c2, 98, part(1, 0, 0, true)), next(c2, 100, part(1, 0, 1, true))), consumerDied},
@@ -81,6 +88,8 @@ func TestBatches(t *testing.T) {
 			next(c, 5, Got{ID: 2, Size: small, Placed: true, Position: 1})), nil},
 		{"one of it is lost", behind(whole, receivePart(c, 3, 1, 0), receivePart(c, 5, 1, 2)), nil},
 		{"one of it comes twice", behind(whole, receivePart(c, 3, 1, 0), receivePart(c, 5, 1, 0)), nil},
+		{"one of it under the name of another", behind(whole, next(c, 3, part(1, 0, 0, false)),
+			next(c, 5, Got{ID: 2, Size: small, Placed: true})), nil},
 		{"empty in the midst", behind(whole, receivePart(c, 3, 1, 0), receive(c, 5, 6)), nil},
 		{"out of order", behind(whole, receivePart(c, 3, 1, 1)), nil},
 		{"in front of what was sent before", []Call{send(p, 1, 2, 5, 1, OK), as(TrySendBatch, sent),
@@ -91,6 +100,55 @@ func TestBatches(t *testing.T) {
 		{"of the dead, with a hole", behind([]Call{batch(40, 50, 1, 0, None)}, receivePart(c, 61, 1, 0),
 			receivePart(c, 63, 1, 2)), diesAt50},
 	})
+}
+
+// When a consumer stores ReadPos within a batch: on a ring of 16 slots it does that for every two.
+func TestReleasesAroundBatches(t *testing.T) {
+	var first []Got // fourteen messages, and the fifteenth alone
+	var calls []Call
+	for i := range uint8(15) {
+		calls = append(calls, send(p, int64(10*i+1), int64(10*i+9), i+1, 1, OK))
+		first = append(first, inHandler(at(i+1, uint64(i), false), 201))
+	}
+	all := got(TryDrain, c, 200, 202, first[:14]...)
+	calls = behind(calls, atMost(14, all), receive(c, 203, 204, 15), batch(205, 206, 16, 4, OK),
+		send(p, 207, 208, 20, 12, OK))
+	// The batch is at 16, behind a slot of padding; 14 and 15 are handled and not released.
+	drained := got(TryDrain, c, 210, 290, inHandler(part(16, 16, 0, false), 220), inHandler(part(16, 16, 1, false), 230),
+		inHandler(part(16, 16, 2, false), 240), inHandler(part(16, 16, 3, false), 250))
+	within := behind(calls, atMost(4, drained))
+	half := drained
+	half.Got, half.Max, half.End = drained.Got[:2], 2, 240
+	left := behind(calls, half)
+	ring := Geometry{Slots: 16, SlotSize: slotSize}
+	for _, ring.MPSC = range []bool{false, true} {
+		for _, test := range []struct {
+			name  string
+			calls []Call
+			want  Verdict
+		}{
+			{"nothing within a batch", behind(within, send(p, 235, 236, 21, 1, Full)), porcupine.Ok},
+			{"all behind it", behind(within, send(p, 291, 292, 21, 2, OK), send(p, 293, 294, 22, 2, OK),
+				send(p, 295, 296, 23, 1, Full)), porcupine.Ok},
+			{"none behind it", behind(within, send(p, 291, 292, 21, 1, Full)), porcupine.Illegal},
+			{"what is before it, when a drain ends there", behind(left, send(p, 291, 292, 21, 2, OK)), porcupine.Ok},
+			{"more, when a drain ends there", behind(left, send(p, 291, 292, 21, 2, OK),
+				send(p, 293, 294, 22, 1, OK)), porcupine.Illegal},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				h := History{Geometry: ring, Calls: test.calls}
+				require.Equal(t, test.want, h.Check(10*time.Second), "%s", &h)
+			})
+		}
+	}
+	// A drain that ends in a batch lets the next call do chores.
+	calls = []Call{send(p, 1, 2, 1, 1, OK), batch(3, 4, 2, 4, OK), send(p, 5, 6, 6, 13, OK), receive(c, 7, 8, 1),
+		atMost(1, got(TryDrain, c, 9, 20, inHandler(part(2, 1, 0, false), 10))), send(p, 21, 22, 7, 1, Full),
+		receivePart(c, 23, 2, 1), send(p, 25, 26, 7, 1, OK)}
+	h := History{Geometry: Geometry{Slots: 16, SlotSize: slotSize}, Calls: calls}
+	require.Equal(t, porcupine.Ok, h.Check(10*time.Second), "%s", &h)
+	h.Calls[7].Answer = Full
+	require.Equal(t, porcupine.Illegal, h.Check(10*time.Second), "%s", &h)
 }
 
 // Shorten changes what is delivered, not the room that was claimed.

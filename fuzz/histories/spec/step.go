@@ -177,7 +177,7 @@ func (g *Geometry) send(list []state, s state, t *step) []state {
 	case finish, abort:
 		return g.finish(list, s, t, id)
 	case seeFull:
-		if g.hasRoom(&s, need) && s.turns&^bit == 0 {
+		if g.hasRoom(&s, need) && s.turns == 0 {
 			return list
 		}
 	case seeRevoked:
@@ -308,9 +308,6 @@ func (g *Geometry) force(list []state, s state, t *step) []state {
 		}
 		return append(list, s)
 	case !isClaim:
-		if t.call.Answer == None {
-			list = append(list, s)
-		}
 		return list
 	}
 	busy := slices.ContainsFunc(s.records[:], func(o record) bool { return o.phase == revoked && o.owner == r.owner })
@@ -320,14 +317,10 @@ func (g *Geometry) force(list []state, s state, t *step) []state {
 		}
 		return list
 	}
-	if !s.isGone(r) || t.over {
+	if !busy && (!s.isGone(r) || t.over) {
 		lost := s
-		if !busy {
-			g.at(&lost, uint16(t.call.Position)).phase = revoked
-		}
-		if !busy || t.call.Answer == None {
-			list = append(list, lost)
-		}
+		g.at(&lost, uint16(t.call.Position)).phase = revoked
+		list = append(list, lost)
 	}
 	if s.isGone(r) {
 		g.change(&s, r.owner, revoked, discarded)
