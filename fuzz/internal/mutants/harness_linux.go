@@ -139,7 +139,8 @@ func (h *harness) examine(ctx context.Context, e Exam) (problem string, err erro
 	build := []string{"build", "-o", program, "./fuzz/" + e.Lab}
 	arguments := append([]string{"-mode", e.Mode, "-seed", fmt.Sprint(max(1, h.seed))}, strings.Fields(e.Flags)...)
 	if e.Lab == Test {
-		build = []string{"test", "-c", "-o", program, e.Mode}
+		// With the tests that need kill points; the others do not notice those.
+		build = []string{"test", "-tags", "killpoint", "-c", "-o", program, e.Mode}
 		arguments = []string{"-test.run", "^" + e.Flags + "$"}
 		dir = filepath.Join(dir, e.Mode)
 	}
