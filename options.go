@@ -211,11 +211,13 @@ type Options struct {
 	// on with it.
 	KeepStream bool
 
-	// ExpectedProducers is for a consumer that knows how many producers will come: io.EOF is
-	// then the end of that many streams, however they ended, also when some start after others
-	// are over. Zero and one: the end of one (SPSC), or of all that are attached, one of which
-	// was ended by its producer (MPSC). What counts are the streams since the last io.EOF,
-	// whoever consumed.
+	// ExpectedProducers is for a consumer that knows how many producers will come, one too: io.EOF
+	// then comes when that many streams are over, however they ended, nothing is left in the ring,
+	// and (MPSC) nobody is attached who may send more; also when some start after others are over.
+	// So a consumer that expects one ends with it, also if it died, after the *StreamError that
+	// says so. Zero: io.EOF is the end of one that was ended by its producer (SPSC), or of all that
+	// are attached, one of which was (MPSC); behind the dead it waits for others. What counts are
+	// the streams since the last io.EOF, whoever consumed.
 	ExpectedProducers int
 
 	// Delivery is for a consumer: what becomes of messages that its predecessor may have

@@ -71,8 +71,8 @@ type Config struct {
 	// so that a caller can say which ring it is about.
 	Wrap func(error) error
 	// ExpectedProducers is how many streams have to be over before the consumer returns io.EOF,
-	// those that died or failed included. 0 and 1: its producer has to have ended one. On an MPSC
-	// ring the consumer also waits for those that are attached.
+	// those that died or failed included. 0: its producer has to have ended one. On an MPSC ring
+	// the consumer also waits for those that are attached.
 	ExpectedProducers int
 	// AtMostOnce makes the consumer skip what a former consumer may have seen, instead of
 	// delivering it again.

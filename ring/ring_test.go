@@ -548,6 +548,37 @@ func TestEndOfKnownStreams(t *testing.T) {
 	})
 }
 
+// A consumer that expects one producer ends with it, however that ended; one that says nothing
+// waits behind a death for the next.
+func TestEndOfTheOnlyStream(t *testing.T) {
+	ends := map[string]func(p *producer){
+		"died 1":   func(*producer) {},
+		"failed 1": func(p *producer) { require.NoError(t, p.FailSend()) },
+		"":         func(p *producer) { require.NoError(t, p.CloseSend()) },
+	}
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		for _, expected := range []int{0, 1} {
+			for fate, end := range ends {
+				r := newRig(layout.Config{Slots: 16, SlotSize: 64})
+				r.expected = expected
+				p, c := r.producer(), r.consumer()
+				require.NoError(t, p.TrySend([]byte("a")))
+				end(p)
+				p.die()
+				want := []string{"a"}
+				if fate != "" {
+					want = append(want, fate)
+				}
+				if expected == 1 || fate == "" || fate == "failed 1" && r.cfg.Kind == layout.MPSC {
+					want = append(want, "EOF")
+				}
+				require.NoError(t, c.Check()) // finds that it is dead, and leaves that to be told in its place
+				require.Equal(t, want, tell(t, c), "%d expected, %s", expected, fate)
+			}
+		}
+	})
+}
+
 func TestAll(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 16, SlotSize: 64})

@@ -168,7 +168,7 @@ func (c *Consumer) tellFate(e *StreamEnd, word layout.FateWord) error {
 	}
 	f := &c.fates
 	f.told[e.Producer] = e.Epoch
-	single := !c.mpsc && c.cfg.ExpectedProducers <= 1
+	single := !c.mpsc && c.cfg.ExpectedProducers == 0
 	if e.Fate != layout.FateLeft && !single {
 		f.streams += uint64(e.Streams)
 		if e.Fate != layout.FateDied {
@@ -194,7 +194,7 @@ func (c *Consumer) tellFate(e *StreamEnd, word layout.FateWord) error {
 
 // areEnough tells whether so many streams were over that io.EOF may come.
 func (c *Consumer) areEnough() bool {
-	if n := c.cfg.ExpectedProducers; n > 1 {
+	if n := c.cfg.ExpectedProducers; n > 0 {
 		return c.fates.streams >= uint64(n)
 	}
 	return c.fates.ended > 0

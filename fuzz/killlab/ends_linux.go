@@ -47,8 +47,8 @@ var endPlots = []struct {
 }{
 	{"walk", nil, (*staged).walk},
 	{"crash loop", nil, (*staged).loop},
-	{"batches", []int{2 << toldExpects, 3 << toldExpects, 4<<toldExpects | toldPolls, 2<<toldExpects | toldLossy},
-		(*staged).batches},
+	{"batches", []int{1 << toldExpects, 2 << toldExpects, 3 << toldExpects, 4<<toldExpects | toldPolls,
+		2<<toldExpects | toldLossy}, (*staged).batches},
 	{"nobody comes", []int{0, toldPolls, toldReceives}, (*staged).alone},
 	{"forgotten", nil, (*staged).forgotten},
 }

@@ -3,7 +3,7 @@ package main
 import "github.com/shmring/shmring"
 
 // single tells whether each stream that is ended is an io.EOF.
-func (h *history) single() bool { return !h.mpsc && h.expects <= 1 }
+func (h *history) single() bool { return !h.mpsc && h.expects == 0 }
 
 // isSaid tells whether a fate is the result of a call.
 func (h *history) isSaid(f shmring.Fate) bool {
@@ -53,7 +53,7 @@ func (g *judge) atEnd(said *tell) {
 	if n.tell != nil && g.mayAgain(n.tell) {
 		over, ended = over+n.before[0], ended+n.before[1]
 	}
-	if g.expects > 1 && over < g.expects || g.expects <= 1 && ended == 0 {
+	if g.expects > 0 && over < g.expects || g.expects == 0 && ended == 0 {
 		g.wrong("io.EOF when %d streams are over and %d of them were ended, expected are %d", over, ended, g.expects)
 	}
 	n.before = [2]int{over, ended}
@@ -69,7 +69,7 @@ func (g *judge) endIsDue() bool {
 			return false
 		}
 	}
-	if g.expects > 1 {
+	if g.expects > 0 {
 		return g.ends.over[0] >= g.expects
 	}
 	return g.mpsc && g.ends.ended[0] > 0

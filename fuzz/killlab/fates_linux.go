@@ -44,7 +44,7 @@ func (l *lab) kills() int {
 
 // ways are what consumers may be, in turn.
 var ways = []int{0, toldPolls, 2 << toldExpects, toldLossy, toldReceives, 3<<toldExpects | toldPolls,
-	toldLossy | 2<<toldExpects}
+	toldLossy | 2<<toldExpects, 1 << toldExpects}
 
 // free is a round of mode fates.
 type free struct {

@@ -165,8 +165,8 @@ func (r *receiver) stopped(err error) error {
 	return errors.Join(err, r.sink.flush())
 }
 
-// many tells whether the consumer waits for the streams of several producers.
-func (r *receiver) many() bool { return r.c.Info().Kind == shmring.KindMPSC || r.producers > 1 }
+// many tells whether io.EOF says that streams are over, and not that one was ended well.
+func (r *receiver) many() bool { return r.c.Info().Kind == shmring.KindMPSC || r.producers > 0 }
 
 // bereft decides how to go on behind a stream that died or failed.
 func (r *receiver) bereft(err error) error {
