@@ -193,7 +193,7 @@ func TestOnPeer(t *testing.T) {
 // What is called may close the handle, and nothing comes after that.
 func TestOnPeerMayClose(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
-		closed := make(chan error, 1)
+		closed := make(chan error, 2)
 		var c *shmring.Consumer
 		open := make(chan struct{})
 		var calls atomic.Int32
@@ -204,11 +204,19 @@ func TestOnPeerMayClose(t *testing.T) {
 			closed <- c.Close()
 		}
 		p := openProducer(t, &o)
+		require.NoError(t, p.CloseSend()) // so there are two changes to tell in the first look
 		c = openConsumer(t, &watching)
 		close(open)
 		require.NoError(t, <-closed)
+		// Another one is told that the producer has left. It looks no more often than the first
+		// would, which was told of something last: had that one gone on, it would know by now.
+		var told atomic.Int32
+		another := o
+		another.OnPeer = func(shmring.PeerEvent) { told.Add(1) }
+		openConsumer(t, &another)
+		become(t, "another is told who is there, and has ended", func() bool { return told.Load() == 2 })
 		require.NoError(t, p.Close())
-		time.Sleep(300 * time.Millisecond) // nothing happens, and nobody tells when that is over
+		become(t, "another is told who has left", func() bool { return told.Load() == 3 })
 		require.EqualValues(t, 1, calls.Load())
 	})
 }
