@@ -96,12 +96,12 @@ func (c *client) takePart() error {
 	for i := range c.Ops {
 		c.left = c.Ops - i
 		c.pace(i)
+		call := c.produce
 		if c.Consumer {
-			c.consume()
-		} else {
-			if err := c.produce(); err != nil {
-				return err
-			}
+			call = c.consume
+		}
+		if err := call(); err != nil {
+			return err
 		}
 	}
 	if c.claimed != 0 {

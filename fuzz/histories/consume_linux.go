@@ -9,8 +9,8 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
-// consume makes one call.
-func (c *client) consume() {
+// consume makes one call, or some.
+func (c *client) consume() error {
 	nothing := c.nothing
 	c.nothing = false
 	switch n := c.rng.IntN(16); {
@@ -30,9 +30,31 @@ func (c *client) consume() {
 		_ = c.tryDrain(1 + c.rng.IntN(4))
 	case n < 14:
 		c.drain(1 + c.rng.IntN(4))
+	case n < 15 && c.rng.IntN(2) == 0:
+		return c.reopen()
 	default:
 		_ = c.check()
 	}
+	return nil
+}
+
+// reopen closes a consumer's handle and opens another.
+func (c *client) reopen() error {
+	c.askDropped()
+	c.begin(spec.Stop, event{})
+	if err := c.consumer.Close(); err != nil {
+		return err
+	}
+	c.end(nil, event{})
+	c.loans = nil
+	return c.openLate()
+}
+
+// askDropped asks how many records this handle has passed over.
+func (c *client) askDropped() {
+	c.begin(spec.Dropped, event{})
+	n := c.consumer.Stats().Dropped
+	c.end(nil, event{number: uint16(n)})
 }
 
 // checkAndSkip skips the claim that holds the consumer up, if that is one.
@@ -109,9 +131,7 @@ func (c *client) empty() {
 			nothing = 0
 		}
 	}
-	c.begin(spec.Dropped, event{})
-	n := c.consumer.Stats().Dropped
-	c.end(nil, event{number: uint16(n)})
+	c.askDropped()
 }
 
 // seen is what an event says of a message.

@@ -205,6 +205,48 @@ func TestAtMostOnce(t *testing.T) {
 	}, c2)
 }
 
+// A consumer that is closed has released what was handled, and its mark is exact.
+func TestStop(t *testing.T) {
+	stop := func(from int64) Call { return call(Stop, c, from, from+1, OK) }
+	open := call(Open, c, 96, 97, OK)
+	one := append(filled(3), receive(c, 31, 32, 1), stop(91), open)
+	loan := append(filled(3), next(c, 31, at(1, 0, false)), stop(91), open)
+	half := []Call{batch(1, 2, 1, 4, OK), send(p, 3, 4, 5, 1, OK), receivePart(c, 5, 1, 0), stop(91), open}
+	killed := append(filled(3), receive(c, 31, 32, 1), call(Stop, c, 90, 95, None), call(Open, c2, 96, 97, OK))
+	eachKind(t, porcupine.Ok, []test{
+		{"released", behind(one, next(c, 98, at(2, 1, false)), dropped(c, 101, 0)), nil},
+		{"held", behind(loan, next(c, 98, at(1, 0, true)), next(c, 101, at(2, 1, false))), nil},
+		{"in a batch", behind(half, next(c, 98, part(1, 0, 0, true)), dropped(c, 101, 0)), nil},
+		{"what was seen before", append(filled(3), receive(c, 31, 32, 1), call(Open, c2, 96, 97, OK),
+			call(Stop, c2, 98, 99, OK), call(Open, c2, 101, 102, OK), next(c2, 103, at(1, 0, true))), consumerDied},
+		{"loans are counted anew", behind(loan, next(c, 98, at(1, 0, true)), releaseOf(c, 101, 102, 1),
+			stop(103), call(Open, c, 105, 106, OK), next(c, 107, at(2, 1, false))), nil},
+		{"killed before", behind(killed, next(c2, 98, at(1, 0, true)), next(c2, 101, at(2, 1, true))), consumerDied},
+		{"killed in between", behind(killed, next(c2, 98, at(2, 1, true))), consumerDied},
+		{"killed behind", behind(killed, next(c2, 98, at(2, 1, false))), consumerDied},
+	})
+	eachKind(t, porcupine.Illegal, []test{
+		{"not released", behind(one, next(c, 98, at(1, 0, true))), nil},
+		{"the mark runs ahead", behind(one, next(c, 98, at(2, 1, true))), nil},
+		{"held, and released", behind(loan, next(c, 98, at(2, 1, false))), nil},
+		{"held, and not marked", behind(loan, next(c, 98, at(1, 0, false))), nil},
+		{"what was seen before, and not marked", append(filled(3), receive(c, 31, 32, 1), call(Open, c2, 96, 97, OK),
+			call(Stop, c2, 98, 99, OK), call(Open, c2, 101, 102, OK), next(c2, 103, at(1, 0, false))), consumerDied},
+		{"in a batch, from there", behind(half, next(c, 98, part(1, 0, 1, true))), nil},
+		{"in a batch, and not marked", behind(half, next(c, 98, part(1, 0, 0, false))), nil},
+	})
+	eachKind(t, porcupine.Ok, []test{
+		{"nothing is lost", behind(one, next(c, 98, at(2, 1, false)), dropped(c, 101, 0)), nil},
+		{"what was held is", behind(loan, next(c, 98, at(2, 1, false)), dropped(c, 101, 1)), nil},
+		{"so is the rest of a batch", behind(half, next(c, 98, at(5, 2, false)), dropped(c, 101, 1)), nil},
+	}, c)
+	eachKind(t, porcupine.Illegal, []test{
+		{"lost", behind(one, next(c, 98, at(3, 2, false))), nil},
+		{"again", behind(loan, next(c, 98, at(1, 0, true))), nil},
+		{"the rest of a batch", behind(half, next(c, 98, part(1, 0, 1, true))), nil},
+	}, c)
+}
+
 func forceSkip(from int64, position uint64, a Answer) Call {
 	return Call{Client: c, Op: ForceSkip, Position: position, Begin: from, End: from + 1, Answer: a}
 }

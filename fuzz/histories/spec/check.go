@@ -22,6 +22,7 @@
 //	Drain               comeBack, rest*, (hand, handled)*, seeNothing? | comeBack, rest*, timeUp, rest
 //	Check               settle, skipDead
 //	ForceSkip           force                              Dropped  count
+//	Stop                giveBack, remark                   Open     takeOver
 //
 // A call that was cut off by a kill did some of its steps, from the first on, before its
 // process was dead. That, and padding, is why a history has several states at a time.
@@ -37,7 +38,9 @@
 // producer is just opening the ring.
 //
 // Once: a consumer that delivers at most once passes over the records before the mark that its
-// predecessor has left, counts them, and passes over no others. Its own mark does not run ahead.
+// predecessor has left, counts them, and passes over no others. Its own mark does not run ahead,
+// and neither does that of any consumer that was closed: it lies behind what was handed out, or
+// the batch that it was in, or where it lay when that consumer came.
 //
 // A batch is a prefix of what was to be sent, in records of as many messages as a record may
 // have, or half as many where there is no room, and so on. A record comes, is released and comes

@@ -231,7 +231,12 @@ func (c *compiler) receiving(call *Call) {
 	}
 	switch call.Op {
 	case Open:
-		add(step{do: takeOver}, call.End)
+		c.loans[client] = nil
+		add(step{do: takeOver, maybe: maybe}, call.End)
+		return
+	case Stop:
+		add(step{do: giveBack, maybe: maybe}, call.End)
+		add(step{do: remark, maybe: maybe}, call.End)
 		return
 	case Release:
 		if m := c.loans[client]; call.Loan >= 1 && call.Loan <= len(m) {

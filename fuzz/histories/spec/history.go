@@ -28,6 +28,7 @@ const (
 	Leave                  // the producer closes its handle; its Join opens another
 	Join                   // of a producer that comes when the history has begun
 	Open                   // of a consumer that takes over
+	Stop                   // a consumer closes its handle
 	TryReceive             // at most one message in Got
 	TryNext                // likewise: it stays out until Release
 	Release                // of what the TryNext number Loan of this consumer has returned, from 1
@@ -39,7 +40,7 @@ const (
 )
 
 var opNames = [...]string{
-	"TrySend", "Send", "TrySendBatch", "TryClaim", "Commit", "Abort", "Leave", "Join", "Open",
+	"TrySend", "Send", "TrySendBatch", "TryClaim", "Commit", "Abort", "Leave", "Join", "Open", "Stop",
 	"TryReceive", "TryNext", "Release", "TryDrain", "Drain", "Check", "ForceSkip", "Dropped",
 }
 

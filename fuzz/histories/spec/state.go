@@ -262,6 +262,24 @@ func (g *Geometry) takeOver(s *state) {
 	s.consumer = consumer{pos: p, acked: p, implicit: p, looked: p, before: s.mark}
 }
 
+// giveBack is the first half of a Close: it is as good as coming back.
+func (g *Geometry) giveBack(s *state) {
+	if !s.outstanding() {
+		s.ack(s.implicit)
+	}
+	g.flush(s)
+}
+
+// remark is the other half: the mark is where it has to be, and not ahead. What a former
+// consumer may have seen it may have seen after this one too.
+func (g *Geometry) remark(s *state) {
+	end := s.pos
+	if s.index > 0 {
+		end += uint16(g.at(s, s.pos).slots)
+	}
+	s.mark = max(end, s.before)
+}
+
 // reap notes the deaths of all who have died: what they lost to ForceSkip may be released.
 func (g *Geometry) reap(s *state) {
 	for i := range uint8(MaxClients) {

@@ -39,6 +39,8 @@ const (
 	reapAny                    // a producer that opens may find that others have died
 	count                      // records were passed over as seen
 	takeOver                   // a consumer attaches
+	giveBack                   // a consumer that closes has stored ReadPos
+	remark                     // and then where the mark should be
 	die                        // the kernel drops the lock of a client
 )
 
@@ -122,6 +124,10 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 		}
 	case takeOver:
 		g.takeOver(&s)
+	case giveBack:
+		g.giveBack(&s)
+	case remark:
+		g.remark(&s)
 	}
 	return append(list, s)
 }

@@ -87,7 +87,7 @@ var actionNames = [...]string{
 	"pad", "reserve", "publish", "claimPad", "finishPad", "claim", "finish", "abort", "seeFull", "seeRevoked",
 	"batchEnd", "takeTurn", "endTurn", "leave", "comeBack", "get", "borrow", "hand", "seeNothing", "timeUp", "look",
 	"hear", "hearAnywhere", "flush", "settle", "handled", "release", "skipDead", "rest", "force", "reapAny", "count",
-	"takeOver", "die",
+	"takeOver", "giveBack", "remark", "die",
 }
 
 var phaseNames = [...]string{"", "claimed", "committed", "discarded", "revoked", "orphan"}
