@@ -65,8 +65,9 @@ func TestSleepAndWake(t *testing.T) {
 		require.NoError(t, <-done)
 		for _, s := range []ring.Stats{c1.Stats(), c2.Stats()} {
 			require.Zero(t, s.TimeoutWakeups)
-			require.Positive(t, s.Sleeps)
 		}
+		// One of them may have found each message there already, where its peer's processor is busy.
+		require.Positive(t, c1.Stats().Sleeps+c2.Stats().Sleeps)
 		require.LessOrEqual(t, p1.Stats().Wakes, c1.Stats().Sleeps+1, "at most one wake for each sleep")
 	})
 }
