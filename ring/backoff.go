@@ -9,24 +9,32 @@ import "github.com/shmring/shmring/internal/spin"
 // if the consumer backs off again, so replies, which come one at a time, are not kept
 // waiting.
 type backoff struct {
-	dryAt uint64 // messages taken when the ring ran dry last
-	score int    // how often in a row the next message came at once; below 0: no backoff until then
-	last  bool   // it backed off before the messages behind dryAt
+	dryAt  uint64 // messages taken when the ring ran dry last
+	score  int    // how often in a row the next message came at once; below 0: no backoff until then
+	last   bool   // it backed off before the messages behind dryAt
+	pauses int    // how long the next time: twice as long as the last time, while many gather
 }
 
 const (
 	backoffAfter = 32       // so many in a row are a stream that is caught up with
 	backoffFew   = 4        // a backoff in which fewer messages gathered was useless for this stream
 	backoffAgain = -1 << 12 // then it is not tried again for so many
+	backoffMany  = 32       // one in which so many did may be longer
 	backoffLooks = 4        // a message that is there at one of so many looks came at once
 	backoffFor   = 128      // PAUSEs; two or three microseconds
+	backoffMost  = 512
 )
 
 // ranDry notes that the ring ran dry after so many messages. It reports whether to leave
 // the ring alone now.
 func (b *backoff) ranDry(messages uint64) (now bool) {
-	if b.last && messages-b.dryAt < backoffFew {
+	switch gathered := messages - b.dryAt; {
+	case !b.last:
+		b.pauses = backoffFor
+	case gathered < backoffFew:
 		b.score = backoffAgain
+	case gathered >= backoffMany:
+		b.pauses = min(2*b.pauses, backoffMost)
 	}
 	b.dryAt = messages
 	b.last = b.score >= backoffAfter
@@ -45,7 +53,7 @@ func (b *backoff) came(atOnce bool) {
 // awaitAtOnce waits for a record that comes at once.
 func (c *Consumer) awaitAtOnce() bool {
 	if c.backoff.ranDry(c.messagesTaken()) {
-		for range backoffFor {
+		for range c.backoff.pauses {
 			spin.Pause()
 		}
 	}

@@ -40,6 +40,22 @@ func TestBackoff(t *testing.T) {
 		require.Equal(t, 1, h.meet(1, &pos, false, many))
 		require.Zero(t, h.meet(backoffAfter, &pos, true, many))
 	})
+	t.Run("it grows while many gather", func(t *testing.T) {
+		var h backoff
+		h.meet(backoffAfter+1, &pos, true, many)
+		require.Equal(t, backoffFor, h.pauses)
+		h.meet(1, &pos, true, many)
+		require.Equal(t, backoffFor, h.pauses, "20 are not many")
+		crowds := func(paused bool) uint64 { return backoffMany }
+		h.meet(2, &pos, true, crowds)
+		require.Equal(t, 2*backoffFor, h.pauses)
+		h.meet(10, &pos, true, crowds)
+		require.Equal(t, backoffMost, h.pauses)
+		h.meet(2, &pos, true, one)
+		require.Less(t, h.score, 0, "nothing gathered")
+		h.meet(1, &pos, false, one)
+		require.Equal(t, backoffFor, h.pauses)
+	})
 	t.Run("replies are kept waiting once in thousands", func(t *testing.T) {
 		var h backoff
 		require.Zero(t, h.meet(10_000, &pos, false, one))
