@@ -69,7 +69,9 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // Errors: [ErrEmpty]; io.EOF behind the end of a stream (the next call waits for another
 // stream); a [*StreamError] behind a stream that died or failed (likewise); [ErrClosed];
 // [*CorruptError].
-func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.ring.TryReceive(buf) }
+func (c *Consumer) TryReceive(buf []byte) (int, error) {
+	return c.ring.Receive(context.Context(nil), buf) // ring.TryReceive, but inlined
+}
 
 // Next returns the next message in place, without a copy. It waits, and heeds ctx, as Receive
 // does. Several messages may be out at once; they are released in order,
@@ -82,7 +84,7 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 
 // TryNext is Next that does not wait. Errors: those of TryReceive.
 func (c *Consumer) TryNext() (Message, error) {
-	m, err := c.ring.TryNext()
+	m, err := c.ring.Next(context.Context(nil)) // ring.TryNext, but inlined
 	return Message(m), err
 }
 

@@ -75,6 +75,9 @@ func PackCtl(lap, slots uint64, owner uint8, s State) Ctl {
 // Lap is the turn of the ring this word belongs to, 42 bits.
 func (c Ctl) Lap() uint64 { return uint64(c) >> ctlLapShift }
 
+// In is the word in another lap.
+func (c Ctl) In(lap uint64) Ctl { return c.InAnyLap() | Ctl(lap<<ctlLapShift) }
+
 // InAnyLap is the word without its lap.
 func (c Ctl) InAnyLap() Ctl { return c & (1<<ctlLapShift - 1) }
 

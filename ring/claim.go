@@ -40,30 +40,28 @@ func (p *Producer) TryClaim(n int) (c Claim, err error) {
 // TryClaimInto is TryClaim for who has a Claim already: it is not copied. After an error
 // the Claim is one that is finished.
 func (p *Producer) TryClaimInto(n int, c *Claim) error {
-	pos, k, err := p.tryClaim(n)
+	return p.ClaimInto(context.Context(nil), n, c)
+}
+
+func (p *Producer) tryClaimInto(n int, c *Claim) error {
+	pos, k, err := p.claimRecord(n)
 	if err == errLook {
-		pos, k, err = p.tryClaim(n)
+		pos, k, err = p.claimRecord(n)
 	}
+	return p.claimed(c, pos, k, n, looked(err))
+}
+
+// claimed fills in a Claim.
+func (p *Producer) claimed(c *Claim, pos, k uint64, n int, err error) error {
 	if err != nil {
 		*c = Claim{}
-		return looked(err)
+		return err
 	}
 	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
 	return nil
 }
 
-func (p *Producer) tryClaim(n int) (pos, k uint64, err error) {
-	// As in sendFast: one slot, and room that is known of (236 instructions for a claim and
-	// its commit against 315).
-	if 0 <= n && n <= p.fastMax && int64(p.bound-p.pos) > 0 && p.enter() {
-		p.setOpen(true)
-		p.leave()
-		return p.pos, 1, nil
-	}
-	return p.claimRecord(n)
-}
-
-// claimRecord is tryClaim by the general way: reserve, and leave the rest to Commit.
+// claimRecord is one try by the general way: reserve, and leave the rest to Commit.
 func (p *Producer) claimRecord(n int) (pos, k uint64, err error) {
 	if n < 0 {
 		panic(fmt.Sprintf("shmring: Claim of %d bytes", n))
@@ -83,18 +81,30 @@ func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
 	return
 }
 
-// ClaimInto is Claim for who has a Claim already: it is not copied. After an error the
-// Claim is one that is finished.
+// ClaimInto is Claim for who has a Claim already: it is not copied. Without a ctx, nil, it is
+// TryClaimInto. After an error the Claim is one that is finished.
 func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
-	pos, k, err := p.tryClaim(n)
-	if err != nil {
-		if pos, k, err = p.claimAfter(ctx, err, n); err != nil {
-			*c = Claim{}
-			return err
+	// The short way, as in sendShort: one slot, and room that is known of.
+	if pos := p.pos; int64(p.edge-pos) > 0 && uint(n) <= uint(p.most) && p.enter() {
+		p.open, p.edge = true, pos
+		p.leave()
+		c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
+		return nil
+	}
+	if p.mpsc && uint(n) <= uint(p.most) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+		if pos, ok := p.reserveShortMPSC(); ok {
+			c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
+			return nil
 		}
 	}
-	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
-	return nil
+	if ctx == nil {
+		return p.tryClaimInto(n, c)
+	}
+	pos, k, err := p.claimRecord(n)
+	if err != nil {
+		pos, k, err = p.claimAfter(ctx, err, n)
+	}
+	return p.claimed(c, pos, k, n, err)
 }
 
 // claimAfter is Claim after a refusal; see sendAfter.
@@ -104,7 +114,7 @@ func (p *Producer) claimAfter(ctx context.Context, err error, n int) (pos, k uin
 		if err = p.awaitRetry(ctx, err, n, &a); err != nil {
 			break
 		}
-		pos, k, err = p.tryClaim(n)
+		pos, k, err = p.claimRecord(n)
 	}
 	p.endPriority(&a)
 	if err == errDropped {
@@ -152,24 +162,32 @@ func (c *Claim) Commit() error {
 			return p.closeReason()
 		}
 		p.setMeta(c.pos, meta)
+		if c.k == 1 {
+			return p.publishShortMPSC(c.pos)
+		}
 		return p.publish(c.pos, c.k)
 	}
 	if !p.enter() && !p.enterAnyway() {
 		return p.closeReason()
 	}
-	p.setOpen(false)
-	p.setMeta(c.pos, meta)
-	if c.k >= firstRecord {
+	p.open, p.edge = false, p.far
+	d := p.descAt(c.pos)
+	d.Meta = meta
+	killpoint.At(killpoint.MetaWritten)
+	if c.k != 1 {
 		return p.publish(c.pos, c.k)
 	}
-	p.publishSPSC(c.k, layout.Committed) // publish, written out: it is a call less
+	p.pos = c.pos + 1
+	d.Ctl.Store(p.word) // D1: publishSPSC, written out
+	killpoint.At(killpoint.CtlStored)
+	p.notify()
 	p.leave()
 	return nil
 }
 
 func (p *Producer) setOpen(open bool) {
 	p.open = open
-	p.setFastMax()
+	p.setEdge()
 }
 
 // Abort gives the claim up; the consumer never sees it. After Commit it does

@@ -23,6 +23,7 @@ type Consumer struct {
 	// Touched by the one goroutine inside enter and leave.
 	cursors
 	reader
+	short   short
 	backoff backoff
 	fates   fates
 	_       [128]byte
@@ -51,6 +52,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.setMark(pos)
 	}
 	c.cursors.start(pos, marked)
+	c.endShort()
 	c.resume()
 	if !cfg.AtMostOnce {
 		c.markAhead = c.flushAfter

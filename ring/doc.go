@@ -84,6 +84,7 @@
 //	drain.go        Drain: many messages, one release
 //	receive.go      Receive, Next, All: the loop of a blocking call
 //	backoff.go      a consumer that has caught up leaves the ring alone for a moment
+//	short.go        what is known of the records that come next
 //	reader.go       the next record: message, entry of a batch, padding
 //	watch.go        fates of producers: ends, deaths, stalls
 //	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
@@ -109,6 +110,8 @@
 //	flag_race.go    the same where the race detector watches
 //	segment.go      what anybody may do to the shared memory: help, discard, retire
 //	slots.go        geometry: positions, descriptors, bytes, laps, the walk over records
+//	slots_unsafe.go where a position lies, without comparisons
+//	position.go     the name of a message
 //	record.go       what the payload of a record is
 //	copy.go         copy, in pieces
 //	errors.go       what can go wrong

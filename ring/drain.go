@@ -2,7 +2,9 @@ package ring
 
 import (
 	"context"
+	"sync/atomic"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -29,6 +31,15 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		}
 	}
 	for try := 0; n < max; try++ {
+		if int64(c.short.drain-c.pos) > 0 {
+			handled, err := c.drainShort(max-n, f)
+			if n += handled; err != nil || n >= max {
+				if err == nil {
+					c.leave()
+				}
+				return n, err
+			}
+		}
 		var m Message
 		if err := c.peek(&m); err != nil {
 			if err == ErrEmpty && n > 0 {
@@ -58,13 +69,51 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		if !c.enter() {
 			return n, c.closeReason()
 		}
-		c.take(&m, &c.cursors)
+		c.take(&m)
 		if c.handled(m.end) {
 			c.flushReadPos()
 		}
+		c.openShort()
 		n++
 	}
 	c.leave()
+	return n, nil
+}
+
+// drainShort is Drain's loop while the short way lasts. It is inside enter; after an error it is
+// not.
+func (c *Consumer) drainShort(max int, f func(Message) error) (n int, err error) {
+	s := &c.short
+	for pos := c.pos; n < max; n++ {
+		d := c.descAt(pos)
+		if int64(s.drain-pos) <= 0 || d.Ctl.Load() != s.word { // D2
+			return n, nil
+		}
+		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
+		size := int(uint32(meta))
+		if meta>>48 != 0 || size > s.most {
+			return n, nil
+		}
+		if c.streak++; c.streak > 2 {
+			d.Meta = meta // see streak
+			killpoint.At(killpoint.MetaRewritten)
+		}
+		next := pos + s.slots
+		c.expose(next)
+		c.leave()
+		if err := f(Message{nil, c.bytesAt(d, pos, size), pos, next, about(meta>>32)<<16 | s.about}); err != nil {
+			return n, err
+		}
+		if !c.enter() {
+			return n, c.closeReason()
+		}
+		s.sender.add(size)
+		c.pending++
+		pos, c.pos = next, next
+		if c.handled(next) {
+			c.flushReadPos()
+		}
+	}
 	return n, nil
 }
 

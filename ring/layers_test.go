@@ -107,7 +107,7 @@ func TestInvariant(t *testing.T) {
 		c.start(^uint64(0)-2, ^uint64(0)) // positions wrap
 		c.acked, c.implicitAck, c.pos = c.released+1, c.released+3, c.released+6
 		c.exposed, c.mark = c.released+4, c.released+8
-		c.loans, c.returned, c.outstanding = 2, 1, true
+		c.newest, c.returned, c.outstanding = Position{c.pos, 2}, Position{c.pos, 1}, true
 		return &c
 	}
 	require.NotPanics(t, func() { good().invariant() })
@@ -117,7 +117,7 @@ func TestInvariant(t *testing.T) {
 		"implicitAck": func(c *cursors) { c.implicitAck += 4 },
 		"pos":         func(c *cursors) { c.pos -= 4 },
 		"exposed":     func(c *cursors) { c.exposed = c.mark + 1; c.mark-- },
-		"returned":    func(c *cursors) { c.returned = 3 },
+		"returned":    func(c *cursors) { c.returned.Index = 3 },
 		"outstanding": func(c *cursors) { c.outstanding = false },
 	} {
 		c := good()

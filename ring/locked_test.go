@@ -26,10 +26,9 @@ func TestLockedInstructions(t *testing.T) {
 		funcs []string
 		want  int
 	}{
-		{"SPSC send", []string{"Producer.send", "Producer.sendFast"}, 1},
-		{"MPSC send", []string{"Producer.send", "Producer.sendRecord", "Producer.reserve", "Producer.reserveMPSC",
-			"Producer.publishMPSC"}, 2},
-		{"receive", []string{"Consumer.receive", "Consumer.peek"}, 0},
+		{"SPSC send", []string{"Producer.sendShort"}, 1},
+		{"MPSC send", []string{"Producer.sendShortMPSC", "Producer.reserveShortMPSC", "Producer.publishShortMPSC"}, 2},
+		{"receive", []string{"Consumer.Receive", "Consumer.receive", "Consumer.peek"}, 0},
 	}
 	for _, path := range paths {
 		sum := 0

@@ -1,30 +1,5 @@
 package ring
 
-import (
-	"cmp"
-	"fmt"
-)
-
-// Position names one message of a ring for ever: the slot at which its record begins,
-// counted from the segment's first, and its place in that record (0 unless it was sent in
-// a batch). Positions grow in the order of delivery and are the same when a message is
-// delivered again, so a sink that stores the last one together with its effect can tell
-// what it has seen.
-type Position struct {
-	Record uint64
-	Index  uint32
-}
-
-// Compare orders positions of one ring: -1, 0 or +1.
-func (p Position) Compare(q Position) int {
-	if c := cmp.Compare(int64(p.Record-q.Record), 0); c != 0 {
-		return c
-	}
-	return cmp.Compare(p.Index, q.Index)
-}
-
-func (p Position) String() string { return fmt.Sprintf("%d.%d", p.Record, p.Index) }
-
 // Message is one message in place. It is a small value; what it refers to belongs to it
 // until Release.
 //
@@ -36,7 +11,6 @@ type Message struct {
 	data  []byte
 	start uint64
 	end   uint64 // what may be released with it
-	loan  uint64 // which Next it came from
 	about about
 }
 
@@ -71,6 +45,6 @@ func (m *Message) Redelivered() bool { return m.about&redelivered != 0 }
 // handed out.
 func (m *Message) Release() {
 	if m.c != nil {
-		m.c.returnLoan(m.loan, m.end)
+		m.c.returnLoan(m.Position(), m.end)
 	}
 }

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/killpoint"
@@ -68,6 +69,58 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 		}
 	}
 	return 0, ErrContended
+}
+
+// errLong: the short way does not go; nothing was done.
+var errLong = errors.New("long")
+
+// reserveShortMPSC is reserveMPSC of one slot where nobody interferes.
+func (p *Producer) reserveShortMPSC() (pos uint64, ok bool) {
+	floor := p.floor.Load() // before Tail, so that it is never ahead of it
+	t := p.hot.Tail.Load()
+	pos = t.Pos(floor)
+	n := t.Slots()
+	prev := pos - n
+	if n-1 >= p.slots.count || pos+1-floor > p.slots.count ||
+		!p.descAt(prev).Ctl.Load().IsRecorded(layout.LapOf(prev, p.shift)) ||
+		!p.hot.Tail.CompareAndSwap(t, layout.PackTail(pos+1, 1, p.index)) {
+		return 0, false
+	}
+	killpoint.At(killpoint.TailMoved)
+	return pos, true
+}
+
+// publishShortMPSC is publish of one slot that nobody has recorded meanwhile.
+func (p *Producer) publishShortMPSC(pos uint64) error {
+	lap, ctl := layout.LapOf(pos, p.shift), &p.descAt(pos).Ctl
+	done := layout.PackCtl(lap, 1, p.index, layout.Committed)
+	if v := ctl.Load(); v.Lap() == lap || !ctl.CompareAndSwap(v, done) { // D1
+		if err := p.publishMPSC(pos, 1, layout.Committed); err != nil {
+			return err
+		}
+	} else {
+		killpoint.At(killpoint.ClaimFinished)
+		p.notify()
+	}
+	if p.Closed() {
+		return p.closeReason() // perhaps into memory that is not shared any more
+	}
+	return nil
+}
+
+// sendShortMPSC sends a message of one slot, to which there is nothing to say, where nobody
+// interferes. It gives up before it has claimed.
+func (p *Producer) sendShortMPSC(msg []byte, kind uint16) error {
+	pos, ok := p.reserveShortMPSC()
+	if !ok {
+		return errLong
+	}
+	d := p.descAt(pos)
+	d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
+	killpoint.At(killpoint.MetaWritten)
+	copy(p.bytesAt(d, pos, len(msg)), msg)
+	killpoint.At(killpoint.PayloadWritten)
+	return p.publishShortMPSC(pos)
 }
 
 // extendMPSC moves floor on for a claim of need slots at pos, which is to be one of k.

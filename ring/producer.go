@@ -41,7 +41,7 @@ const (
 // died, it goes on behind the last message that one had committed. The error is a
 // *BusyError when there is no room for another producer, or a *CorruptError.
 func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
-	p := &Producer{spsc: spsc{fastMax: -1}}
+	p := &Producer{}
 	p.handle.init(v, cfg)
 	p.single = !p.mpsc
 	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.SpaceBell
@@ -63,7 +63,8 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 		p.claims.looked.Store(read)
 		p.floor.Store(read - p.slots.count)
 	}
-	p.setFastMax()
+	p.most = min(p.oneSlot, p.maxMessage, copyPiece)
+	p.setEdge()
 	if p.att.TookOver {
 		p.notify() // of the death that stands in the segment now
 	}
@@ -73,16 +74,15 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 // TrySend sends a copy of msg, which may be empty. It never blocks, never allocates and
 // makes no system call unless the consumer has to be woken. Errors: ErrFull, *SizeError,
 // ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
-func (p *Producer) TrySend(msg []byte) error { return p.trySend(msg, 0) }
+func (p *Producer) TrySend(msg []byte) error { return p.sendShort(context.Context(nil), msg, 0) }
 
 // TrySendKind is TrySend with a message type of the user's own.
-func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.trySend(msg, kind) }
+func (p *Producer) TrySendKind(msg []byte, kind uint16) error {
+	return p.sendShort(context.Context(nil), msg, kind)
+}
 
 func (p *Producer) trySend(msg []byte, kind uint16) error {
 	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
-	if len(msg) <= p.fastMax && p.sendFast(msg, meta) {
-		return nil
-	}
 	err := p.sendRecord(msg, meta)
 	if err == errLook {
 		err = looked(p.sendRecord(msg, meta))
@@ -112,19 +112,49 @@ func looked(err error) error {
 // (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
 // *ContextError, and whatever Config.Check returns. After ErrClosed from a Close during the
 // call, and only then, it is unknown whether the message was sent.
-func (p *Producer) Send(ctx context.Context, msg []byte) error { return p.send(ctx, msg, 0) }
+func (p *Producer) Send(ctx context.Context, msg []byte) error {
+	return p.sendShort(ctx, msg, 0)
+}
 
 // SendKind is Send with a message type of the user's own.
 func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
-	return p.send(ctx, msg, kind)
+	return p.sendShort(ctx, msg, kind)
 }
 
-func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
-	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
-	if len(msg) <= p.fastMax && p.sendFast(msg, meta) {
+// sendShort is Send, and without a ctx TrySend, by the short way if that goes. This is the one
+// exception to the rule that every record goes through reserve, fill and publish: it repeats
+// reserveSPSC and publishSPSC. It has to be short, in stores first of all: they leave the
+// processor in order, so those that follow, spilled registers too, queue up behind the one for a
+// line that the consumer has had, and the next line is asked for the later the more they are.
+func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error {
+	pos := p.pos
+	if int64(p.edge-pos) > 0 && len(msg) <= p.most && p.enter() {
+		d := p.descAt(pos)
+		copy(p.bytesAt(d, pos, len(msg)), msg)
+		killpoint.At(killpoint.PayloadWritten)
+		d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
+		killpoint.At(killpoint.MetaWritten)
+		p.pos = pos + 1
+		d.Ctl.Store(p.word) // D1
+		killpoint.At(killpoint.CtlStored)
+		p.notify()
+		p.leave()
 		return nil
 	}
-	err := p.sendRecord(msg, meta)
+	if p.mpsc && len(msg) <= p.most && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+		if err := p.sendShortMPSC(msg, kind); err != errLong {
+			return err
+		}
+	}
+	if ctx != nil {
+		return p.send(ctx, msg, kind)
+	}
+	return p.trySend(msg, kind)
+}
+
+// send is Send by the long way.
+func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
+	err := p.sendRecord(msg, layout.PackMeta(uint32(len(msg)), kind, 0))
 	if err == nil {
 		return nil
 	}
@@ -252,7 +282,7 @@ func (p *Producer) publishFirst(pos, k uint64) error {
 // begun notes that a first record is committed, or is next.
 func (p *Producer) begun() {
 	p.phase.CompareAndSwap(fresh, streaming)
-	p.setFastMax()
+	p.setEdge()
 }
 
 // attempt is one call of Send, SendBatch or Claim that was refused.
@@ -385,7 +415,7 @@ func (p *Producer) endStream(f layout.Fate) error {
 	if p.phase.Swap(ended) == ended {
 		return nil
 	}
-	p.setFastMax()
+	p.setEdge()
 	end := p.pos
 	if p.mpsc {
 		end = p.streamEnd()

@@ -164,15 +164,15 @@ func (c *Consumer) corruptEntry(n int) error {
 }
 
 // take moves behind the message that peek found.
-func (r *reader) take(m *Message, c *cursors) {
-	r.received[m.about.from()].add(len(m.data))
-	r.pending++
+func (c *Consumer) take(m *Message) {
+	c.received[m.about.from()].add(len(m.data))
+	c.pending++
 	if m.about&inner != 0 {
-		r.batch.rest = r.batch.rest[entrySize(len(m.data)):]
-		r.batch.index++
+		c.batch.rest = c.batch.rest[entrySize(len(m.data)):]
+		c.batch.index++
 		return
 	}
-	r.batch.rest = nil
+	c.batch.rest = nil
 	c.pos = m.end
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"sync/atomic"
 )
 
 // TryReceive copies the next message into buf and returns its length. Where buf is too
@@ -13,9 +14,13 @@ import (
 // makes no system call except to wake a producer that waits for room; it does not look for
 // dead producers, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a
 // later call waits for another), *StreamError, ErrClosed, *CorruptError.
-func (c *Consumer) TryReceive(buf []byte) (int, error) {
-	if !c.enter() {
-		return 0, c.closeReason()
+func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.Receive(context.Context(nil), buf) }
+
+// tryReceive is TryReceive by the long way, inside enter.
+func (c *Consumer) tryReceive(buf []byte) (int, error) {
+	if c.isDry() {
+		c.leave()
+		return 0, ErrEmpty
 	}
 	n, err := c.receive(context.Context(nil), buf) // noWait, without its load
 	if err != nil && c.acked != c.released {       // as flushReadPos would find out
@@ -25,7 +30,9 @@ func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	return n, err
 }
 
-// Receive is TryReceive that waits while the ring is empty, until ctx ends the wait. While
+// Receive is TryReceive that waits while the ring is empty, until ctx ends the wait; without a
+// ctx, nil, it is TryReceive. What is the consumer's own is brought up to date before the copy:
+// the message is not released before the next call, and less has to be kept meanwhile. While
 // there are messages, a ctx that is done ends a loop over Receive after at most 64 more of
 // them. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
@@ -34,15 +41,41 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 		return 0, c.closeReason()
 	}
 	for try := 0; ; try++ {
-		n, err := c.receive(ctx, buf)
-		if err != nil {
-			if err = c.awaitMessage(ctx, err, try); err == nil {
-				continue
+		pos := c.pos
+		d := c.descAt(pos)
+		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
+			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
+			if n := int(uint32(meta)); meta>>48 == 0 && n <= c.short.most && n <= len(buf) {
+				c.takeShort(d, meta)
+				next := pos + c.short.slots
+				c.pos, c.implicitAck = next, next
+				copy(buf, c.bytesAt(d, pos, n))
+				c.leave()
+				return n, nil
 			}
 		}
-		c.leave()
-		return n, err
+		if ctx == nil {
+			return c.tryReceive(buf)
+		}
+		if n, err := c.receiveOrWait(ctx, buf, try); err != errAgain {
+			return n, err
+		}
 	}
+}
+
+// errAgain: what was waited for is there.
+var errAgain = errors.New("again")
+
+// receiveOrWait is one try by the long way, inside enter, and the wait after it.
+func (c *Consumer) receiveOrWait(ctx context.Context, buf []byte, try int) (int, error) {
+	n, err := c.receive(ctx, buf)
+	if err != nil {
+		if err = c.awaitMessage(ctx, err, try); err == nil {
+			return 0, errAgain
+		}
+	}
+	c.leave()
+	return n, err
 }
 
 // receive is one try.
@@ -60,17 +93,22 @@ func (c *Consumer) receive(ctx context.Context, buf []byte) (int, error) {
 		return len(m.data), io.ErrShortBuffer
 	}
 	n := copyBytes(buf, m.data)
-	c.take(&m, &c.cursors)
+	c.take(&m)
 	c.implicitAck = m.end
+	c.openShort()
 	return n, nil
 }
 
 // TryNext returns the next message in place. Several may be out at once; they are released
 // in order, see [Message.Release]. While one is out, nothing that Receive or Drain handled
 // is released either. Errors: those of TryReceive.
-func (c *Consumer) TryNext() (Message, error) {
-	if !c.enter() {
-		return Message{}, c.closeReason()
+func (c *Consumer) TryNext() (Message, error) { return c.Next(context.Context(nil)) }
+
+// tryNext is TryNext by the long way, inside enter.
+func (c *Consumer) tryNext() (Message, error) {
+	if c.isDry() {
+		c.leave()
+		return Message{}, ErrEmpty
 	}
 	var m Message
 	err := c.borrow(context.Context(nil), &m) // as in TryReceive
@@ -81,22 +119,44 @@ func (c *Consumer) TryNext() (Message, error) {
 	return m, err
 }
 
-// Next is TryNext that waits as Receive does. Errors: those of Receive.
+// Next is TryNext that waits as Receive does; without a ctx, nil, it is TryNext. Errors: those of
+// Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return Message{}, c.closeReason()
 	}
 	for try := 0; ; try++ {
-		var m Message
-		err := c.borrow(ctx, &m)
-		if err != nil {
-			if err = c.awaitMessage(ctx, err, try); err == nil {
-				continue
+		pos := c.pos
+		d := c.descAt(pos)
+		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
+			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
+			if n := int(uint32(meta)); meta>>48 == 0 && n <= c.short.most {
+				c.takeShort(d, meta)
+				next := pos + c.short.slots
+				c.pos = next
+				c.newest, c.outstanding = Position{pos, 0}, true
+				c.leave()
+				return Message{c, c.bytesAt(d, pos, n), pos, next, about(meta>>32)<<16 | c.short.about}, nil
 			}
 		}
-		c.leave()
-		return m, err
+		if ctx == nil {
+			return c.tryNext()
+		}
+		if m, err := c.nextOrWait(ctx, try); err != errAgain {
+			return m, err
+		}
 	}
+}
+
+// nextOrWait is receiveOrWait in place.
+func (c *Consumer) nextOrWait(ctx context.Context, try int) (m Message, err error) {
+	if err = c.borrow(ctx, &m); err != nil {
+		if err = c.awaitMessage(ctx, err, try); err == nil {
+			return m, errAgain
+		}
+	}
+	c.leave()
+	return m, err
 }
 
 // borrow is receive in place.
@@ -111,10 +171,9 @@ func (c *Consumer) borrow(ctx context.Context, m *Message) error {
 		*m = Message{}
 		return err
 	}
-	c.take(m, &c.cursors)
-	c.loans++
-	c.outstanding = true
-	m.loan = c.loans
+	c.take(m)
+	c.openShort()
+	c.newest, c.outstanding = Position{m.start, m.about.index()}, true
 	return nil
 }
 
@@ -138,7 +197,7 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 				continue
 			}
 			more := yield(m, nil)
-			c.returnLoan(m.loan, m.end)
+			c.returnLoan(Position{m.start, m.about.index()}, m.end)
 			if !more {
 				return
 			}
@@ -169,6 +228,7 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 			return err
 		}
 	}
+	c.openShort() // for what comes then
 	if c.cfg.SpinFor != 0 && c.awaitAtOnce() {
 		return nil
 	}

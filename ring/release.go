@@ -35,9 +35,9 @@ type cursors struct {
 	markAhead       uint64 // how far the mark runs ahead
 	redeliverBefore uint64 // records before this position may have been seen by a former consumer
 
-	loans       uint64 // messages handed out by Next
-	returned    uint64 // of those, the newest that was released, and with it all before it
-	outstanding bool   // the last of them is not released
+	newest      Position // of what Next handed out, the last
+	returned    Position // of that, the newest that was released, and with it all before it
+	outstanding bool     // newest is not released
 
 	revocations []revocation // revoked claims that were passed and may not be released
 }
@@ -46,10 +46,31 @@ type cursors struct {
 // ReadPos and looks at what else there is to do.
 const choresEvery = 64
 
+// short is what is known of the records that come next.
+type short struct {
+	// until is the position before which a record needs no more than to be like the last: it lies
+	// in the same lap, behind what a former consumer may have seen, before the redelivery mark,
+	// and when the user comes back for it no chores are due: those depend on how much is
+	// acknowledged then, which may be all that was read. Each call that goes the long way takes
+	// that back first.
+	until  uint64
+	drain  uint64     // inside Drain, where it is time to store ReadPos that counts
+	word   layout.Ctl // its control word
+	slots  uint64     // which says so many
+	most   int        // and the longest message that goes the short way, in bytes
+	sender *tally     // of its producer
+	about  about      // of its messages, but for their kind
+}
+
+// endShort ends the short way: what the next call does is not known any more.
+func (c *Consumer) endShort() { c.short.until, c.short.drain = c.pos, c.pos }
+
 // start begins at a position. A former consumer has marked records before another one.
 func (c *cursors) start(pos, marked uint64) {
 	c.pos, c.released, c.acked, c.implicitAck, c.looked = pos, pos, pos, pos, pos
 	c.redeliverBefore, c.mark, c.exposed = marked, marked, marked
+	c.newest = Position{pos - 1, 0}
+	c.returned = c.newest
 }
 
 // invariant panics if the cursors are out of order. Builds with the tag invariants call it
@@ -65,7 +86,7 @@ func (c *cursors) invariant() {
 		panic("shmring: implicitAck > pos")
 	case !inOrder(c.exposed, c.mark):
 		panic("shmring: exposed > mark")
-	case c.returned > c.loans || c.outstanding != (c.returned < c.loans):
+	case c.returned.Compare(c.newest) > 0 || c.outstanding != (c.returned != c.newest):
 		panic("shmring: loans do not add up")
 	}
 }
@@ -105,7 +126,8 @@ func (c *cursors) handled(end uint64) (flushDue bool) {
 
 // ackImplicit is ack of what the user has handled by making the next call, if nothing is
 // on loan. It tells whether it is time for chores.
-func (c *cursors) ackImplicit() (choresDue bool) {
+func (c *Consumer) ackImplicit() (choresDue bool) {
+	c.endShort()
 	if !c.outstanding {
 		c.ack(c.implicitAck)
 	}
@@ -173,17 +195,16 @@ func (c *Consumer) flushReadPos() {
 	}
 }
 
-// returnLoan releases the message that Next handed out as number loan.
-func (c *Consumer) returnLoan(loan, end uint64) {
+// returnLoan releases a message that Next handed out.
+func (c *Consumer) returnLoan(m Position, end uint64) {
 	if !c.enter() {
 		return // closed: the next consumer gets it again
 	}
-	if loan <= c.returned {
+	if later := int64(m.Record - c.returned.Record); later < 0 || later == 0 && m.Index <= c.returned.Index {
 		c.leave()
 		return // released before, by itself or with a later one
 	}
-	c.returned = loan
-	if loan == c.loans {
+	if c.returned = m; m == c.newest {
 		c.outstanding = false
 	}
 	if int64(c.implicitAck-end) < 0 { // else Receive has come in between, and its user not come back

@@ -12,20 +12,23 @@ import (
 // that knows slots and laps. Its fields are private copies that decide where an access
 // goes; none is read from the segment again.
 type slots struct {
-	desc       []layout.Descriptor
-	payload    []byte
-	mask       uint64 // count − 1
-	count      uint64
-	slotSize   uint64
-	shift      uint // log2 of count
-	oneSlot    int  // longest record of one slot, in bytes
-	maxMessage int
-	maxRecord  int // longest record in bytes: a message or a batch
+	desc        []layout.Descriptor
+	payload     []byte
+	descBase    *layout.Descriptor
+	payloadBase *byte
+	mask        uint64 // count − 1
+	count       uint64
+	slotSize    uint64
+	shift       uint // log2 of count
+	oneSlot     int  // longest record of one slot, in bytes
+	maxMessage  int
+	maxRecord   int // longest record in bytes: a message or a batch
 }
 
 func (s *slots) init(v *layout.View) {
 	g := v.Config
 	s.desc, s.payload = v.Descriptors, v.Payload
+	s.setBases()
 	s.count = uint64(g.Slots)
 	s.mask = s.count - 1
 	s.slotSize = uint64(g.SlotSize)

@@ -12,11 +12,16 @@ import (
 // spsc is the state of an SPSC ring's producer, touched by the one goroutine inside enter
 // and leave.
 type spsc struct {
-	pos     uint64 // next position
-	bound   uint64 // before it there is room, and nothing else to look at
-	looked  uint64 // where errLook was returned last
-	fastMax int    // longest message that sendFast may send without asking; −1: none
-	open    bool   // a Claim is neither committed nor aborted
+	pos    uint64 // next position
+	bound  uint64 // before it there is room, it is the same lap, and nothing else to look at
+	looked uint64 // where errLook was returned last
+	open   bool   // a Claim is neither committed nor aborted
+
+	// The short way of a message of one slot: see sendShort.
+	edge uint64     // before it a message needs no more than to be written
+	far  uint64     // where edge is when no Claim is open
+	word layout.Ctl // its control word
+	most int        // the longest such message
 }
 
 // reserveSPSC makes the slots of a record of k slots at p.pos this producer's, behind
@@ -47,7 +52,7 @@ func (p *Producer) extendSPSC(need uint64) error {
 	read := p.cachedReadPos.Load()
 	if p.pos-p.spsc.looked >= lookEvery {
 		p.spsc.looked = p.pos
-		p.bound = p.pos + min(read+p.slots.count-p.pos, lookEvery)
+		p.setBound(read, lookEvery)
 		return errLook
 	}
 	if p.pos+need-read > p.slots.count {
@@ -60,8 +65,15 @@ func (p *Producer) extendSPSC(need uint64) error {
 			return ErrFull
 		}
 	}
-	p.bound = p.pos + min(read+p.slots.count-p.pos, max(p.spsc.looked+lookEvery-p.pos, need))
+	p.setBound(read, max(p.spsc.looked+lookEvery-p.pos, need))
 	return nil
+}
+
+// setBound moves bound on by so many slots at most, where there is so much room behind read. A
+// lap has one control word, and no record goes on in the next.
+func (p *Producer) setBound(read, most uint64) {
+	p.bound = p.pos + min(read+p.slots.count-p.pos, most, p.slots.count-p.pos&p.mask)
+	p.setEdge()
 }
 
 // publishSPSC finishes the k slots at p.pos: Committed hands them to the consumer, Discarded
@@ -90,36 +102,17 @@ func (p *Producer) checkSpaceSPSC() error {
 	return nil
 }
 
-// sendFast sends a message of one slot where there is room that is known of. False: the
-// general way is needed. This is the one exception to the rule that every record goes
-// through reserve, fill and publish: it repeats reserveSPSC and publishSPSC (168
-// instructions for a Send of 32 bytes against 277). It has to be short, in stores first of
-// all: they leave the processor in order, so those that follow, spilled registers too,
-// queue up behind the one for a line that the consumer has had, and the next line is asked
-// for the later the more they are.
-func (p *Producer) sendFast(msg []byte, meta uint64) bool {
-	pos := p.pos
-	if len(msg) > p.fastMax || int64(p.bound-pos) <= 0 || !p.enter() {
-		return false
-	}
-	copy(p.bytes(pos, len(msg)), msg)
-	killpoint.At(killpoint.PayloadWritten)
-	p.setMeta(pos, meta)
-	p.pos = pos + 1
-	p.desc[pos&p.mask].Ctl.Store(layout.PackCtl(layout.LapOf(pos, p.shift), 1, p.index, layout.Committed)) // D1
-	killpoint.At(killpoint.CtlStored)
-	p.notify()
-	p.leave()
-	return true
-}
-
-// setFastMax is called whenever what sendFast may do without asking has changed.
-func (p *Producer) setFastMax() {
+// setEdge is called whenever something has changed that decides how far the short way goes:
+// bound, whether a Claim is open, or the stream has begun or ended.
+func (p *Producer) setEdge() {
 	if p.mpsc {
-		return // its goroutines do not share plain words; it stays −1
+		return // its goroutines do not share plain words; there is no edge before it
 	}
-	p.fastMax = min(p.oneSlot, p.maxMessage, copyPiece)
-	if p.open || p.phase.Load() != streaming {
-		p.fastMax = -1
+	p.word = layout.PackCtl(layout.LapOf(p.pos, p.shift), 1, p.index, layout.Committed)
+	if p.far = p.bound; p.phase.Load() != streaming {
+		p.far = p.pos
+	}
+	if p.edge = p.far; p.open {
+		p.edge = p.pos
 	}
 }

@@ -110,6 +110,7 @@ func (c *Consumer) say(t telling) {
 	f.unnoted = append(f.unnoted, t)
 	f.ahead, f.more = true, true
 	c.batch.rest = said
+	c.endShort()
 }
 
 // comeBack is what a call does first after one that told something.

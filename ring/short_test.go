@@ -1,0 +1,167 @@
+package ring
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
+)
+
+// pair is a ring over heap memory with both of its handles in one process.
+func pair(t *testing.T, kind layout.Kind, slots int) (*layout.View, *Producer, *Consumer) {
+	cfg := layout.Config{Kind: kind, Slots: slots, SlotSize: 64, Participants: 2, Doorbell: layout.Futex}
+	cfg.MaxMessage = cfg.Capacity()
+	size, err := cfg.Size()
+	require.NoError(t, err)
+	seg := shm.Heap(int(size))
+	v, err := layout.Format(seg.Bytes(), cfg)
+	require.NoError(t, err)
+	p, err := NewProducer(v, Config{Locks: seg})
+	require.NoError(t, err)
+	other, err := seg.Reopen()
+	require.NoError(t, err)
+	c, err := NewConsumer(v, Config{Locks: other})
+	require.NoError(t, err)
+	return v, p, c
+}
+
+// take receives the next message in one of the ways there are.
+func take(c *Consumer, way int, buf []byte) (n int, err error) {
+	switch way {
+	case 0:
+		return c.TryReceive(buf)
+	case 1:
+		m, err := c.TryNext()
+		if err == nil {
+			m.Release()
+		}
+		return m.Len(), err
+	}
+	_, err = c.TryDrain(1, func(m Message) error {
+		n = m.Len()
+		return nil
+	})
+	return n, err
+}
+
+// What a peer writes into a record that is like those before it is looked at all the same.
+func TestShortWayBelievesNothing(t *testing.T) {
+	for way := range 3 {
+		for name, meta := range map[string]uint64{
+			"too long for its slot": layout.PackMeta(65, 0, 0),
+			"too long for anything": layout.PackMeta(1<<32-1, 0, 0),
+			"of an unknown kind":    layout.PackMeta(8, 0, 1<<15),
+			"an empty batch":        layout.PackMeta(0, 0, layout.FlagBatch),
+		} {
+			t.Run(fmt.Sprint(way, " ", name), func(t *testing.T) {
+				v, p, c := pair(t, layout.SPSC, 512)
+				buf := make([]byte, 1024)
+				for range 8 {
+					require.NoError(t, p.TrySend(make([]byte, 8)))
+				}
+				v.Descriptors[5].Meta = meta
+				for range 5 {
+					n, err := take(c, way, buf)
+					require.NoError(t, err)
+					require.Equal(t, 8, n)
+				}
+				_, err := take(c, way, buf)
+				var corrupt *CorruptError
+				require.ErrorAs(t, err, &corrupt)
+				require.EqualValues(t, 5, corrupt.Position)
+			})
+		}
+	}
+}
+
+// Looks at an empty ring find it empty wherever they are, also where a lap ends and what was
+// there a lap ago looks like what comes next.
+func TestShortWayEndsWithTheLap(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		_, p, c := pair(t, layout.SPSC, 64)
+		buf := make([]byte, 192)
+		send := func(n int) {
+			require.NoError(t, p.TrySend(make([]byte, n)))
+		}
+		receive := func(n int) {
+			got, err := take(c, rng.IntN(3), buf)
+			require.NoError(t, err)
+			require.Equal(t, n, got)
+		}
+		for range rng.IntN(6) { // chores and marks fall due elsewhere each time
+			send(192)
+			receive(192)
+		}
+		for c.pos < 6*64 {
+			gap := 1 + rng.IntN(12)
+			for i := range gap {
+				send(i)
+			}
+			for i := range gap {
+				receive(i)
+			}
+			_, err := take(c, rng.IntN(3), buf)
+			require.ErrorIs(t, err, ErrEmpty)
+		}
+	}
+}
+
+// The cursors stay in order whatever comes and however it is taken.
+func TestShortWayKeepsTheCursorsInOrder(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		_, p, c := pair(t, layout.SPSC, 64<<rng.IntN(4))
+		buf := make([]byte, 4096)
+		size := 8
+		for range 3000 {
+			if rng.IntN(8) == 0 {
+				size = rng.IntN(300)
+			}
+			if err := p.TrySend(make([]byte, size)); err != nil {
+				require.ErrorIs(t, err, ErrFull)
+			}
+			if rng.IntN(3) > 0 {
+				_, err := take(c, rng.IntN(3), buf)
+				if err != nil {
+					require.ErrorIs(t, err, ErrEmpty)
+				}
+			}
+			c.invariant()
+			s := &c.short
+			for _, until := range []uint64{s.until, s.drain} {
+				if last := until - 1 + s.slots; int64(until-c.pos) > 0 {
+					require.LessOrEqual(t, int64(last-c.mark), int64(0), "the segment says that all of it may be seen")
+					require.Equal(t, c.lap(c.pos), c.lap(last-1), "one lap has one word")
+				}
+			}
+		}
+	}
+}
+
+// Looking at a ring that is empty leaves nothing undone for a call that may only look once.
+func TestDryRingHasNoChoresLeft(t *testing.T) {
+	_, p, c := pair(t, layout.SPSC, 8)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		for range 4 {
+			require.NoError(t, p.TrySend(nil))
+		}
+		_, err := c.TryDrain(0, func(Message) error { return nil })
+		require.NoError(t, err)
+		_, err = c.TryReceive(nil)
+		require.ErrorIs(t, err, ErrEmpty)
+		require.NoError(t, p.TrySend(nil))
+		n, err := c.Drain(ended, 0, func(Message) error { return nil })
+		require.NoError(t, err, "there is a message, and no loop to end")
+		require.Equal(t, 1, n)
+		_, err = c.TryReceive(nil)
+		require.ErrorIs(t, err, ErrEmpty)
+	}
+}
