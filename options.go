@@ -258,7 +258,7 @@ type Options struct {
 	doorbellFromEnv bool
 }
 
-// AdminOptions tell [Recover], [Remove] and [ForceSkip] where a ring is. The zero value and
+// AdminOptions tell [Recover], [Remove], [ForceSkip], [Events] and [Peers] where a ring is. The zero value and
 // nil are good defaults.
 type AdminOptions struct {
 	// Dir is where the ring's file is. Empty: the environment variable SHMRING_DIR, else

@@ -1,6 +1,7 @@
 package shmring
 
 import (
+	"context"
 	"time"
 
 	"github.com/shmring/shmring/ring"
@@ -35,6 +36,25 @@ func peerOf(p ring.Peer) Peer {
 	}
 	return own
 }
+
+// Peers returns who is attached to a ring, without taking part in it: the consumer comes first.
+// It takes no role and changes nothing. Who is dead and was not found yet is among them. Errors:
+// those of opening.
+func Peers(ctx context.Context, name string, o *AdminOptions) (peers []Peer, err error) {
+	seg, view, err := openBare(ctx, name, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = joined(err, seg.Close()) }()
+	list, err := ring.NewPresence(view, seg.Held, nobody).Peers()
+	for _, p := range list {
+		peers = append(peers, peerOf(p))
+	}
+	return peers, err
+}
+
+// nobody is the participant slot of one who takes no part.
+const nobody = -1
 
 // PeerChange is what has become of a peer.
 type PeerChange int

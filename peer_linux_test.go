@@ -3,6 +3,7 @@ package shmring_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -246,6 +247,35 @@ func TestOnPeerLosesNobody(t *testing.T) {
 		become(t, "all are seen or counted", func() bool { return left.Load()+missed.Load() == n })
 		require.Equal(t, left.Load(), joined.Load())
 		t.Logf("%d seen, %d counted", left.Load(), missed.Load())
+	})
+}
+
+// Who takes no part sees who does, and the dead that nobody has found.
+func TestPeersFromOutside(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		_, err := shmring.Peers(soon(t), "r", at(o.Dir))
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		p := openProducer(t, &o)
+		cmd, _ := spawn(t, o.Dir, 0, 0, "consume")
+		var peers []shmring.Peer
+		become(t, "both are there", func() bool {
+			peers, err = shmring.Peers(soon(t), "r", at(o.Dir))
+			require.NoError(t, err)
+			return len(peers) == 2
+		})
+		own, err := p.Peers()
+		require.NoError(t, err)
+		require.Equal(t, own, peers)
+		require.Equal(t, []int{cmd.Process.Pid, os.Getpid()}, []int{peers[0].PID, peers[1].PID})
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		become(t, "one is dead", func() bool {
+			peers, err = shmring.Peers(soon(t), "r", at(o.Dir))
+			require.NoError(t, err)
+			require.Len(t, peers, 2)
+			require.True(t, peers[1].Alive)
+			return !peers[0].Alive
+		})
 	})
 }
 

@@ -33,6 +33,8 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
+  -wait-for-role      while another process has the role, wait for it to leave, as its
+                      successor does, rather than end with code 7
   -doorbell auto      sleep on the doorbell that the ring has. A new ring gets the
                       one that $SHMRING_DOORBELL names, else the best that works here
   -doorbell futex     insist on a futex: the fastest
@@ -104,6 +106,7 @@ func (r *Ring) Register(f *Flags) {
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
 	Int(f, &o.MaxProducers, "max-producers")
+	f.Bool(&o.WaitForRole, "wait-for-role")
 	Choose(f, &o.Doorbell, "doorbell", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Doorbells...))
 	Choose(f, &o.WaitPolicy, "wait", Policies)
 	f.Duration(&o.SpinFor, "spin-for")

@@ -50,6 +50,9 @@ others go on it does so at the end.
 
 Report
 ` + cli.OutHelp + `
+What it waits for it says after a second, and again once a minute: the ring to be
+created, the role, or a producer.
+
 The first SIGINT, SIGTERM or SIGHUP takes what is in the ring, writes it, and ends. A
 second one, half a second after the first or later, ends the program at once. With
 -o FILE, SIGHUP does not end it but opens FILE anew, as it is when logs are rotated; not

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/load"
 	"github.com/shmring/shmring/internal/pin"
-	"github.com/shmring/shmring/shm"
 )
 
 // Run is the program.
@@ -62,10 +60,6 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 	return errors.Join(err, consumer.Close())
 }
 
-// remarkAfter is how long the consumer waits in silence for a ring: its name may be
-// misspelt.
-const remarkAfter = time.Second
-
 func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	o := c.ring.Options
 	o.ExpectedProducers = c.producers
@@ -82,21 +76,15 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 	if err := c.ring.CheckDir(); err != nil {
 		return nil, err
 	}
-	path, err := shm.Path(c.ring.Name, &shm.Options{Dir: o.Dir})
-	if err != nil {
-		return nil, err
-	}
-	waiting := time.AfterFunc(remarkAfter, func() {
-		c.out.Remark("waiting for ring %q to be created in %s", c.ring.Name, filepath.Dir(path))
-	})
-	defer waiting.Stop()
+	still := c.ring.StillOpening(&c.out, shmring.RoleConsumer)
+	defer still.Close()
 	consumer, err := shmring.OpenConsumer(patience.Begin(), c.ring.Name, &o)
 	patience.End()
 	if errors.Is(err, cli.ErrTimeout) && errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("there was no ring %q for %v: %w: start its producer, or give -create", c.ring.Name,
 			c.timeout, cli.ErrTimeout)
 	}
-	return consumer, err
+	return consumer, cli.Untaken(err, c.timeout)
 }
 
 func (r *receiver) run(ctx context.Context, w io.Writer) error {

@@ -47,7 +47,8 @@ Load, instead of input
 
 Report
 ` + cli.OutHelp + `
-When the ring has been full for a second it says why.
+When the ring has been full for a second it says why, and so it does while it waits for
+the role.
 Lines that were split, cut or skipped are counted, and do not change the exit code.
 
 The first SIGINT, SIGTERM or SIGHUP stops the input (SIGTERM after -drain), sends what

@@ -97,9 +97,11 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	if c.alone == fail {
 		o.NoPeer = shmring.NoPeerFail
 	}
+	still := c.ring.StillOpening(&c.out, shmring.RoleProducer)
 	p, err := shmring.OpenProducer(patience.Begin(), c.ring.Name, &o)
+	still.Close()
 	if err != nil {
-		return nil, err
+		return nil, cli.Untaken(err, c.timeout)
 	}
 	if c.alone == fail {
 		if err := p.Check(); err != nil { // before any input is taken
