@@ -35,12 +35,14 @@ others have made non-blocking is waited for. -o /dev/null throws records away.
 End
   -count N            stop after N records
   -timeout DURATION   end with code 5 when nothing arrives for so long, as 5s
-  -producers N        do not end before the streams of N producers are over, also of
-                      those that died: for those that start late
+  -producers N        do not end before the streams of N producers are over: for those
+                      that start late. One that died counts, and makes it code 3
   -follow             do not end when the stream does: wait for the next
-  -on-death wait      when a producer died, say so and wait for its successor, or,
-                      on an mpsc ring or with -producers, for the others (default)
-  -on-death exit      end with code 3 then
+  -on-death wait      when a producer died, say so and wait (default): for its
+                      successor; on an mpsc ring or with -producers, for the others,
+                      or for new ones where there are none, and end with code 3 when
+                      theirs are over
+  -on-death exit      end with code 3 then, behind what it had sent
   -no-producer wait   wait while no producer is attached (default)
   -no-producer fail   end with code 9 when the ring is empty then, also at the start
 A stream whose producer says that it is not the whole, because its input failed or was

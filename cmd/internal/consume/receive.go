@@ -179,7 +179,7 @@ func (r *receiver) bereft(err error) error {
 	}
 	switch {
 	case r.many():
-		r.out.Notice("%s: others may go on (-on-death exit does not wait for them)", cli.Oneline(err))
+		r.out.Notice("%s: waiting for others, who may go on or come (-on-death exit does not)", cli.Oneline(err))
 	case died:
 		r.out.Notice("%s: waiting for its successor (-on-death exit does not)", cli.Oneline(err))
 	default:
