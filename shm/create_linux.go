@@ -49,22 +49,29 @@ func Create(ctx context.Context, name string, size int64, opt *Options, format f
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fail("create", path, fs.ErrExist, "")
 	}
-	r := createRequest{name: name, path: path, size: size, mode: mode, opt: opt, format: format}
-	s, err := r.make(ctx, openUnnamed)
-	if err == errUseHiddenName {
-		s, err = r.make(ctx, openHidden)
-	}
-	return s, err
+	r := createRequest{name: name, path: path, size: size, opt: opt, format: format}
+	r.publish = func(u *unpublished) error { return u.publish(ctx, mode) }
+	return r.try(ctx, hiddenName)
 }
 
-// createRequest is what a caller of Create wants, checked.
+// createRequest is what a caller of Create or Replace wants, checked.
 type createRequest struct {
-	name   string
-	path   string
-	size   int64
-	mode   uint32
-	opt    *Options
-	format func(mem []byte, locks Locks) error
+	name    string
+	path    string
+	size    int64
+	opt     *Options
+	format  func(mem []byte, locks Locks) error
+	publish func(u *unpublished) error
+}
+
+// try makes the file without a name if that is to be had, else with one of those that hidden
+// returns.
+func (r *createRequest) try(ctx context.Context, hidden func(path string) string) (*Segment, error) {
+	s, err := r.make(ctx, openUnnamed)
+	if err == errUseHiddenName {
+		s, err = r.make(ctx, func(path string) (*unpublished, error) { return openHidden(path, hidden) })
+	}
+	return s, err
 }
 
 // make goes through the steps of the package comment, in that order.
@@ -105,7 +112,7 @@ func (r *createRequest) make(ctx context.Context, open func(path string) (*unpub
 		}
 	}
 	killpoint.At(killpoint.UnpublishedFormatted)
-	if err := u.publish(ctx, r.mode); err != nil { // 6, 7, 8
+	if err := r.publish(u); err != nil { // 6, 7, 8
 		return nil, err
 	}
 	published = true
@@ -151,13 +158,12 @@ func openUnnamed(path string) (*unpublished, error) {
 
 // openHidden opens a file with a random name that ValidateName would refuse. It is
 // readable by its owner only until publish.
-func openHidden(path string) (*unpublished, error) {
+func openHidden(path string, name func(path string) string) (*unpublished, error) {
 	const attempts = 8
-	dir, base := filepath.Split(path)
 	var fd int
 	var err error
 	for range attempts {
-		hidden := fmt.Sprintf("%s.%s.%s.tmp", dir, strings.TrimSuffix(base, Suffix), randomHex())
+		hidden := name(path)
 		fd, err = openFile(hidden, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW, 0o600)
 		if err == nil {
 			return &unpublished{fd: fd, path: path, hidden: hidden}, nil
@@ -167,6 +173,15 @@ func openHidden(path string) (*unpublished, error) {
 		}
 	}
 	return nil, createError(path, err)
+}
+
+// hiddenName is a name for a file that is to be created.
+func hiddenName(path string) string { return hidden(path, randomHex()+".tmp") }
+
+// hidden is a name beside path that ValidateName would refuse.
+func hidden(path, end string) string {
+	dir, base := filepath.Split(path)
+	return dir + "." + strings.TrimSuffix(base, Suffix) + "." + end
 }
 
 // publish makes the finished file appear under its name, with us attached.
@@ -189,8 +204,11 @@ func (u *unpublished) publish(ctx context.Context, mode uint32) error {
 	return err
 }
 
-func (u *unpublished) linkUnnamed() error {
-	err := sys.linkat(unix.AT_FDCWD, descriptorPath(u.fd), unix.AT_FDCWD, u.path, unix.AT_SYMLINK_FOLLOW)
+func (u *unpublished) linkUnnamed() error { return u.link(u.path) }
+
+// link gives a name to a file that has none.
+func (u *unpublished) link(path string) error {
+	err := sys.linkat(unix.AT_FDCWD, descriptorPath(u.fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	switch err {
 	case nil:
 		return nil

@@ -5,6 +5,7 @@
 //	seg, err := shm.Create(ctx, "orders", 1<<20, nil, format) // a name that did not exist
 //	seg, err := shm.Open(ctx, "orders", headerSize, nil)      // a name that does
 //	seg.TryLock(3)                                            // "participant 3 is alive", kept by the kernel
+//	seg.Replace(ctx, 1<<21, format)                           // another file in its place, if nobody else is attached
 //	seg.Close()                                               // never unlinks
 //	shm.Remove("orders", nil)                                 // refuses while anybody is attached
 //
@@ -16,7 +17,7 @@
 //     in whoever touches the page first.
 //  3. Nobody who follows this package shortens a segment, ever.
 //  4. A name is unlinked only under the exclusive attach lock, and only while it
-//     still names the locked file. Attached processes hold that lock shared, so
+//     still names the locked file, and so it is given to another file. Attached processes hold that lock shared, so
 //     a name cannot be taken from under them by this package. Who does it some
 //     other way is noticed by [Segment.Check].
 //  5. Who holds a shared attach lock after the same-inode check of Open is attached
@@ -47,6 +48,17 @@
 // Opening leaves nothing behind at any step, taking a life lock at most a lock file.
 // Removing unlinks the lock files first and the name last: who is killed in between
 // leaves a segment that can be used, or removed.
+//
+// # Replacing
+//
+// [Segment.Replace] makes a file as Create does, while it holds the attach lock and the gate of
+// the old one, gives it a name ".NAME.RANDOM.new" and renames it over the old name. Killed
+// before the rename it leaves the segment as it was, and at most that file, which the next
+// Replace or Remove of the segment unlinks: who holds the attach lock exclusively knows that no
+// other Replace is at it. Killed after, it leaves the new one, and lock files of the old.
+//
+// Processes that wait for the attach lock of the old file get it when that is closed, find that
+// it has lost its name, and open the new one.
 //
 // # Lock map
 //

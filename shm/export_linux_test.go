@@ -111,6 +111,31 @@ func BeforeUnlink(f func()) {
 // RefuseTmpFile makes the rest of this process live without O_TMPFILE.
 func RefuseTmpFile() { refuseTmpFile(unix.EOPNOTSUPP)(&sys) }
 
+// WithoutTmpFile is RefuseTmpFile for the length of a test.
+func WithoutTmpFile(t testing.TB) { change(t, refuseTmpFile(unix.EOPNOTSUPP)) }
+
+// RefuseRename makes renames fail for the length of a test.
+func RefuseRename(t testing.TB, err error) {
+	change(t, func(k *kernel) { k.rename = func(string, string) error { return err } })
+}
+
+// NoticeSharing tells of each attempt to take an attach lock shared, from now on.
+func NoticeSharing(t testing.TB) <-chan struct{} {
+	tries := make(chan struct{}, 1)
+	change(t, func(k *kernel) {
+		k.flock = func(fd, how int) error {
+			if how&unix.LOCK_SH != 0 {
+				select {
+				case tries <- struct{}{}:
+				default:
+				}
+			}
+			return unix.Flock(fd, how)
+		}
+	})
+	return tries
+}
+
 // change replaces system calls for the length of a test.
 func change(t testing.TB, edit func(k *kernel)) {
 	t.Helper()

@@ -28,6 +28,8 @@ type file struct {
 	noOFD error // why it could not be OFD
 	life  lifeLocks
 	gated bool // we hold the gate; see alone
+
+	exclusive bool // and the attach lock exclusively
 }
 
 // attach makes a Segment of an open, locked and mapped file.

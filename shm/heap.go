@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -71,6 +72,10 @@ func (h *heap) alone(bool) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+func (h *heap) replace(context.Context, int64, func([]byte) error) error {
+	return fail("replace", "heap", ErrUnsupported, "it has no file")
 }
 
 func (h *heap) use(Locks) error { return nil }

@@ -131,6 +131,7 @@ func (f *file) alone(leave bool) (bool, error) {
 		f.gated = true
 	}
 	if alone, err := flock(f.fd, unix.LOCK_EX); alone || err != nil {
+		f.exclusive = alone
 		return alone, err
 	}
 	if leave {

@@ -40,6 +40,8 @@ var children = map[string]func(dir string) error{
 	"fsize":        childFileSize,
 	"stuck":        childStuckInFormat,
 	"stuckhidden":  func(dir string) error { shm.RefuseTmpFile(); return childStuckInFormat(dir) },
+	"replace":      childReplace,
+	"replacekill":  func(dir string) error { shm.RefuseTmpFile(); return childReplace(dir) },
 	"descriptors":  childDescriptors,
 	"forget":       childForget,
 }

@@ -121,6 +121,7 @@ func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func
 		err := removeOnce(path, n, last)
 		if errors.Is(err, fs.ErrNotExist) {
 			_, _ = sweep(path, nil) // somebody else may have unlinked it, with rm for example
+			sweepReplacements(path)
 		}
 		if err == errReplaced {
 			if replaced++; replaced == maxReplaced {
@@ -172,6 +173,7 @@ func removeOnce(path string, n int, last func(head []byte, uid int) error) error
 	if busy || gated {
 		return &BusyError{Path: path}
 	}
+	sweepReplacements(path)
 	var lastErr error
 	if last != nil {
 		// Read, not mapped: whoever does not keep to this package could shorten the file.

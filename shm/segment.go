@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"math"
@@ -35,6 +36,7 @@ type backing interface {
 	unlock(i int) error
 	held(i int) (bool, error)
 	alone(leave bool) (bool, error)
+	replace(ctx context.Context, size int64, format func(mem []byte) error) error
 	use(kind Locks) error
 	check() error
 	notify()
@@ -185,6 +187,26 @@ func (s *Segment) alone(leave bool) (bool, error) {
 		return false, s.fail("lock", err)
 	}
 	return alone, nil
+}
+
+// Replace puts a new file of size bytes in the place of the segment's file, under its name and
+// with its owner, group and permission bits, in one step: whoever is killed in it, or fails,
+// leaves the name to the old file. format gets the zeroed bytes of the new one and fills them in
+// before it has the name; it is called again where the first way to make the file is refused. s
+// itself stays what it was, the old file, which is nobody's then: what waits for its attach lock
+// comes to the new one when s is closed. With life locks by flock s has none any more.
+//
+// The caller has been told by Alone that s is; else Replace panics. ctx ends the allocation of a
+// large file. Errors: ErrOrphaned (the name means another file already), fs.ErrPermission (the
+// file belongs to somebody else), fs.ErrClosed, the error of format, those of [Create] but
+// fs.ErrExist; of a heap segment ErrUnsupported.
+func (s *Segment) Replace(ctx context.Context, size int64, format func(mem []byte) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.fail("replace", fs.ErrClosed)
+	}
+	return s.back.replace(ctx, size, format)
 }
 
 // Check reports whether the file is still good: ErrOrphaned if the name by which it

@@ -17,6 +17,7 @@ type kernel struct {
 	pwrite    func(fd int, p []byte, off int64) (int, error)
 	linkat    func(olddir int, oldpath string, newdir int, newpath string, flags int) error
 	renameat2 func(olddir int, oldpath string, newdir int, newpath string, flags uint) error
+	rename    func(from, to string) error
 	unlink    func(path string) error
 	unlinkat  func(dir int, name string, flags int) error
 	fcntl     func(fd uintptr, cmd int, lk *unix.Flock_t) error
@@ -40,6 +41,7 @@ var sys = kernel{
 	pwrite:    unix.Pwrite,
 	linkat:    unix.Linkat,
 	renameat2: unix.Renameat2,
+	rename:    unix.Rename,
 	unlink:    unix.Unlink,
 	unlinkat:  unix.Unlinkat,
 	fcntl:     fcntlLock,

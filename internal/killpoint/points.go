@@ -23,6 +23,8 @@ const (
 	FileClosed
 	LockFileMade // life locks by flock: the file is there, and not locked yet
 	LockFileUnlinked
+	ReplacementNamed // making a ring anew: the file has a name, but not yet that of the ring
+	Replaced
 
 	LifeLocked // attaching
 	LifeUnlocked
@@ -91,7 +93,7 @@ var names = [Points]string{
 	"UnpublishedOpened", "UnpublishedFormatted", "UnpublishedLocked", "Published", "FileOpened", "AttachLockShared",
 	"FileMapped",
 	"AttachLockAlone", "Unlinked", "PagesBlanked", "FileClosed",
-	"LockFileMade", "LockFileUnlinked",
+	"LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
