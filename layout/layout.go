@@ -275,6 +275,7 @@ const (
 	EventRevoked   EventKind = 8  // the claim of a live producer was given up
 	EventRecovered EventKind = 9  // the ring was put in order by hand
 	EventOrphaned  EventKind = 10 // a participant found that the ring has lost its name
+	EventResized   EventKind = 11 // the ring was made anew with another geometry
 )
 
 // Descriptor is one slot's control line. Meta and Inline are plain memory: they

@@ -88,6 +88,7 @@
 //	reader.go       the next record: message, entry of a batch, padding
 //	watch.go        fates of producers: ends, deaths, stalls
 //	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
+//	resize.go       what is in a ring goes into one of another geometry
 //	told.go         what the segment says that the consumer has told
 //	batch.go        SendBatch: many messages in one record
 //	claim.go        Claim: room to be filled in place

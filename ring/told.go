@@ -38,23 +38,29 @@ func (c *Consumer) note() {
 	}
 }
 
-// resume takes up what former consumers have told, and finishes what one did not that was
-// killed inside note.
+// resume takes up what former consumers have told.
 func (c *Consumer) resume() {
 	f := &c.fates
 	over := c.participants[layout.ConsumerIndex].Over.Load()
 	f.streams, f.ended = over.Streams(), over.Ended()
 	f.ahead, f.more = true, true // whatever News says
 	f.next = c.pos + unreached
-	if producer, epoch := over.Newest(); c.isProducer(int(producer)) {
-		m := &c.participants[producer]
+	c.finishNote()
+	f.told = make([]uint32, len(c.participants))
+	for i := range f.told {
+		f.told[i] = c.participants[i].Told.Load()
+	}
+}
+
+// finishNote does what a former consumer has left to do that was killed inside note. Whoever
+// calls it is the consumer, or has the ring alone.
+func (s *segment) finishNote() {
+	over := s.participants[layout.ConsumerIndex].Over.Load()
+	if producer, epoch := over.Newest(); s.isProducer(int(producer)) {
+		m := &s.participants[producer]
 		told := m.Told.Load()
 		if ahead := epoch - uint16(told); int16(ahead) > 0 {
 			m.Told.Store(told + uint32(ahead))
 		}
-	}
-	f.told = make([]uint32, len(c.participants))
-	for i := range f.told {
-		f.told[i] = c.participants[i].Told.Load()
 	}
 }
