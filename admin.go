@@ -53,11 +53,15 @@ func Recover(ctx context.Context, name string, o *AdminOptions) (r Recovery, err
 	if err != nil {
 		err = fmt.Errorf("shmring: %s: not recovered: %w", seg.Path(), named(name, err))
 	}
-	for _, d := range repaired.Dead {
-		r.Dead = append(r.Dead, DeadPeer{Role(d.Role.String()), d.Index, d.PID})
-	}
-	r.Skipped, r.Used = repaired.Skipped, repaired.Used
+	r.Dead, r.Skipped, r.Used = deadOf(repaired), repaired.Skipped, repaired.Used
 	return r, err
+}
+
+func deadOf(r ring.Repaired) (dead []DeadPeer) {
+	for _, d := range r.Dead {
+		dead = append(dead, DeadPeer{Role(d.Role.String()), d.Index, d.PID})
+	}
+	return dead
 }
 
 // Remove removes a ring that nobody uses: its name, and with it its memory. The locks of a

@@ -16,8 +16,9 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// Kind is "created", "attached", "took over" (the place of one that had died), "ended" (a
 	// stream, by CloseSend or FailSend), "left", "died" (By found that), "skipped" (the claim of
-	// a dead producer), "revoked" (the claim of a live one, by ForceSkip), "recovered" or
-	// "orphaned" (By found that the ring has lost its name).
+	// a dead producer), "revoked" (the claim of a live one, by ForceSkip), "recovered",
+	// "orphaned" (By found that the ring has lost its name) or "resized" (by By; positions of
+	// events before it are those of the ring as it was).
 	Kind        string   `json:"kind"`
 	Role        Role     `json:"role"`        // of the participant
 	Participant int      `json:"participant"` // its slot
@@ -29,13 +30,13 @@ type Event struct {
 }
 
 var eventKinds = []string{"", "created", "attached", "took over", "ended", "left", "died", "skipped", "revoked",
-	"recovered", "orphaned"}
+	"recovered", "orphaned", "resized"}
 
 // String tells the event in a line, without its time.
 func (e Event) String() string {
 	who := fmt.Sprintf("%s %d.%d (pid %d)", e.Role, e.Participant, e.Epoch, e.PID)
 	switch e.Kind {
-	case "created", "recovered":
+	case "created", "recovered", "resized":
 		return fmt.Sprintf("%s by pid %d", e.Kind, e.By)
 	case "died":
 		return fmt.Sprintf("%s died behind %v, found by pid %d", who, e.Position, e.By)

@@ -258,8 +258,8 @@ type Options struct {
 	doorbellFromEnv bool
 }
 
-// AdminOptions tell [Recover], [Remove], [ForceSkip], [Events] and [Peers] where a ring is. The zero value and
-// nil are good defaults.
+// AdminOptions tell [Recover], [Remove], [Resize], [ForceSkip], [Events] and [Peers] where a
+// ring is. The zero value and nil are good defaults.
 type AdminOptions struct {
 	// Dir is where the ring's file is. Empty: the environment variable SHMRING_DIR, else
 	// /dev/shm.

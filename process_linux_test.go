@@ -49,6 +49,8 @@ func child(args []string) error {
 		return consume(ctx, dir, shmring.DeliveryAtLeastOnce)
 	case "once":
 		return consume(ctx, dir, shmring.DeliveryAtMostOnce)
+	case "resize":
+		return resizer(ctx, dir)
 	case "claim":
 		return claim(ctx, dir)
 	case "sink":

@@ -281,6 +281,17 @@ func randomKey() uint32 {
 	return binary.NativeEndian.Uint32(b[:]) | 1
 }
 
+// Reachable returns a [*NamespaceError] if a segment with that configuration has a semaphore set
+// in another IPC namespace, where Remove would find nothing.
+func Reachable(cfg layout.Config, at *layout.Semaphores) error {
+	if cfg.Doorbell != layout.SysV {
+		return nil
+	}
+	var s semset
+	s.init(cfg, at)
+	return s.here()
+}
+
 // Remove removes the semaphore set of a segment with that configuration, if there is
 // one and it is recognised; owner is the user id of the segment's file. The caller makes
 // sure that nobody uses the segment. Removing again does nothing, and so does removing

@@ -18,5 +18,8 @@ func sysvWaker(at Target) Bell { return newPoll(at.Word) }
 
 func sysvRefused() error { return fmt.Errorf("%w: it needs Linux", errors.ErrUnsupported) }
 
+// Reachable has nothing to find where there is no SysV bell.
+func Reachable(layout.Config, *layout.Semaphores) error { return nil }
+
 // Remove has nothing to do where there is no SysV bell.
 func Remove(layout.Config, *layout.Semaphores, int) error { return nil }

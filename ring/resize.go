@@ -48,6 +48,7 @@ type Move struct {
 
 	start  uint64      // ReadPos of the new ring; places are counted from there
 	end    uint64      // place behind the last record
+	need   uint64      // slots that must be there, without gaps
 	mark   uint64      // place behind the last record that may have been seen
 	fates  []movedFate // untold, in the order of their positions
 	rename bool        // a record that may have been seen has another position
@@ -91,7 +92,7 @@ func PlanMove(v *layout.View, cfg layout.Config) (*Move, error) {
 		fits, err = m.place(nil)
 	}
 	if err == nil && !fits {
-		err = &MisfitError{Field: "slots", What: "what is in the ring", Need: int(m.end), Have: cfg.Slots}
+		err = &MisfitError{Field: "slots", What: "what is in the ring", Need: int(m.need), Have: cfg.Slots}
 	}
 	return m, err
 }
@@ -140,7 +141,7 @@ type moved struct {
 // there is one, with the records. It does not fit if that takes more than there is. Between two
 // calls nothing changes but by a peer that lies, so everything is checked in each.
 func (m *Move) place(put func(moved) error) (fits bool, err error) {
-	m.end, m.mark, m.rename, fits = 0, 0, false, true
+	m.end, m.need, m.mark, m.rename, fits = 0, 0, 0, false, true
 	fates := m.fates
 	before := -1 // the fate that is in front of the next record, alone with others
 	placeFates := func(upto uint64) {
@@ -148,6 +149,7 @@ func (m *Move) place(put func(moved) error) (fits bool, err error) {
 			f := &fates[0]
 			if before >= 0 && f.old != uint64(before) {
 				m.end++
+				m.need++
 			}
 			if m.stay {
 				m.end = max(m.end, f.old)
@@ -171,7 +173,7 @@ func (m *Move) place(put func(moved) error) (fits bool, err error) {
 		if left := m.to.count - (m.start+r.place)&m.to.mask; r.slots > left {
 			r.place += left
 		}
-		m.end, before = r.place+r.slots, -1
+		m.end, m.need, before = r.place+r.slots, m.need+r.slots, -1
 		fits = fits && m.end <= m.to.count
 		if r.old < m.seen {
 			m.mark = m.end

@@ -557,3 +557,30 @@ func TestResizeRefusesCorruption(t *testing.T) {
 		require.Equal(t, c.field, corrupt.Field)
 	}
 }
+
+// A batch goes as a whole, and each of its messages has to be one that the ring takes.
+func TestResizeOfABatch(t *testing.T) {
+	r := newRig(t, memories[0], layout.Config{Kind: layout.SPSC, Slots: 64, SlotSize: 64, MaxMessage: 400})
+	p := r.producer()
+	n, err := p.TrySendBatch([][]byte{make([]byte, 200), make([]byte, 400)})
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	p.leave()
+	for want, edit := range map[ring.MisfitError]func(c *layout.Config){
+		{}: func(c *layout.Config) { c.Slots = 16 },
+		{"slots × slot size", "a batch of messages", 616, 512, 0}: func(c *layout.Config) { c.Slots = 8 },
+		{"max message", "a message of a batch", 400, 399, 0}:      func(c *layout.Config) { c.MaxMessage = 399 },
+	} {
+		to := r.cfg
+		edit(&to)
+		s, _, err := resized(t, r.seg, to)
+		if want != (ring.MisfitError{}) {
+			require.Equal(t, &want, err)
+			continue
+		}
+		require.NoError(t, err)
+		got, _ := hearAll(t, s, ring.Config{})
+		require.Len(t, got, 3)
+		require.Equal(t, hex(string(make([]byte, 400)))+" kind 0 from 1 again false index 1", got[1].what)
+	}
+}
