@@ -58,8 +58,12 @@ func (e *ResizeError) Error() string {
 	if e.Position != (Position{}) {
 		at = fmt.Sprintf(" at %v", e.Position)
 	}
-	return fmt.Sprintf("%snot resized: %s%s needs %s of %d, and there would be %d: ask for more, or let a consumer take "+
-		"what is in the ring first", prefix(e.Ring), e.What, at, e.Field, e.Need, e.Have)
+	need := fmt.Sprint(e.Field, " ", e.Need)
+	if e.Field == "slots" {
+		need = fmt.Sprint(e.Need, " slots")
+	}
+	return fmt.Sprintf("%snot resized: %s%s needs %s, and there would be %d: ask for more, or let a consumer take what "+
+		"is in the ring first", prefix(e.Ring), e.What, at, need, e.Have)
 }
 
 // resizePatience is how long Resize waits for a ring that is in use: see Remove.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -215,9 +216,9 @@ func TestResizeThatDoesNotFit(t *testing.T) {
 			g    shmring.Geometry
 			want string
 		}{
-			{shmring.Geometry{MaxMessage: 499}, "ring r: not resized: a message at 1.0 needs max message of 500, and " +
+			{shmring.Geometry{MaxMessage: 499}, "ring r: not resized: a message at 1.0 needs max message 500, and " +
 				"there would be 499: ask for more, or let a consumer take what is in the ring first"},
-			{shmring.Geometry{Slots: 16}, "what is in the ring needs slots of 21, and there would be 16"},
+			{shmring.Geometry{Slots: 16}, "what is in the ring needs 21 slots, and there would be 16"},
 		} {
 			before, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -420,6 +421,7 @@ func TestResizeBesideOpeners(t *testing.T) {
 		o.Slots, o.MaxMessage = 0, 0
 		const senders, each, anew = 3, 100, 30
 		var all sync.WaitGroup
+		var sent atomic.Int64
 		for i := range senders {
 			all.Go(func() {
 				for n := range each {
@@ -431,25 +433,23 @@ func TestResizeBesideOpeners(t *testing.T) {
 						t.Error(err)
 						return
 					}
+					sent.Add(1)
 				}
 			})
 		}
-		sent := make(chan struct{})
-		go func() { all.Wait(); close(sent) }()
-		done, n := false, 0
-		for !done || n < anew {
+		for n := 0; n < anew || sent.Load() < senders*each; {
+			before := sent.Load()
 			_, err := shmring.Resize(soon(t), "r", shmring.Geometry{Slots: 512 << (n % 2)}, at(o.Dir))
-			if err == nil {
-				n++
-			} else {
+			if err != nil {
 				require.ErrorIs(t, err, shmring.ErrBusy)
+				continue
 			}
-			select {
-			case <-sent:
-				done = true
-			default:
-			}
+			n++
+			// Who holds the lock all the time keeps others out, who only look now and then.
+			eventually(t, func() bool { return sent.Load() > before || sent.Load() == senders*each || t.Failed() })
+			require.False(t, t.Failed())
 		}
+		all.Wait()
 		next := map[string]int{}
 		for _, text := range hear(t, openConsumer(t, o)) {
 			var who string

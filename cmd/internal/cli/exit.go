@@ -33,7 +33,8 @@ const ExitCodes = `Exit codes
   4    the ring is corrupt, or -verify found something wrong
   5    a timeout: nothing could be sent or nothing arrived for so long
   6    the ring is full (producer -full fail)
-  7    the role is taken by another process
+  7    the role is taken by another process, or, for what is done to a ring that
+       nobody uses, somebody has it open
   8    a producer says that what it sent is not the whole (consumer)
   9    nobody is at the other end (producer -no-consumer fail, consumer
        -no-producer fail)

@@ -152,14 +152,20 @@ func (r *Ring) optionError(err error) error {
 	if !errors.As(err, &bad) {
 		return Usagef("%v", err)
 	}
-	name := flagOf.ReplaceAllString(strings.TrimPrefix(bad.Option, "Options."), "$1-$2")
-	if name == bad.Option {
-		return Usagef("%s is %s, want %s", bad.Option, bad.Got, bad.Want) // of two options together
-	}
-	name = "-" + strings.ToLower(name)
-	if name == "-max-message" && r.MaxMessageFrom != "" {
+	if bad.Option == "Options.MaxMessage" && r.MaxMessageFrom != "" {
 		return Usagef("%s: a message of %s bytes, want %s", r.MaxMessageFrom, bad.Got, bad.Want)
 	}
+	return OptionUsage(bad, "Options.")
+}
+
+// OptionUsage is the *UsageError for an option that cannot be and was given as a flag. Its name
+// in Go is that of the flag behind a prefix.
+func OptionUsage(bad *shmring.OptionError, prefix string) error {
+	name, is := strings.CutPrefix(bad.Option, prefix)
+	if !is { // two options together
+		return Usagef("%s is %s, want %s", bad.Option, bad.Got, bad.Want)
+	}
+	name = "-" + strings.ToLower(flagOf.ReplaceAllString(name, "$1-$2"))
 	return Usagef("%s is %s, want %s", name, bad.Got, inFlags.Replace(bad.Want))
 }
 

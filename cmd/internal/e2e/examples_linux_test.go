@@ -103,7 +103,7 @@ func TestExamplesOfTheHelpsRun(t *testing.T) {
 }
 
 func TestExamplesOfTheCommandsRun(t *testing.T) {
-	for _, command := range []string{"", "demo", "wait", "recover", "remove", "force-skip"} {
+	for _, command := range []string{"", "demo", "wait", "events", "recover", "remove", "resize", "force-skip"} {
 		args := strings.Fields(command)
 		for _, line := range examples(t, "shmring", args...) {
 			t.Run(line, func(t *testing.T) {

@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +103,62 @@ func TestAtMostOnce(t *testing.T) {
 	p.ends(0)
 	c.ends(0)
 	require.Zero(t, c.totals().Redelivered)
+}
+
+// A deployment with another geometry, messages waiting.
+func TestResize(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-slots 64 -max-message 300 -no-end", stdin(strings.NewReader("1\n2\n3\n"))).ends(0)
+	path := filepath.Join(dir, "r.shmring")
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"resize -slots 128 r", 0, path + ": had 64 slots of 256 bytes for messages of up to 300 bytes, max producers 1\n" +
+			path + ": has 128 slots of 256 bytes for messages of up to 300 bytes, max producers 1, and takes 49152 bytes; " +
+			"3 slots waited for a consumer\n"},
+		{"resize -slots 128 r", 0, path + ": nothing to do: it has 128 slots of 256 bytes for messages of up to 300 bytes, " +
+			"max producers 1\n"},
+		{"resize -slots 100 r", cli.Usage, "shmring resize: -slots is 100, want a power of two, 8 to 1073741824\n"},
+		{"resize -slot-size 0 r", cli.Usage, "shmring resize: -max-message is 300, want 0 to 48, what 128 slots of 0 bytes " +
+			"can carry\n"},
+		{"resize -slot-size 0 -max-message 48 -slots 8 r", 0, "has 8 slots of 0 bytes for messages of up to 48 bytes"},
+		{"resize -max-producers 2 r", cli.Usage, "shmring resize: -max-producers is 2, want 1 with -kind spsc\n"},
+		{"resize -slots 16 s", cli.Failed, "s.shmring: no such file or directory\n"},
+	} {
+		p := command(t, dir, c.args)
+		p.ends(c.code)
+		require.Contains(t, p.stdout.String()+p.stderr.String(), c.says)
+	}
+	seq := producer(t, dir, "-no-end", stdin(strings.NewReader("4\n5\n6\n7\n8\n")))
+	seq.ends(0)
+	p := command(t, dir, "resize -slots 8 -slot-size 64 -json r")
+	p.ends(0)
+	var r shmring.Resized
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
+	require.Equal(t, 64, r.Is.SlotSize)
+	require.Equal(t, 8, r.Used)
+
+	q := consumer(t, dir, "-create")
+	q.prints(8)
+	p = command(t, dir, "resize -slots 64 r")
+	p.ends(cli.Busy)
+	require.Contains(t, p.stderr.String(), "not resized: a process has it open")
+	q.signal(os.Interrupt)
+	q.ends(0)
+	require.Equal(t, "1\n2\n3\n4\n5\n6\n7\n8\n", q.stdout.String())
+}
+
+// What does not fit is an error with its numbers, and stays.
+func TestResizeThatDoesNotFit(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-slots 16 -max-message 300", stdin(strings.NewReader(numbered("x", 0, 9)))).ends(0)
+	p := command(t, dir, "resize -slots 8 r")
+	p.ends(cli.Failed)
+	require.Equal(t, "shmring resize: ring r: not resized: what is in the ring needs 9 slots, and there would be 8: "+
+		"ask for more, or let a consumer take what is in the ring first\n", p.stderr.String())
+	q := consumer(t, dir, "-quiet")
+	q.ends(0)
+	require.Equal(t, numbered("x", 0, 9), q.stdout.String())
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestUsageErrors(t *testing.T) {
-	for _, c := range []struct{ program, args, want string }{
+	for _, c := range []misuse{
 		{"producer", "", "no ring named: give -ring NAME"},
 		{"consumer", "", "no ring named: give -ring NAME"},
 		{"producer", "-ring a/b", `-ring:`},
@@ -55,6 +55,13 @@ func TestUsageErrors(t *testing.T) {
 		{"consumer", "-ring r -follow -producers 2", "-follow never ends"},
 		{"consumer", "-ring r -producers 0", "want 1 or more"},
 		{"consumer", "-ring r -on-death die", "want wait or exit"},
+	} {
+		c.run(t)
+	}
+}
+
+func TestUsageErrorsOfCommands(t *testing.T) {
+	for _, c := range []misuse{
 		{"shmring", "", "Usage: shmring COMMAND"},
 		{"shmring", "dance", `unknown command "dance": shmring help lists them`},
 		{"shmring", "demo now", `unexpected argument "now"`},
@@ -67,18 +74,29 @@ func TestUsageErrors(t *testing.T) {
 		{"shmring", "wait now", `unexpected argument "now"`},
 		{"shmring", "wait -for 0s", "want a positive duration"},
 		{"shmring", "wait -quick -for 1m", "give one of them"},
+		{"shmring", "resize r", "nothing to change: give -slots, -slot-size, -max-message or -max-producers"},
+		{"shmring", "resize -slots 8", "0 arguments, want 1"},
+		{"shmring", "resize -slots 1e9 r", "want a whole number"},
+		{"shmring", "resize r -kind mpsc", "not defined: -kind: shmring resize -help lists the flags"},
 	} {
-		t.Run(c.program+" "+c.args, func(t *testing.T) {
-			t.Parallel()
-			p := start(t, base, c.program, strings.Fields(c.args))
-			p.ends(cli.Usage)
-			require.Contains(t, p.stderr.String(), c.want)
-			if c.args != "" {
-				require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line: %s", p.stderr)
-			}
-			require.Empty(t, p.stdout.String())
-		})
+		c.run(t)
 	}
+}
+
+// misuse is a command line that cannot be understood.
+type misuse struct{ program, args, want string }
+
+func (c misuse) run(t *testing.T) {
+	t.Run(c.program+" "+c.args, func(t *testing.T) {
+		t.Parallel()
+		p := start(t, base, c.program, strings.Fields(c.args))
+		p.ends(cli.Usage)
+		require.Contains(t, p.stderr.String(), c.want)
+		if c.args != "" {
+			require.Equal(t, 1, strings.Count(p.stderr.String(), "\n"), "one line: %s", p.stderr)
+		}
+		require.Empty(t, p.stdout.String())
+	})
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
@@ -95,6 +113,7 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		{"shmring", "recover -help", "Usage: shmring recover"},
 		{"shmring", "help remove", "Usage: shmring remove"},
 		{"shmring", "force-skip -h", "POSITION"},
+		{"shmring", "resize -h", "-max-producers N"},
 		{"producer", "-version", "producer "},
 		{"consumer", "-version", "consumer "},
 		{"shmring", "version", "shmring "},

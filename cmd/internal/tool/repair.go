@@ -45,9 +45,7 @@ attached, left, died and was found dead by whom, and what was done by hand. It c
 nothing, and the ring may be in use. With -json it is a list of objects.
 `
 
-const repairFlags = `
-Flags
-  -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
+const repairFlags = `  -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
   -json      print what was done, or the error, as a JSON object
   -version   print the version
 
@@ -58,19 +56,26 @@ Examples
 // action does what a command is for, and describes it for programs and for people.
 type action func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
 
-// repair is what the four commands have in common.
+// repair is what these commands have in common.
 type repair struct {
 	name, summary, help string
+	flags               string // of its own, as the help has them
+	examples            string
 	arguments           int
-	do                  action
+	do                  func(f *cli.Flags) action
 }
 
 var repairs = []repair{
-	{"events", "print what has happened to a ring", eventsHelp, 1, listEvents},
-	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, 1, recoverRing},
-	{"remove", "remove a ring that nobody uses", removeHelp, 1, removeRing},
-	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, 2, forceSkip},
+	{"events", "print what has happened to a ring", eventsHelp, "", "jobs", 1, plain(listEvents)},
+	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, "", "jobs", 1, plain(recoverRing)},
+	{"remove", "remove a ring that nobody uses", removeHelp, "", "jobs", 1, plain(removeRing)},
+	{"resize", "make a ring that nobody uses larger or smaller", resizeHelp, resizeFlags,
+		"-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", 1, resizeRing},
+	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, "", "jobs 4096", 2, plain(forceSkip)},
 }
+
+// plain is what a command does that has no flags of its own.
+func plain(do action) func(*cli.Flags) action { return func(*cli.Flags) action { return do } }
 
 // failure is what -json prints of an error.
 type failure struct {
@@ -79,7 +84,11 @@ type failure struct {
 }
 
 func (r repair) text() string {
-	return r.help + repairFlags + "  shmring " + r.name + " jobs" + map[bool]string{true: " 4096"}[r.arguments == 2] + "\n"
+	text := r.help + "\nFlags\n" + r.flags + repairFlags
+	for example := range strings.SplitSeq(r.examples, "\n") {
+		text += "  shmring " + r.name + " " + example + "\n"
+	}
+	return text
 }
 
 func (r repair) command(args []string, stdout, stderr io.Writer) *command.Command {
@@ -88,13 +97,14 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 	f := cli.NewFlags("shmring "+r.name, r.summary, r.text())
 	f.String(&o.Dir, "dir")
 	f.Bool(&asJSON, "json")
+	do := r.do(f)
 	return f.Command(func(ctx context.Context, operands []string, err error) int {
 		if err != nil {
 			asJSON = cli.WantsJSON(args)
 		} else if len(operands) != r.arguments {
 			err = cli.Usagef("%d arguments, want %d: shmring %s -help shows them", len(operands), r.arguments, r.name)
 		} else {
-			err = r.perform(ctx, operands, &o, asJSON, stdout)
+			err = do.perform(ctx, operands, &o, asJSON, stdout)
 		}
 		if err == nil {
 			return cli.OK
@@ -108,9 +118,9 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 	})
 }
 
-func (r repair) perform(
+func (do action) perform(
 	ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
-	report, text, err := r.do(ctx, args, o)
+	report, text, err := do(ctx, args, o)
 	if err != nil {
 		return err
 	}
@@ -132,12 +142,16 @@ func listEvents(ctx context.Context, args []string, o *shmring.AdminOptions) (an
 
 func recoverRing(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
 	r, err := shmring.Recover(ctx, args[0], o)
-	text := ""
-	for _, d := range r.Dead {
-		text += fmt.Sprintf("%v (pid %d) had died without leaving\n", d.Role, d.PID)
-	}
+	text := tellDead(r.Dead)
 	text += fmt.Sprintf("%s: %d unfinished claims given up, %d slots wait for a consumer\n", r.Path, r.Skipped, r.Used)
 	return r, text, err
+}
+
+func tellDead(dead []shmring.DeadPeer) (text string) {
+	for _, d := range dead {
+		text += fmt.Sprintf("%v (pid %d) had died without leaving\n", d.Role, d.PID)
+	}
+	return text
 }
 
 func removeRing(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {

@@ -27,6 +27,7 @@ Commands
   events        print what has happened to a ring
   recover       free what the dead hold of a ring that nobody uses
   remove        remove a ring that nobody uses
+  resize        make a ring that nobody uses larger or smaller
   force-skip    pass over the claim of a producer that is stuck
   help COMMAND  its flags
   version       which build this is
