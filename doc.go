@@ -56,8 +56,9 @@
 // Remove may find a ring in use.
 //
 // Nobody has to clean up. Whoever opens a ring next frees what the dead left, and goes on;
-// [Info].Recovered says so. [Recover] does it at once, and [Remove] removes a ring. Both
-// leave a ring alone that is in use. [Events] tells what has happened to a ring. If the
+// [Info].Recovered says so. [Recover] does it at once, [Resize] makes a ring anew with another
+// geometry and all that is in it, and [Remove] removes a ring. They leave a ring alone that is
+// in use. [Events] tells what has happened to a ring. If the
 // file is removed or replaced under its users, their blocked calls return [ErrOrphaned]
 // within a fraction of a second, and so do the sends of producers that never block, within
 // a second; Check tells consumers that never block.

@@ -199,8 +199,13 @@ func (e *GeometryError) Error() string {
 		return fmt.Sprintf("shmring: %s: ring has %s %v, the environment variable %s asks for %v: "+
 			"unset it to take the ring as it is, or remove the ring", e.Path, e.Field, e.Got, EnvDoorbell, e.Want)
 	}
+	anew := "or remove the ring"
+	switch e.Field {
+	case "slots", "slot size", "max message", "max producers":
+		anew = "or resize the ring (Resize, shmring resize)"
+	}
 	return fmt.Sprintf("shmring: %s: ring has %s %v, options ask for %v: "+
-		"leave the option at zero to take the ring as it is, or remove the ring", e.Path, e.Field, e.Got, e.Want)
+		"leave the option at zero to take the ring as it is, %s", e.Path, e.Field, e.Got, e.Want, anew)
 }
 
 // SpaceError tells that a ring does not fit into its memory file system. It matches

@@ -21,7 +21,7 @@ type Info struct {
 	SlotSize     int
 	MaxMessage   int
 	MaxProducers int
-	UUID         [16]byte // differs for each ring that was ever created
+	UUID         [16]byte // differs for each ring that was ever created; see Resize
 	Doorbell     Doorbell // how sleepers are woken
 	// SpinFor is how long this handle spins before it sleeps. Negative: for ever.
 	SpinFor time.Duration

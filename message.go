@@ -52,7 +52,7 @@ func (m *Message) Release() { (*ring.Message)(m).Release() }
 // same one, so a sink that stores the last position together with its effect can tell what
 // it has seen. Positions of different rings, also of rings that had the same name one
 // after the other, have nothing to do with each other: store the ring's [Info].UUID beside
-// them.
+// them. Of a ring that was made anew by [Resize] they stay the same, or the ring has another UUID.
 type Position struct {
 	// Record is the slot at which the record begins, counted from the ring's first.
 	Record uint64

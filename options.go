@@ -151,7 +151,7 @@ type Options struct {
 	// Kind, Slots, SlotSize, MaxMessage and MaxProducers are the geometry of a ring that is
 	// created. A ring that exists must agree with those that are not zero: with Kind, Slots
 	// and SlotSize exactly, with MaxMessage and MaxProducers at least; the error is a
-	// *GeometryError. Size tells how much memory the ring takes.
+	// *GeometryError. Resize gives a ring another geometry. Size tells how much memory it takes.
 	//
 	// Kind: zero is KindSPSC.
 	Kind Kind

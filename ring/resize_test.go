@@ -584,3 +584,60 @@ func TestResizeOfABatch(t *testing.T) {
 		require.Equal(t, hex(string(make([]byte, 400)))+" kind 0 from 1 again false index 1", got[1].what)
 	}
 }
+
+// Whatever stands in a ring, resizing it ends, within the memory of both, with an error of the
+// kind that says so or with a ring that can be opened.
+func TestResizeOfGarbage(t *testing.T) {
+	const rounds = 4000
+	corrupt := 0
+	for seed := range uint64(rounds) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		cfg := layout.Config{Kind: pick(rng, layout.SPSC, layout.MPSC), Slots: 16, SlotSize: 64}
+		l := &livedRing{rig: newRig(t, memories[0], cfg), rng: rng}
+		for range rng.IntN(60) {
+			l.step()
+		}
+		l.end()
+		to := l.cfg
+		to.Slots = pick(rng, 8, 16, 64)
+		to.MaxMessage = to.Capacity()
+		spoil := func() {
+			// Not the header, of which there is a private copy.
+			v, err := layout.Parse(l.seg.Bytes())
+			require.NoError(t, err)
+			words := l.seg.Bytes()[128 : 768+512*len(v.Participants)]
+			for range 1 + rng.IntN(8) {
+				words[rng.IntN(len(words))] ^= 1 << rng.IntN(8)
+				d := &v.Descriptors[rng.IntN(len(v.Descriptors))]
+				d.Ctl.Store(d.Ctl.Load() ^ 1<<rng.IntN(24))
+				d.Meta ^= 1 << rng.IntN(64)
+			}
+		}
+		spoil()
+		v, err := layout.Parse(l.seg.Bytes())
+		require.NoError(t, err)
+		m, err := ring.PlanMove(v, to)
+		if err == nil {
+			size, e := to.Size()
+			require.NoError(t, e)
+			s := shm.Heap(int(size))
+			w, e := layout.Format(s.Bytes(), to)
+			require.NoError(t, e)
+			if rng.IntN(2) == 0 {
+				spoil() // by a peer that lies, between the two
+			}
+			if err = m.Into(t.Context(), w, true); err == nil {
+				v, cfg := opened(t, s, ring.Config{})
+				_, err = ring.NewConsumer(v, cfg)
+				require.NoError(t, err)
+				continue
+			}
+		}
+		var misfit *ring.MisfitError
+		if !errors.As(err, &misfit) {
+			require.ErrorIs(t, err, layout.ErrCorrupt)
+			corrupt++
+		}
+	}
+	require.Greater(t, corrupt, rounds/4)
+}

@@ -44,7 +44,7 @@ type operation struct {
 //	renewal    the lap is one in which inner descriptors are renewed
 //	wrecked    everybody is dead, with claims open
 //	stalled    a live producer's claim is next
-//	sysv       empty, or for remove wrecked, with SysV semaphores for a doorbell
+//	sysv       empty, or for remove and resize wrecked, with SysV semaphores for a doorbell
 //	sysv-lost  likewise, and the semaphores are not there
 //
 // For a victim that is stepped through nobody sleeps, because whoever woke up would
@@ -110,6 +110,12 @@ var operations = []operation{
 	{name: "remove", victim: "admin", kinds: "both", states: "wrecked sysv", attaches: true,
 		run: func(v *victim, ctx context.Context) error {
 			return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
+		}},
+	{name: "resize", victim: "admin", kinds: "both", states: "empty wrecked sysv", attaches: true,
+		run: func(v *victim, ctx context.Context) error {
+			_, err := shmring.Resize(ctx, v.a.Ring, shmring.Geometry{Slots: 2 * scenarioSlots},
+				&shmring.AdminOptions{Dir: v.a.Dir})
+			return err
 		}},
 	{name: "force-skip", victim: "admin", kinds: "mpsc", states: "stalled", attaches: true,
 		run: func(v *victim, ctx context.Context) error {

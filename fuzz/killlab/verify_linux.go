@@ -84,6 +84,9 @@ func (t *scenario) createConsumer() bool {
 			return false
 		}
 	}
+	if t.op.name == "resize" {
+		t.unmap() // it may be another file by now
+	}
 	if !t.openConsumer() {
 		return false
 	}
