@@ -34,6 +34,16 @@ func bothLocks(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
+// noOtherRing makes sure that nothing is in a directory but the ring r and its lock files.
+func noOtherRing(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.True(t, e.Name() == "r.shmring" || filepath.Ext(e.Name()) == ".lock", e.Name())
+	}
+}
+
 // onlyRing makes sure that nothing is in a directory but the ring r.
 func onlyRing(t *testing.T, dir string) {
 	t.Helper()
@@ -229,7 +239,7 @@ func TestResizeThatDoesNotFit(t *testing.T) {
 			require.Equal(t, "r", misfit.Ring)
 			require.Greater(t, misfit.Need, misfit.Have)
 			requireSameRing(t, before, path)
-			onlyRing(t, o.Dir)
+			noOtherRing(t, o.Dir)
 		}
 		for _, c := range []struct {
 			g    shmring.Geometry
@@ -302,7 +312,7 @@ func TestResizeOfWhatIsNoSuchRing(t *testing.T) {
 		got, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, spoiled, got)
-		onlyRing(t, o.Dir)
+		noOtherRing(t, o.Dir)
 	}
 	require.NoError(t, os.WriteFile(path, whole, 0o600))
 }
@@ -327,7 +337,7 @@ func TestResizeInAFullFileSystem(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a/0", "EOF"}, hear(t, c))
 	require.NoError(t, c.Close())
-	onlyRing(t, dir)
+	noOtherRing(t, dir)
 	require.NoError(t, shmring.Remove(soon(t), "r", at(dir)))
 }
 
@@ -470,20 +480,21 @@ func resizer(ctx context.Context, dir string) error {
 		if _, err := shmring.Resize(ctx, "r", g, &shmring.AdminOptions{Dir: dir}); err != nil {
 			return err
 		}
-		if n == 0 {
-			fmt.Println("begun")
-		}
+		fmt.Println(n)
 	}
 }
 
 // Killed at any moment, Resize leaves one ring or the other, with all that is in it.
 func TestResizeKilled(t *testing.T) {
-	rounds := 40
+	rounds := 150
 	if testing.Short() {
-		rounds = 10
+		rounds = 25
 	}
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.Slots, o.SlotSize, o.MaxMessage, o.Mode = 64, 64, 700, shmring.ModeOpenOrCreate
+		if o.Kind == shmring.KindMPSC {
+			o.MaxProducers = 2
+		}
 		p := openProducer(t, &o)
 		var want [][]byte
 		for i := range 5 {
@@ -497,8 +508,10 @@ func TestResizeKilled(t *testing.T) {
 		geometries := map[shmring.Geometry]int{}
 		for range rounds {
 			cmd, told := spawn(t, o.Dir, 0, 0, "resize")
-			require.True(t, told.Scan())
-			kill := time.AfterFunc(time.Duration(rng.IntN(4000))*time.Microsecond, func() { cmd.Process.Kill() })
+			for range 1 + rng.IntN(6) {
+				require.True(t, told.Scan())
+			}
+			kill := time.AfterFunc(time.Duration(rng.IntN(1000))*time.Microsecond, func() { cmd.Process.Kill() })
 			err := cmd.Wait()
 			require.False(t, kill.Stop(), "it was not killed: %v", err)
 			var exit *exec.ExitError
@@ -510,7 +523,7 @@ func TestResizeKilled(t *testing.T) {
 			requireWaiting(t, filepath.Join(o.Dir, "r.shmring"), want)
 		}
 		require.Greater(t, len(geometries), 1, "%v", geometries)
-		o.Slots, o.SlotSize, o.MaxMessage = 0, 0, 0
+		o.Slots, o.SlotSize, o.MaxMessage, o.MaxProducers = 0, 0, 0, 0
 		c := openConsumer(t, &o)
 		for i := range want {
 			m, err := c.TryNext()
