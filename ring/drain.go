@@ -90,10 +90,10 @@ func (c *Consumer) drainShort(max int, f func(Message) error) (n int, err error)
 			return n, nil
 		}
 		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-		size := int(uint32(meta))
-		if meta>>48 != 0 || size > s.most {
+		if meta>>48 != 0 || uint64(uint32(meta)) > s.most {
 			return n, nil
 		}
+		size := int(uint32(meta))
 		if c.streak++; c.streak > 2 {
 			d.Meta = meta // see streak
 			killpoint.At(killpoint.MetaRewritten)

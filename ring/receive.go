@@ -45,7 +45,8 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 		d := c.descAt(pos)
 		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
 			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-			if n := int(uint32(meta)); meta>>48 == 0 && n <= c.short.most && n <= len(buf) {
+			if size := uint64(uint32(meta)); meta>>48 == 0 && size <= c.short.most && size <= uint64(len(buf)) {
+				n := int(size)
 				c.takeShort(d, meta)
 				next := pos + c.short.slots
 				c.pos, c.implicitAck = next, next
@@ -130,7 +131,8 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 		d := c.descAt(pos)
 		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
 			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-			if n := int(uint32(meta)); meta>>48 == 0 && n <= c.short.most {
+			if size := uint64(uint32(meta)); meta>>48 == 0 && size <= c.short.most {
+				n := int(size)
 				c.takeShort(d, meta)
 				next := pos + c.short.slots
 				c.pos = next

@@ -57,7 +57,7 @@ type short struct {
 	drain  uint64     // inside Drain, where it is time to store ReadPos that counts
 	word   layout.Ctl // its control word
 	slots  uint64     // which says so many
-	most   int        // and the longest message that goes the short way, in bytes
+	most   uint64     // and the longest message that goes the short way, in bytes
 	sender *tally     // of its producer
 	about  about      // of its messages, but for their kind
 }

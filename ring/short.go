@@ -21,7 +21,7 @@ func (c *Consumer) openShort() {
 	from := c.usual.Owner()
 	s.word = c.usual.In(layout.LapOf(pos, c.shift))
 	s.sender, s.about = &c.received[from], describe(0, from, false)
-	s.most = min(max(c.oneSlot, int(s.slots*c.slotSize)), c.maxMessage, copyPiece)
+	s.most = min(max(uint64(c.oneSlot), s.slots*c.slotSize), uint64(c.maxMessage), copyPiece)
 	// Signed: we may be behind each of these.
 	room := min(int64(c.slots.count-pos&c.mask), int64(c.mark-pos))
 	s.until = s.end(pos, min(room, int64(c.looked+c.flushAfter-pos)))
