@@ -175,7 +175,8 @@ func (l *lab) stalled(w way, period, ticks int) (over string, ok bool) {
 	if beside.Messages < ticks/period/4 {
 		l.r.fault("%s: only %d messages came in %d ms", w.name, beside.Messages, ticks)
 	}
-	if limit := max(stallLimit, alone.P99+stallLimit/2); beside.P99 > limit {
+	// Where the machine itself is late, a hundredth of the ticks is a few of them, and differs.
+	if limit := max(stallLimit, alone.P99*3/2+stallLimit/2); beside.P99 > limit {
 		over = fmt.Sprintf("1 %% of the ticks are late by more than %v, the limit is %v", beside.P99, limit)
 	}
 	return over, true
