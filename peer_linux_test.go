@@ -3,8 +3,11 @@ package shmring_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -67,7 +70,7 @@ func TestProducerWithoutConsumer(t *testing.T) {
 		require.True(t, out.Scan())
 
 		// It is stopped: that is not gone. The ring fills, and a call waits.
-		require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+		stop(t, cmd.Process)
 		for i := 1; ; i++ {
 			if err := p.TrySend(numbered(i)); err != nil {
 				require.ErrorIs(t, err, shmring.ErrFull)
@@ -89,6 +92,23 @@ func TestProducerWithoutConsumer(t *testing.T) {
 			n++
 		}
 		require.Greater(t, n, 1)
+	})
+}
+
+// stop stops a process, and returns when none of its threads runs any more.
+func stop(t *testing.T, p *os.Process) {
+	require.NoError(t, p.Signal(syscall.SIGSTOP))
+	become(t, "all threads are stopped", func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
+		require.NoError(t, err)
+		for _, task := range tasks {
+			text, _ := os.ReadFile(task)
+			_, state, _ := strings.Cut(string(text), ") ")
+			if !strings.HasPrefix(state, "T") && state != "" {
+				return false
+			}
+		}
+		return len(tasks) > 0
 	})
 }
 
