@@ -402,7 +402,9 @@ func TestForceSkipWakesTheConsumer(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, rig func(layout.Config) *rig) {
 		r := rig(layout.Config{Slots: 64})
 		c, live := r.consumer(), r.producer()
-		for round := range 10 {
+		const rounds = 10
+		wakes := uint64(0)
+		for round := range rounds {
 			slow := r.producer()
 			claim, err := slow.TryClaim(10)
 			require.NoError(t, err)
@@ -417,8 +419,12 @@ func TestForceSkipWakesTheConsumer(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, <-got)
 			require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+			wakes += slow.Stats().Wakes // in whose place it wakes
 			slow.leave()
 		}
-		require.Zero(t, c.Stats().TimeoutWakeups)
+		// In front of a claim that stalls the consumer gets up every millisecond, so one sleep or
+		// another may have run out between the skip and its wake-up.
+		require.Positive(t, wakes)
+		require.Less(t, c.Stats().TimeoutWakeups, uint64(rounds))
 	})
 }
