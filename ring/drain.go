@@ -2,9 +2,7 @@ package ring
 
 import (
 	"context"
-	"sync/atomic"
 
-	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -85,19 +83,16 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 func (c *Consumer) drainShort(max int, f func(Message) error) (n int, err error) {
 	s := &c.short
 	for pos := c.pos; n < max; n++ {
-		d := c.descAt(pos)
-		if int64(s.drain-pos) <= 0 || d.Ctl.Load() != s.word { // D2
+		if int64(s.drain-pos) <= 0 {
 			return n, nil
 		}
-		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-		if meta>>48 != 0 || uint64(uint32(meta)) > s.most {
+		d := c.descAt(pos)
+		meta, ok := s.matches(d)
+		if !ok {
 			return n, nil
 		}
 		size := int(uint32(meta))
-		if c.streak++; c.streak > 2 {
-			d.Meta = meta // see streak
-			killpoint.At(killpoint.MetaRewritten)
-		}
+		c.hold(d, meta)
 		next := pos + s.slots
 		c.expose(next)
 		c.leave()

@@ -43,9 +43,11 @@ func (p *participant) Attachment() Attachment { return p.att }
 
 func (h *handle) init(v *layout.View, cfg Config) {
 	h.segment.init(v)
-	if h.adaptive.start(0); v.Config.Doorbell == layout.Poll {
-		h.adaptive.start(napping)
+	waking := time.Duration(0)
+	if v.Config.Doorbell == layout.Poll {
+		waking = napping
 	}
+	h.adaptive.start(waking)
 	cfg.FirstSleep, cfg.MaxSleep = sleepBounds(cfg.FirstSleep, cfg.MaxSleep)
 	h.cfg = cfg
 }

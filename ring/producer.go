@@ -121,9 +121,10 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 	return p.sendShort(ctx, msg, kind)
 }
 
-// sendShort is Send, and without a ctx TrySend, by the short way if that goes. This is the one
-// exception to the rule that every record goes through reserve, fill and publish: it repeats
-// reserveSPSC and publishSPSC. It has to be short, in stores first of all: they leave the
+// sendShort is Send, and without a ctx TrySend, by the short way if that goes. The short ways are
+// the exceptions to the rule that every record goes through reserve, fill and publish: this one
+// and that of Claim and Commit repeat reserveSPSC and publishSPSC, those of mpsc.go
+// reserveMPSC and publishMPSC. They have to be short, in stores first of all: they leave the
 // processor in order, so those that follow, spilled registers too, queue up behind the one for a
 // line that the consumer has had, and the next line is asked for the later the more they are.
 func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error {

@@ -56,10 +56,7 @@ func (c *Consumer) peek(m *Message) error {
 			}
 		}
 		meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-		if c.streak++; c.streak > 2 {
-			d.Meta = meta // takes the line away from the producer, see streak; it is ours until ReadPos passes it
-			killpoint.At(killpoint.MetaRewritten)
-		}
+		c.hold(d, meta)
 		length, kind, flags := layout.UnpackMeta(meta)
 		n := uint64(length)
 		if n > uint64(c.oneSlot) && n > k*c.slotSize || n > uint64(c.maxMessage) && flags&layout.FlagBatch == 0 {
@@ -92,6 +89,15 @@ func (c *Consumer) peek(m *Message) error {
 		return nil
 	}
 	return ErrEmpty
+}
+
+// hold takes a descriptor's line away from the producer, if that is worth it: see streak. meta is
+// what the line holds. It is ours until ReadPos passes it.
+func (r *reader) hold(d *layout.Descriptor, meta uint64) {
+	if r.streak++; r.streak > 2 {
+		d.Meta = meta
+		killpoint.At(killpoint.MetaRewritten)
+	}
 }
 
 // checkCtl is peek's look at a control word of this lap that is not the usual one. It returns

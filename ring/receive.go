@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"sync/atomic"
 )
 
 // TryReceive copies the next message into buf and returns its length. Where buf is too
@@ -43,10 +42,9 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	for try := 0; ; try++ {
 		pos := c.pos
 		d := c.descAt(pos)
-		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
-			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-			if size := uint64(uint32(meta)); meta>>48 == 0 && size <= c.short.most && size <= uint64(len(buf)) {
-				n := int(size)
+		if int64(c.short.until-pos) > 0 {
+			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
+				n := int(uint32(meta))
 				c.takeShort(d, meta)
 				next := pos + c.short.slots
 				c.pos, c.implicitAck = next, next
@@ -129,10 +127,9 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	for try := 0; ; try++ {
 		pos := c.pos
 		d := c.descAt(pos)
-		if int64(c.short.until-pos) > 0 && d.Ctl.Load() == c.short.word { // D2
-			meta := atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-			if size := uint64(uint32(meta)); meta>>48 == 0 && size <= c.short.most {
-				n := int(size)
+		if int64(c.short.until-pos) > 0 {
+			if meta, ok := c.short.matches(d); ok {
+				n := int(uint32(meta))
 				c.takeShort(d, meta)
 				next := pos + c.short.slots
 				c.pos = next

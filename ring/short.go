@@ -1,7 +1,8 @@
 package ring
 
 import (
-	"github.com/shmring/shmring/internal/killpoint"
+	"sync/atomic"
+
 	"github.com/shmring/shmring/layout"
 )
 
@@ -36,13 +37,19 @@ func (s *short) end(pos uint64, room int64) uint64 {
 	return pos + uint64(room) - s.slots + 1
 }
 
+// matches looks whether the record of a descriptor is like the last, and returns its Meta.
+func (s *short) matches(d *layout.Descriptor) (meta uint64, ok bool) {
+	if d.Ctl.Load() != s.word { // D2
+		return 0, false
+	}
+	meta = atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
+	return meta, meta>>48 == 0 && uint64(uint32(meta)) <= s.most
+}
+
 // takeShort is what is done for each record that goes the short way before its bytes are handed
 // out. Coming back acknowledges those before.
 func (c *Consumer) takeShort(d *layout.Descriptor, meta uint64) {
-	if c.streak++; c.streak > 2 {
-		d.Meta = meta // see streak
-		killpoint.At(killpoint.MetaRewritten)
-	}
+	c.hold(d, meta)
 	c.short.sender.add(int(uint32(meta)))
 	c.pending++
 	if !c.outstanding {
