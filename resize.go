@@ -66,9 +66,6 @@ func (e *ResizeError) Error() string {
 		"is in the ring first", prefix(e.Ring), e.What, at, need, e.Have)
 }
 
-// resizePatience is how long Resize waits for a ring that is in use: see Remove.
-const resizePatience = 250 * time.Millisecond
-
 // Resize makes a ring that nobody uses anew with another geometry: what is not zero in g is
 // changed, NoPayload being no slot size, and the rest stays. All that is in the ring stays in it:
 // the messages, in their order, each with its kind, its producer and whether it is redelivered,
@@ -174,7 +171,7 @@ func awaitAlone(ctx context.Context, name string, seg *shm.Segment) error {
 		}
 		err = fmt.Errorf("shmring: %s: not resized: a process has it open: close its producers and consumers first "+
 			"(fuser %[1]s lists them)", seg.Path())
-		return time.Since(begin) >= resizePatience, inUse{err}
+		return time.Since(begin) >= shm.Patience, inUse{err}
 	})
 }
 
