@@ -11,13 +11,14 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/fuzz/internal/machine"
+	"github.com/shmring/shmring/internal/pin"
 )
 
 func init() {
@@ -214,17 +215,12 @@ func hog(_ context.Context, _ args, lab *line) error {
 
 // placements compares the policies in each placement, pair for pair.
 func placements(l *lab) {
-	var have unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &have); err != nil || have.Count() < 2 {
-		l.r.Skip("one processor: %v", err)
+	cpus := pin.CPUs()
+	if len(cpus) < 2 {
+		l.r.Skip("this process may run on %v", cpus)
 		return
 	}
-	cpus := make([]int, 0, 2)
-	for cpu := 0; len(cpus) < 2; cpu++ {
-		if have.IsSet(cpu) {
-			cpus = append(cpus, cpu)
-		}
-	}
+	cpus = cpus[:2]
 	for _, w := range placed {
 		pairs, over := choose(l, 20, 3), ""
 		for try := range placedTries {
@@ -317,13 +313,8 @@ func busyNow() busy {
 			b.ours += time.Duration(u.Utime.Nano() + u.Stime.Nano())
 		}
 	}
-	// cpu  user nice system idle iowait irq softirq steal, in hundredths of a second
-	text, _ := os.ReadFile("/proc/stat")
-	var t [8]time.Duration
-	if _, err := fmt.Sscan(strings.TrimPrefix(string(text), "cpu"), &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6],
-		&t[7]); err == nil {
-		b.all = (t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) * 10 * time.Millisecond
-	}
+	busy, stolen := machine.Busy()
+	b.all = busy + stolen
 	return b
 }
 
@@ -387,13 +378,8 @@ func (l *lab) pair(w aPlacement, cpus []int, policy, group string) (got tripTime
 func (l *lab) spawnAt(a args, cpus []int, group string) (*child, bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		l.r.fault("%v", err)
-		return nil, false
-	}
-	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
 	if len(cpus) > 0 {
+		defer func(before *unix.CPUSet) { _ = unix.SchedSetaffinity(0, before) }(setOf(pin.CPUs()...))
 		if err := unix.SchedSetaffinity(0, setOf(cpus...)); err != nil {
 			l.r.fault("%v", err)
 			return nil, false

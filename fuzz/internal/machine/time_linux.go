@@ -66,14 +66,18 @@ func delayed() (sum time.Duration) {
 		_, _ = fmt.Sscan(string(text), &ran, &waited)
 		sum += time.Duration(waited)
 	}
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return sum
-	}
-	var user, nice, system, idle, wait, irq, soft, stolen int64
+	_, stolen := Busy()
+	return sum + stolen
+}
+
+// Busy is for how long the processors of this machine together have run something, and, if it is
+// a virtual one, were kept from it by others of its host.
+func Busy() (busy, stolen time.Duration) {
+	text, _ := os.ReadFile("/proc/stat") // without it there is nothing to scan
+	var user, nice, system, idle, wait, irq, soft, steal int64
 	_, _ = fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &soft,
-		&stolen)
-	return sum + time.Duration(stolen)*tick
+		&steal)
+	return time.Duration(user+nice+system+irq+soft) * tick, time.Duration(steal) * tick
 }
 
 // tick is the unit of /proc/stat.
