@@ -57,17 +57,6 @@ func TestOnDeathExit(t *testing.T) {
 	require.Contains(t, q.totals().Error, "died without ending its stream")
 }
 
-func TestKilledProducerThatWasExpectedAlone(t *testing.T) {
-	dir := ringDir(t)
-	p := producer(t, dir, "")
-	q := consumer(t, dir, "-producers 1")
-	p.write("a\nb\n")
-	q.prints(2)
-	p.kill()
-	q.ends(cli.PeerDead) // nobody else comes
-	require.Equal(t, "a\nb\n", q.stdout.String())
-}
-
 func TestKilledProducerOfAnMPSCRing(t *testing.T) {
 	dir := ringDir(t)
 	stays := producer(t, dir, "-kind mpsc")

@@ -20,6 +20,7 @@ func TestDeathsAndEnds(t *testing.T) {
 	}{
 		{"", "spsc", "KE", cli.OK},
 		{"-on-death exit", "spsc", "K", cli.PeerDead},
+		{"-producers 1", "spsc", "K", cli.PeerDead}, // nobody else comes
 		{"-producers 2", "spsc", "KE", cli.PeerDead},
 		{"-producers 2", "spsc", "KK", cli.PeerDead},
 		{"-producers 2", "spsc", "EE", cli.OK},
