@@ -83,15 +83,6 @@ func openOnce(ctx context.Context, name, path string, minSize int64, opt *Option
 	return f.mapAndAttach(st.Size, Applied{})
 }
 
-// Patience is how long Remove waits for a segment that is in use. The kernel drops
-// the locks of a process with its last reference to the open file. A child between fork
-// and exec holds all open files of its parent: of processes that were killed while they
-// started others, one in seven left its locks for longer than it took to reap it, for
-// 2 ms in the median and 18 ms at most (two processors, one of them busy). A mapping is
-// a reference too, and whoever looks at a dying process through /proc may hold it for a
-// moment. Close does not depend on this, because it unlocks.
-const Patience = 250 * time.Millisecond
-
 // Remove unlinks a name that nobody uses. While any process is attached, this one
 // included, it waits, for a quarter of a second at most and until ctx is done, because
 // the locks of a process may outlive it by a moment. (With a ctx that is done already it
