@@ -12,10 +12,11 @@ import (
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
-// rawLink is rival/src/raw_pingpong.cpp with Go's atomics, whose store is an XCHG.
+// rawLink is rival/src/raw_pingpong.cpp with Go's atomics, whose store is an XCHG. The word
+// is stored behind the rest of the message, and whoever loads it copies that rest.
 type rawLink struct {
 	mem  []byte
-	word *atomic.Uint64
+	word *atomic.Uint64 // the first of mem
 	seen uint64
 }
 
@@ -34,6 +35,7 @@ func openRaw(j *work.Job, direction string, _ bool) (work.Link, error) {
 
 // The file begins as zero, which must not be a message.
 func (l *rawLink) Send(msg []byte) error {
+	copy(l.mem[8:], msg[8:])
 	l.word.Store(binary.LittleEndian.Uint64(msg) + 1)
 	return nil
 }
@@ -45,6 +47,7 @@ func (l *rawLink) Recv(buf []byte) (int, error) {
 	}
 	l.seen = w
 	binary.LittleEndian.PutUint64(buf, w-1)
+	copy(buf[8:], l.mem[8:])
 	return len(buf), nil
 }
 

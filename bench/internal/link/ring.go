@@ -39,13 +39,15 @@ func openRing(mpsc, inPlace bool) work.Open {
 }
 
 // Options are those of all who open a ring, so that it does not matter who creates it:
-// the defaults as far as messages fit.
+// the defaults as far as messages fit, but for who waits. shmring-default has no but.
 func Options(j *work.Job, mpsc bool) *shmring.Options {
 	o := &shmring.Options{Dir: j.Dir, Mode: shmring.ModeOpenOrCreate, Prefault: true, WaitPolicy: shmring.WaitSpin}
 	if mpsc {
 		o.Kind = shmring.KindMPSC
 	}
 	switch {
+	case j.Transport == "shmring-default":
+		o.WaitPolicy, o.Prefault = shmring.WaitBalanced, false
 	case j.Work == "blocked":
 		o.WaitPolicy = shmring.WaitSleep
 	case j.Work == "wake" || j.Work == "mpsc":

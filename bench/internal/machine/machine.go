@@ -39,14 +39,16 @@ type Place struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
 	CPUs  []int  `json:"cpus,omitempty"`
+	Born  bool   `json:"born,omitempty"` // processes are there from their birth, and see no other processor
 }
 
 // Names of places.
 const (
-	Pinned = "pinned" // two cores, as near as there are
-	SMT    = "smt"    // two threads of one core
-	Far    = "far"    // two cores without a cache in common
-	Free   = "free"
+	Pinned  = "pinned"  // two cores, as near as there are
+	Taskset = "taskset" // the same, by taskset: each process sees one processor from its birth
+	SMT     = "smt"     // two threads of one core
+	Apart   = "apart"   // two cores without a cache in common
+	Free    = "free"
 )
 
 // Describe looks at this machine.
@@ -79,35 +81,53 @@ func (m *Machine) Place(name string) *Place {
 	return nil
 }
 
+// Pair is the two processors whose distance matters: those of the first place that has two;
+// nil where there is none.
+func (m *Machine) Pair() []int {
+	for _, p := range m.Places {
+		if len(p.CPUs) > 1 {
+			return p.CPUs[:2]
+		}
+	}
+	return nil
+}
+
 func places(cpus []int) []Place {
 	var list []Place
 	a := cpus[0]
 	others := slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return sameCore(c, a) })
 	near := slices.DeleteFunc(slices.Clone(others), func(c int) bool { return !sameL3(c, a) })
 	far := slices.DeleteFunc(slices.Clone(others), func(c int) bool { return sameL3(c, a) })
+	add := func(name string, cpus []int, about string, args ...any) {
+		list = append(list, Place{Name: name, About: fmt.Sprintf(about, args...), CPUs: cpus})
+	}
 	switch {
 	case len(near) > 0:
 		rest := slices.DeleteFunc(append(near[1:len(near):len(near)], far...), func(c int) bool {
-			return sameCore(c,
-				near[0])
+			return sameCore(c, near[0])
 		})
-		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores, one L3",
-			near[0], a), append([]int{near[0], a}, rest...)})
+		add(Pinned, append([]int{near[0], a}, rest...),
+			"receiver on processor %d, senders on %v and further cores, one L3", near[0], a)
 	case len(far) > 0:
-		list = append(list, Place{Pinned, fmt.Sprintf("receiver on processor %d, senders on %v and further cores", far[0],
-			a), append([]int{far[0], a}, far[1:]...)})
+		add(Pinned, append([]int{far[0], a}, far[1:]...), "receiver on processor %d, senders on %v and further cores",
+			far[0], a)
 	}
 	for _, c := range cpus {
 		if c != a && sameCore(c, a) {
-			list = append(list, Place{SMT, fmt.Sprintf("processors %d and %d, two threads of one core", c, a), []int{c, a}})
+			add(SMT, []int{c, a}, "processors %d and %d, two threads of one core", c, a)
 			break
 		}
 	}
 	if len(near) > 0 && len(far) > 0 {
-		list = append(list, Place{Far, fmt.Sprintf("processors %d and %d, which share no cache", far[0], a), []int{far[0],
-			a}})
+		add(Apart, []int{far[0], a}, "processors %d and %d, which share no cache", far[0], a)
 	}
-	return append(list, Place{Free, "wherever the system puts them", nil})
+	if len(list) > 0 && list[0].Name == Pinned {
+		add(Taskset, list[0].CPUs,
+			"the processors of pinned, but each process is born on its own as by taskset, and sees no other")
+		list[len(list)-1].Born = true
+	}
+	add(Free, nil, "wherever the system puts them")
+	return list
 }
 
 func usable() []int {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -49,8 +50,23 @@ func Version() string {
 	return line
 }
 
+// Native lets the compiler use all that the processor it runs on can do. A program made with
+// it is kept for that processor only.
+const Native = "-march=native"
+
+// processor is what /proc/cpuinfo says that one can do.
+func processor() []byte {
+	data, _ := os.ReadFile("/proc/cpuinfo") // without it: the compiler's version tells machines apart well enough
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "flags") || strings.HasPrefix(line, "Features") {
+			return []byte(line)
+		}
+	}
+	return nil
+}
+
 // Flags of every program. The Go side is built as it is for everyone, so neither is
-// tuned for the processor it runs on.
+// tuned for the processor it runs on; the raw ring, which is to be as quick as can be, is.
 var Flags = []string{"-std=c++20", "-O2", "-pthread"}
 
 // Build returns the path of the program's binary, from the cache where there is one, and
@@ -61,16 +77,23 @@ func (p *Program) Build(ctx context.Context, below string) (string, error) {
 	if version == "" {
 		return "", &AbsentError{Compiler + " is not installed", strings.TrimSpace(CompilerPackage + " " + p.Package)}
 	}
-	source, err := sources.ReadFile("src/" + p.Source)
-	if err != nil {
-		return "", err
-	}
-	header, err := sources.ReadFile("src/rival.hpp")
-	if err != nil {
-		return "", err
+	files := []string{p.Source, "rival.hpp", "raw_ring.h"}
+	text := map[string][]byte{}
+	for _, name := range files {
+		var err error
+		if text[name], err = sources.ReadFile("src/" + name); err != nil {
+			return "", err
+		}
 	}
 	flags := append(append([]string{}, Flags...), p.Flags...)
-	sum := sha256.Sum256(fmt.Append(nil, version, flags, string(source), string(header)))
+	made := fmt.Append(nil, version, flags)
+	if slices.Contains(flags, Native) {
+		made = append(made, processor()...)
+	}
+	for _, name := range files {
+		made = append(made, text[name]...)
+	}
+	sum := sha256.Sum256(made)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
@@ -86,8 +109,11 @@ func (p *Program) Build(ctx context.Context, below string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(work, p.Source), source, 0o600),
-		os.WriteFile(filepath.Join(work, "rival.hpp"), header, 0o600)); err != nil {
+	errs := []error{os.MkdirAll(dir, 0o755)}
+	for _, name := range files {
+		errs = append(errs, os.WriteFile(filepath.Join(work, name), text[name], 0o600))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return "", err
 	}
 	// Libraries follow the source that needs them.

@@ -5,16 +5,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring/bench/internal/rival"
 	"github.com/shmring/shmring/bench/internal/work"
@@ -95,6 +99,11 @@ func (c *Runner) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []i
 	j.Dir = dir + "-" + filepath.Base(c.Dir)
 	defer os.RemoveAll(j.Dir)
 	j.Transport = t.Name
+	patience := 5 * time.Second // with a worker that does not end itself in time
+	if t.Group == Peer {
+		j.Peer, j.Born, patience = true, true, 0
+		j.Timeout = j.For + peerPatience
+	}
 	if j.Timeout == 0 {
 		j.Timeout = j.For + 15*time.Second
 	}
@@ -103,10 +112,13 @@ func (c *Runner) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []i
 	if err := setups[t.Setup](&s, &j, c.Cleaner); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.Timeout+5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, j.Timeout+patience)
 	defer cancel()
 	var results []work.Result
 	err = c.runAll(ctx, jobs(t, j, cpus), c.command(t, wrapper), s.files, &results)
+	if err == nil && j.Peer {
+		err = delivered(results)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s of %d bytes: %w", t.Name, j.Work, j.Size, err)
 	}
@@ -114,6 +126,9 @@ func (c *Runner) RunWith(ctx context.Context, t *Transport, j work.Job, cpus []i
 }
 
 func (c *Runner) command(t *Transport, wrapper []string) []string {
+	if t.Path != "" {
+		return append(slices.Clone(wrapper), t.Path)
+	}
 	if t.Program != nil {
 		return append(slices.Clone(wrapper), c.programs[t.Program])
 	}
@@ -163,8 +178,24 @@ type worker struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
-	stderr bytes.Buffer
+	stderr beginning
 }
+
+// beginning keeps the first of what is written to it: a program that has gone mad does not
+// fill our memory.
+type beginning struct{ bytes.Buffer }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	if room := most - b.Len(); room > 0 {
+		b.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+const (
+	most       = 4 << 10  // bytes of an error that are kept
+	mostResult = 16 << 20 // bytes that a worker may say
+)
 
 // runAll starts the workers, sets them off together, and collects what they say. If one
 // fails, the others are killed; none is left when it returns.
@@ -176,6 +207,7 @@ func (c *Runner) runAll(ctx context.Context, jobs []*work.Job, command []string,
 		cancel()
 		for _, a := range workers {
 			a.cmd.Wait()
+			_ = a.kill() // what it started and left behind; mostly there is nothing
 		}
 	}()
 	for _, j := range jobs {
@@ -208,8 +240,9 @@ func (c *Runner) runAll(ctx context.Context, jobs []*work.Job, command []string,
 		}
 	}
 	said := make([][]work.Result, len(workers))
-	err = all(func(a *worker) error {
-		return json.NewDecoder(a.out).Decode(&said[slices.Index(workers, a)])
+	err = all(func(a *worker) (err error) {
+		said[slices.Index(workers, a)], err = a.results()
+		return err
 	})
 	if err != nil {
 		return err
@@ -224,8 +257,14 @@ func (c *Runner) runAll(ctx context.Context, jobs []*work.Job, command []string,
 }
 
 func start(ctx context.Context, j *work.Job, command []string, files []*os.File) (*worker, error) {
-	a := &worker{job: j, cmd: exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), j.Args()...)...)}
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	args := *j
+	if j.Born {
+		args.CPUs = nil // it is there already
+	}
+	a := &worker{job: j, cmd: exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), args.Args()...)...)}
+	// A group of its own, so that what it starts ends with it.
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	a.cmd.Cancel = a.kill
 	a.cmd.Stderr = &a.stderr
 	a.cmd.ExtraFiles = files
 	a.cmd.WaitDelay = time.Second
@@ -237,16 +276,77 @@ func start(ctx context.Context, j *work.Job, command []string, files []*os.File)
 	if err != nil {
 		return nil, err
 	}
-	a.out = bufio.NewReader(out)
+	a.out = bufio.NewReader(io.LimitReader(out, mostResult))
+	if j.Born {
+		return a, startOn(a.cmd, j.CPUs)
+	}
 	return a, a.cmd.Start()
+}
+
+// startOn starts a process that may use some processors only, and has never seen others: it
+// inherits them from the thread that makes it.
+func startOn(cmd *exec.Cmd, cpus []int) error {
+	if len(cpus) == 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, set unix.CPUSet
+	for _, c := range cpus {
+		set.Set(c)
+	}
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return err
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("processors %v: %w", cpus, err)
+	}
+	err := cmd.Start()
+	return errors.Join(err, unix.SchedSetaffinity(0, &before))
 }
 
 func (a *worker) ready() error {
 	line, err := a.out.ReadString('\n')
 	if err == nil && line != "ready\n" {
-		err = fmt.Errorf("said %q, want ready", line)
+		err = fmt.Errorf("said %.80q, want ready", line)
 	}
 	return err
+}
+
+// results reads what it found: one line of JSON.
+func (a *worker) results() (list []work.Result, err error) {
+	line, err := a.out.ReadBytes('\n')
+	if len(line) == 0 {
+		return nil, err
+	}
+	if e := json.Unmarshal(line, &list); e != nil {
+		if err != nil { // it ended in the middle of the line
+			return nil, err
+		}
+		return nil, fmt.Errorf("said %.80q, want a line of results: %w", line, e)
+	}
+	if a.job.Peer {
+		return list, checkPeer(a.job, list)
+	}
+	return list, nil
+}
+
+// kill ends a worker and all that it has started.
+func (a *worker) kill() error {
+	if err := syscall.Kill(-a.cmd.Process.Pid, syscall.SIGKILL); err != syscall.ESRCH {
+		return err
+	}
+	return os.ErrProcessDone
+}
+
+// HangError tells that a worker was not done in time, and was killed.
+type HangError struct {
+	Role  string
+	After time.Duration
+}
+
+func (e *HangError) Error() string {
+	return fmt.Sprintf("%s: not done after %v, killed", e.Role, e.After)
 }
 
 // explain adds what a process that failed said itself.
@@ -254,10 +354,27 @@ func (a *worker) explain(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == context.Canceled {
 		return err
 	}
-	if e := a.cmd.Wait(); e != nil { // so that all it said is here
-		err = e
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit): // it was waited for
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		// It ended, or is ending: what it said is here when it has.
+		if e := a.cmd.Wait(); e != nil {
+			err = e
+		} else {
+			err = fmt.Errorf("ended before it had said what it found: %w", err)
+		}
+	default: // it said something wrong, and may go on
+		_ = a.kill() // it may be gone by itself
+		_ = a.cmd.Wait()
 	}
-	if said := strings.TrimSpace(a.stderr.String()); said != "" {
+	said := strings.TrimSpace(a.stderr.String())
+	switch {
+	case ctx.Err() != nil && said == "":
+		return &HangError{a.job.Role, a.job.Timeout}
+	case said != "" && a.job.Peer:
+		return fmt.Errorf("%s: %w: %s", a.job.Role, err, said)
+	case said != "":
 		return fmt.Errorf("%s: %s", a.job.Role, said)
 	}
 	return fmt.Errorf("%s: %w", a.job.Role, err)

@@ -19,6 +19,7 @@ const (
 	GoQueue  Group = "Go"       // within a Go process
 	Kernel   Group = "kernel"   // what the system offers
 	Textbook Group = "textbook" // what one would write in an afternoon
+	Peer     Group = "peer"     // a program of -peers
 )
 
 // Where the two ends of a transport live.
@@ -41,9 +42,13 @@ type Transport struct {
 	Program *rival.Program // nil: this one
 	Setup   string         // what has to be made first: a key of setups
 	Absent  string         // why it cannot be measured anywhere
+	Path    string         // of a peer's executable
 }
 
 const huge = 1 << 20
+
+// RawRing is the name of the ring without guarantees.
+const RawRing = "raw-c"
 
 func cpp(source, pkg string, flags ...string) *rival.Program {
 	return &rival.Program{Source: source, Package: pkg, Flags: flags}
@@ -68,11 +73,20 @@ var Transports = []*Transport{
 	{Name: "shmring-mpsc", Group: Ours, Where: Processes, Max: huge, Batches: true, Works: and(every, "blocked", "mpsc"),
 		About: "MPSC ring; Send and Receive"},
 
-	{Name: "raw-pingpong", Group: Limit, Where: Processes, Max: 32, Works: []string{"rtt"},
+	{Name: "shmring-default", Group: Ours, Where: Processes, Max: huge, Works: []string{"rtt", "stream"},
+		About: "SPSC ring as one gets it who asks for nothing: spins for a while, then sleeps"},
+
+	{Name: "raw-pingpong", Group: Limit, Where: Processes, Max: 1016, Works: []string{"rtt"},
 		Program: cpp("raw_pingpong.cpp", ""),
-		About:   "one word in a line of its own, stored and polled, in C++"},
-	{Name: "raw-go", Group: Limit, Where: Processes, Max: 32, Works: []string{"rtt"},
-		About: "the same with Go's atomics"},
+		About:   "the lines of a message, of which the first word is stored last and polled, in C++"},
+	{Name: "raw-pingpong-pause", Group: Limit, Where: Processes, Max: 1016, Works: []string{"rtt"},
+		Program: cpp("raw_pingpong.cpp", "", "-DPAUSE"),
+		About:   "the same with a PAUSE in each poll"},
+	{Name: "raw-go", Group: Limit, Where: Processes, Max: 1016, Works: []string{"rtt"},
+		About: "raw-pingpong with Go's atomics"},
+	{Name: RawRing, Group: Limit, Where: Processes, Max: huge, Batches: true, Works: []string{"rtt", "stream", "batch"},
+		Program: cpp("raw_ring.cpp", "", "-O3", rival.Native),
+		About:   "a ring in C with every trick and no guarantee, for this processor: what the guarantees cost"},
 	{Name: "raw-copy-4", Group: Limit, Where: Processes, Min: 1016, Max: huge, Works: []string{"stream"},
 		Program: cpp("raw_copy.cpp", "", "-DBLOCKS=4"),
 		About:   "four blocks in turn, copied in by one side and out by the other, by memcpy"},

@@ -130,8 +130,8 @@ func (s *group) worker(i int, role string, r *Result) {
 	if s.j.Role == "all" {
 		index = i - 1
 	}
-	// First open, then pin: a handle that is opened by a thread with one processor takes
-	// that for all there is, and never spins.
+	// First open, then pin, as those do who pin their threads themselves; the place taskset is
+	// for those who are pinned from their birth.
 	a, err := newWorker(s.j, role, index, s.open)
 	if err == nil {
 		s.mu.Lock()

@@ -23,6 +23,8 @@ type Job struct {
 	Verify    bool
 	Timeout   time.Duration // after which the worker ends itself
 	CPUs      []int         // of the worker; of role all: of each in turn; -1 or none: any
+	Born      bool          // processes are on their processors from their birth; no argument
+	Peer      bool          // of a program of somebody else's; no argument
 	Shm, Sem  int           // ids of SysV objects
 	Queues    []int         // ids of SysV message queues
 }
@@ -137,9 +139,11 @@ type Result struct {
 	WindowMessages uint64     `json:"window_messages"` // received in the measured time
 	WindowNs       int64      `json:"window_ns"`
 	WindowBytes    uint64     `json:"window_bytes"`
-	Shares         []uint64   `json:"shares,omitempty"` // of the window's messages, by sender
-	Times          [][2]int64 `json:"times,omitempty"`  // nanoseconds, and how often
-	Per            int        `json:"per"`              // messages that each of the times is of; 0: one
+	Shares         []uint64   `json:"shares,omitempty"`      // of the window's messages, by sender
+	Times          [][2]int64 `json:"times,omitempty"`       // nanoseconds, and how often
+	Per            int        `json:"per"`                   // messages that each of the times is of; 0: one
+	BlockTimes     [][2]int64 `json:"block_times,omitempty"` // of trips: nanoseconds of Block together, and how often
+	Block          int        `json:"block,omitempty"`
 	CPUNs          int64      `json:"cpu_ns"`
 	Switches       int64      `json:"switches"` // of context
 	Mallocs        uint64     `json:"mallocs"`  // of Go

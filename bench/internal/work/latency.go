@@ -3,47 +3,71 @@ package work
 import (
 	"fmt"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// fewest is how many trips are made even if that takes longer than planned.
-const fewest = 20
+// block is how many trips are made at a time, in turn: so many of which each is timed, then
+// so many that are timed together. The latter make means that a coarse clock does not round,
+// and that no look at it is part of. Package rival/src has the same number.
+const block = 32
 
 // ping sends a message, waits for it to come back, and takes the time of that.
 func (a *worker) ping() error {
 	buf, back := a.buffer(), a.buffer()
-	var begin, t int64 // from when the first trip is over: it may have to wait for a connection
-	for ; ; a.r.Messages++ {
-		if a.j.Count > 0 && a.r.Messages >= uint64(a.j.Count) ||
-			a.j.Count == 0 && t > begin+int64(a.j.For) && a.r.Messages >= fewest {
-			return a.end(a.buffer())
-		}
-		if err := a.out.Send(a.stamp(buf, a.r.Messages)); err != nil {
-			return err
-		}
-		n, err := a.in.Recv(back)
-		if err != nil {
-			return err
-		}
-		now := Now()
-		if got := head(back); got != a.r.Messages {
-			return fmt.Errorf("trip %d came back as %d", a.r.Messages, got)
-		}
-		if err := a.verify(back[:n]); err != nil {
-			return err
-		}
-		if begin == 0 {
-			begin = now
-		} else {
-			a.record(now-begin, now-t)
-		}
-		t = now
+	if err := a.trip(buf, back); err != nil { // it may have to wait for a connection
+		return err
 	}
+	begin := Now()
+	for now := begin; a.pings(now - begin); {
+		t := Now()
+		for range block {
+			if err := a.trip(buf, back); err != nil {
+				return err
+			}
+			now = Now()
+			a.record(a.times, now-begin, now-t)
+			t = now
+		}
+		for range block {
+			if err := a.trip(buf, back); err != nil {
+				return err
+			}
+		}
+		now = Now()
+		a.record(a.blocks, now-begin, now-t)
+	}
+	return a.end(a.buffer())
+}
+
+// pings tells whether there are more trips to make.
+func (a *worker) pings(since int64) bool {
+	if a.j.Count > 0 {
+		return a.r.Messages < uint64(a.j.Count)
+	}
+	return since <= int64(a.j.For)
+}
+
+// trip is there and back.
+func (a *worker) trip(buf, back []byte) error {
+	if err := a.out.Send(a.stamp(buf, a.r.Messages)); err != nil {
+		return err
+	}
+	n, err := a.in.Recv(back)
+	if err != nil {
+		return err
+	}
+	if got := head(back); got != a.r.Messages {
+		return fmt.Errorf("trip %d came back as %d", a.r.Messages, got)
+	}
+	a.r.Messages++
+	return a.verify(back[:n])
 }
 
 // record takes a time down unless it is still warming up.
-func (a *worker) record(since, d int64) {
+func (a *worker) record(in *hdrhistogram.Histogram, since, d int64) {
 	if a.j.Count > 0 || since > int64(a.j.For)/5 {
-		a.times.RecordValue(max(d, 0))
+		in.RecordValue(max(d, 0))
 	}
 }
 
@@ -108,6 +132,6 @@ func (a *worker) recvPaced() error {
 			first = now
 		}
 		a.r.Messages++
-		a.record(now-first, now-int64(h))
+		a.record(a.times, now-first, now-int64(h))
 	}
 }

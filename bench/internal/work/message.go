@@ -43,10 +43,11 @@ func mixedSize(head uint64) int {
 	return int(1017 + b%3072)
 }
 
-// touch reads one word of every cache line, which brings all of it over.
+// touch reads a byte of every cache line that a message has a part of, which brings all of
+// it over. It does not matter where on a line the message begins.
 func touch(msg []byte) (sum byte) {
 	for i := 0; i < len(msg); i += 64 {
 		sum += msg[i]
 	}
-	return sum
+	return sum + msg[len(msg)-1]
 }

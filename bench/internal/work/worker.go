@@ -20,6 +20,7 @@ type worker struct {
 	plain   bool // all messages have one size and only their first word matters
 	r       Result
 	times   *hdrhistogram.Histogram
+	blocks  *hdrhistogram.Histogram // of trips, all of a block together
 }
 
 func newWorker(j *Job, role string, index int, open Open) (*worker, error) {
@@ -66,16 +67,26 @@ func (a *worker) close() error {
 
 func (a *worker) run() error {
 	a.times = hdrhistogram.New(1, int64(time.Minute), 3)
+	a.blocks = hdrhistogram.New(1, int64(time.Minute), 3)
 	err := a.work()
-	for _, b := range a.times.Distribution() {
-		if b.Count > 0 {
-			a.r.Times = append(a.r.Times, [2]int64{(b.From + b.To) / 2, b.Count})
-		}
+	a.r.Times, a.r.BlockTimes = pairs(a.times), pairs(a.blocks)
+	if a.r.BlockTimes != nil {
+		a.r.Block = block
 	}
 	if err != nil {
 		return fmt.Errorf("%s after %d messages: %w", a.role, a.r.Messages, err)
 	}
 	return nil
+}
+
+// pairs are the values of a histogram and how often each was seen.
+func pairs(h *hdrhistogram.Histogram) (list [][2]int64) {
+	for _, b := range h.Distribution() {
+		if b.Count > 0 {
+			list = append(list, [2]int64{(b.From + b.To) / 2, b.Count})
+		}
+	}
+	return list
 }
 
 func (a *worker) work() error {
