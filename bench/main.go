@@ -13,6 +13,7 @@ import (
 
 	"github.com/shmring/shmring/bench/internal/counts"
 	"github.com/shmring/shmring/bench/internal/link"
+	"github.com/shmring/shmring/bench/internal/machine"
 	"github.com/shmring/shmring/bench/internal/report"
 	"github.com/shmring/shmring/bench/internal/runner"
 	"github.com/shmring/shmring/bench/internal/suite"
@@ -56,6 +57,8 @@ type config struct {
 	pick    string
 	from    string
 	compare string
+	gapOf   string
+	peers   string
 	list    bool
 	noPin   bool
 	counts  bool
@@ -65,13 +68,16 @@ type config struct {
 
 func (c *config) parse(args []string) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.BoolVar(&c.suite.Quick, "quick", false, "measure what the targets need, in less than five minutes")
+	f.BoolVar(&c.suite.Quick, "quick", false, "measure what the targets need, in less than six minutes")
 	f.StringVar(&c.json, "json", "", "write all that was found to this `file`")
 	f.StringVar(&c.plots, "plots", "", "write plots, as SVG and PNG, into this `folder`")
 	f.StringVar(&c.md, "md", "", "write the page about the run to this `file`")
 	f.StringVar(&c.pick, "run", "", "measure only what matches this `regexp`: work/size/transport/place")
 	f.StringVar(&c.from, "from", "", "measure nothing, take what this `file` of -json has")
 	f.StringVar(&c.compare, "compare", "", "tell what is different from this `file` of -json")
+	f.StringVar(&c.gapOf, "gap-of", "",
+		"where all processors are near, or all far, tell which by what this `file` of -json saw of both")
+	f.StringVar(&c.peers, "peers", "", "measure the programs in this `folder` as well: see PEERS.md")
 	f.BoolVar(&c.list, "list", false, "list what would be measured")
 	f.BoolVar(&c.noPin, "no-pin", false, "let the system choose the processors")
 	f.IntVar(&c.suite.Rounds, "rounds", 0, "how many rounds (default: as many as there is time for)")
@@ -104,6 +110,12 @@ func run(ctx context.Context, args []string) error {
 	if err := c.parse(args); err != nil {
 		return err
 	}
+	if c.peers != "" && c.from == "" {
+		var err error
+		if c.suite.Peers, c.suite.BadPeers, err = runner.Peers(ctx, c.peers); err != nil {
+			return err
+		}
+	}
 	if c.list {
 		for _, name := range suite.List(c.suite) {
 			fmt.Println(name)
@@ -123,6 +135,9 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if err = c.known(old); err != nil {
+		return err
+	}
 	var r *report.Report
 	if c.from != "" {
 		if r, err = report.Read(c.from); err == nil {
@@ -135,6 +150,25 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return c.show(r, old)
+}
+
+// known takes over what an earlier run on this machine, of -gap-of or else of -compare, found
+// out about near and far.
+func (c *config) known(old *report.Report) error {
+	from := c.compare
+	if c.gapOf != "" {
+		var err error
+		if old, err = report.Read(c.gapOf); err != nil {
+			return err
+		}
+		if from = c.gapOf; old.Placements.Gap == nil {
+			return fmt.Errorf("-gap-of %s: that run saw one placement only", c.gapOf)
+		}
+	}
+	if old != nil && (c.gapOf != "" || old.Machine.Model == machine.Describe().Model) {
+		c.suite.Known, c.suite.KnownFrom = old.Placements.Gap, from
+	}
+	return nil
 }
 
 // show writes what was asked for.

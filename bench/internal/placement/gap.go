@@ -73,12 +73,15 @@ func spread(sorted []float64) float64 {
 	return math.Log(at(0.75) / at(0.25))
 }
 
+// Unlike tells that two round trips are not of the same placement.
+func Unlike(a, b float64) bool { return max(a, b) > apart*min(a, b) }
+
 // Of is what a sample counts for: a placement if the probes before it and after it both
 // say so. The middle third of the gap, by ratio, is of neither. Without a gap all samples
 // are of one placement, which is called near, but for those whose two probes are apart.
 func (g Gap) Of(before, after float64) Placement {
 	if g == (Gap{}) {
-		if max(before, after) > apart*min(before, after) {
+		if Unlike(before, after) {
 			return Neither
 		}
 		return Near

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/shmring/shmring/bench/internal/machine"
+	"github.com/shmring/shmring/bench/internal/placement"
 	"github.com/shmring/shmring/bench/internal/runner"
 )
 
@@ -21,9 +23,9 @@ type page struct {
 }
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"permsg": func() func(*Cell) string { return PerMessage },
-	"bytes":  func() func(*Cell) string { return Bandwidth },
-	"shares": func() func(*Cell) string { return MessagesAndShares },
+	"permsg": func() func(*Figures) string { return PerMessage },
+	"bytes":  func() func(*Figures) string { return Bandwidth },
+	"shares": func() func(*Figures) string { return MessagesAndShares },
 	"join":   strings.Join,
 	"pct":    func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
 }).Parse(pageText))
@@ -46,6 +48,20 @@ func (r *Report) Page(path, plots string) error {
 	return writeFile(path, b.Bytes())
 }
 
+// PlacementLines tell what was seen of near and far.
+func (p page) PlacementLines() []string { return p.Placements.Lines() }
+
+// Plot links a plot for each placement that was seen; name is that of the file.
+func (p page) Plot(title, name string) string {
+	var b strings.Builder
+	for _, of := range placement.Both {
+		if p.Plots != "" && p.Placements.Of(of).Samples > 0 {
+			fmt.Fprintf(&b, "![%s, %s](%s/%s-%s.svg)\n", title, of, p.Plots, name, of)
+		}
+	}
+	return b.String()
+}
+
 // Main is the place that most was measured in.
 func (p page) Main() string { return p.main() }
 
@@ -53,7 +69,7 @@ func (p page) Main() string { return p.main() }
 func (p page) Others() []string {
 	var list []string
 	for _, place := range p.Machine.Places {
-		if place.Name != p.main() && len(p.cells(place.Name, "rtt", "stream")) > 0 {
+		if place.Name != p.main() && place.Name != machine.Taskset && len(p.cells(place.Name, "rtt", "stream")) > 0 {
 			list = append(list, place.Name)
 		}
 	}
@@ -74,6 +90,9 @@ func (p page) Transports() string {
 			}
 		}
 		rows = append(rows, []string{t.Name, string(t.Group), t.About, state})
+	}
+	for _, t := range p.Peers {
+		rows = append(rows, []string{t.Name, string(runner.Peer), t.About, t.Where})
 	}
 	return table([]string{"name", "kind", "what it is", "between"}, rows)
 }

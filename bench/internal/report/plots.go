@@ -13,28 +13,40 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/shmring/shmring/bench/internal/placement"
 )
 
-// Plot writes the plots of the run into a folder, each as SVG and PNG.
+// Plot writes the plots of the run into a folder, each as SVG and PNG, for each placement that
+// was seen.
 func (r *Report) Plot(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	var errs []error
+	for _, p := range placement.Both {
+		errs = append(errs, r.plot(dir, p))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Report) plot(dir string, p placement.Placement) error {
 	place := r.main()
-	percentiles := func(c *Cell) []float64 { return []float64{c.P50, c.P90, c.P99, c.P999, c.Max} }
+	name := func(s string) string { return s + "-" + string(p) }
+	title := func(s string) string { return s + ", processors " + string(p) }
 	return errors.Join(
-		r.percentiles(dir, "rtt-percentiles", "Round trip, 32 bytes", r.cells(place, "rtt"), percentiles),
-		r.percentiles(dir, "blocked-percentiles", "Round trip, 32 bytes, both sides asleep", slices.Concat(r.cells(place,
-			"blocked"), r.sleepers(place)), percentiles),
-		r.lines(dir, "stream-messages", "Streaming, one publish each", "bytes per message", "messages per second", true,
-			r.cells(place, "stream"),
-			func(c *Cell) (float64, float64) { return float64(c.Size), c.MsgsPerS }),
-		r.lines(dir, "stream-bytes", "Streaming, one publish each", "bytes per message", "bytes per second", true,
-			r.cells(place, "stream"),
-			func(c *Cell) (float64, float64) { return float64(c.Size), c.BytesPerS }),
-		r.lines(dir, "mpsc", "Many producers, 32 bytes", "producers", "ns per message", false, bySize(r.cells(place,
-			mpscWorks(r)...), 32),
-			func(c *Cell) (float64, float64) { return float64(number(c.Work)), c.Median }),
+		r.percentiles(dir, name("rtt-percentiles"), title("Round trip, 32 bytes"), r.cells(place, "rtt"), p),
+		r.percentiles(dir, name("blocked-percentiles"), title("Round trip, 32 bytes, both sides asleep"),
+			slices.Concat(r.cells(place, "blocked"), r.sleepers(place)), p),
+		r.lines(dir, name("stream-messages"), title("Streaming, one publish each"), "bytes per message",
+			"messages per second", true, r.cells(place, "stream"), p,
+			func(c *Cell, f *Figures) (float64, float64) { return float64(c.Size), f.MsgsPerS }),
+		r.lines(dir, name("stream-bytes"), title("Streaming, one publish each"), "bytes per message",
+			"bytes per second", true, r.cells(place, "stream"), p,
+			func(c *Cell, f *Figures) (float64, float64) { return float64(c.Size), f.BytesPerS }),
+		r.lines(dir, name("mpsc"), title("Many producers, 32 bytes"), "producers", "ns per message", false,
+			bySize(r.cells(place, mpscWorks(r)...), 32), p,
+			func(c *Cell, f *Figures) (float64, float64) { return float64(number(c.Work)), f.Median }),
 	)
 }
 
@@ -95,8 +107,8 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
-func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, at func(*Cell) (float64,
-	float64)) error {
+func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, of placement.Placement,
+	at func(*Cell, *Figures) (float64, float64)) error {
 	p := newPlot(title, x, y)
 	if logX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, decades{}
@@ -106,7 +118,11 @@ func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, 
 	points := map[string]plotter.XYs{}
 	var order []*Cell
 	for _, c := range cells {
-		px, py := at(c)
+		f := c.In(of)
+		if f == nil {
+			continue
+		}
+		px, py := at(c, f)
 		if px <= 0 || py <= 0 {
 			continue
 		}
@@ -133,16 +149,17 @@ func (r *Report) lines(dir, name, title, x, y string, logX bool, cells []*Cell, 
 // HdrHistogram: each nine takes as much room as the one before.
 var quantiles = []string{"p50", "p90", "p99", "p99.9", "max"}
 
-func (r *Report) percentiles(dir, name, title string, cells []*Cell, values func(*Cell) []float64) error {
+func (r *Report) percentiles(dir, name, title string, cells []*Cell, of placement.Placement) error {
 	p := newPlot(title, "", "nanoseconds")
 	p.NominalX(quantiles...)
 	n := 0
 	for _, c := range cells {
-		if c.Size != 32 || c.P50 <= 0 {
+		f := c.In(of)
+		if c.Size != 32 || f == nil || f.P50 <= 0 {
 			continue
 		}
 		var xy plotter.XYs
-		for i, v := range values(c) {
+		for i, v := range []float64{f.P50, f.P90, f.P99, f.P999, f.Max} {
 			xy = append(xy, plotter.XY{X: float64(i), Y: v})
 		}
 		l, err := plotter.NewLine(xy)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/shmring/shmring/bench/internal/placement"
 	"github.com/shmring/shmring/bench/internal/work"
 )
 
@@ -48,10 +49,25 @@ func addTimes(into map[int64]int64, r *work.Result) {
 	}
 }
 
-// Add takes the results of one round in: of the receiver, then of the senders. The error
-// tells that the time was too short to measure anything.
-func (c *Cell) Add(round int, results []work.Result) error {
-	out := Round{Round: round}
+// meanTrip is the mean per trip of the block in the middle: blocks in which a process was
+// interrupted do not touch it, and the clock's grain is divided by the block's trips.
+func meanTrip(results []work.Result) (float64, bool) {
+	times := map[int64]int64{}
+	for _, r := range results {
+		for _, t := range r.BlockTimes {
+			times[t[0]*pico/int64(max(1, r.Block))] += t[1]
+		}
+	}
+	if len(times) == 0 {
+		return 0, false
+	}
+	return float64(histogram(times).ValueAtQuantile(50)) / pico, true
+}
+
+// Add takes the results of one round in: of the receiver, then of the senders; probes are those
+// before and after. The error tells that the time was too short to measure anything.
+func (c *Cell) Add(round int, probes [2]float64, results []work.Result) error {
+	out := Round{Round: round, Probe: probes}
 	times := map[int64]int64{}
 	var cpu, switches int64
 	var mallocs, sent uint64
@@ -66,12 +82,17 @@ func (c *Cell) Add(round int, results []work.Result) error {
 	}
 	recv := &results[0]
 	h := histogram(times)
+	trip, inBlocks := meanTrip(results)
 	switch {
 	case len(recv.Numbers) > 0:
 		out.Value, sent = recv.Numbers[0], 1
+	case inBlocks:
+		out.Value = trip
 	case recv.WindowMessages > 0:
 		out.Value = float64(recv.WindowNs) / float64(recv.WindowMessages)
 		out.Bytes = float64(recv.WindowBytes) / float64(recv.WindowMessages)
+	case len(results) > 1 && results[1].WindowMessages > 0: // trips of a peer that has no blocks
+		out.Value = float64(results[1].WindowNs) / float64(results[1].WindowMessages)
 	default:
 		out.Value = float64(h.ValueAtQuantile(50)) / pico
 	}
@@ -93,49 +114,67 @@ func (c *Cell) Add(round int, results []work.Result) error {
 	return nil
 }
 
-// Finish computes what is over all rounds.
+// Finish computes what is over all rounds of each placement; Sort comes before it.
 func (c *Cell) Finish(inGo bool) {
-	if len(c.Rounds) == 0 {
+	of := map[placement.Placement][]Round{}
+	for _, x := range c.Rounds {
+		of[x.Placement] = append(of[x.Placement], x)
+	}
+	if c.Anywhere {
+		c.All = figures(c.Rounds, inGo)
 		return
+	}
+	c.Near, c.Far = figures(of[placement.Near], inGo), figures(of[placement.Far], inGo)
+	c.Dropped = len(of[placement.Neither])
+}
+
+// figures are those of some rounds; nil for none.
+func figures(rounds []Round, inGo bool) *Figures {
+	if len(rounds) == 0 {
+		return nil
 	}
 	all := func(f func(Round) float64) []float64 {
 		var s []float64
-		for _, r := range c.Rounds {
+		for _, r := range rounds {
 			s = append(s, f(r))
 		}
 		slices.Sort(s)
 		return s
 	}
+	f := &Figures{Samples: len(rounds)}
 	values := all(func(r Round) float64 { return r.Value })
-	c.Q1, c.Median, c.Q3 = quantile(values, 0.25), quantile(values, 0.5), quantile(values, 0.75)
+	f.Q1, f.Median, f.Q3 = quantile(values, 0.25), quantile(values, 0.5), quantile(values, 0.75)
 	// Medians, so that rounds count alike: a fast one has more messages than a slow one.
-	c.P50 = median(all(func(r Round) float64 { return r.P50 }))
-	c.P90 = median(all(func(r Round) float64 { return r.P90 }))
-	c.P99 = median(all(func(r Round) float64 { return r.P99 }))
-	c.P999 = median(all(func(r Round) float64 { return r.P999 }))
-	c.Max = slices.Max(all(func(r Round) float64 { return r.Max }))
+	f.P50 = median(all(func(r Round) float64 { return r.P50 }))
+	f.P90 = median(all(func(r Round) float64 { return r.P90 }))
+	f.P99 = median(all(func(r Round) float64 { return r.P99 }))
+	f.P999 = median(all(func(r Round) float64 { return r.P999 }))
+	f.Max = slices.Max(all(func(r Round) float64 { return r.Max }))
 	if bytes := median(all(func(r Round) float64 { return r.Bytes })); bytes > 0 {
-		c.MsgsPerS = 1e9 / c.Median
-		c.BytesPerS = c.MsgsPerS * bytes
+		f.MsgsPerS = 1e9 / f.Median
+		f.BytesPerS = f.MsgsPerS * bytes
 	}
-	c.CPU = median(all(func(r Round) float64 { return r.CPU }))
-	c.Switches = median(all(func(r Round) float64 { return r.Switches }))
-	c.Shares = median(all(func(r Round) float64 { return r.Shares }))
+	f.CPU = median(all(func(r Round) float64 { return r.CPU }))
+	f.Switches = median(all(func(r Round) float64 { return r.Switches }))
+	f.Shares = median(all(func(r Round) float64 { return r.Shares }))
 	if inGo {
 		allocs := median(all(func(r Round) float64 { return r.Allocs }))
-		c.Allocs = &allocs
+		f.Allocs = &allocs
 	}
+	return f
 }
 
-// ratios of two cells within the rounds that both have.
-func ratios(a, b *Cell) []float64 {
+// ratios of two cells within the rounds that both have in one placement.
+func ratios(a, b *Cell, p placement.Placement) []float64 {
 	by := map[int]float64{}
 	for _, r := range b.Rounds {
-		by[r.Round] = r.Value
+		if r.Placement == p {
+			by[r.Round] = r.Value
+		}
 	}
 	var list []float64
 	for _, r := range a.Rounds {
-		if v, ok := by[r.Round]; ok && v > 0 {
+		if v, ok := by[r.Round]; ok && v > 0 && r.Placement == p {
 			list = append(list, r.Value/v)
 		}
 	}

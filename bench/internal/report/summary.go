@@ -8,29 +8,35 @@ import (
 // Summary is what a run says at its end.
 func Summary(r *Report) string {
 	var b strings.Builder
+	for _, line := range r.Placements.Lines() {
+		fmt.Fprintln(&b, line)
+	}
 	met, missed, open := 0, 0, 0
-	fmt.Fprintf(&b, "%-38s %-44s %9s\n", "work", "target", "measured")
+	fmt.Fprintf(&b, "\n%-38s %-44s %-5s %9s %7s\n", "work", "target", "", "measured", "ratio")
 	for _, t := range r.Targets {
-		verdict, measured := "?", "–"
-		switch {
-		case t.Met == nil:
-			open++
-		case *t.Met:
-			met++
-			verdict = "met"
-		default:
-			missed++
-			verdict = "MISSED"
-		}
-		if t.Measured != nil {
-			measured = digits(*t.Measured)
-		}
-		fmt.Fprintf(&b, "%-38s %-44s %9s  %s\n", t.Work, t.Target, measured, verdict)
-		if t.Met == nil {
-			fmt.Fprintf(&b, "    %s\n", t.Detail)
+		for _, v := range t.Verdicts {
+			verdict, measured, ratio := "?", "–", "–"
+			switch {
+			case v.Met == nil:
+				open++
+			case *v.Met:
+				met++
+				verdict = "met"
+			default:
+				missed++
+				verdict = "MISSED"
+			}
+			if v.Measured != nil {
+				measured, ratio = digits(*v.Measured), fmt.Sprintf("%.2f", *v.Ratio)
+			}
+			fmt.Fprintf(&b, "%-38s %-44s %-5s %9s %7s  %s", t.Work, t.Target, v.Placement, measured, ratio, verdict)
+			if v.Met == nil {
+				fmt.Fprintf(&b, "  %s", v.Detail)
+			}
+			fmt.Fprintln(&b)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d targets met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open,
+	fmt.Fprintf(&b, "\n%d verdicts met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open,
 		len(r.Cells), r.Settings.Rounds, r.Seconds)
 	for _, c := range r.Cells {
 		if c.Error != "" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring/bench/internal/machine"
+	"github.com/shmring/shmring/bench/internal/placement"
 	"github.com/shmring/shmring/bench/internal/report"
 	"github.com/shmring/shmring/bench/internal/runner"
 	"github.com/shmring/shmring/bench/internal/work"
@@ -26,6 +27,12 @@ type Settings struct {
 	Seed   uint64
 	Scale  float64 // of all durations; 0: 1
 	Dir    string
+	// Known is the gap between near and far of an earlier run, and KnownFrom its file: for a
+	// run that sees one placement only. nil: none.
+	Known     *placement.Gap
+	KnownFrom string
+	Peers     []*runner.Transport // programs of -peers
+	BadPeers  []runner.BadPeer    // what is no program there
 }
 
 // job is one measurement of a round.
@@ -34,6 +41,7 @@ type job struct {
 	transport *runner.Transport
 	job       work.Job
 	cpus      []int
+	fails     int // how often it did
 }
 
 // planner collects jobs.
@@ -61,11 +69,14 @@ func (p *planner) quick() {
 	rivals := names(runner.Cpp)
 	ours := []string{"shmring", "shmring-zc", "shmring-mpsc"}
 	main := p.main()
+	p.speed(main)
+	p.defaults()
+	p.peers(main, []int{8, 32, 1016, 65536})
 	p.add("rtt", everyone, []int{32}, main)
 	p.add("blocked", everyone, []int{32}, main)
 	p.add("stream", everyone, []int{32}, main)
 	p.add("stream", slices.Concat(ours, rivals), []int{8, 48, 248, 1016}, main)
-	p.add("stream", slices.Concat(ours, names(runner.Limit)), []int{65528, 1 << 20}, main)
+	p.add("stream", slices.Concat([]string{"shmring"}, names(runner.Limit)), []int{65528, 1 << 20}, main)
 	for _, n := range []int{1, 64} {
 		p.batch(n, []string{"shmring", "boost-spsc", "moodycamel-cq"}, []int{8, 32, 48}, main)
 	}
@@ -75,6 +86,42 @@ func (p *planner) quick() {
 	p.memory()
 }
 
+// speed is what the targets in nanoseconds need, and what they are compared with.
+func (p *planner) speed(place string) {
+	p.add("stream", []string{"shmring", runner.RawRing}, []int{8, 32, 48, 64, 248, 1016, 4096, 65536}, place)
+	p.add("stream", []string{"shmring-zc", "shmring-mpsc"}, []int{8, 32, 248, 1016}, place)
+	p.add("rtt", []string{"shmring", runner.RawRing, "raw-pingpong", "raw-pingpong-pause"}, []int{8, 32, 64, 1016}, place)
+	p.add("mixed", []string{"shmring"}, []int{0}, place)
+	p.batch(64, []string{"shmring", runner.RawRing}, []int{8, 32}, place)
+	for _, n := range []int{1, 2, 4} {
+		for _, size := range []int{8, 32} {
+			p.one(fmt.Sprintf("mpsc-%d", n), "mpsc", "shmring-mpsc", size, place, work.Job{Producers: n})
+		}
+	}
+}
+
+// defaults are those who ask for nothing, where the system puts them and where taskset does.
+func (p *planner) defaults() {
+	for _, place := range []string{p.main(), machine.Taskset, machine.Free} {
+		if p.m.Place(place) == nil || !p.s.Pin && place == machine.Taskset {
+			continue
+		}
+		p.add("rtt", []string{"shmring-default", "raw-pingpong", "pipe"}, []int{32}, place)
+		p.add("stream", []string{"shmring-default", runner.RawRing, "pipe"}, []int{32}, place)
+	}
+}
+
+// peers are measured in what they said they can do.
+func (p *planner) peers(place string, sizes []int) {
+	for _, t := range p.s.Peers {
+		for _, w := range []string{"rtt", "stream"} {
+			for _, size := range sizes {
+				p.transport(w, w, t, size, place, work.Job{})
+			}
+		}
+	}
+}
+
 // full is everything.
 func (p *planner) full() {
 	everyone := names()
@@ -82,6 +129,9 @@ func (p *planner) full() {
 	for _, w := range []string{"rtt", "stream"} {
 		p.add(w, everyone, Sizes, main)
 	}
+	p.speed(main)
+	p.defaults()
+	p.peers(main, append(slices.Clone(Sizes), 4096, 65536))
 	p.add("blocked", everyone, []int{32}, main)
 	p.add("oneway", everyone, []int{32, 1016, 65528}, main)
 	p.add("wake", everyone, []int{32}, main)
@@ -93,7 +143,7 @@ func (p *planner) full() {
 	p.crowd(everyone, []int{32, 1016}, main)
 	p.memory()
 	for _, place := range p.m.Places {
-		if place.Name != main && (p.s.Pin || place.Name == machine.Free) {
+		if place.Name != main && !place.Born && (p.s.Pin || place.Name == machine.Free) {
 			p.add("rtt", everyone, []int{32}, place.Name)
 			p.add("stream", everyone, []int{32, 1016}, place.Name)
 			if place.Name == machine.Free {
@@ -181,13 +231,16 @@ func unit(w string) string {
 }
 
 func (p *planner) one(name, w, transport string, size int, place string, j work.Job) {
-	t := runner.Find(transport)
+	p.transport(name, w, runner.Find(transport), size, place, j)
+}
+
+func (p *planner) transport(name, w string, t *runner.Transport, size int, place string, j work.Job) {
 	special := j.Role == "special"
 	if !special && !t.Does(w, size) {
 		return
 	}
-	c := &report.Cell{Work: name, Size: size, Transport: transport, Group: string(t.Group), Where: t.Where, Place: place,
-		Unit: unit(w)}
+	c := &report.Cell{Work: name, Size: size, Transport: t.Name, Group: string(t.Group), Where: t.Where, Place: place,
+		Unit: unit(w), Anywhere: special}
 	if p.seen[c.Key()] || p.s.Run != nil && !p.s.Run.MatchString(c.Key().String()) {
 		return
 	}
@@ -200,9 +253,9 @@ func (p *planner) one(name, w, transport string, size int, place string, j work.
 	j.Pace = pace(w)
 	var cpus []int
 	if place := p.m.Place(place); place != nil && !special {
-		cpus = place.CPUs
+		cpus, j.Born = place.CPUs, place.Born
 	}
-	p.jobs = append(p.jobs, &job{c, t, j, cpus})
+	p.jobs = append(p.jobs, &job{cell: c, transport: t, job: j, cpus: cpus})
 }
 
 // pace is how long the sender of oneway and wake rests between messages: long enough

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shmring/shmring/bench/internal/machine"
+	"github.com/shmring/shmring/bench/internal/placement"
 	"github.com/shmring/shmring/bench/internal/report"
 	"github.com/shmring/shmring/bench/internal/rival"
 	"github.com/shmring/shmring/bench/internal/runner"
@@ -22,9 +23,9 @@ type Progress interface {
 
 // Budgets of time: a run begins no round that would end later.
 const (
-	quickBudget = 200 * time.Second
+	quickBudget = 300 * time.Second
 	fullBudget  = 26 * time.Minute
-	mostRounds  = 15
+	mostRounds  = 25
 )
 
 // List prints the names of what would be measured.
@@ -64,10 +65,23 @@ func Run(ctx context.Context, s Settings, executable string, show Progress) (r *
 	for _, j := range jobs {
 		r.Cells = append(r.Cells, j.cell)
 	}
-	steal, all := machine.Steal()
-	if err := rounds(ctx, c, s, jobs, r, show, begin); err != nil {
+	for _, t := range s.Peers {
+		r.Peers = append(r.Peers, report.PeerInfo{Name: t.Name, About: t.About, Where: t.Where})
+	}
+	for _, b := range s.BadPeers {
+		r.Absent = append(r.Absent, report.Absent{Transport: b.Name, Reason: b.Reason})
+	}
+	probe, err := placement.New(m.Pair())
+	if err != nil {
 		return nil, err
 	}
+	defer probe.Close()
+	steal, all := machine.Steal()
+	run := &measuring{c: c, s: s, jobs: jobs, r: r, show: show, begin: begin, probe: probe}
+	if err := run.rounds(ctx); err != nil {
+		return nil, err
+	}
+	r.Sort(run.probes, s.Known, s.KnownFrom)
 	steal2, all2 := machine.Steal()
 	r.Steal = float64(steal2-steal) / float64(max(1, all2-all))
 	if !s.Quick {
@@ -76,7 +90,7 @@ func Run(ctx context.Context, s Settings, executable string, show Progress) (r *
 		}
 	}
 	for _, j := range jobs {
-		j.cell.Finish(j.transport.Program == nil)
+		j.cell.Finish(j.transport.Program == nil && j.transport.Group != runner.Peer)
 	}
 	r.Judge()
 	r.Seconds = time.Since(begin).Seconds()
@@ -130,48 +144,98 @@ func build(ctx context.Context, c *runner.Runner, jobs []*job, r *report.Report,
 	return left, nil
 }
 
+// measuring is a run while it measures.
+type measuring struct {
+	c      *runner.Runner
+	s      Settings
+	jobs   []*job
+	r      *report.Report
+	show   Progress
+	begin  time.Time
+	probe  *placement.Probe
+	probes []float64 // in the order in which they were taken
+}
+
 // rounds measures every job once per round, each time in another order, so that what
-// the machine does meanwhile hits all alike.
-func rounds(ctx context.Context, c *runner.Runner, s Settings, jobs []*job, r *report.Report, show Progress,
-	begin time.Time) error {
-	dice := rand.New(rand.NewPCG(s.Seed, 1))
+// the machine does meanwhile hits all alike. Between two samples there is a probe, which is
+// behind the one and before the other.
+func (m *measuring) rounds(ctx context.Context) error {
+	dice := rand.New(rand.NewPCG(m.s.Seed, 1))
 	budget, most := fullBudget, mostRounds
-	if s.Quick {
+	if m.s.Quick {
 		budget = quickBudget
 	}
-	if s.Rounds > 0 {
-		budget, most = 1<<62, s.Rounds
+	if m.s.Rounds > 0 {
+		budget, most = 1<<62, m.s.Rounds
 	}
-	failed := map[*job]int{}
 	// A round nobody looks at: caches of files, page tables, the clock of the processor.
-	for _, j := range jobs[:min(len(jobs), 8)] {
-		_, _ = c.Run(ctx, j.transport, j.job, j.cpus)
+	for _, j := range m.jobs[:min(len(m.jobs), 8)] {
+		_, _ = m.c.Run(ctx, j.transport, j.job, j.cpus)
 	}
+	m.take()
 	for round := 1; round <= most; round++ {
-		show.Begin(len(jobs))
+		m.show.Begin(len(m.jobs))
 		roundBegan := time.Now()
-		for _, i := range dice.Perm(len(jobs)) {
-			j := jobs[i]
-			show.Step(fmt.Sprintf("round %d: %v", round, j.cell.Key()))
-			if failed[j] > 1 {
-				continue
-			}
-			results, err := c.Run(ctx, j.transport, j.job, j.cpus)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err == nil {
-				err = j.cell.Add(round, results)
-			}
-			if err != nil {
-				failed[j]++
-				j.cell.Error = err.Error()
+		for _, i := range dice.Perm(len(m.jobs)) {
+			j := m.jobs[i]
+			m.show.Step(fmt.Sprintf("round %d: %v", round, j.cell.Key()))
+			if err := m.sample(ctx, j, round); err != nil {
+				return err
 			}
 		}
-		r.Settings.Rounds = round
-		if time.Since(begin)+time.Since(roundBegan) > budget {
+		m.r.Settings.Rounds = round
+		if time.Since(m.begin)+time.Since(roundBegan) > budget {
 			break
 		}
 	}
 	return nil
+}
+
+// take takes a probe.
+func (m *measuring) take() float64 {
+	v := m.probe.Measure()
+	m.probes = append(m.probes, v)
+	return v
+}
+
+// givenUp is how often a job may fail.
+const givenUp = 2
+
+// sample measures a job once, between two probes. What fails is noted in its cell; the error
+// is that of ctx.
+func (m *measuring) sample(ctx context.Context, j *job, round int) error {
+	if j.fails >= givenUp {
+		return nil
+	}
+	before := m.probes[len(m.probes)-1]
+	results, err := m.c.Run(ctx, j.transport, j.job, j.cpus)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	after := m.take()
+	if err == nil {
+		err = j.cell.Add(round, [2]float64{before, after}, results)
+	}
+	if err == nil {
+		return nil
+	}
+	j.fails++
+	j.cell.Error = err.Error()
+	var hang *runner.HangError
+	if j.transport.Group == runner.Peer && errors.As(err, &hang) {
+		m.giveUp(j.transport, err)
+	}
+	return nil
+}
+
+// giveUp leaves a peer out of the rest of the run: each of its samples would cost seconds in
+// which nobody else is measured.
+func (m *measuring) giveUp(t *runner.Transport, why error) {
+	m.r.Absent = append(m.r.Absent, report.Absent{Transport: t.Name,
+		Reason: "left out of the rest of the run: " + why.Error()})
+	for _, j := range m.jobs {
+		if j.transport == t {
+			j.fails = givenUp
+		}
+	}
 }
