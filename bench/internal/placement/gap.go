@@ -27,7 +27,7 @@ var Both = []Placement{Near, Far}
 
 const (
 	// apart is how many times longer than another a round trip is that is of another
-	// placement: what disturbs the median of a probe's blocks does less.
+	// placement: what disturbs the lower fifth of its blocks does less.
 	apart = 1.5
 	// strays is the share of probes that may lie inside the gap: the host moved the
 	// processors in the middle of them.

@@ -177,6 +177,7 @@ func TestOnePlacementIsMissing(t *testing.T) {
 		require.Contains(t, string(page), want)
 	}
 	require.Contains(t, Summary(r), "far: not seen in this run")
+	require.Regexp(t, `stream 8 B +≤ 7.5 ns near, 18 ns far +100  13.33 MISSED +not seen\n`, Summary(r))
 }
 
 // By the gap of an earlier run the only placement is the one that it is.

@@ -2,7 +2,10 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/shmring/shmring/bench/internal/placement"
 )
 
 // Summary is what a run says at its end.
@@ -12,28 +15,33 @@ func Summary(r *Report) string {
 		fmt.Fprintln(&b, line)
 	}
 	met, missed, open := 0, 0, 0
-	fmt.Fprintf(&b, "\n%-38s %-44s %-5s %9s %7s\n", "work", "target", "", "measured", "ratio")
+	fmt.Fprintf(&b, "\n%-36s %-48s %-28s %s\n", "work", "target", "near: measured, by target", "far: measured, by target")
 	for _, t := range r.Targets {
-		for _, v := range t.Verdicts {
-			verdict, measured, ratio := "?", "–", "–"
+		var sides [2]string
+		var why []string
+		for i, p := range placement.Both {
+			v := t.in(p)
 			switch {
+			case v == nil:
 			case v.Met == nil:
 				open++
+				sides[i] = "–"
+				if v.Detail == notSeen {
+					sides[i] = "not seen"
+				} else if !slices.Contains(why, v.Detail) {
+					why = append(why, v.Detail)
+				}
 			case *v.Met:
 				met++
-				verdict = "met"
+				sides[i] = fmt.Sprintf("%s %6.2f met", digits(*v.Measured), *v.Ratio)
 			default:
 				missed++
-				verdict = "MISSED"
+				sides[i] = fmt.Sprintf("%s %6.2f MISSED", digits(*v.Measured), *v.Ratio)
 			}
-			if v.Measured != nil {
-				measured, ratio = digits(*v.Measured), fmt.Sprintf("%.2f", *v.Ratio)
-			}
-			fmt.Fprintf(&b, "%-38s %-44s %-5s %9s %7s  %s", t.Work, t.Target, v.Placement, measured, ratio, verdict)
-			if v.Met == nil {
-				fmt.Fprintf(&b, "  %s", v.Detail)
-			}
-			fmt.Fprintln(&b)
+		}
+		fmt.Fprintf(&b, "%-36s %-48s %-28s %s\n", t.Work, t.Target, sides[0], sides[1])
+		for _, w := range why {
+			fmt.Fprintf(&b, "    %s\n", w)
 		}
 	}
 	fmt.Fprintf(&b, "\n%d verdicts met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open,

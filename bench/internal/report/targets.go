@@ -287,9 +287,11 @@ func (j *judge) missing(of []who, size int, p placement.Placement) string {
 	return fmt.Sprintf("%s by %s was not measured: %s", of[0].work, of[0].transport, j.absence(of[0].transport))
 }
 
+// absence is why a transport was not measured, or, without a name, the first that could be
+// installed.
 func (j *judge) absence(transport string) string {
 	for _, a := range j.r.Absent {
-		if a.Transport == transport || transport == "" {
+		if a.Transport == transport || transport == "" && a.Package != "" {
 			return a.Reason
 		}
 	}

@@ -154,6 +154,8 @@ func checkPeer(j *work.Job, list []work.Result) error {
 			case r.WindowNs > int64(j.Timeout):
 				return fmt.Errorf("%d ns were measured, more than the worker has lived", r.WindowNs)
 			}
+		} else { // whatever they say, it is no figure
+			r.WindowNs, r.WindowMessages = 0, 0
 		}
 		for _, t := range slices.Concat(r.Times, r.BlockTimes) {
 			if t[0] < 0 || t[1] < 0 || t[1] > math.MaxInt32 {

@@ -58,7 +58,9 @@ func TestExamplePeer(t *testing.T) {
 			require.NoError(t, err, "%s of %d bytes", w, size)
 			require.EqualValues(t, 640, results[0].Messages)
 			require.EqualValues(t, 640, results[1].Messages)
-			measured := results[map[string]int{"rtt": 1, "stream": 0}[w]]
+			which := map[string]int{"rtt": 1, "stream": 0}[w]
+			measured := results[which]
+			require.Zero(t, results[1-which].WindowMessages, "the other side does not measure")
 			require.Positive(t, measured.WindowNs)
 			require.Positive(t, measured.WindowMessages)
 			require.Less(t, measured.WindowMessages, uint64(640), "the first do not count")
