@@ -102,8 +102,8 @@ func CompareText(old, now *Report) string {
 		if c.Sure {
 			delta = fmt.Sprintf("%+.1f%%", 100*c.Delta())
 		}
-		fmt.Fprintf(&b, "%-44s %-5s %-11s %12s %12s %9s  (p=%.3f n=%d+%d)\n", c.Key, c.Placement, c.Unit, digits(c.Old),
-			digits(c.New), delta, c.P, c.N[0], c.N[1])
+		fmt.Fprintf(&b, "%-44s %-5s %-11s %12s %12s %9s  (p=%.3f n=%d+%d)\n", c.Key, c.Placement, c.Unit,
+			digits(c.Old), digits(c.New), delta, c.P, c.N[0], c.N[1])
 		if c.Old > 0 && c.New > 0 {
 			product += math.Log(c.New / c.Old)
 			n++
@@ -111,7 +111,8 @@ func CompareText(old, now *Report) string {
 		fewest = min(fewest, c.N[0], c.N[1])
 	}
 	if n > 0 {
-		fmt.Fprintf(&b, "%-44s %-5s %-11s %12s %12s %+8.1f%%\n", "geomean", "", "", "", "", 100*(math.Exp(product/float64(n))-1))
+		fmt.Fprintf(&b, "%-44s %-5s %-11s %12s %12s %+8.1f%%\n", "geomean", "", "", "", "",
+			100*(math.Exp(product/float64(n))-1))
 	}
 	if n > 0 && fewest < 4 {
 		fmt.Fprintf(&b, "With fewer than 4 rounds on each side nothing can be told apart: -rounds.\n")

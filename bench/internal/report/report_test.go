@@ -35,8 +35,9 @@ func synthetic(f func(c *Cell, p placement.Placement, round int) float64, seen .
 		for k, p := range seen {
 			for i := range rounds {
 				v := f(c, p, i)
-				c.Rounds = append(c.Rounds, Round{Round: k*rounds + i + 1, Probe: [2]float64{probes[p], probes[p] + float64(i)},
-					Value: v, P50: v, P90: v, P99: v, P999: v, Max: v, Bytes: float64(size), Shares: 1.5})
+				probe := [2]float64{probes[p], probes[p] + float64(i)}
+				c.Rounds = append(c.Rounds, Round{Round: k*rounds + i + 1, Probe: probe, Value: v,
+					P50: v, P90: v, P99: v, P999: v, Max: v, Bytes: float64(size), Shares: 1.5})
 				all = append(all, probes[p], probes[p]+float64(i))
 			}
 		}
@@ -400,7 +401,8 @@ func TestPageAndPlots(t *testing.T) {
 	for _, part := range []string{"## How to choose", "## Method", "## Targets", "## Where others win", "a processor",
 		"](plots/rtt-percentiles-near.svg)", "](plots/rtt-percentiles-far.svg)",
 		"| batch-64 | 8 B | pinned | far | boost-spsc | 25.0 ns | shmring | 100 ns | 4.00× |",
-		"## Default options", "| shmring-default | rtt | taskset | 100 ns | 100 ns | 100 ns | 6 | 100 ns | 100 ns | 100 ns | 6 |",
+		"## Default options",
+		"| shmring-default | rtt | taskset | 100 ns | 100 ns | 100 ns | 6 | 100 ns | 100 ns | 100 ns | 6 |",
 		"| shmring-default | stream | free |", "What the guarantees cost", "| rtt, 32 B | 100 ns | 100 ns | 1.00 (6) |",
 		"| peer-x | peer | somebody's ring | processes |", "Samples of each figure: 6.",
 		"the gap between the probes is from 135 ns to 500 ns"} {
@@ -448,6 +450,23 @@ func TestMeanTrip(t *testing.T) {
 	require.InDelta(t, 3950.0/32, c.Rounds[0].Value, 0.2)
 	require.InDelta(t, 120, c.Rounds[0].P50, 0.5)
 	// A peer without blocks: its time by its trips.
-	require.NoError(t, c.Add(2, [2]float64{}, []work.Result{{Messages: 96}, {Messages: 96, WindowMessages: 80, WindowNs: 9872}}))
+	require.NoError(t, c.Add(2, [2]float64{}, []work.Result{{Messages: 96},
+		{Messages: 96, WindowMessages: 80, WindowNs: 9872}}))
 	require.InDelta(t, 123.4, c.Rounds[1].Value, 1e-9)
+}
+
+// A ratio is of two samples of one round only if both were of one placement.
+func TestRatiosAreOfOnePlacement(t *testing.T) {
+	cell := func(value float64, of ...placement.Placement) *Cell {
+		c := &Cell{}
+		for i, p := range of {
+			c.Rounds = append(c.Rounds, Round{Round: i + 1, Placement: p, Value: value})
+		}
+		return c
+	}
+	a := cell(30, placement.Near, placement.Near, placement.Far, placement.Neither, placement.Far)
+	b := cell(10, placement.Near, placement.Far, placement.Near, placement.Neither, placement.Far)
+	require.Equal(t, []float64{3}, ratios(a, b, placement.Near))
+	require.Equal(t, []float64{3}, ratios(a, b, placement.Far))
+	require.Empty(t, ratios(a, cell(10), placement.Near))
 }

@@ -18,7 +18,8 @@ import (
 func script(t *testing.T, dir, name, body string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
-	text := "#!/bin/sh\n[ \"$1\" = describe ] && { echo '{\"about\":\"a test\",\"works\":[\"stream\"],\"max\":4096}'; exit; }\n" +
+	text := "#!/bin/sh\n[ \"$1\" = describe ] && " +
+		"{ echo '{\"about\":\"a test\",\"works\":[\"stream\"],\"max\":4096}'; exit; }\n" +
 		"for a; do case $a in role=*) role=${a#role=};; dir=*) dir=${a#dir=};; esac; done\n" + body + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o755))
 	return path
@@ -76,7 +77,8 @@ func TestPeersThatFail(t *testing.T) {
 		{"says something else", "echo hello; exec sleep 1000", `said "hello\n", want ready`},
 		{"exits after go", "echo ready; read go; exit 3", "exit status 3"},
 		{"ends without results", "echo ready; read go", "ended before it had said what it found"},
-		{"nonsense for results", "echo ready; read go; echo 17 apples; exec sleep 1000", `said "17 apples\n", want a line of results`},
+		{"nonsense for results", "echo ready; read go; echo 17 apples; exec sleep 1000",
+			`said "17 apples\n", want a line of results`},
 		{"half a line", "echo ready; read go; printf '[{\"messages\":1'", "ended before it had said what it found"},
 		{"no list", "echo ready; read go; echo '{}'; read end", "want a line of results"},
 		{"no results", "echo ready; read go; echo '[]'; read end", "0 results, want 1"},
@@ -88,7 +90,8 @@ func TestPeersThatFail(t *testing.T) {
 			"more than the worker has lived"},
 		{"negative", "echo ready; read go; echo '[{\"messages\":-5}]'; read end", "want a line of results"},
 		{"loses messages", "echo ready; read go; n=5; [ $role = send ] && n=6; " +
-			"echo '[{\"messages\":'$n',\"window_messages\":5,\"window_ns\":9}]'; read end; exit 0", "6 messages were sent, and 5 arrived"},
+			"echo '[{\"messages\":'$n',\"window_messages\":5,\"window_ns\":9}]'; read end; exit 0",
+			"6 messages were sent, and 5 arrived"},
 		{"ends with a status", "echo ready; read go; echo '[{\"messages\":5,\"window_messages\":5,\"window_ns\":9}]'; " +
 			"read end; exit 9", "exit status 9"},
 	} {

@@ -145,6 +145,10 @@ func TestQuickHasTheTargets(t *testing.T) {
 			}
 		}
 	}
+	for _, j := range plan(Settings{Quick: true, Pin: true}, &m) {
+		require.Equal(t, j.cell.Place == machine.Taskset, j.job.Born, j.cell.Key())
+		require.Equal(t, j.cell.Place == machine.Free, len(j.cpus) == 0, j.cell.Key())
+	}
 	full := map[string]bool{}
 	for _, j := range plan(Settings{Pin: true}, &m) {
 		full[j.cell.Key().String()] = true
@@ -160,7 +164,8 @@ func TestPeersDoNotSpoilTheRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	peers := t.TempDir()
-	describe := "#!/bin/sh\n[ \"$1\" = describe ] && { echo '{\"about\":\"x\",\"works\":[\"stream\"],\"max\":4096}'; exit; }\n"
+	describe := "#!/bin/sh\n[ \"$1\" = describe ] && " +
+		"{ echo '{\"about\":\"x\",\"works\":[\"stream\"],\"max\":4096}'; exit; }\n"
 	good := "for a; do case $a in for=*) n=${a#for=};; esac; done\n" +
 		"echo ready; read go; echo '[{\"messages\":500,\"window_messages\":400,\"window_ns\":4000}]'; read end; exit 0\n"
 	for name, text := range map[string]string{
@@ -171,7 +176,8 @@ func TestPeersDoNotSpoilTheRun(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(peers, name), []byte(text), 0o755))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(peers, "text"), []byte("hello"), 0o644))
-	s := Settings{Quick: true, Rounds: 3, Seed: 1, Dir: t.TempDir(), Run: regexp.MustCompile(`^stream/(8|32)/(peer-|shmring/)`)}
+	s := Settings{Quick: true, Rounds: 3, Seed: 1, Dir: t.TempDir(),
+		Run: regexp.MustCompile(`^stream/(8|32)/(peer-|shmring/)`)}
 	var err error
 	s.Peers, s.BadPeers, err = runner.Peers(ctx, peers)
 	require.NoError(t, err)
