@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -469,4 +470,16 @@ func TestRatiosAreOfOnePlacement(t *testing.T) {
 	require.Equal(t, []float64{3}, ratios(a, b, placement.Near))
 	require.Equal(t, []float64{3}, ratios(a, b, placement.Far))
 	require.Empty(t, ratios(a, cell(10), placement.Near))
+	// Where few rounds have both, it is the ratio of the medians; where there are none, none.
+	a.Finish(true)
+	b.Finish(true)
+	v, pairs := ratio(a, b, placement.Far)
+	require.InDelta(t, 3, v, 1e-9)
+	require.Nil(t, pairs)
+	b.Rounds[4].Value = 1 // the only pair would be 30; the far ones of b are 10 and 1
+	b.Finish(true)
+	v, _ = ratio(a, b, placement.Far)
+	require.InDelta(t, 30/5.5, v, 1e-9)
+	v, _ = ratio(a, cell(10), placement.Near)
+	require.True(t, math.IsNaN(v))
 }

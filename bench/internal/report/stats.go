@@ -164,6 +164,24 @@ func figures(rounds []Round, inGo bool) *Figures {
 	return f
 }
 
+// fewPairs is how many rounds have to have both cells in a placement, for their ratios to count:
+// a placement that is seldom seen is seldom that of two samples of one round.
+const fewPairs = 3
+
+// ratio is how many times as long a takes as b in a placement: the median of the ratios within
+// rounds, or, where fewer than fewPairs rounds have both, the ratio of the medians; pairs are
+// the former, sorted. It is not a number if one has no figures there.
+func ratio(a, b *Cell, p placement.Placement) (v float64, pairs []float64) {
+	if pairs = ratios(a, b, p); len(pairs) >= fewPairs {
+		slices.Sort(pairs)
+		return quantile(pairs, 0.5), pairs
+	}
+	if a.In(p) == nil || b.In(p) == nil || b.In(p).Median <= 0 {
+		return math.NaN(), nil
+	}
+	return a.In(p).Median / b.In(p).Median, nil
+}
+
 // ratios of two cells within the rounds that both have in one placement.
 func ratios(a, b *Cell, p placement.Placement) []float64 {
 	by := map[int]float64{}

@@ -47,7 +47,10 @@ func Summary(r *Report) string {
 	fmt.Fprintf(&b, "\n%d verdicts met, %d missed, %d not measured; %d cells, %d rounds, %.0f s\n", met, missed, open,
 		len(r.Cells), r.Settings.Rounds, r.Seconds)
 	for _, c := range r.Cells {
-		if c.Error != "" {
+		switch {
+		case c.Error != "" && len(c.Rounds) > 0:
+			fmt.Fprintf(&b, "%v has figures of %d rounds, and failed in another: %s\n", c.Key(), len(c.Rounds), c.Error)
+		case c.Error != "":
 			fmt.Fprintf(&b, "%v failed: %s\n", c.Key(), c.Error)
 		}
 	}

@@ -230,10 +230,8 @@ func (r *Report) Price() string {
 				row = append(row, "", "", notSeen)
 				continue
 			}
-			row = append(row, ns(a.Median), ns(b.Median), "–")
-			if all := ratios(c, raw, p); len(all) > 0 {
-				row[len(row)-1] = fmt.Sprintf("%.2f (%d)", median(all), len(all))
-			}
+			v, _ := ratio(c, raw, p)
+			row = append(row, ns(a.Median), ns(b.Median), fmt.Sprintf("%.2f (%d)", v, min(a.Samples, b.Samples)))
 		}
 		rows = append(rows, row)
 	}
@@ -320,7 +318,7 @@ func (r *Report) losses() []loss {
 			if ours == nil {
 				continue
 			}
-			if by := median(ratios(ours, c, p)); by > 1 {
+			if by, _ := ratio(ours, c, p); by > 1 {
 				list = append(list, loss{ours, c, p, by})
 			}
 		}

@@ -230,17 +230,22 @@ func (j *judge) judge(t Target, size int, a, b []who, by limits, inverse bool) {
 
 // compare fills in a verdict about two cells.
 func (j *judge) compare(v *Verdict, a, b *Cell, inverse bool) {
-	all := ratios(a, b, v.Placement)
-	slices.Sort(all)
-	m := quantile(all, 0.5)
+	m, pairs := ratio(a, b, v.Placement)
 	if math.IsNaN(m) {
-		v.Detail = fmt.Sprintf("no round has both %s and %s %s", a.Key(), b.Key(), v.Placement)
+		v.Detail = fmt.Sprintf("%s and %s have no figures %s", a.Key(), b.Key(), v.Placement)
 		return
 	}
-	v.Samples = len(all)
+	fa, fb := a.In(v.Placement), b.In(v.Placement)
 	v.settle(m, inverse)
-	v.Detail = fmt.Sprintf("%s %s by %s %s; in %d rounds, quartiles %.2f to %.2f", a.Key(), ns(a.In(v.Placement).Median),
-		b.Key(), ns(b.In(v.Placement).Median), len(all), quantile(all, 0.25), quantile(all, 0.75))
+	v.Samples = len(pairs)
+	v.Detail = fmt.Sprintf("%s %s by %s %s; ", a.Key(), ns(fa.Median), b.Key(), ns(fb.Median))
+	if pairs == nil {
+		v.Samples = min(fa.Samples, fb.Samples)
+		v.Detail += fmt.Sprintf("of medians: fewer than %d rounds have both %s", fewPairs, v.Placement)
+		return
+	}
+	v.Detail += fmt.Sprintf("in %d rounds, quartiles %.2f to %.2f", len(pairs), quantile(pairs, 0.25),
+		quantile(pairs, 0.75))
 }
 
 // settle takes a measured value down.

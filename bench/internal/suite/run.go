@@ -25,7 +25,7 @@ type Progress interface {
 const (
 	quickBudget = 300 * time.Second
 	fullBudget  = 26 * time.Minute
-	mostRounds  = 25
+	mostRounds  = 40
 )
 
 // List prints the names of what would be measured.
