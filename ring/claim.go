@@ -127,6 +127,18 @@ func (p *Producer) claimAfter(ctx context.Context, err error, n int) (pos, k uin
 // caller's to write until Commit or Abort, and not to be touched after.
 func (c *Claim) Bytes() []byte { return c.data }
 
+// Copy copies b into the first bytes of Bytes, by whatever is quickest for bytes that another
+// processor is about to read, and returns how many those were: all of b, or as many as were
+// claimed. On a claim that is finished it does nothing.
+func (c *Claim) Copy(b []byte) int {
+	if c.p == nil {
+		return 0
+	}
+	b = b[:min(len(b), len(c.data))]
+	copyOut(c.data, b)
+	return len(b)
+}
+
 // SetKind sets the message type, 0 unless set.
 func (c *Claim) SetKind(kind uint16) { c.kind = kind }
 

@@ -118,7 +118,11 @@ func (p *Producer) sendShortMPSC(msg []byte, kind uint16) error {
 	d := p.descAt(pos)
 	d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
 	killpoint.At(killpoint.MetaWritten)
-	copy(p.bytesAt(d, pos, len(msg)), msg)
+	if len(msg) <= layout.InlineSize {
+		copy(d.Inline[:], msg)
+	} else {
+		copyOut(p.payloadAt(pos, len(msg)), msg)
+	}
 	killpoint.At(killpoint.PayloadWritten)
 	return p.publishShortMPSC(pos)
 }

@@ -131,7 +131,11 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	pos := p.pos
 	if int64(p.edge-pos) > 0 && len(msg) <= p.most && p.enter() {
 		d := p.descAt(pos)
-		copy(p.bytesAt(d, pos, len(msg)), msg)
+		if len(msg) <= layout.InlineSize {
+			copy(d.Inline[:], msg)
+		} else {
+			copyOut(p.payloadAt(pos, len(msg)), msg)
+		}
 		killpoint.At(killpoint.PayloadWritten)
 		d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
 		killpoint.At(killpoint.MetaWritten)
@@ -186,7 +190,7 @@ func (p *Producer) sendRecord(msg []byte, meta uint64) error {
 	if err != nil {
 		return err
 	}
-	copyBytes(p.bytes(pos, len(msg)), msg)
+	copyOut(p.bytes(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
 	p.setMeta(pos, meta)
 	return p.publish(pos, k)

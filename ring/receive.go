@@ -91,7 +91,7 @@ func (c *Consumer) receive(ctx context.Context, buf []byte) (int, error) {
 	if len(m.data) > len(buf) {
 		return len(m.data), io.ErrShortBuffer
 	}
-	n := copyBytes(buf, m.data)
+	n := copyIn(buf, m.data)
 	c.take(&m)
 	c.implicitAck = m.end
 	c.openShort()

@@ -371,6 +371,34 @@ func TestClaimAbort(t *testing.T) {
 	})
 }
 
+func TestClaimCopy(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 64, SlotSize: 1024})
+		p, c := r.producer(), r.consumer()
+		msg := make([]byte, 5000)
+		for i := range msg {
+			msg[i] = byte(i%251) + 1
+		}
+		for _, n := range []int{0, 1, 100, 3000, 5000} {
+			claim, err := p.TryClaim(n)
+			require.NoError(t, err)
+			require.Equal(t, n, claim.Copy(msg), "as many as were claimed")
+			require.NoError(t, claim.Commit())
+			require.Zero(t, claim.Copy(msg), "the claim is finished")
+			require.Equal(t, msg[:n], append(msg[:0:0], receiveWay(t, c, 0)...))
+			_, err = c.TryNext()
+			require.ErrorIs(t, err, ring.ErrEmpty) // which gives the room back
+		}
+		claim, err := p.TryClaim(3000)
+		require.NoError(t, err)
+		clear(claim.Bytes())
+		require.Equal(t, 2500, claim.Copy(msg[:2500]))
+		require.Zero(t, claim.Copy(nil))
+		require.NoError(t, claim.Commit())
+		require.Equal(t, append(msg[:2500:2500], make([]byte, 500)...), receiveWay(t, c, 0))
+	})
+}
+
 // A message that does not fit the buffer stays, and says how long it is.
 func TestShortBuffer(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
