@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,77 +45,88 @@ func Create(ctx context.Context, name string, size int64, opt *Options, format f
 	if err := mappable(path, size); err != nil {
 		return nil, err
 	}
+	at, err := openPlace(path)
+	if err != nil {
+		return nil, createError(path, err)
+	}
+	defer at.close()
 	// linkat decides; looking first spares the allocation when the answer is plain.
-	if _, err := os.Lstat(path); err == nil {
+	if at.stat(new(unix.Stat_t)) == nil {
 		return nil, fail("create", path, fs.ErrExist, "")
 	}
-	r := createRequest{name: name, path: path, size: size, opt: opt, format: format}
-	r.publish = func(u *unpublished) error { return u.publish(ctx, mode) }
-	return r.try(ctx, hiddenName)
+	r := createRequest{name: name, at: &at, size: size, opt: opt, format: format}
+	r.publish = func(f *file, u *unpublished) error { return f.publish(ctx, u, mode) }
+	return r.try(ctx, tmpEnd)
 }
 
 // createRequest is what a caller of Create or Replace wants, checked.
 type createRequest struct {
 	name    string
-	path    string
+	at      *place
 	size    int64
 	opt     *Options
 	format  func(mem []byte, locks Locks) error
-	publish func(u *unpublished) error
+	publish func(f *file, u *unpublished) error
 }
 
-// try makes the file without a name if that is to be had, else with one of those that hidden
-// returns.
-func (r *createRequest) try(ctx context.Context, hidden func(path string) string) (*Segment, error) {
+// try makes the file without a name if that is to be had, else with a hidden one that has that
+// end.
+func (r *createRequest) try(ctx context.Context, end string) (*Segment, error) {
 	s, err := r.make(ctx, openUnnamed)
 	if err == errUseHiddenName {
-		s, err = r.make(ctx, func(path string) (*unpublished, error) { return openHidden(path, hidden) })
+		s, err = r.make(ctx, func(at *place) (*unpublished, error) { return openHidden(at, end) })
 	}
 	return s, err
 }
 
 // make goes through the steps of the package comment, in that order.
-func (r *createRequest) make(ctx context.Context, open func(path string) (*unpublished, error)) (_ *Segment,
+func (r *createRequest) make(ctx context.Context, open func(at *place) (*unpublished, error)) (_ *Segment,
 	err error) {
-	u, err := open(r.path) // 1
+	u, err := open(r.at) // 1
 	if err != nil {
 		return nil, err
 	}
 	killpoint.At(killpoint.UnpublishedOpened)
-	f := &file{name: r.name, path: r.path, fd: u.fd, opt: r.opt}
+	f := &file{name: r.name, place: place{dir: -1}, fd: u.fd, opt: r.opt}
 	published := false
 	defer func() {
 		if !published {
+			f.discardLockDirectory()
 			u.discard()
-			if f.mem.size != 0 {
-				_ = f.mem.unmap()
-			}
+			f.forget()
 		}
 	}()
+	if f.place, err = r.at.again(); err != nil {
+		return nil, err
+	}
 	if err := f.chooseLocks(); err != nil {
 		return nil, err
 	}
-	how := Applied{TmpFile: u.hidden == ""}
-	if err := preflight(u.fd, r.path, r.size); err != nil { // 2
+	how := Applied{TmpFile: u.hidden == nil}
+	if err := preflight(u.fd, f.path, r.size); err != nil { // 2
 		return nil, err
 	}
-	if how.Allocated, err = allocate(ctx, u.fd, r.path, r.size); err != nil { // 3
+	if how.Allocated, err = allocate(ctx, u.fd, f.path, r.size); err != nil { // 3
 		return nil, err
 	}
 	if err := f.mapBytes(r.size); err != nil { // 4
 		return nil, err
 	}
-	how.Prefault, how.Mlock = prefaultAndLock(r.path, f.mem.bytes(), r.opt)
+	if how.Prefault, how.Mlock, err = prefaultAndLock(ctx, f.path, f.mem.bytes(), r.opt); err != nil {
+		return nil, err
+	}
 	if r.format != nil {
 		if err := r.format(f.mem.bytes(), f.locks); err != nil { // 5
-			return nil, fail("format", r.path, err, "")
+			return nil, fail("format", f.path, err, "")
 		}
 	}
+	f.fixed = slices.Clone(f.mem.bytes()[:min(int64(r.opt.Fixed), r.size)])
 	killpoint.At(killpoint.UnpublishedFormatted)
-	if err := r.publish(u); err != nil { // 6, 7, 8
+	if err := r.publish(f, u); err != nil { // 6, 7, 8, 9
 		return nil, err
 	}
 	published = true
+	f.exact = countsBlocks(u.fd)
 	return f.attach(how), nil
 }
 
@@ -136,109 +147,121 @@ func (o *Options) mode() (uint32, error) {
 // unpublished is a file that does not have its name yet.
 type unpublished struct {
 	fd     int
-	path   string // the name to come
-	hidden string // the temporary name, or "" for a file that has none
+	at     *place // the name to come
+	hidden *place // the temporary name, or nil for a file that has none
 }
 
 // errUseHiddenName: a file without a name cannot be made or published here.
 var errUseHiddenName = errors.New("no O_TMPFILE")
 
 // openUnnamed opens a file without a name, which vanishes with its descriptor.
-func openUnnamed(path string) (*unpublished, error) {
-	fd, err := openFile(filepath.Dir(path), unix.O_TMPFILE|unix.O_RDWR, 0o600)
+func openUnnamed(at *place) (*unpublished, error) {
+	fd, err := openFileAt(at.dir, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
 	switch err {
 	case nil:
-		return &unpublished{fd: fd, path: path}, nil
+		return &unpublished{fd: fd, at: at}, nil
 	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL, unix.ENOSYS:
 		return nil, errUseHiddenName
 	default:
-		return nil, createError(path, err)
+		return nil, createError(at.path, err)
 	}
 }
 
 // openHidden opens a file with a random name that ValidateName would refuse. It is
 // readable by its owner only until publish.
-func openHidden(path string, name func(path string) string) (*unpublished, error) {
+func openHidden(at *place, end string) (*unpublished, error) {
 	const attempts = 8
 	var fd int
 	var err error
 	for range attempts {
-		hidden := name(path)
-		fd, err = openFile(hidden, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		hidden := at.hidden(end)
+		fd, err = hidden.open(unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_NOFOLLOW, 0o600)
 		if err == nil {
-			return &unpublished{fd: fd, path: path, hidden: hidden}, nil
+			return &unpublished{fd: fd, at: at, hidden: hidden}, nil
 		}
 		if err != unix.EEXIST {
 			break
 		}
 	}
-	return nil, createError(path, err)
+	return nil, createError(at.path, err)
 }
 
-// hiddenName is a name for a file that is to be created.
-func hiddenName(path string) string { return hidden(path, randomHex()+".tmp") }
+// tmpEnd ends the hidden name of a file that is to be created.
+const tmpEnd = ".tmp"
 
-// hidden is a name beside path that ValidateName would refuse.
-func hidden(path, end string) string {
-	dir, base := filepath.Split(path)
-	return dir + "." + strings.TrimSuffix(base, Suffix) + "." + end
-}
+// hidden is a new name beside this one that ValidateName would refuse.
+func (p *place) hidden(end string) *place { return p.beside(p.hiddenPrefix() + randomHex() + end) }
+
+func (p *place) hiddenPrefix() string { return "." + strings.TrimSuffix(p.base, Suffix) + "." }
 
 // publish makes the finished file appear under its name, with us attached.
-func (u *unpublished) publish(ctx context.Context, mode uint32) error {
+func (f *file) publish(ctx context.Context, u *unpublished, mode uint32) error {
 	if err := sys.fchmod(u.fd, mode); err != nil {
-		return fail("chmod", u.path, err, "to %#o", mode)
+		return fail("chmod", u.at.path, err, "to %#o", mode)
 	}
+	done, err := f.makeLockDirectory()
+	if err != nil {
+		return err
+	}
+	defer done()
 	// Before the name appears: a file that can be found by Remove must already be
 	// seen to be in use. Only a stranger who opened the hidden name can make us wait.
-	if err := shareAttachLock(ctx, u.fd, u.path); err != nil {
+	if err := shareAttachLock(ctx, u.fd, u.at.path); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.UnpublishedLocked)
 	name := u.linkUnnamed
-	if u.hidden != "" {
+	if u.hidden != nil {
 		name = u.renameHidden
 	}
-	err := name()
+	err = name()
 	killpoint.At(killpoint.Published)
 	return err
 }
 
-func (u *unpublished) linkUnnamed() error { return u.link(u.path) }
+func (u *unpublished) linkUnnamed() error { return u.link(u.at) }
 
 // link gives a name to a file that has none.
-func (u *unpublished) link(path string) error {
-	err := sys.linkat(unix.AT_FDCWD, descriptorPath(u.fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+func (u *unpublished) link(to *place) error {
+	err := sys.linkat(unix.AT_FDCWD, descriptorPath(u.fd), to.dir, to.base, unix.AT_SYMLINK_FOLLOW)
 	switch err {
 	case nil:
 		return nil
 	case unix.ENOENT, unix.EACCES, unix.EPERM, unix.EXDEV, unix.EOPNOTSUPP: // no /proc, or a policy against such links
 		return errUseHiddenName
 	default:
-		return fail("create", u.path, err, "")
+		return fail("create", u.at.path, err, "")
 	}
 }
 
 // renameHidden prefers a rename that does not replace, because a crash between link
 // and unlink would leave the file with two names, and Check waiting for both to go.
 func (u *unpublished) renameHidden() error {
-	err := sys.renameat2(unix.AT_FDCWD, u.hidden, unix.AT_FDCWD, u.path, unix.RENAME_NOREPLACE)
+	from, to := u.hidden, u.at
+	err := sys.renameat2(from.dir, from.base, to.dir, to.base, unix.RENAME_NOREPLACE)
 	switch err {
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.EOPNOTSUPP:
-		if err = sys.linkat(unix.AT_FDCWD, u.hidden, unix.AT_FDCWD, u.path, 0); err == nil {
-			err = sys.unlink(u.hidden)
+		if err = sys.linkat(from.dir, from.base, to.dir, to.base, 0); err == nil {
+			err = from.unlink()
 		}
 	}
 	if err != nil {
-		return fail("create", u.path, err, "from the temporary %s", u.hidden)
+		return fail("create", to.path, err, "from the temporary %s", from.path)
 	}
 	return nil
 }
 
+// discardLockDirectory leaves no directory for the locks of a file that was not published.
+func (f *file) discardLockDirectory() {
+	if f.lockDir != nil {
+		_ = sys.unlinkat(f.dir, f.lockDir.base, unix.AT_REMOVEDIR)
+	}
+}
+
 // discard leaves nothing of a file that was not published.
 func (u *unpublished) discard() {
-	if u.hidden != "" {
-		_ = sys.unlink(u.hidden)
+	if u.hidden != nil {
+		_ = u.hidden.unlink()
 	}
 	_ = sys.close(u.fd)
 }

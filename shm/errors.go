@@ -12,8 +12,11 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrOrphaned: the file no longer has its name, so nobody new can reach it.
 	ErrOrphaned = errors.New("orphaned: the name is gone or means another file")
-	// ErrTruncated: the file is shorter than it must be.
+	// ErrTruncated: the file is shorter than it must be, or has holes.
 	ErrTruncated = errors.New("truncated")
+	// ErrChanged: what never changes of a segment has changed: its length, or the bytes that
+	// Options.Fixed counts.
+	ErrChanged = errors.New("changed")
 	// ErrRefused: what the name means cannot be trusted to be a segment: not a
 	// regular file, a foreign owner, or a mode that lets everybody write.
 	ErrRefused = errors.New("refused")

@@ -67,7 +67,7 @@ func MappedUnder(dir string) []string {
 	return found
 }
 
-// Names lists the directory.
+// Names lists the directory, but for the directories with the locks of segments in it.
 func Names(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -76,7 +76,14 @@ func Names(t testing.TB, dir string) []string {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	return names
+	at, err := openPlace(dir + "/x")
+	require.NoError(t, err)
+	defer at.close()
+	found := at.inodes(names)
+	return slices.DeleteFunc(names, func(name string) bool {
+		ino, is := lockOwner(name)
+		return is && found[ino]
+	})
 }
 
 // Rings lists the segments in the directory.
@@ -104,7 +111,6 @@ func (s *Segment) LockDescriptors() []int {
 
 // BeforeUnlink makes the rest of this process call f before it unlinks a file.
 func BeforeUnlink(f func()) {
-	sys.unlink = func(path string) error { f(); return unix.Unlink(path) }
 	sys.unlinkat = func(dir int, name string, flags int) error { f(); return unix.Unlinkat(dir, name, flags) }
 }
 
@@ -116,7 +122,7 @@ func WithoutTmpFile(t testing.TB) { change(t, refuseTmpFile(unix.EOPNOTSUPP)) }
 
 // RefuseRename makes renames fail for the length of a test.
 func RefuseRename(t testing.TB, err error) {
-	change(t, func(k *kernel) { k.rename = func(string, string) error { return err } })
+	change(t, func(k *kernel) { k.renameat = func(int, string, int, string) error { return err } })
 }
 
 // NoticeSharing tells of each attempt to take an attach lock shared, from now on.

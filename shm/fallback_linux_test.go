@@ -52,12 +52,12 @@ func checkPublished(t *testing.T, dir string, s *Segment) {
 // refuseTmpFile is a file system without O_TMPFILE.
 func refuseTmpFile(errno unix.Errno) func(k *kernel) {
 	return func(k *kernel) {
-		open := k.open
-		k.open = func(path string, flags int, perm uint32) (int, error) {
+		open := k.openat
+		k.openat = func(dir int, name string, flags int, perm uint32) (int, error) {
 			if flags&unix.O_TMPFILE == unix.O_TMPFILE {
 				return -1, errno
 			}
-			return open(path, flags, perm)
+			return open(dir, name, flags, perm)
 		}
 	}
 }
@@ -165,13 +165,13 @@ func TestHiddenNameIsTriedAgain(t *testing.T) {
 	taken := 3
 	change(t, refuseTmpFile(unix.EOPNOTSUPP))
 	change(t, func(k *kernel) {
-		open := k.open
-		k.open = func(path string, flags int, perm uint32) (int, error) {
+		open := k.openat
+		k.openat = func(dir int, name string, flags int, perm uint32) (int, error) {
 			if flags&unix.O_EXCL != 0 && taken > 0 {
 				taken--
 				return -1, unix.EEXIST
 			}
-			return open(path, flags, perm)
+			return open(dir, name, flags, perm)
 		}
 	})
 	s, err := create(t, dir)

@@ -146,10 +146,11 @@ func TestPrefaultFallsBackToTouching(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A sparse file on a full file system, which is not of our making: prefaulting tells,
-// and does not kill.
+// A sparse file on a full file system, which is not of our making and which does not tell that
+// it is sparse: prefaulting tells, and does not kill.
 func TestPrefaultOfMissingPages(t *testing.T) {
 	dir := SmallTmpfs(t, "size=64k")
+	change(t, func(k *kernel) { k.fstatfs = func(int, *unix.Statfs_t) error { return unix.ENOSYS } })
 	require.NoError(t, os.WriteFile(dir+"/a.shmring", nil, 0o600))
 	require.NoError(t, os.Truncate(dir+"/a.shmring", 1<<20))
 	opt := &Options{Dir: dir, Prefault: true}
@@ -203,7 +204,13 @@ func TestOpenErrors(t *testing.T) {
 	} {
 		calls := 0
 		change(t, func(k *kernel) {
-			k.open = func(string, int, uint32) (int, error) { calls++; return -1, errno }
+			k.open = func(path string, flags int, perm uint32) (int, error) {
+				if flags&unix.O_DIRECTORY != 0 {
+					return unix.Open(path, flags, perm)
+				}
+				return -1, errno // of Reopen
+			}
+			k.openat = func(int, string, int, uint32) (int, error) { calls++; return -1, errno }
 		})
 		_, err := Open(t.Context(), "a", 1, &Options{Dir: dir})
 		require.ErrorIs(t, err, errno)
@@ -230,11 +237,13 @@ func TestStatErrors(t *testing.T) {
 		}
 		change(t, func(k *kernel) {
 			k.fstat = func(fd int, st *unix.Stat_t) error { return count(unix.Fstat(fd, st)) }
-			k.lstat = func(path string, st *unix.Stat_t) error { return count(unix.Lstat(path, st)) }
+			k.fstatat = func(dir int, name string, st *unix.Stat_t, flags int) error {
+				return count(unix.Fstatat(dir, name, st, flags))
+			}
 		})
 	}
 	opt := &Options{Dir: dir}
-	for nth := 1; nth <= 5; nth++ { // after open; our file, its name; size; before mmap
+	for nth := 1; nth <= 5; nth++ { // after open; our file, its name; what it is like; before mmap
 		failAt(nth)
 		_, err := Open(t.Context(), "a", 1, opt)
 		require.ErrorIs(t, err, unix.EIO, "call %d", nth)

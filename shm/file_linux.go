@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -17,17 +16,20 @@ import (
 // file is the backing of a Segment that lives in a file.
 type file struct {
 	name string
-	path string
-	fd   int
-	mem  mapping
-	opt  *Options
-	dir  fileID // of the directory of path, when it was opened
+	place
+	fd    int
+	mem   mapping
+	opt   *Options
+	fixed []byte // the first bytes as they were judged; see Options.Fixed
+	exact bool   // the file system tells how many bytes have memory; see whole
 
 	locks Locks // the kind of life
 	told  bool  // locks was not our choice
 	noOFD error // why it could not be OFD
 	life  lifeLocks
-	gated bool // we hold the gate; see alone
+	// lockDir is where the lock files are of a file that has no name yet, or nil.
+	lockDir *place
+	gated   bool // we hold the gate; see alone
 
 	exclusive bool // and the attach lock exclusively
 }
@@ -35,11 +37,11 @@ type file struct {
 // attach makes a Segment of an open, locked and mapped file.
 func (f *file) attach(how Applied) *Segment {
 	how.Locks, how.NoOFD = f.locks, f.noOFD
-	f.dir, _ = identify(directory(f.path)) // else check cannot tell, and says nothing
 	return &Segment{
 		name:    f.name,
 		path:    f.path,
 		mem:     f.mem.bytes(),
+		fixed:   f.fixed,
 		applied: how,
 		back:    f,
 		owned:   make(map[int]struct{}),
@@ -52,6 +54,7 @@ func (f *file) attach(how Applied) *Segment {
 // would keep the lock until its exec. Should unlocking fail, closing does the rest.
 func (f *file) letGo() error {
 	lifeErr := f.life.close()
+	f.place.close()
 	_, _ = flock(f.fd, unix.LOCK_UN)
 	return cmp.Or(closeFile(f.fd), lifeErr)
 }
@@ -62,40 +65,83 @@ func (f *file) unlock(i int) error { return f.life.unlock(i) }
 
 func (f *file) held(i int) (bool, error) { return f.life.held(i) }
 
+// check looks outside before it touches a byte. It does not read the file: that would wake
+// everybody who is parked on it.
 func (f *file) check() error {
-	var st unix.Stat_t
+	if err := f.outside(); err != nil {
+		return err
+	}
+	return f.unchanged()
+}
+
+// outside is check without a look at the bytes.
+func (f *file) outside() error {
+	var st, found unix.Stat_t
 	if err := sys.fstat(f.fd, &st); err != nil {
 		return fail("check", f.path, err, "")
 	}
-	if st.Size < int64(f.mem.size) {
-		return fail("check", f.path, ErrTruncated, "%d bytes are left of %d", st.Size, f.mem.size)
+	if err := f.whole("check", &st, int64(f.mem.size)); err != nil {
+		return err
 	}
 	if st.Nlink == 0 {
 		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
 	}
-	named, err := identify(f.path)
-	switch dir, dirErr := identify(directory(f.path)); {
-	case err != nil && err != unix.ENOENT, dirErr != nil, dir != f.dir:
-		return nil // the path means something else to us than when we opened it
+	err := f.stat(&found)
+	switch {
 	case err == unix.ENOENT:
 		return fail("check", f.path, ErrOrphaned, "inode %d has another name; close and open again", st.Ino)
-	case named != fileID{uint64(st.Dev), st.Ino}:
-		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", named.ino,
+	case err != nil:
+		return nil // we may not search the directory any more
+	case found.Dev != st.Dev || found.Ino != st.Ino:
+		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", found.Ino,
 			st.Ino)
 	}
 	return nil
 }
 
-// directory leads to the directory of a path through symbolic links.
-func directory(path string) string { return filepath.Dir(path) + "/." }
+// whole makes sure that a file of status st has size bytes, and memory behind each. A page
+// that is missing is made when it is touched, or, where there is no room for it, is a SIGBUS.
+func (f *file) whole(op string, st *unix.Stat_t, size int64) error {
+	const remedy = "somebody who may write it has done that: close, and remove it"
+	switch has := st.Blocks * 512; {
+	case st.Size < size:
+		return fail(op, f.path, ErrTruncated, "%d bytes are left of %d; "+remedy, st.Size, size)
+	case st.Size > size:
+		return fail(op, f.path, ErrChanged, "it has %d bytes, and had %d; "+remedy, st.Size, size)
+	case f.exact && has < size:
+		return fail(op, f.path, ErrTruncated, "%d of its %d bytes have memory, the rest are holes; "+remedy, has, size)
+	}
+	return nil
+}
 
-// fileID tells files apart.
-type fileID struct{ dev, ino uint64 }
+// countsBlocks tells whether the file system of fd reports all memory, or disk, that a file
+// has. Those that compress, or are on another machine, may report less.
+func countsBlocks(fd int) bool {
+	var st unix.Statfs_t
+	if err := uninterrupted(func() error { return sys.fstatfs(fd, &st) }); err != nil {
+		return false
+	}
+	switch int64(st.Type) {
+	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
 
-func identify(path string) (fileID, error) {
-	var st unix.Stat_t
-	err := sys.lstat(path, &st)
-	return fileID{uint64(st.Dev), st.Ino}, err
+// unchanged compares the bytes that do not change with what they were.
+func (f *file) unchanged() (err error) {
+	if len(f.fixed) == 0 {
+		return nil
+	}
+	at, err := f.mem.differs(f.fixed)
+	switch {
+	case err != nil:
+		return fail("check", f.path, err, "while it was looked at")
+	case at >= 0:
+		return fail("check", f.path, ErrChanged, "byte %d of its header is not what it was; "+
+			"a peer has written what no correct peer writes: close, and remove it", at)
+	}
+	return nil
 }
 
 func (f *file) owner() (uid, gid int, mode fs.FileMode, err error) {
@@ -123,12 +169,20 @@ func (f *file) close(s *Segment, last func([]byte)) (bool, error) {
 	return true, lastErr
 }
 
+func (f *file) discard() error {
+	_ = f.mem.unmap()
+	if err := f.letGo(); err != nil {
+		return fail("close", f.path, err, "")
+	}
+	return nil
+}
+
 // withBytes calls use with a mapping of its own, of a file that is still whole.
 func (f *file) withBytes(use func([]byte)) error {
 	if use == nil {
 		return nil
 	}
-	if err := f.check(); err != nil && !errors.Is(err, ErrOrphaned) {
+	if err := f.outside(); err != nil && !errors.Is(err, ErrOrphaned) {
 		return err
 	}
 	m, err := sys.mmap(f.fd, f.mem.size)
@@ -146,47 +200,66 @@ func (f *file) reopen() (_ *Segment, err error) {
 	if err != nil {
 		return nil, fail("reopen", f.path, err, "through %s", descriptorPath(f.fd))
 	}
+	again := &file{name: f.name, place: place{dir: -1}, fd: fd, opt: f.opt, fixed: f.fixed,
+		locks: f.locks, told: f.told, noOFD: f.noOFD}
 	defer func() {
 		if err != nil {
+			again.forget()
 			_ = sys.close(fd)
 		}
 	}()
+	if again.place, err = f.again(); err != nil {
+		return nil, err
+	}
 	if err := shareAttachLock(context.Background(), fd, f.path); err != nil { // no wait: we hold it shared ourselves
 		return nil, err
 	}
-	again := &file{name: f.name, path: f.path, fd: fd, opt: f.opt, locks: f.locks, told: f.told, noOFD: f.noOFD}
 	if again.life, err = f.life.again(again); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = again.life.close()
-		}
-	}()
-	return again.mapAndAttach(int64(f.mem.size), Applied{})
+	return again.mapAndAttach(context.Background(), int64(f.mem.size))
 }
 
 // mapAndAttach maps size bytes and makes the Segment. On an error the descriptor
-// remains the caller's.
-func (f *file) mapAndAttach(size int64, how Applied) (*Segment, error) {
+// remains the caller's, and forget what else f has.
+func (f *file) mapAndAttach(ctx context.Context, size int64) (_ *Segment, err error) {
+	if err := mappable(f.path, size); err != nil {
+		return nil, err
+	}
 	var st unix.Stat_t
 	if err := sys.fstat(f.fd, &st); err != nil {
 		return nil, fail("stat", f.path, err, "")
 	}
-	if st.Size < size {
-		return nil, fail("map", f.path, ErrTruncated, "%d bytes are left of %d", st.Size, size)
+	f.exact = countsBlocks(f.fd)
+	if err := f.whole("map", &st, size); err != nil {
+		return nil, err
 	}
 	if err := f.mapBytes(size); err != nil {
 		return nil, err
 	}
-	how.Prefault, how.Mlock = prefaultAndLock(f.path, f.mem.bytes(), f.opt)
+	var how Applied
+	how.Prefault, how.Mlock, err = prefaultAndLock(ctx, f.path, f.mem.bytes(), f.opt)
+	if err != nil {
+		return nil, err
+	}
 	return f.attach(how), nil
 }
 
-func (f *file) mapBytes(size int64) (err error) {
-	if err := mappable(f.path, size); err != nil {
-		return err
+// forget gives back what a file has that is not attached, but for its descriptor. Nobody
+// knows its pages, so they go at once.
+func (f *file) forget() {
+	if f.mem.size != 0 {
+		_ = f.mem.unmap()
 	}
+	if f.life != nil {
+		_ = f.life.close()
+	}
+	if f.dir >= 0 {
+		f.place.close()
+	}
+}
+
+func (f *file) mapBytes(size int64) (err error) {
 	f.mem, err = sys.mmap(f.fd, int(size))
 	killpoint.At(killpoint.FileMapped)
 	switch err {

@@ -1,9 +1,12 @@
 package shm
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +26,11 @@ func pair(t *testing.T, dir string) (a, b *Segment, lockFile func(i int) string)
 	t.Cleanup(func() { require.NoError(t, a.Close()); require.NoError(t, b.Close()) })
 	var st unix.Stat_t
 	require.NoError(t, unix.Stat(a.Path(), &st))
-	return a, b, func(i int) string { return filepath.Join(dir, lockName(st.Ino, i)) }
+	return a, b, lockFilesOf(dir, st.Ino)
+}
+
+func lockFilesOf(dir string, ino uint64) func(i int) string {
+	return func(i int) string { return fmt.Sprintf("%s/.shmring-%d.locks/%d", dir, ino, i) }
 }
 
 func held(t *testing.T, s *Segment, i int) bool {
@@ -43,19 +50,20 @@ func hold(t *testing.T, path string, how int) (release func()) {
 }
 
 func TestLockNamesAreNoRings(t *testing.T) {
-	for _, i := range []int{gate, 0, 254, 1<<31 - 1} {
-		name := lockName(1<<64-1, i)
-		require.Error(t, ValidateName(name))
-		require.False(t, strings.HasSuffix(name, Suffix))
-		require.Less(t, len(name), 255)
-		ino, ok := lockOwner(name)
-		require.True(t, ok)
-		require.EqualValues(t, uint64(1<<64-1), ino)
-	}
-	for _, name := range []string{"a.shmring", ".a.0123456789abcdef.tmp", ".shmring-1.lock", ".shmring-x.0.lock",
-		".shmring-1.0", "shmring-1.0.lock"} {
+	name := (&place{path: "/dev/shm/a.shmring"}).lockDirectory(1<<64 - 1).base
+	require.Error(t, ValidateName(name))
+	require.False(t, strings.HasSuffix(name, Suffix))
+	ino, ok := lockOwner(name)
+	require.True(t, ok)
+	require.EqualValues(t, uint64(1<<64-1), ino)
+	for _, name := range []string{"a.shmring", ".a.0123456789abcdef.tmp", ".shmring-.locks", ".shmring-x.locks",
+		".shmring-1", "shmring-1.locks", ".shmring-1.0.lock"} {
 		_, ok := lockOwner(name)
 		require.False(t, ok, name)
+	}
+	for name, is := range map[string]bool{"-1": true, "0": true, "256": true, ".0123456789abcdef": true, ".": false,
+		"..": false, ".0123": false, "a": false, "audit.log": false} {
+		require.Equal(t, is, isLockName(name), name)
 	}
 }
 
@@ -63,7 +71,7 @@ func TestAskingMakesNoFile(t *testing.T) {
 	dir := ScratchDir(t)
 	a, b, lockFile := pair(t, dir)
 	require.False(t, held(t, b, 0))
-	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
+	require.Empty(t, Names(t, filepath.Dir(lockFile(0))))
 	require.True(t, take(t, a, 0))
 	require.True(t, held(t, b, 0))
 	require.FileExists(t, lockFile(0))
@@ -158,10 +166,8 @@ func TestLocksOfADirectoryThatMoves(t *testing.T) {
 	require.NoError(t, os.Rename(dir, dir+".moved"))
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.False(t, take(t, b, 0))
-	_, err = late.Held(0)
-	require.ErrorIs(t, err, ErrOrphaned, "it never had the directory open")
-	_, err = late.TryLock(0)
-	require.ErrorIs(t, err, ErrOrphaned)
+	require.True(t, held(t, late, 1))
+	require.False(t, take(t, late, 0), "it looked for its locks elsewhere")
 	require.NoError(t, late.Close())
 	require.NoError(t, os.Remove(dir))
 	require.NoError(t, os.Rename(dir+".moved", dir))
@@ -212,7 +218,7 @@ func TestRemoveSweeps(t *testing.T) {
 	require.NoError(t, other.Unlock(0))
 	var st unix.Stat_t
 	require.NoError(t, unix.Stat(other.Path(), &st))
-	others := filepath.Join(dir, lockName(st.Ino, 0))
+	others := lockFilesOf(dir, st.Ino)(0)
 
 	require.ErrorIs(t, Remove(t.Context(), "a", opt), fs.ErrNotExist)
 	require.FileExists(t, orphans(0), "held")
@@ -294,40 +300,94 @@ func TestRemoveWhileAloneConverts(t *testing.T) {
 	}
 }
 
-// Whoever may write the segment may lock, whoever made the lock file.
+// Whoever may write the segment may lock, whoever made the lock file, and nobody else.
 func TestLockFilesFitTheSegment(t *testing.T) {
-	dir := ScratchDir(t)
-	_, b, lockFile := pair(t, dir)
-	umask := unix.Umask(0o777)
-	require.True(t, take(t, b, 0))
-	unix.Umask(umask)
-	mode := func(i int) fs.FileMode {
-		st, err := os.Stat(lockFile(i))
+	for perm, want := range map[fs.FileMode][2]fs.FileMode{
+		0o600: {0o700 | fs.ModeDir, 0o600},
+		0o644: {0o700 | fs.ModeDir, 0o600}, // not for those who may only read
+		0o660: {0o770 | fs.ModeDir | fs.ModeSetgid, 0o660},
+	} {
+		dir := ScratchDir(t)
+		opt := &Options{Dir: dir, Locks: Flock, Perm: perm}
+		umask := unix.Umask(0o077)
+		s, err := Create(t.Context(), "a", testSize, opt, nil)
 		require.NoError(t, err)
-		return st.Mode()
+		require.True(t, take(t, s, 0))
+		unix.Umask(umask)
+		var seg unix.Stat_t
+		require.NoError(t, unix.Stat(s.Path(), &seg))
+		file := lockFilesOf(dir, seg.Ino)(0)
+		for i, path := range []string{filepath.Dir(file), file} {
+			st, err := os.Stat(path)
+			require.NoError(t, err)
+			require.Equal(t, want[i], st.Mode(), "%v %s", perm, path)
+		}
+		require.NoError(t, s.Close())
+		require.NoError(t, Remove(t.Context(), "a", opt))
+		require.Empty(t, Names(t, dir))
 	}
-	require.Equal(t, fs.FileMode(0o600), mode(0))
-	require.NoError(t, os.Chmod(b.Path(), 0o664))
-	require.True(t, take(t, b, 1))
-	require.Equal(t, fs.FileMode(0o660), mode(1), "not for those who may only read")
-	require.NoError(t, b.Unlock(0))
-	require.False(t, held(t, b, 0))
-	require.True(t, take(t, b, 0))
-	require.Equal(t, fs.FileMode(0o660), mode(0), "mended by its owner")
-
-	if os.Geteuid() != 0 {
-		t.Skip("giving files away needs root")
-	}
-	const nobody = 65534
-	require.NoError(t, os.Chown(b.Path(), nobody, nobody))
-	require.True(t, take(t, b, 2))
-	var st unix.Stat_t
-	require.NoError(t, unix.Stat(lockFile(2), &st))
-	require.EqualValues(t, nobody, st.Uid)
-	require.EqualValues(t, nobody, st.Gid)
 }
 
-// In a directory like /dev/shm anybody can put a file where a lock file is to be.
+// The owner of the segment, root and its group have the same locks.
+func TestLockFilesOfSeveralUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("acting as several users needs root")
+	}
+	const owner, member, group = 65534, 12346, 12345
+	dir := ScratchDir(t)
+	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
+	opt := &Options{Dir: dir, Locks: Flock, Perm: 0o660, AnyOwner: true}
+	var made, others *Segment
+	as(t, owner, group, func() {
+		var err error
+		made, err = Create(t.Context(), "a", testSize, opt, nil)
+		require.NoError(t, err)
+		require.True(t, take(t, made, 0))
+	})
+	root, err := Open(t.Context(), "a", 1, opt)
+	require.NoError(t, err)
+	require.False(t, take(t, root, 0))
+	require.True(t, take(t, root, 1))
+	as(t, member, group, func() {
+		var err error
+		others, err = Open(t.Context(), "a", 1, opt)
+		require.NoError(t, err)
+		require.False(t, take(t, others, 0))
+		require.False(t, take(t, others, 1))
+		require.True(t, take(t, others, 2))
+		require.NoError(t, others.Unlock(2))
+	})
+	as(t, owner, group, func() {
+		require.False(t, take(t, made, 1))
+		require.True(t, take(t, made, 2), "the file of a member of the group")
+	})
+	as(t, owner+1, owner+1, func() {
+		_, err := os.ReadDir(filepath.Dir(made.back.(*file).life.(*flockLocks).lockFile(0).path))
+		require.ErrorIs(t, err, fs.ErrPermission, "a stranger looks in")
+	})
+	for _, s := range []*Segment{made, others, root} {
+		require.NoError(t, s.Close())
+	}
+	require.NoError(t, Remove(t.Context(), "a", opt))
+	require.Empty(t, Names(t, dir))
+}
+
+// as runs f with another effective user and group, which only this thread has.
+func as(t *testing.T, uid, gid int, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	set := func(call uintptr, id int) {
+		_, _, errno := unix.RawSyscall(call, ^uintptr(0), uintptr(id), ^uintptr(0))
+		require.Zero(t, errno)
+	}
+	set(unix.SYS_SETRESGID, gid)
+	set(unix.SYS_SETRESUID, uid)
+	defer func() { set(unix.SYS_SETRESUID, 0); set(unix.SYS_SETRESGID, 0) }()
+	f()
+}
+
+// What is no lock file is neither locked nor changed nor removed, whatever its name.
 func TestTrapsInPlaceOfLockFiles(t *testing.T) {
 	for name, trap := range map[string]func(path string) error{
 		"symlink": func(p string) error {
@@ -336,42 +396,167 @@ func TestTrapsInPlaceOfLockFiles(t *testing.T) {
 			}
 			return os.Symlink(p+".target", p)
 		},
-		"fifo":           func(p string) error { return unix.Mkfifo(p, 0o600) },
-		"directory":      func(p string) error { return os.Mkdir(p, 0o700) },
-		"foreign":        func(p string) error { return os.Lchown(p, 65533, 65533) },
-		"world-writable": func(p string) error { return os.Chmod(p, 0o606) },
+		"fifo":      func(p string) error { return unix.Mkfifo(p, 0o600) },
+		"directory": func(p string) error { return os.Mkdir(p, 0o700) },
+		"a secret":  func(p string) error { return os.WriteFile(p, []byte("secret"), 0o604) },
+		"a file with other names": func(p string) error {
+			if err := os.WriteFile(p+".other", nil, 0o604); err != nil {
+				return err
+			}
+			return os.Link(p+".other", p)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := ScratchDir(t)
-			_, b, lockFile := pair(t, dir)
-			if name == "foreign" || name == "world-writable" {
-				require.NoError(t, os.WriteFile(lockFile(0), nil, 0o600))
-			}
-			if err := trap(lockFile(0)); err != nil {
-				t.Skipf("cannot make one: %v", err)
-			}
-			_, err := b.TryLock(0)
+			a, b, lockFile := pair(t, dir)
+			require.NoError(t, trap(lockFile(0)))
+			before, err := os.Lstat(lockFile(0))
+			require.NoError(t, err)
+			_, err = b.TryLock(0)
 			require.ErrorIs(t, err, ErrRefused)
 			require.ErrorContains(t, err, lockFile(0))
 			_, err = b.Held(0)
 			require.ErrorIs(t, err, ErrRefused)
+			require.NoError(t, a.Close())
+			require.NoError(t, b.Close())
+			require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
+			after, err := os.Lstat(lockFile(0))
+			require.NoError(t, err)
+			require.Equal(t, before, after)
 		})
 	}
 }
 
-// A stranger's file, held or not, keeps nobody from removing the segment.
-func TestStrangersLockFileDoesNotKeepTheSegment(t *testing.T) {
-	dir := ScratchDir(t)
-	a, b, lockFile := pair(t, dir)
-	require.NoError(t, os.WriteFile(lockFile(0), nil, 0o600))
-	if err := os.Chown(lockFile(0), 65533, 65533); err != nil {
-		t.Skipf("giving files away needs root: %v", err)
+// In a directory like /dev/shm anybody can make something where the lock files are to be, for
+// a segment that is to come or whose header a peer has changed. It is not used.
+func TestTrapsInPlaceOfTheLockDirectory(t *testing.T) {
+	for name, trap := range map[string]func(path string) error{
+		"nothing": func(string) error { return nil },
+		"symlink": func(p string) error {
+			if err := os.Mkdir(p+".target", 0o700); err != nil {
+				return err
+			}
+			return os.Symlink(p+".target", p)
+		},
+		"file":          func(p string) error { return os.WriteFile(p, nil, 0o600) },
+		"for everybody": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Chmod(p, 0o777)) },
+		"for a group":   func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Chmod(p, 0o770)) },
+		"foreign":       func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Chown(p, 65533, 65533)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "foreign" && os.Geteuid() != 0 {
+				t.Skip("giving files away needs root")
+			}
+			dir := ScratchDir(t)
+			opt := &Options{Dir: dir, Locks: OFD}
+			a, err := Create(t.Context(), "a", testSize, opt, nil)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, a.Close()) }()
+			var seg unix.Stat_t
+			require.NoError(t, unix.Stat(a.Path(), &seg))
+			at := filepath.Dir(lockFilesOf(dir, seg.Ino)(0))
+			require.NoError(t, trap(at))
+			s, err := Open(t.Context(), "a", 1, &Options{Dir: dir, Locks: Flock})
+			require.NoError(t, err)
+			_, err = s.TryLock(0)
+			require.ErrorIs(t, err, ErrRefused)
+			require.ErrorContains(t, err, at)
+			_, err = s.Held(0)
+			require.ErrorIs(t, err, ErrRefused)
+			require.NoError(t, s.Close())
+			again, err := Open(t.Context(), "a", 1, opt)
+			require.NoError(t, err)
+			require.NoError(t, again.UseLocks(OFD), "what is not ours keeps nobody out")
+			require.NoError(t, again.Close())
+		})
 	}
-	defer hold(t, lockFile(0), unix.LOCK_EX)()
-	require.NoError(t, a.Close())
-	require.NoError(t, b.Close())
-	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
-	require.Empty(t, Rings(t, dir))
+}
+
+// Somebody has guessed the inode number.
+func TestLockDirectoryIsTaken(t *testing.T) {
+	dir := ScratchDir(t)
+	opt := &Options{Dir: dir, Locks: Flock}
+	stale := true
+	guess := func(mem []byte, _ Locks) error {
+		for _, fd := range OpenUnder(dir) {
+			var st unix.Stat_t
+			require.NoError(t, unix.Stat(strings.Fields(fd)[0], &st))
+			at := lockFilesOf(dir, st.Ino)
+			require.NoError(t, os.Mkdir(filepath.Dir(at(0)), 0o700))
+			require.NoError(t, os.WriteFile(at(0), nil, 0o600))
+			if !stale {
+				require.NoError(t, os.WriteFile(at(0)+".precious", nil, 0o600))
+			}
+		}
+		return nil
+	}
+	s, err := Create(t.Context(), "a", testSize, opt, guess)
+	require.NoError(t, err, "left by one that had the number before")
+	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
+	require.NoError(t, s.Close())
+	stale = false
+	_, err = Create(t.Context(), "b", testSize, opt, guess)
+	require.ErrorIs(t, err, ErrRefused)
+	require.ErrorContains(t, err, "use a directory of your own")
+	require.Equal(t, []string{"a.shmring"}, Rings(t, dir))
+	require.Len(t, Names(t, dir), 2, "what is not ours stays")
+}
+
+// Remove of another segment sweeps just when the directory has been made and its segment has no
+// name yet.
+func TestSweepSparesWhatIsBeingCreated(t *testing.T) {
+	for _, when := range []string{"made", "locked"} {
+		t.Run(when, func(t *testing.T) {
+			dir := ScratchDir(t)
+			opt := &Options{Dir: dir, Locks: Flock}
+			sweep := once(func() { require.ErrorIs(t, Remove(t.Context(), "other", opt), fs.ErrNotExist) })
+			change(t, func(k *kernel) {
+				k.mkdirat = func(at int, name string, mode uint32) error {
+					err := unix.Mkdirat(at, name, mode)
+					if when == "made" {
+						sweep()
+					}
+					return err
+				}
+				k.fchmod = func(fd int, mode uint32) error {
+					if err := unix.Fchmod(fd, mode); mode != 0o2770 {
+						return err
+					}
+					if when == "locked" {
+						sweep()
+					}
+					return unix.Fchmod(fd, mode)
+				}
+			})
+			opt.Perm = 0o660
+			s, err := Create(t.Context(), "a", testSize, opt, nil)
+			require.NoError(t, err)
+			require.True(t, take(t, s, 0))
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// The kind of the locks stands in the segment. A peer that changes it does not get two
+// participants of one index.
+func TestOtherKindOfLockIsHeld(t *testing.T) {
+	for kind, other := range map[Locks]Locks{OFD: Flock, Flock: OFD} {
+		t.Run(kind.String(), func(t *testing.T) {
+			dir := ScratchDir(t)
+			a, err := Create(t.Context(), "a", testSize, &Options{Dir: dir, Locks: kind}, nil)
+			require.NoError(t, err)
+			require.True(t, take(t, a, 7))
+			s, err := Open(t.Context(), "a", 1, &Options{Dir: dir, Locks: other})
+			require.NoError(t, err)
+			err = s.UseLocks(other)
+			require.ErrorIs(t, err, ErrRefused)
+			require.ErrorContains(t, err, "by "+kind.String())
+			require.NoError(t, a.Unlock(7))
+			require.NoError(t, s.UseLocks(other), "nobody lives")
+			require.NoError(t, s.Close())
+			require.NoError(t, a.Close())
+		})
+	}
 }
 
 func TestLockFileErrors(t *testing.T) {

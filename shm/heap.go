@@ -82,6 +82,8 @@ func (h *heap) use(Locks) error { return nil }
 
 func (h *heap) check() error { return nil }
 
+func (h *heap) discard() error { _, err := h.close(nil, nil); return err }
+
 func (h *heap) notify() {
 	h.region.mu.Lock()
 	defer h.region.mu.Unlock()

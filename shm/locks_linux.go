@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (f *file) setLocks(kind Locks) {
 func (f *file) use(kind Locks) error {
 	switch {
 	case kind == f.locks:
-		return nil
+		return f.noOtherKind()
 	case kind != OFD && kind != Flock:
 		return fail("lock", f.path, fs.ErrInvalid, "%v", kind)
 	case f.told, kind == OFD && f.noOFD != nil:
@@ -66,7 +67,34 @@ func (f *file) use(kind Locks) error {
 	}
 	err := f.life.close()
 	f.setLocks(kind)
-	return err
+	return cmp.Or(err, f.noOtherKind())
+}
+
+// otherLocks is how many locks of the other kind are looked at where each has a file.
+const otherLocks = 256
+
+// noOtherKind refuses to attach where somebody lives by locks of the other kind. The kind
+// stands in the segment, and a peer that changes it could make a second participant take
+// the place of one that is alive.
+func (f *file) noOtherKind() error {
+	other, held := OFD, false
+	var err error
+	if f.locks == OFD {
+		locks := &flockLocks{f: f, dir: -1}
+		held, err = locks.anyHeld(otherLocks)
+		_ = locks.close()
+		other = Flock
+	} else if held, err = lockedFrom(f.fd, lifeBase, 0); errors.Is(err, ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fail("lock", f.path, err, "")
+	}
+	if held {
+		return fail("lock", f.path, ErrRefused, "its header says that its users lock by %v, and somebody holds a lock by %v: "+
+			"a peer has written what no correct peer writes; end its users, and remove it", f.locks, other)
+	}
+	return nil
 }
 
 // flock sets LOCK_SH, LOCK_EX or LOCK_UN for the open file description of fd, without
@@ -167,8 +195,11 @@ func setLock(fd int, typ int16, at int64) (bool, error) {
 }
 
 // lockedByOther reports whether another description holds any lock on the byte.
-func lockedByOther(fd int, at int64) (bool, error) {
-	lk := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: at, Len: 1}
+func lockedByOther(fd int, at int64) (bool, error) { return lockedFrom(fd, at, 1) }
+
+// lockedFrom is lockedByOther for n bytes; 0: all that follow.
+func lockedFrom(fd int, at, n int64) (bool, error) {
+	lk := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: at, Len: n}
 	if err := uninterrupted(func() error { return sys.fcntl(uintptr(fd), unix.F_OFD_GETLK, &lk) }); err != nil {
 		return false, lockError("open file description locks", err)
 	}

@@ -122,39 +122,60 @@ func allocError(fd int, path string, size int64, err error) error {
 	}
 }
 
-// prefaultAndLock grants the optional requests of opt for the mapped bytes, as far as they can be.
-func prefaultAndLock(path string, mem []byte, opt *Options) (prefaulted, locked Outcome) {
+// prefaultAndLock grants the optional requests of opt for the mapped bytes, as far as they can
+// be. The error is that of ctx: 64 GiB take half a minute.
+func prefaultAndLock(ctx context.Context, path string, mem []byte, opt *Options) (prefaulted, locked Outcome,
+	err error) {
 	if opt.Prefault {
-		prefaulted = prefault(mem)
+		prefaulted = prefault(ctx, mem)
 	}
 	if opt.Mlock {
-		locked = lockPages(path, mem)
+		locked = lockPages(ctx, path, mem)
 	}
-	return prefaulted, locked
+	if ctx.Err() != nil && (opt.Prefault || opt.Mlock) {
+		err = fail("prefault", path, ctx.Err(), "")
+	}
+	return prefaulted, locked, err
+}
+
+// prefaultPiece is how much is prefaulted or locked between two looks at the context.
+const prefaultPiece = 4 << 20
+
+// inPieces does something to one piece of the memory after the other, until ctx is done.
+func inPieces(ctx context.Context, mem []byte, do func(at int, piece []byte) error) error {
+	for at := 0; at < len(mem); at += prefaultPiece {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := do(at, mem[at:min(at+prefaultPiece, len(mem))]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prefault maps every page. MADV_POPULATE_WRITE (Linux 5.14) makes them writable at
 // once and reports a missing page as an error; a load of each page does less, but
 // everywhere.
-func prefault(mem []byte) Outcome {
-	err := uninterrupted(func() error { return sys.madvise(mem, unix.MADV_POPULATE_WRITE) })
+func prefault(ctx context.Context, mem []byte) Outcome {
+	err := inPieces(ctx, mem, func(_ int, piece []byte) error {
+		return uninterrupted(func() error { return sys.madvise(piece, unix.MADV_POPULATE_WRITE) })
+	})
 	switch err {
-	case nil:
-		return Outcome{Asked: true, How: "MADV_POPULATE_WRITE"}
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM:
-		return Outcome{Asked: true, How: "touch", Err: touchPages(mem)}
+		return Outcome{Asked: true, How: "touch", Err: inPieces(ctx, mem, touchPages)}
 	default:
 		return Outcome{Asked: true, How: "MADV_POPULATE_WRITE", Err: err}
 	}
 }
 
 // touchPages turns the SIGBUS of a page that does not exist into ErrTruncated.
-func touchPages(mem []byte) (err error) {
+func touchPages(offset int, mem []byte) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	at := 0
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("%w: no page at offset %d", ErrTruncated, at)
+			err = fmt.Errorf("%w: no page at offset %d", ErrTruncated, offset+at)
 		}
 	}()
 	for page := os.Getpagesize(); at < len(mem); at += page {
@@ -163,8 +184,13 @@ func touchPages(mem []byte) (err error) {
 	return nil
 }
 
-func lockPages(path string, mem []byte) Outcome {
-	err := uninterrupted(func() error { return sys.mlock(mem) })
+func lockPages(ctx context.Context, path string, mem []byte) Outcome {
+	err := inPieces(ctx, mem, func(_ int, piece []byte) error {
+		return uninterrupted(func() error { return sys.mlock(piece) })
+	})
+	if err != nil {
+		_ = unix.Munlock(mem) // a part is of no use, and others have a need of the limit
+	}
 	switch err {
 	case unix.ENOMEM, unix.EPERM, unix.EAGAIN:
 		err = &LimitError{

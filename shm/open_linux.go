@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +28,16 @@ func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segme
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, fail("open", path, err, "")
+	}
+	at, err := openPlace(path)
+	if err != nil {
+		return nil, openError("open", path, err)
+	}
+	defer at.close()
 	for range maxReplaced {
-		s, err := openOnce(ctx, name, path, minSize, opt)
+		s, err := openOnce(ctx, name, &at, minSize, opt)
 		if err != errReplaced {
 			return s, err
 		}
@@ -43,44 +52,97 @@ const maxReplaced = 100
 // errReplaced: the name no longer means the file that was opened by it.
 var errReplaced = errors.New("replaced while being opened")
 
-func openOnce(ctx context.Context, name, path string, minSize int64, opt *Options) (_ *Segment, err error) {
+func openOnce(ctx context.Context, name string, at *place, minSize int64, opt *Options) (_ *Segment, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fail("open", path, err, "")
+		return nil, fail("open", at.path, err, "")
 	}
-	fd, st, err := openRegular("open", path)
+	fd, st, err := at.openRegular("open")
 	if err != nil {
 		return nil, err
 	}
+	f := &file{name: name, place: place{dir: -1}, fd: fd, opt: opt}
 	defer func() {
 		if err != nil {
+			f.forget()
 			_ = sys.close(fd)
 		}
 	}()
 	killpoint.At(killpoint.FileOpened)
 	// Before the lock: a stranger's file must not be able to keep us waiting.
-	if err := trusted(path, st, opt); err != nil {
+	if err := trusted(at.path, st, opt); err != nil {
 		return nil, err
 	}
-	if err := shareAttachLock(ctx, fd, path); err != nil {
+	if f.place, err = at.again(); err != nil {
+		return nil, err
+	}
+	if err := shareAttachLock(ctx, fd, at.path); err != nil {
 		return nil, err
 	}
 	killpoint.At(killpoint.AttachLockShared)
 	// The name may have been removed, and created anew, between open and lock. From
 	// here on it cannot: removal needs the lock that we share.
-	if err := stillNamed("open", path, fd); err != nil {
+	if err := at.named("open", fd); err != nil {
 		return nil, err
 	}
-	if err := sys.fstat(fd, st); err != nil {
-		return nil, fail("stat", path, err, "")
+	if err := f.judge(ctx, minSize, st); err != nil {
+		return nil, err
 	}
-	if st.Size < max(minSize, 1) {
-		return nil, fail("open", path, ErrTruncated, "%d bytes; a segment has at least %d", st.Size, max(minSize, 1))
-	}
-	f := &file{name: name, path: path, fd: fd, opt: opt}
 	if err := f.chooseLocks(); err != nil {
 		return nil, err
 	}
-	return f.mapAndAttach(st.Size, Applied{})
+	return f.mapAndAttach(ctx, st.Size)
+}
+
+// judge looks at the file from outside before anything of it is mapped: a peer may have made
+// it as long as it likes. st is its status as of now.
+func (f *file) judge(ctx context.Context, minSize int64, st *unix.Stat_t) error {
+	if err := f.oneName(ctx, st); err != nil {
+		return err
+	}
+	// What the name meant before we had the lock was another status, perhaps.
+	if err := trusted(f.path, st, f.opt); err != nil {
+		return err
+	}
+	least := max(minSize, int64(f.opt.Fixed), 1)
+	if st.Size < least {
+		return fail("open", f.path, ErrTruncated, "%d bytes; a segment has at least %d", st.Size, least)
+	}
+	if f.opt.Fixed == 0 {
+		return nil
+	}
+	f.fixed = make([]byte, f.opt.Fixed)
+	n, err := sys.pread(f.fd, f.fixed, 0)
+	switch {
+	case err != nil:
+		return fail("open", f.path, err, "reading its first %d bytes", len(f.fixed))
+	case n < len(f.fixed):
+		return fail("open", f.path, ErrTruncated, "%d bytes; a segment has at least %d", n, least)
+	case f.opt.Judge == nil:
+		return nil
+	}
+	return f.opt.Judge(f.fixed, st.Size)
+}
+
+// linkPatience is how long a file may have two names: while it is created where the system
+// has no rename that does not replace.
+const linkPatience = 100 * time.Millisecond
+
+// oneName refuses a file that has other names. Whoever gave it them has it still when this one
+// is removed; and it may be none of ours, but what somebody wants us to write into.
+func (f *file) oneName(ctx context.Context, st *unix.Stat_t) error {
+	for begin := time.Now(); ; {
+		if err := sys.fstat(f.fd, st); err != nil {
+			return fail("stat", f.path, err, "")
+		}
+		if st.Nlink <= 1 || f.opt.AnyOwner {
+			return nil
+		}
+		if time.Since(begin) > linkPatience || ctx.Err() != nil {
+			return fail("open", f.path, ErrRefused, "inode %d has %d names: unlink the others (find %s -inum %[1]d), or set "+
+				"Options.AnyOwner to trust it", st.Ino, st.Nlink, filepath.Dir(f.path))
+		}
+		time.Sleep(attachPollMost)
+	}
 }
 
 // Remove unlinks a name that nobody uses. While any process is attached, this one
@@ -106,13 +168,18 @@ func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func
 	if err != nil {
 		return err
 	}
+	at, err := openPlace(path)
+	if err != nil {
+		return openError("remove", path, err)
+	}
+	defer at.close()
 	begin := time.Now()
 	replaced := 0
 	for pause := attachPollFirst; ; pause = min(2*pause, attachPollMost) {
-		err := removeOnce(path, n, last)
+		err := removeOnce(&at, n, last)
 		if errors.Is(err, fs.ErrNotExist) {
-			_, _ = sweep(path, nil) // somebody else may have unlinked it, with rm for example
-			sweepReplacements(path)
+			_, _ = at.sweep(nil) // somebody else may have unlinked it, with rm for example
+			at.sweepReplacements()
 		}
 		if err == errReplaced {
 			if replaced++; replaced == maxReplaced {
@@ -133,51 +200,52 @@ func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func
 	}
 }
 
-func removeOnce(path string, n int, last func(head []byte, uid int) error) error {
-	fd, st, err := openRegular("remove", path)
+func removeOnce(at *place, n int, last func(head []byte, uid int) error) error {
+	fd, st, err := at.openRegular("remove")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sys.close(fd) }() // and the lock with it, after the unlink
 	alone, err := flock(fd, unix.LOCK_EX)
 	if err != nil {
-		return fail("remove", path, err, "")
+		return fail("remove", at.path, err, "")
 	}
 	if !alone {
-		return &BusyError{Path: path}
+		return &BusyError{Path: at.path}
 	}
 	killpoint.At(killpoint.AttachLockAlone)
 	// The name may mean a newer file by now, which others are attached to.
-	if err := stillNamed("remove", path, fd); err != nil {
+	if err := at.named("remove", fd); err != nil {
 		return err
 	}
 	// The lock files first: who is killed in between leaves a segment, and the next
 	// Remove does the rest.
-	busy, err := sweep(path, st)
+	busy, err := at.sweep(st)
 	if err != nil {
 		return err
 	}
 	gated, err := lockedByOther(fd, lifeBase+gate)
 	if err != nil && !errors.Is(err, ErrUnsupported) {
-		return fail("remove", path, err, "")
+		return fail("remove", at.path, err, "")
 	}
 	if busy || gated {
-		return &BusyError{Path: path}
+		return &BusyError{Path: at.path}
 	}
-	sweepReplacements(path)
+	at.sweepReplacements()
 	var lastErr error
 	if last != nil {
 		// Read, not mapped: whoever does not keep to this package could shorten the file.
 		head := make([]byte, n)
-		got, err := unix.Pread(fd, head, 0)
+		got, err := sys.pread(fd, head, 0)
 		if err != nil {
-			return fail("remove", path, err, "reading its first %d bytes", n)
+			return fail("remove", at.path, err, "reading its first %d bytes", n)
 		}
 		lastErr = last(head[:got], int(st.Uid))
 	}
-	if err := sys.unlink(path); err != nil {
-		return errors.Join(openError("remove", path, err), lastErr)
+	if err := at.unlink(); err != nil {
+		return errors.Join(openError("remove", at.path, err), lastErr)
 	}
 	killpoint.At(killpoint.Unlinked)
+	at.lockDirectory(st.Ino).dropLockDirectory(st)
 	return lastErr
 }

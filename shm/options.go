@@ -27,6 +27,13 @@ type Options struct {
 	// also shorten it, and then touching it raises SIGBUS.
 	AnyOwner bool
 
+	// Fixed is how many bytes at the beginning of a segment do not change once it is
+	// formatted. Judge is shown a copy of them, and how long the file is, before any of it is
+	// mapped, and refuses a segment by an error, which Open returns as it is; nil refuses
+	// nothing. As long as a handle is open, Check compares them with that copy.
+	Fixed int
+	Judge func(fixed []byte, length int64) error
+
 	// Locks insists on a kind of life locks; AutoLocks does not. See [Segment.UseLocks].
 	Locks Locks
 

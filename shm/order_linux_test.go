@@ -104,9 +104,9 @@ func TestNobodyAttachesDuringRemoval(t *testing.T) {
 	}
 	require.True(t, free())
 	change(t, func(k *kernel) {
-		k.unlink = func(path string) error {
+		k.unlinkat = func(at int, name string, flags int) error {
 			require.False(t, free())
-			return unix.Unlink(path)
+			return unix.Unlinkat(at, name, flags)
 		}
 	})
 	require.NoError(t, Remove(t.Context(), "a", &Options{Dir: dir}))
@@ -128,7 +128,7 @@ func TestReplacedForEver(t *testing.T) {
 	require.Equal(t, maxReplaced, replaced)
 	require.ErrorIs(t, Remove(t.Context(), "a", &Options{Dir: dir}), ErrOrphaned)
 	require.Equal(t, 2*maxReplaced, replaced)
-	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
+	require.Equal(t, []string{"a.shmring"}, Rings(t, dir))
 }
 
 // In the instant in which a new name appears it is already in use.
@@ -202,8 +202,8 @@ func TestClosePutsPagesBeforeLocks(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
 	require.Equal(t, map[Locks]string{
-		OFD:   "blank close ",
-		Flock: "blank close close close ", // lock file, directory, segment
+		OFD:   "blank close close ",             // directory, segment
+		Flock: "blank close close close close ", // lock file, its directory, that of the segment, segment
 	}[s.Applied().Locks], steps)
 	ok, err = other.TryLock(0)
 	require.NoError(t, err)

@@ -206,9 +206,11 @@ func TestCheckNoticesTruncation(t *testing.T) {
 	dir := shm.ScratchDir(t)
 	s := mustCreate(t, dir, patternSize)
 	require.NoError(t, os.Truncate(s.Path(), patternSize+4096))
-	require.NoError(t, s.Check(), "longer does no harm")
-	require.NoError(t, os.Truncate(s.Path(), patternSize-1))
 	err := s.Check()
+	require.ErrorIs(t, err, shm.ErrChanged, "nobody else can open it any more")
+	require.ErrorContains(t, err, "it has 16384 bytes, and had 12288")
+	require.NoError(t, os.Truncate(s.Path(), patternSize-1))
+	err = s.Check()
 	require.ErrorIs(t, err, shm.ErrTruncated)
 	require.ErrorContains(t, err, "12287 bytes are left of 12288")
 

@@ -2,7 +2,6 @@ package shm
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,12 +25,12 @@ func (f *file) replace(ctx context.Context, size int64, format func(mem []byte) 
 	if err := mappable(f.path, size); err != nil {
 		return err
 	}
-	sweepReplacements(f.path)
+	f.sweepReplacements()
 	opt := Options{Dir: f.opt.Dir, Locks: f.locks}
-	r := createRequest{name: f.name, path: f.path, size: size, opt: &opt}
+	r := createRequest{name: f.name, at: &f.place, size: size, opt: &opt}
 	r.format = func(mem []byte, _ Locks) error { return format(mem) }
-	r.publish = func(u *unpublished) error { return f.publish(u, &st) }
-	s, err := r.try(ctx, replacementName)
+	r.publish = func(next *file, u *unpublished) error { return f.giveWay(next, u, &st) }
+	s, err := r.try(ctx, replacementEnd)
 	if err != nil {
 		return err
 	}
@@ -39,40 +38,45 @@ func (f *file) replace(ctx context.Context, size int64, format func(mem []byte) 
 		// The lock files of a file that has no name are in nobody's way, and so is what fails here.
 		_ = f.life.close()
 		f.gated = false
-		_, _ = sweep(f.path, nil)
+		f.lockDirectory(st.Ino).dropLockDirectory(&st)
 	}
 	return s.Close()
 }
 
 // stillOurs makes sure that the name means this file.
 func (f *file) stillOurs() error {
-	err := stillNamed("replace", f.path, f.fd)
+	err := f.named("replace", f.fd)
 	if err == errReplaced {
 		return fail("replace", f.path, ErrOrphaned, "close and open again")
 	}
 	return err
 }
 
-// publish gives the finished file u the name of this one, which nobody uses, and its owner and
-// permission bits st. Whoever waits for our attach lock finds then that the name means another
-// file, and opens that.
-func (f *file) publish(u *unpublished, st *unix.Stat_t) error {
+// giveWay gives the finished file u of next the name of this one, which nobody uses, and its
+// owner and permission bits st. Whoever waits for our attach lock finds then that the name
+// means another file, and opens that.
+func (f *file) giveWay(next *file, u *unpublished, st *unix.Stat_t) error {
 	var own unix.Stat_t
 	if err := sys.fstat(u.fd, &own); err != nil {
-		return fail("stat", u.path, err, "")
+		return fail("stat", f.path, err, "")
 	}
 	if own.Uid != st.Uid || own.Gid != st.Gid {
 		if err := unix.Fchown(u.fd, int(st.Uid), int(st.Gid)); err != nil {
-			return fail("replace", u.path, err, "it belongs to uid %d gid %d, we are euid %d egid %d: do it as that user",
+			return fail("replace", f.path, err, "it belongs to uid %d gid %d, we are euid %d egid %d: do it as that user",
 				st.Uid, st.Gid, unix.Geteuid(), unix.Getegid())
 		}
 	}
 	mode := st.Mode & 0o777
 	if err := sys.fchmod(u.fd, mode); err != nil {
-		return fail("chmod", u.path, err, "to %#o", mode)
+		return fail("chmod", f.path, err, "to %#o", mode)
 	}
-	if u.hidden == "" { // only a file with a name can take the place of another
-		name := replacementName(u.path)
+	done, err := next.makeLockDirectory()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if u.hidden == nil { // only a file with a name can take the place of another
+		name := f.hidden(replacementEnd)
 		if err := u.link(name); err != nil {
 			return err
 		}
@@ -82,8 +86,8 @@ func (f *file) publish(u *unpublished, st *unix.Stat_t) error {
 	if err := f.stillOurs(); err != nil {
 		return err
 	}
-	if err := sys.rename(u.hidden, u.path); err != nil {
-		return fail("replace", u.path, err, "%s", accessHint(filepath.Dir(u.path), unix.W_OK|unix.X_OK))
+	if err := sys.renameat(u.hidden.dir, u.hidden.base, f.dir, f.base); err != nil {
+		return fail("replace", f.path, err, "%s", accessHint(filepath.Dir(f.path), unix.W_OK|unix.X_OK))
 	}
 	killpoint.At(killpoint.Replaced)
 	return nil
@@ -94,21 +98,18 @@ func (f *file) publish(u *unpublished, st *unix.Stat_t) error {
 // it was left by a process that was killed.
 const replacementEnd = ".new"
 
-func replacementName(path string) string { return hidden(path, randomHex()+replacementEnd) }
-
-// sweepReplacements unlinks what was left of replacements of the segment at path, whose attach
-// lock the caller holds exclusively. What cannot be unlinked stays, in nobody's way.
-func sweepReplacements(path string) {
-	dir, base := filepath.Split(path)
-	names, err := os.ReadDir(dir)
+// sweepReplacements unlinks what was left of replacements of the segment of that name, whose
+// attach lock the caller holds exclusively. What cannot be unlinked stays, in nobody's way.
+func (p *place) sweepReplacements() {
+	names, err := p.names()
 	if err != nil {
 		return
 	}
-	for _, entry := range names {
-		middle, is := strings.CutPrefix(entry.Name(), "."+strings.TrimSuffix(base, Suffix)+".")
+	for _, name := range names {
+		middle, is := strings.CutPrefix(name, p.hiddenPrefix())
 		middle, ends := strings.CutSuffix(middle, replacementEnd)
 		if is && ends && len(middle) == len(randomHex()) && !strings.Contains(middle, ".") {
-			_ = sys.unlink(filepath.Join(dir, entry.Name()))
+			_ = p.beside(name).unlink()
 		}
 	}
 }

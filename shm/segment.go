@@ -19,6 +19,7 @@ type Segment struct {
 	name    string
 	path    string
 	mem     []byte
+	fixed   []byte
 	applied Applied
 
 	// mu is held over every system call on the descriptor, so that Close cannot hand its
@@ -39,6 +40,7 @@ type backing interface {
 	replace(ctx context.Context, size int64, format func(mem []byte) error) error
 	use(kind Locks) error
 	check() error
+	discard() error
 	notify()
 	onNotify(f func()) (stop func(), err error)
 	owner() (uid, gid int, mode fs.FileMode, err error)
@@ -52,6 +54,11 @@ type backing interface {
 // shows private zeros (of a heap segment, still the shared bytes), and must not be used
 // once s is unreachable; [runtime.KeepAlive] helps where it is not obvious.
 func (s *Segment) Bytes() []byte { return s.mem }
+
+// Fixed returns a copy of the first Options.Fixed bytes as they were when the segment was
+// created, or judged by Options.Judge: who goes by them instead of by Bytes cannot be shown
+// one thing and later another. Nobody may change it. It is nil for a heap segment.
+func (s *Segment) Fixed() []byte { return s.fixed }
 
 // Name returns the name given to Create or Open, and "heap" for a heap segment.
 func (s *Segment) Name() string { return s.name }
@@ -211,10 +218,12 @@ func (s *Segment) Replace(ctx context.Context, size int64, format func(mem []byt
 
 // Check reports whether the file is still good: ErrOrphaned if the name by which it
 // was opened does not lead to it any more, because it was removed, renamed, or another
-// file put in its place; ErrTruncated if it is shorter than the mapping, in which case
-// touching the missing pages raises SIGBUS; fs.ErrClosed after Close. It costs three
-// system calls, and for a heap segment nothing. A process that cannot see the
-// directory any more (after chroot, say) is told of removal only.
+// file put in its place; ErrTruncated if it is shorter than the mapping or has holes, in which
+// case touching the missing pages raises SIGBUS; ErrChanged if it is longer, or its first bytes
+// are not what they were (see [Options].Fixed); fs.ErrClosed after Close. It costs two system
+// calls, and for a heap segment nothing. A process that may not search the directory any more
+// is told of removal only. Where a file system does not tell how much of a file has memory,
+// nobody tells of holes.
 func (s *Segment) Check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,6 +276,19 @@ func (s *Segment) CloseWith(last func(mem []byte, notify func())) error {
 		s.owned = nil
 	}
 	return err
+}
+
+// Discard is Close for who has shown Bytes to nobody who may still use them: the address range
+// is given back at once, and not when s is collected, so that who is refused again and again
+// does not run out of it. Bytes is nil then.
+func (s *Segment) Discard() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed, s.owned, s.mem = true, nil, nil
+	return s.back.discard()
 }
 
 func (s *Segment) usable(verb string, i int) error {

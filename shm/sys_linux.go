@@ -15,10 +15,11 @@ type kernel struct {
 	fchmod    func(fd int, mode uint32) error
 	fallocate func(fd int, mode uint32, off, n int64) error
 	pwrite    func(fd int, p []byte, off int64) (int, error)
+	pread     func(fd int, p []byte, off int64) (int, error)
 	linkat    func(olddir int, oldpath string, newdir int, newpath string, flags int) error
 	renameat2 func(olddir int, oldpath string, newdir int, newpath string, flags uint) error
-	rename    func(from, to string) error
-	unlink    func(path string) error
+	renameat  func(olddir int, oldpath string, newdir int, newpath string) error
+	mkdirat   func(dir int, name string, mode uint32) error
 	unlinkat  func(dir int, name string, flags int) error
 	fcntl     func(fd uintptr, cmd int, lk *unix.Flock_t) error
 	flock     func(fd, how int) error
@@ -39,10 +40,11 @@ var sys = kernel{
 	fchmod:    unix.Fchmod,
 	fallocate: unix.Fallocate,
 	pwrite:    unix.Pwrite,
+	pread:     unix.Pread,
 	linkat:    unix.Linkat,
 	renameat2: unix.Renameat2,
-	rename:    unix.Rename,
-	unlink:    unix.Unlink,
+	renameat:  unix.Renameat,
+	mkdirat:   unix.Mkdirat,
 	unlinkat:  unix.Unlinkat,
 	fcntl:     fcntlLock,
 	flock:     unix.Flock,

@@ -8,26 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openRegular opens path for reading and writing, without following a symbolic link
-// there and without waiting for a device, or for the holder of a lease, and makes sure
-// that it got a regular file.
-func openRegular(op, path string) (int, *unix.Stat_t, error) {
-	fd, err := openFile(path, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return -1, nil, openError(op, path, err)
-	}
-	st := new(unix.Stat_t)
-	if err := sys.fstat(fd, st); err != nil {
-		_ = sys.close(fd)
-		return -1, nil, fail("stat", path, err, "")
-	}
-	if what := irregular(st); what != "" {
-		_ = sys.close(fd)
-		return -1, nil, fail(op, path, ErrRefused, "it is %s, not a regular file", what)
-	}
-	return fd, st, nil
-}
-
 // openError explains why an existing file could not be opened.
 func openError(op, path string, err error) error {
 	var st unix.Stat_t
@@ -44,30 +24,6 @@ func openError(op, path string, err error) error {
 		return fail(op, path, err, "raise RLIMIT_NOFILE (ulimit -n)")
 	}
 	return fail(op, path, err, "")
-}
-
-// stillNamed returns errReplaced unless path means the file behind fd.
-func stillNamed(op, path string, fd int) error {
-	return named(op, path, fd, func(st *unix.Stat_t) error { return sys.lstat(path, st) })
-}
-
-// named compares the file behind fd with what look finds.
-func named(op, path string, fd int, look func(*unix.Stat_t) error) error {
-	var ours, found unix.Stat_t
-	if err := sys.fstat(fd, &ours); err != nil {
-		return fail("stat", path, err, "")
-	}
-	err := look(&found)
-	if err == unix.ENOENT {
-		return errReplaced
-	}
-	if err != nil {
-		return openError(op, path, err)
-	}
-	if ours.Dev != found.Dev || ours.Ino != found.Ino {
-		return errReplaced
-	}
-	return nil
 }
 
 // trusted refuses a file that somebody else could shorten under us.

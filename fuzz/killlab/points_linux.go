@@ -65,7 +65,7 @@ func points(l *lab, percent int) {
 // machine.
 func canReach(p killpoint.Point) bool {
 	switch {
-	case p == killpoint.LockFileMade, p == killpoint.LockFileUnlinked:
+	case p == killpoint.LockDirectoryMade, p == killpoint.LockFileMade, p == killpoint.LockFileUnlinked:
 		return os.Getenv(shm.EnvLocks) == shm.Flock.String()
 	case p >= killpoint.NamespaceStored:
 		return doorbell.Refused(layout.SysV) == nil

@@ -21,7 +21,8 @@ const (
 	Unlinked
 	PagesBlanked // closing: our own pages are gone, the locks are not
 	FileClosed
-	LockFileMade // life locks by flock: the file is there, and not locked yet
+	LockDirectoryMade // life locks by flock: there is a directory for them, and its segment has no name yet
+	LockFileMade      // life locks by flock: the file is there, and not locked yet
 	LockFileUnlinked
 	ReplacementNamed // making a ring anew: the file has a name, but not yet that of the ring
 	Replaced
@@ -93,7 +94,7 @@ var names = [Points]string{
 	"UnpublishedOpened", "UnpublishedFormatted", "UnpublishedLocked", "Published", "FileOpened", "AttachLockShared",
 	"FileMapped",
 	"AttachLockAlone", "Unlinked", "PagesBlanked", "FileClosed",
-	"LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
+	"LockDirectoryMade", "LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
