@@ -137,13 +137,13 @@ func ForceSkip(ctx context.Context, name string, position Position, o *AdminOpti
 // openBare opens a ring without taking a role in it.
 func openBare(ctx context.Context, name string, o *AdminOptions) (*shm.Segment, *layout.View, error) {
 	file := o.orDefault()
-	seg, err := shm.Open(ctx, name, layout.MinSize, &shm.Options{Dir: file.Dir, AnyOwner: file.AnyOwner})
+	seg, err := shm.Open(ctx, name, layout.MinSize, judged(name, shm.Options{Dir: file.Dir, AnyOwner: file.AnyOwner}, nil))
 	if err != nil {
 		return nil, nil, err
 	}
 	view, err := parse(seg)
 	if err != nil {
-		return nil, nil, joined(err, seg.Close())
+		return nil, nil, joined(err, seg.Discard())
 	}
 	return seg, view, nil
 }

@@ -31,7 +31,7 @@ func join(ctx context.Context, name string, o *Options, usual Mode,
 	}
 	err = s.attach(ctx, o, role, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
 	if err != nil {
-		return nil, joined(s.named(err), s.close(nil))
+		return nil, joined(s.named(err), s.leave(), s.seg.Discard())
 	}
 	return s, nil
 }
@@ -51,11 +51,11 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
 	first, longest := sleepLimits(o.MaxSleep)
-	check := s.seg.Check
+	check := s.check
 	if o.NoPeer == NoPeerFail {
 		longest = min(longest, peersEvery)
 		check = func() error {
-			if err := s.seg.Check(); err != nil {
+			if err := s.check(); err != nil {
 				return err
 			}
 			return s.noPeer(role)
@@ -180,9 +180,9 @@ func (s *segment) others() (dead, alive bool) {
 // f is the fate of a producer's stream, unless it was ended before.
 func (s *segment) detach(att ring.Attachment, f Fate) error {
 	err := s.close(func(mem []byte, notify func()) {
-		view, err := layout.Parse(mem)
-		if err != nil || view.Config != s.view.Config {
-			return // somebody has destroyed the header: there is nothing to give back
+		view, err := layout.ViewOf(s.seg.Fixed(), mem)
+		if err != nil {
+			return // never: it was judged when we opened it
 		}
 		ring.Detach(view, att, layout.Fate(f), toWake(view, notify))
 	})
@@ -204,10 +204,14 @@ type waker struct {
 
 func (w waker) Wake() { w.notify() }
 
-// close lets go of the ring. Where nobody can open it any more, because its file was
-// removed by hand, the last to do so removes what of it is not in the file.
+// close lets go of the ring.
 func (s *segment) close(last func(mem []byte, notify func())) error {
-	var err error
+	return joined(s.leave(), ofBytes(s.seg.CloseWith(last)))
+}
+
+// leave comes before letting go. Where nobody can open the ring any more, because its file was
+// removed by hand, the last to leave removes what of it is not in the file.
+func (s *segment) leave() (err error) {
 	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
 		// One after the other: of two who look at the same time, each would see the other.
 		// Who has just been making the set, or was stopped while at it, is not waited for:
@@ -225,8 +229,11 @@ func (s *segment) close(last func(mem []byte, notify func())) error {
 			}
 		}
 	}
-	return joined(err, s.seg.CloseWith(last))
+	return err
 }
+
+// check looks at the file from outside.
+func (s *segment) check() error { return ofBytes(s.seg.Check()) }
 
 // lockSemaphores tries, for a moment, to take the lock of the semaphore set.
 func (s *segment) lockSemaphores() func() (bool, error) {

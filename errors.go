@@ -31,9 +31,9 @@ var (
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
-	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be
+	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be, or has holes
 	ErrRefused     = shm.ErrRefused        // what the name means cannot be trusted to be a ring, see Options.AnyOwner
-	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, or *FormatError when opening
+	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, *FormatError when opening, or the file has changed
 	ErrFormat      = layout.ErrFormat      // the file is no ring: *FormatError
 	ErrVersion     = layout.ErrVersion     // the ring is of another version: *FormatError
 	ErrUnsupported = errors.ErrUnsupported // this platform or system cannot do it
@@ -281,6 +281,20 @@ func joined(errs ...error) error {
 	}
 	return list
 }
+
+// ofBytes makes an error of package shm that says that bytes of the ring are gone, or are not
+// what they were, match ErrCorrupt: the handle must not touch them any more.
+func ofBytes(err error) error {
+	if errors.Is(err, shm.ErrTruncated) || errors.Is(err, shm.ErrChanged) {
+		return damaged{err}
+	}
+	return err
+}
+
+type damaged struct{ error }
+
+func (e damaged) Is(target error) bool { return target == ErrCorrupt }
+func (e damaged) Unwrap() error        { return e.error }
 
 // inUse makes an error match ErrBusy.
 type inUse struct{ error }

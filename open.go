@@ -101,7 +101,9 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if err := contextEnded(ctx, name, "open"); err != nil {
 		return nil, err
 	}
-	file := &shm.Options{Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Mlock: o.Mlock}
+	file := judged(name, shm.Options{
+		Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Mlock: o.Mlock,
+	}, o.agree)
 	var seg *shm.Segment
 	var created bool
 	var refused []Refusal
@@ -131,11 +133,8 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 		return nil, ofFile(name, err)
 	}
 	view, err := parse(seg)
-	if err == nil {
-		err = o.agree(seg.Path(), view.Config)
-	}
 	if err != nil {
-		return nil, joined(err, seg.Close())
+		return nil, joined(err, seg.Discard())
 	}
 	s := &segment{seg: seg, lot: doorbell.NewParkingLot(seg), view: view, log: o.Logger}
 	s.describe(name, o)
@@ -219,10 +218,28 @@ func (s *segment) describe(name string, o *Options) {
 	}
 }
 
-// parse checks a segment's header and makes the handle's life locks of the kind that it
-// says. Its error names the file.
+// judged makes options for files whose header is checked before they are mapped. agree, if not
+// nil, may refuse what is sound.
+func judged(name string, file shm.Options, agree func(path string, has layout.Config) error) *shm.Options {
+	path, err := shm.Path(name, &file)
+	if err != nil {
+		path = name // which is refused by itself
+	}
+	file.Fixed = layout.FixedSize
+	file.Judge = func(fixed []byte, length int64) error {
+		cfg, err := layout.ParseFixed(fixed, length)
+		if err == nil && agree != nil {
+			err = agree(path, cfg)
+		}
+		return ofFile(path, err)
+	}
+	return &file
+}
+
+// parse makes a view of a segment whose header was checked, and the handle's life locks of the
+// kind that it says. Its error names the file.
 func parse(seg *shm.Segment) (*layout.View, error) {
-	view, err := layout.Parse(seg.Bytes())
+	view, err := layout.ViewOf(seg.Fixed(), seg.Bytes())
 	if err != nil {
 		return nil, ofFile(seg.Path(), err)
 	}

@@ -56,7 +56,7 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 
 // lookAround is what is done for a producer now and then.
 func (p *Producer) lookAround() {
-	if err := p.s.seg.Check(); err != nil {
+	if err := p.s.check(); err != nil {
 		if !p.s.closing.Load() {
 			p.ring.Fail(err)
 			if errors.Is(err, ErrOrphaned) && !p.told {

@@ -15,6 +15,7 @@ const (
 	MinParticipants = 2       // the consumer and one producer
 	MaxSize         = 1 << 40 // life locks lie above this offset of the file
 	MinSize         = 768     // bytes without which nothing can be parsed
+	FixedSize       = 128     // bytes at the beginning that do not change, once formatted
 )
 
 // Config describes a segment to be formatted, or one that was parsed.

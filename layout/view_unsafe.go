@@ -72,6 +72,7 @@ var (
 	_ = same[unsafe.Offsetof(Participant{}.Fates)-272]
 	_ = same[unsafe.Sizeof(StreamFate{})-24]
 	_ = same[unsafe.Sizeof(Participant{})-participantSize]
+	_ = same[unsafe.Sizeof(header{})-FixedSize]
 	_ = same[unsafe.Offsetof(Event{}.Seq)-0]
 	_ = same[unsafe.Offsetof(Event{}.Time)-8]
 	_ = same[unsafe.Offsetof(Event{}.What)-16]
@@ -154,6 +155,30 @@ func Parse(mem []byte) (*View, error) {
 		return nil, err
 	}
 	return overlay(mem, cfg), nil
+}
+
+// ViewOf is Parse for who has judged a segment by [ParseFixed] before: it goes by that copy of
+// the first FixedSize bytes, and reads nothing of mem.
+func ViewOf(fixed, mem []byte) (*View, error) {
+	cfg, err := ParseFixed(fixed, int64(len(mem)))
+	if err != nil {
+		return nil, err
+	}
+	checkAligned(mem)
+	return overlay(mem, cfg), nil
+}
+
+// ParseFixed checks a copy of the first FixedSize bytes of a segment that is length bytes long,
+// before any of it is mapped. The error is as that of [Parse].
+func ParseFixed(fixed []byte, length int64) (Config, error) {
+	var h header
+	own := unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))
+	if len(fixed) < len(own) {
+		return Config{}, &FieldError{"file size", fmt.Sprint(len(fixed)), fmt.Sprintf("at least %d", participantsOffset),
+			ErrFormat}
+	}
+	copy(own, fixed)
+	return h.config(length)
 }
 
 func parse(mem []byte) (Config, error) {

@@ -65,7 +65,9 @@ type Config struct {
 	// Identity is written into the segment for people to read.
 	Identity ProcessIdentity
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
-	// them: is the segment still the one that others open by its name?
+	// them: is the segment still the one that others open by its name? An error that matches
+	// layout.ErrCorrupt closes the handle, like a word that no peer can have written, and the
+	// bytes are not touched any more.
 	Check func() error
 	// Wrap, if not nil, is applied to each error that is more than a sentinel when it is made,
 	// so that a caller can say which ring it is about.

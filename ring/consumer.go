@@ -93,12 +93,16 @@ func (c *Consumer) Check() error {
 		return c.closeReason()
 	}
 	defer c.leave()
+	outside := c.checkOutside() // before any byte is touched, which may be there no more
+	if c.Closed() {
+		return outside
+	}
 	c.comeBack()
 	c.fates.reaped = time.Time{} // now, whenever that was last
 	if err := c.maintain(); err != nil {
 		return err
 	}
-	return c.checkOutside()
+	return outside
 }
 
 // Facade is Config.Facade.

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,11 @@ func (h *handle) checkOutside() error {
 	if h.cfg.Check == nil {
 		return nil
 	}
-	return h.cfg.Check()
+	err := h.cfg.Check()
+	if errors.Is(err, layout.ErrCorrupt) {
+		return h.failWith(err) // the bytes must not be touched any more
+	}
+	return err
 }
 
 // callUser calls the user's code, which may do anything to the handle and to its Poller.

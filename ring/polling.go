@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -111,14 +112,14 @@ func (m *entry) disarm() {
 // returned with the next hand-out.
 func (p *Poller) maintainEntry(m *entry) {
 	c := m.c
-	if c.ackImplicit(); c.flushDue() {
-		c.flushReadPos()
-	}
-	c.outer = &p.looking
-	defer func() { c.outer = nil }()
-	err := c.lookAfter()
-	if err == nil {
-		err = c.checkOutside()
+	err := c.checkOutside() // before any byte is touched, which may be there no more
+	if !c.Closed() {
+		if c.ackImplicit(); c.flushDue() {
+			c.flushReadPos()
+		}
+		c.outer = &p.looking
+		defer func() { c.outer = nil }()
+		err = cmp.Or(c.lookAfter(), err)
 	}
 	if m.stalled != c.stalled {
 		if m.stalled = c.stalled; m.stalled {

@@ -186,7 +186,8 @@ func (w *wait) once(ready func() bool) error {
 	}
 	if now.Sub(w.checked) >= checkEvery {
 		w.checked = now
-		if err := h.checkOutside(); err != nil && !ready() { // it may have come, and its sender gone, since we looked
+		// What we wait for may have come, and its sender gone, since we looked.
+		if err := h.checkOutside(); err != nil && (h.Closed() || !ready()) {
 			return err
 		}
 	}
