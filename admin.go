@@ -73,12 +73,12 @@ func deadOf(r ring.Repaired) (dead []DeadPeer) {
 // not; its text says so.
 func Remove(ctx context.Context, name string, o *AdminOptions) error {
 	file := &shm.Options{Dir: o.orDefault().Dir}
-	err := shm.RemoveWith(ctx, name, file, layout.MinSize, func(head []byte, uid int) error {
+	err := shm.RemoveWith(ctx, name, file, layout.MinSize, func(head []byte, inode uint64, uid int) error {
 		cfg, hot, err := layout.ParseHead(head)
 		if err != nil {
 			return nil // whatever it is, it may go
 		}
-		return doorbell.Remove(cfg, &hot.Semaphores, uid)
+		return doorbell.Remove(cfg, &hot.Semaphores, doorbell.File{Inode: inode, Owner: uid})
 	})
 	if errors.Is(err, shm.ErrBusy) {
 		return inUse{err}
@@ -121,7 +121,7 @@ func ForceSkip(ctx context.Context, name string, position Position, o *AdminOpti
 		return time.Since(begin) >= stallTime, nil
 	})
 	if err == nil {
-		cfg := toWake(view, seg.Notify)
+		cfg := toWake(seg, view, seg.Notify)
 		cfg.Locks = seg
 		var revoked ring.StalledClaim
 		revoked, err = ring.ForceSkip(view, cfg, position.Record)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/shmring/shmring/doorbell"
@@ -42,11 +43,14 @@ func (s *segment) named(err error) error { return named(s.info.Name, err) }
 // config returns what package ring needs of the outside.
 func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 	hot := s.view.Hot
-	data, err := doorbell.New(s.view.Config.Doorbell, doorbell.Target{Word: &hot.DataBell, View: s.view, Segment: s.seg})
+	target := func(word *atomic.Uint32) doorbell.Target {
+		return doorbell.Target{Word: word, View: s.view, Segment: s.seg, Inode: s.seg.Inode()}
+	}
+	data, err := doorbell.New(s.view.Config.Doorbell, target(&hot.DataBell))
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
-	space, err := doorbell.New(s.view.Config.Doorbell, doorbell.Target{Word: &hot.SpaceBell, View: s.view, Segment: s.seg})
+	space, err := doorbell.New(s.view.Config.Doorbell, target(&hot.SpaceBell))
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
@@ -184,15 +188,17 @@ func (s *segment) detach(att ring.Attachment, f Fate) error {
 		if err != nil {
 			return // never: it was judged when we opened it
 		}
-		ring.Detach(view, att, layout.Fate(f), toWake(view, notify))
+		ring.Detach(view, att, layout.Fate(f), toWake(s.seg, view, notify))
 	})
 	s.lot.Close()
 	return err
 }
 
 // toWake is what package ring needs to wake a consumer, for one who takes no part in the ring.
-func toWake(view *layout.View, notify func()) ring.Config {
-	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view})
+func toWake(seg *shm.Segment, view *layout.View, notify func()) ring.Config {
+	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{
+		Word: &view.Hot.DataBell, View: view, Inode: seg.Inode(),
+	})
 	return ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}}
 }
 
@@ -210,9 +216,14 @@ func (s *segment) close(last func(mem []byte, notify func())) error {
 }
 
 // leave comes before letting go. Where nobody can open the ring any more, because its file was
-// removed by hand, the last to leave removes what of it is not in the file.
+// removed by hand or spoiled, the last to leave removes what of it is not in the file.
 func (s *segment) leave() (err error) {
-	if s.view.Config.Doorbell == layout.SysV && errors.Is(s.seg.Check(), shm.ErrOrphaned) {
+	if s.view.Config.Doorbell != layout.SysV {
+		return nil
+	}
+	lost := s.check()
+	damaged := errors.Is(lost, ErrCorrupt) // so much that whoever removes the ring may not know its set
+	if damaged || errors.Is(lost, ErrOrphaned) {
 		// One after the other: of two who look at the same time, each would see the other.
 		// Who has just been making the set, or was stopped while at it, is not waited for:
 		// it closes too.
@@ -224,8 +235,12 @@ func (s *segment) leave() (err error) {
 		case errors.Is(err, shm.ErrOrphaned):
 			err = nil // flock makes no locks for an orphan, so nobody can tell: the set stays
 		case last && err == nil:
+			words := &s.view.Hot.Semaphores
+			if damaged {
+				words = new(layout.Semaphores) // the bytes are not touched any more
+			}
 			if uid, _, _, err = s.seg.Owner(); err == nil {
-				err = doorbell.Remove(s.view.Config, &s.view.Hot.Semaphores, uid)
+				err = doorbell.Remove(s.view.Config, words, doorbell.File{Inode: s.seg.Inode(), Owner: uid})
 			}
 		}
 	}

@@ -96,7 +96,10 @@ func TestLastOfAnOrphanRemovesTheSemaphores(t *testing.T) {
 		require.NoError(t, err)
 		cfg, hot, err := layout.ParseHead(head)
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, os.Geteuid())) })
+		info, err := os.Stat(orphan.Info().Path)
+		require.NoError(t, err)
+		file := doorbell.File{Inode: info.Sys().(*syscall.Stat_t).Ino, Owner: os.Geteuid()}
+		t.Cleanup(func() { require.NoError(t, doorbell.Remove(cfg, &hot.Semaphores, file)) })
 		require.NoError(t, os.Remove(orphan.Info().Path))
 		require.ErrorIs(t, orphan.Close(), shmring.ErrOrphaned)
 		return

@@ -132,11 +132,11 @@ func resize(ctx context.Context, r *Resized, seg *shm.Segment, view *layout.View
 	}
 	if r.NewUUID = move.Renames(); r.NewUUID {
 		rand.Read(cfg.UUID[:]) // never fails
-		// Its semaphores are known by the old UUID. Whoever would use the old ring, should this
-		// go wrong, makes others.
-		if err := removeSemaphores(seg, view); err != nil {
-			return err
-		}
+	}
+	// Its semaphores are known by the old file. Whoever would use the old ring, should this
+	// go wrong, makes others.
+	if err := removeSemaphores(seg, view); err != nil {
+		return err
 	}
 	err = seg.Replace(ctx, r.Size, func(mem []byte) error {
 		v, err := layout.Format(mem, cfg)
@@ -158,7 +158,7 @@ func removeSemaphores(seg *shm.Segment, view *layout.View) error {
 	if err != nil {
 		return err
 	}
-	return doorbell.Remove(view.Config, &view.Hot.Semaphores, uid)
+	return doorbell.Remove(view.Config, &view.Hot.Semaphores, doorbell.File{Inode: seg.Inode(), Owner: uid})
 }
 
 // awaitAlone waits a moment for those to go who have the ring open.

@@ -361,7 +361,7 @@ func see(t *testing.T, o *shmring.Options, send int) (at []shmring.Position) {
 	}
 }
 
-// Semaphores go with the ring, or with its UUID.
+// Semaphores go with the file, and another set is made for the next one.
 func TestResizeAndSemaphores(t *testing.T) {
 	needSysV(t)
 	bothLocks(t, func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestResizeAndSemaphores(t *testing.T) {
 		seen := see(t, o, 2)
 		o.Slots, o.SlotSize, o.MaxMessage = 0, 0, 0
 		path := filepath.Join(o.Dir, "r.shmring")
-		key, set, uuid := setKey(t, path), currentSet(t, path), uuidOf(t, path)
+		key, uuid := setKey(t, path), uuidOf(t, path)
 		resize := func(g shmring.Geometry) bool {
 			r, err := shmring.Resize(soon(t), "r", g, at(o.Dir))
 			require.NoError(t, err)
@@ -378,26 +378,28 @@ func TestResizeAndSemaphores(t *testing.T) {
 			was := uuid
 			uuid = uuidOf(t, path)
 			require.Equal(t, r.NewUUID, was != uuid)
+			require.Zero(t, semaphoreSets(t, key))
+			require.False(t, currentSet(t, path).Present())
 			return r.NewUUID
 		}
+		again := func(n int) []shmring.Position {
+			seen := see(t, o, n)
+			other := setKey(t, path)
+			require.NotEqual(t, key, other)
+			require.Equal(t, 1, semaphoreSets(t, other))
+			key = other
+			return seen
+		}
 		require.False(t, resize(shmring.Geometry{Slots: 32}))
-		require.Equal(t, seen, see(t, o, 0))
-		require.Equal(t, set, currentSet(t, path))
-		require.Equal(t, 1, semaphoreSets(t, key))
+		require.Equal(t, seen, again(0))
 
 		// What was seen takes two slots each now, and the first ends where the second is.
 		require.True(t, resize(shmring.Geometry{SlotSize: 64}))
-		require.Zero(t, semaphoreSets(t, key))
-		require.False(t, currentSet(t, path).Present())
-		seen = see(t, o, 1)
+		seen = again(1)
 		require.Len(t, seen, 3)
-		other := setKey(t, path)
-		require.NotEqual(t, key, other)
-		require.Equal(t, 1, semaphoreSets(t, other))
 
 		require.False(t, resize(shmring.Geometry{Slots: 8, SlotSize: 128}), "larger slots, and fewer: they lie as they did")
-		require.Equal(t, seen, see(t, o, 0))
-		require.Equal(t, 1, semaphoreSets(t, other))
+		require.Equal(t, seen, again(0))
 		c := openConsumer(t, o)
 		for range seen {
 			m, err := c.TryNext()
@@ -407,7 +409,7 @@ func TestResizeAndSemaphores(t *testing.T) {
 		}
 		require.NoError(t, c.Close())
 		require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
-		require.Zero(t, semaphoreSets(t, other))
+		require.Zero(t, semaphoreSets(t, key))
 	})
 }
 

@@ -38,6 +38,13 @@ type Target struct {
 	Word    *atomic.Uint32 // in shared memory; of SysV, one of the bells of View.Hot
 	View    *layout.View
 	Segment Segment
+	Inode   uint64 // of the segment's file
+}
+
+// File is what the set of a segment is known by, besides its configuration.
+type File struct {
+	Inode uint64 // of the segment
+	Owner int    // its user id
 }
 
 // Segment is what making a semaphore set needs of a segment; shm.Segment is one.

@@ -44,23 +44,30 @@
 // Nobody's kill leaves a door shut on others for longer than their limits: a door is
 // closed by sleepers only for themselves, and opened for all.
 //
-// The set is known by layout.Semaphores. Whoever needs it and finds none makes it, under
-// a lock of the segment, in this order:
+// A segment's set is at one of eight keys, which are made of the segment's UUID and the number of
+// its inode, and so is a nonce. layout.Semaphores says which set it is, but that is a hint only:
+// a peer may write anything there, and would have us use, or remove, whatever set it likes.
+// Whoever needs the set makes it if there is none, under a lock of the segment, in this order:
 //
 //	step                                   killed behind it: the next one
 //	1 note the IPC namespace               goes on
-//	2 note a random key                    goes on
-//	3 semget(key, IPC_EXCL)                finds the key, and adopts the set, all of whose values are 0
+//	2 look at the eight keys: one that is  (nothing has changed)
+//	  ready is used; else one that was begun
+//	3 semget(key, IPC_EXCL), at the first  finds it in 2, as one that was begun
+//	  that is free
 //	4 give it to the owner of the file     likewise
-//	5 write the nonce, in one step         finds the key, and adopts the set by the nonce
-//	6 note its id                          uses it
+//	5 write the nonce, in one step         finds it in 2
+//	6 note its key and its id              uses it
 //
-// So there is at no time a set that cannot be found through the segment. A set is used
-// only if it is recognised: it has the right number of semaphores, and two of them hold a
-// nonce made from the segment's UUID; or else all are 0 and it was made by us or by the
-// owner of the file. The rest of the world's sets are never touched, whatever a peer
-// writes into the segment. (The kernel gives an id a second time after some millions of
-// sets. One that was removed by hand and is used again at once could be mistaken.)
+// So a set can be found at any time by who has the file, and however often a peer spoils what the
+// segment says, no second one is made. A set is used only if it is recognised: it has one of the
+// keys, the right number of semaphores, and the nonce in two of them. It counts as begun if it has
+// not the nonce, but was made by us, by root or by the owner of the file, with permission bits that
+// mean nothing (0111, which nobody else gives a set). The rest of the world's sets are never
+// touched. The inode is part of it because a peer can give a segment the UUID of another one;
+// the UUID, because strangers would else know the keys, and could take them. That costs the ring
+// its sleep: the error says so. The kernel gives an id a second time after some ten thousands of
+// sets, so what was recognised is looked at again after 5 ms.
 //
 // Who removes a set (ipcrm; logind does it for users who log out) ends all sleeps on it
 // at once. The next sleeper makes another. A set belongs to an IPC namespace, and so a

@@ -27,7 +27,7 @@ type mapping struct {
 }
 
 func (m mapping) site(space bool) doorbell.Target {
-	at := doorbell.Target{Word: &m.view.Hot.DataBell, View: m.view, Segment: m.seg}
+	at := doorbell.Target{Word: &m.view.Hot.DataBell, View: m.view, Segment: m.seg, Inode: m.seg.Inode()}
 	if space {
 		at.Word = &m.view.Hot.SpaceBell
 	}
@@ -57,8 +57,13 @@ func segment(t *testing.T, kind layout.Doorbell) mapping {
 	require.NoError(t, err)
 	t.Cleanup(func() { seg.Close() })
 	m := parse(t, seg)
-	t.Cleanup(func() { require.NoError(t, doorbell.Remove(cfg, &m.view.Hot.Semaphores, os.Geteuid())) })
+	t.Cleanup(func() { require.NoError(t, doorbell.Remove(cfg, &m.view.Hot.Semaphores, m.file())) })
 	return m
+}
+
+// file is what its set is known by.
+func (m mapping) file() doorbell.File {
+	return doorbell.File{Inode: m.seg.Inode(), Owner: os.Geteuid()}
 }
 
 func parse(t *testing.T, seg *shm.Segment) mapping {
@@ -398,10 +403,10 @@ func BenchmarkRoundTrip(b *testing.B) {
 			defer seg.Close()
 			view, err := layout.Format(seg.Bytes(), cfg)
 			require.NoError(b, err)
-			defer doorbell.Remove(cfg, &view.Hot.Semaphores, os.Geteuid())
-			ping, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.DataBell, View: view, Segment: seg})
+			defer doorbell.Remove(cfg, &view.Hot.Semaphores, doorbell.File{Inode: seg.Inode(), Owner: os.Geteuid()})
+			ping, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.DataBell, View: view, Segment: seg, Inode: seg.Inode()})
 			require.NoError(b, err)
-			pong, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.SpaceBell, View: view, Segment: seg})
+			pong, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.SpaceBell, View: view, Segment: seg, Inode: seg.Inode()})
 			require.NoError(b, err)
 			next := func(bell doorbell.Bell, word *atomic.Uint32) {
 				bell.Wake(word.Add(layout.BellCount) - layout.BellCount)

@@ -25,6 +25,19 @@ func init() {
 	}
 }
 
+// Keys are where the set of a segment may be.
+func Keys(at Target) []uint32 {
+	var s semset
+	s.init(at.View.Config, at.Inode, &at.View.Hot.Semaphores)
+	return s.keys[:]
+}
+
+// Mark is what the permission bits of a set tell.
+const Mark = mark
+
+// Now makes what was found to be ours be looked at again.
+func Now(b Bell) { b.(*sysvBell).set.looked.Store(-int64(time.Hour)) }
+
 // MadeHere tells a set of this process's.
 func MadeHere(id int) bool { _, ok := made.Load(id); return ok }
 
@@ -92,6 +105,27 @@ func MakeSet(key uint32, n int) (int, error) {
 		return 0, e
 	}
 	return id, nil
+}
+
+// MakeMarkedSet makes one that looks like one whose maker was killed.
+func MakeMarkedSet(key uint32) (int, error) {
+	id, e := sys.get(int32(key), setSize, unix.IPC_CREAT|unix.IPC_EXCL|mark|0o600)
+	return id, orNil(e)
+}
+
+// Replace makes the kernel take one id for another.
+func Replace(t testing.TB, id, by int) {
+	real := sys
+	t.Cleanup(func() { sys = real })
+	swap := func(x int) int {
+		if x == id {
+			return by
+		}
+		return x
+	}
+	sys.ctl = func(x, num, cmd, val int) (int, unix.Errno) { return real.ctl(swap(x), num, cmd, val) }
+	sys.stat = func(x int) (unix.SysvIpcPerm, unix.Errno) { return real.stat(swap(x)) }
+	sys.wait = func(x, num int, limit time.Duration) unix.Errno { return real.wait(swap(x), num, limit) }
 }
 
 // SetValue, Value and RemoveSet are what anybody with permission can do.

@@ -1,11 +1,13 @@
 package doorbell
 
 import (
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"hash/crc32"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,7 +60,8 @@ func (e *SetError) Error() string {
 		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell " +
 			"(DoorbellFutex, DoorbellPoll)"
 	case errContested:
-		remedy = fmt.Sprintf(": %d keys in a row were taken by sets that are not ours, or changed under us", attempts)
+		remedy = fmt.Sprintf(": all %d keys that it may have are taken by sets that are not ours (ipcs -s), or change under us: "+
+			"create the ring with another doorbell", attempts)
 	}
 	return fmt.Sprintf("%v: sysv: %s of set with key %#08x: %v%s", ErrUnavailable, e.Op, e.Key, e.Err, remedy)
 }
@@ -86,18 +89,39 @@ var namespace = func() uint64 {
 	return st.Ino
 }
 
-// semset finds the semaphore set of a segment, and makes it.
+// semset finds the semaphore set of a segment, and makes it. What the segment says of it is a
+// hint: a set is known by what a peer can neither choose nor guess in time, see sign.
 type semset struct {
 	at    *layout.Semaphores
-	nonce [2]uint16
-	known layout.Word[layout.SemaphoreSet] // the value of at.Set whose set was last found to be ours
+	keys  [attempts]uint32 // where a set of this segment may be
+	nonce [2]uint16        // what it has in two of its semaphores
+
+	known  layout.Word[layout.SemaphoreSet] // the value of at.Set whose set was last found to be ours
+	looked atomic.Int64                     // when that was; see trustFor
 }
 
-func (s *semset) init(cfg layout.Config, at *layout.Semaphores) {
+// attempts bounds how many keys a stranger has to take who knows them, and would keep a ring
+// from having a set.
+const attempts = 8
+
+func (s *semset) init(cfg layout.Config, inode uint64, at *layout.Semaphores) {
 	s.at = at
-	sum := crc32.Checksum(cfg.UUID[:], crc32.MakeTable(crc32.Castagnoli))
-	// Never 0, which is what a new set has, and at most SEMVMX.
-	s.nonce = [2]uint16{uint16(sum&0x3fff | 0x4000), uint16(sum>>14&0x3fff | 0x4000)}
+	sum := sign(cfg.UUID, inode)
+	for i := range s.keys {
+		s.keys[i] = binary.LittleEndian.Uint32(sum[4*i:]) | 1 // never IPC_PRIVATE
+	}
+	rest := sign(cfg.UUID, ^inode)
+	for i := range s.nonce {
+		// Never 0, which is what a new set has, and at most SEMVMX.
+		s.nonce[i] = binary.LittleEndian.Uint16(rest[2*i:])&0x3fff | 0x4000
+	}
+}
+
+// sign makes the keys and the nonce of a segment from its UUID, which strangers do not know, and
+// the number of its inode, which a peer cannot choose: who may write a segment may give it the
+// UUID of another one, and would have that one's set removed with it.
+func sign(uuid [16]byte, inode uint64) [sha256.Size]byte {
+	return sha256.Sum256(binary.LittleEndian.AppendUint64(uuid[:], inode))
 }
 
 // state is what a set turns out to be.
@@ -106,17 +130,25 @@ type state int
 const (
 	gone    state = iota
 	foreign       // or one that we may not touch
-	blank         // ours, all zero
+	begun         // ours, without a nonce: its maker was killed, or somebody has spoiled it
 	ready         // ours
 )
 
-// inspect only reads. owner is the user id of the segment's file; negative: a blank set
-// is not ours.
+// mark are permission bits that mean nothing to the kernel. A set with them was made for a
+// segment, and nobody else makes such sets.
+const mark = 0o111
+
+// inspect only reads. owner is the user id of the segment's file; negative: a set without a
+// nonce is not ours.
 func (s *semset) inspect(id, owner int) state {
-	value := func(num int) (int, unix.Errno) { return sys.ctl(id, num, cmdGetVal, 0) }
-	if _, e := value(0); e == unix.EINVAL || e == unix.EIDRM {
+	perm, e := sys.stat(id)
+	switch {
+	case e == unix.EINVAL || e == unix.EIDRM:
 		return gone
+	case e != 0 || !slices.Contains(s.keys[:], uint32(perm.Key)):
+		return foreign
 	}
+	value := func(num int) (int, unix.Errno) { return sys.ctl(id, num, cmdGetVal, 0) }
 	low, e := value(nonceLow)
 	if e != 0 {
 		return foreign // it has fewer, or we must not look
@@ -131,33 +163,40 @@ func (s *semset) inspect(id, owner int) state {
 	if low == int(s.nonce[0]) && high == int(s.nonce[1]) {
 		return ready
 	}
-	if owner < 0 || low != 0 || high != 0 {
+	maker := int(perm.Cuid)
+	if owner < 0 || perm.Mode&mark != mark || maker != owner && maker != 0 && maker != unix.Geteuid() {
 		return foreign
 	}
-	for num := range nonceLow {
-		if v, e := value(num); e != 0 || v != 0 {
-			return foreign
-		}
-	}
-	if perm, e := sys.stat(id); e != 0 || int(perm.Cuid) != owner && int(perm.Cuid) != unix.Geteuid() {
-		return foreign
-	}
-	return blank
+	return begun
 }
+
+// trustFor is how long a set that was found to be ours is believed to be. The kernel gives an id
+// to another set when so many were made and removed that it takes longer.
+const trustFor = 5 * time.Millisecond
+
+// started is what times are told from.
+var started = time.Now()
 
 // current returns the set to be used now.
 func (s *semset) current() (set layout.SemaphoreSet, ok bool) {
 	set = s.at.Set.Load()
+	now := int64(time.Since(started))
 	switch {
 	case !set.Present():
 		return set, false
-	case set == s.known.Load():
+	case set == s.known.Load() && now-s.looked.Load() < int64(trustFor):
 	case s.inspect(set.ID(), -1) != ready:
 		return set, false
 	default:
-		s.known.Store(set)
+		s.use(set)
 	}
 	return set, true
+}
+
+// use notes that a set was just found to be ours.
+func (s *semset) use(set layout.SemaphoreSet) {
+	s.looked.Store(int64(time.Since(started)))
+	s.known.Store(set)
 }
 
 // forget makes current look again: the set has failed.
@@ -206,60 +245,82 @@ func (s *semset) establish(seg Segment) (done bool, err error) {
 // permissions are those of a set whose segment has mode: who may write may do all.
 func permissions(mode uint32) uint32 { return mode&0o222 | mode&0o222<<1 }
 
-// attempts bounds what a peer can do who rewrites the key, or who owns the sets of all
-// keys that we think of.
-const attempts = 8
-
 var errContested = fmt.Errorf("contested")
+
+// find looks for the set at each of its keys.
+func (s *semset) find(least state, owner int, f func(id int, key uint32, is state) error) error {
+	for _, key := range s.keys {
+		id, e := sys.get(int32(key), 0, 0)
+		if e != 0 {
+			continue
+		}
+		if is := s.inspect(id, owner); is >= least {
+			if err := f(id, key, is); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// errFound ends find.
+var errFound = errors.New("found")
 
 // make goes through the steps of the package comment. The lock is held.
 func (s *semset) make(uid, gid int, mode uint32) error {
-	key := s.at.Key.Load()
-	fail := func(op string, e error) error { return &SetError{op, key, e} }
 	if ns := namespace(); ns != 0 {
 		s.at.Namespace.Store(ns) // 1
 		killpoint.At(killpoint.NamespaceStored)
 	}
-	for range attempts {
-		if key == 0 {
-			key = randomKey()
-			s.at.Key.Store(key) // 2
-			killpoint.At(killpoint.KeyStored)
-		}
-		found := blank
-		id, e := sys.get(int32(key), setSize, unix.IPC_CREAT|unix.IPC_EXCL|int(mode)) // 3
-		killpoint.At(killpoint.SemaphoresMade)
-		if e == unix.EEXIST {
-			if id, e = sys.get(int32(key), 0, 0); e == 0 {
-				found = s.inspect(id, uid)
-			} else {
-				found = gone
+	// One that is ready, at whatever key, is in use: a second one would part those who sleep
+	// from those who wake them.
+	for _, least := range []state{ready, begun} { // 2
+		err := s.find(least, uid, func(id int, key uint32, is state) error {
+			if is < ready {
+				is = s.fill(id, uid, gid, mode)
 			}
-		} else if e != 0 {
-			return fail("semget", e)
-		}
-		if found == blank {
-			found = s.fill(id, uid, gid, mode)
-		}
-		switch found {
-		case ready:
-			set := layout.PackSemaphoreSet(s.at.Set.Load().Generation()+1, id)
-			s.at.Set.Store(set) // 6
-			killpoint.At(killpoint.SetStored)
-			s.known.Store(set)
+			if is < ready {
+				return nil
+			}
+			s.store(id, key)
+			return errFound
+		})
+		if err == errFound {
 			return nil
-		case foreign:
-			key = 0
 		}
 	}
-	return fail("making", errContested)
+	for _, key := range s.keys {
+		id, e := sys.get(int32(key), setSize, unix.IPC_CREAT|unix.IPC_EXCL|mark|int(mode)) // 3
+		killpoint.At(killpoint.SemaphoresMade)
+		if e == unix.EEXIST {
+			continue // somebody else's
+		}
+		if e != 0 {
+			return &SetError{"semget", key, e}
+		}
+		if s.fill(id, uid, gid, mode) == ready {
+			s.store(id, key)
+			return nil
+		}
+	}
+	return &SetError{"making", s.keys[0], errContested}
 }
 
-// fill makes a blank set ours.
+// store tells the others which set it is.
+func (s *semset) store(id int, key uint32) {
+	s.at.Key.Store(key)
+	killpoint.At(killpoint.KeyStored)
+	set := layout.PackSemaphoreSet(s.at.Set.Load().Generation()+1, id)
+	s.at.Set.Store(set) // 6
+	killpoint.At(killpoint.SetStored)
+	s.use(set)
+}
+
+// fill makes a set that was begun ready.
 func (s *semset) fill(id, uid, gid int, mode uint32) state {
 	// So that whoever may write the file may use the set, whoever of them made it. Where
 	// an id means nothing in our user namespace, it stays with us.
-	_ = sys.give(id, uid, gid, mode) // 4
+	_ = sys.give(id, uid, gid, mark|mode) // 4
 	killpoint.At(killpoint.SemaphoresGiven)
 	var values [setSize]uint16
 	values[nonceLow], values[nonceHigh] = s.nonce[0], s.nonce[1]
@@ -274,62 +335,43 @@ func (s *semset) fill(id, uid, gid int, mode uint32) state {
 	return foreign
 }
 
-// randomKey is never IPC_PRIVATE.
-func randomKey() uint32 {
-	var b [4]byte
-	rand.Read(b[:]) // never fails
-	return binary.NativeEndian.Uint32(b[:]) | 1
-}
-
 // Reachable returns a [*NamespaceError] if a segment with that configuration has a semaphore set
 // in another IPC namespace, where Remove would find nothing.
 func Reachable(cfg layout.Config, at *layout.Semaphores) error {
 	if cfg.Doorbell != layout.SysV {
 		return nil
 	}
-	var s semset
-	s.init(cfg, at)
+	s := semset{at: at}
 	return s.here()
 }
 
-// Remove removes the semaphore set of a segment with that configuration, if there is
-// one and it is recognised; owner is the user id of the segment's file. The caller makes
+// Remove removes the semaphore set of a segment with that configuration and that file, if there
+// is one and it is recognised. The caller makes
 // sure that nobody uses the segment. Removing again does nothing, and so does removing
 // from another IPC namespace, where the set is out of reach. The error is a [*SetError]:
 // EPERM for who is neither root nor the owner.
-func Remove(cfg layout.Config, at *layout.Semaphores, owner int) error {
+func Remove(cfg layout.Config, at *layout.Semaphores, file File) error {
 	if cfg.Doorbell != layout.SysV {
 		return nil
 	}
 	var s semset
-	s.init(cfg, at)
+	s.init(cfg, file.Inode, at)
 	if s.here() != nil {
 		return nil
 	}
-	set := at.Set.Load()
-	if set.Present() {
-		if err := s.remove(set.ID(), -1); err != nil {
-			return err
+	// What the segment says of it does not matter: a peer may have written anything.
+	err := s.find(begun, file.Owner, func(id int, key uint32, _ state) error {
+		_, e := sys.ctl(id, 0, unix.IPC_RMID, 0)
+		if e != 0 && e != unix.EINVAL && e != unix.EIDRM {
+			return &SetError{"removal", key, e}
 		}
-	}
-	at.Set.Store(set.Gone())
-	// Its maker may have been killed before it noted the id.
-	if key := at.Key.Load(); key != 0 {
-		if id, e := sys.get(int32(key), 0, 0); e == 0 {
-			return s.remove(id, owner)
-		}
-	}
-	return nil
-}
-
-func (s *semset) remove(id, owner int) error {
-	if s.inspect(id, owner) < blank {
+		killpoint.At(killpoint.SemaphoresRemoved)
 		return nil
+	})
+	if err != nil {
+		return err
 	}
-	_, e := sys.ctl(id, 0, unix.IPC_RMID, 0)
-	if e != 0 && e != unix.EINVAL && e != unix.EIDRM {
-		return &SetError{"removal", s.at.Key.Load(), e}
-	}
-	killpoint.At(killpoint.SemaphoresRemoved)
+	at.Set.Store(at.Set.Load().Gone())
+	at.Key.Store(0)
 	return nil
 }

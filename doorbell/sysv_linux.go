@@ -55,7 +55,7 @@ func sysvWaker(at Target) *sysvBell {
 	if at.Word == &at.View.Hot.SpaceBell {
 		b.first = spaceDoors
 	}
-	b.set.init(at.View.Config, &at.View.Hot.Semaphores)
+	b.set.init(at.View.Config, at.Inode, &at.View.Hot.Semaphores)
 	return b
 }
 

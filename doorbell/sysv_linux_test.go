@@ -3,6 +3,7 @@ package doorbell_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,7 @@ func (m mapping) set() layout.SemaphoreSet {
 func (m mapping) key() uint32 { return m.view.Hot.Semaphores.Key.Load() }
 
 func (m mapping) remove(t *testing.T) {
-	require.NoError(t, doorbell.Remove(m.view.Config, &m.view.Hot.Semaphores, os.Geteuid()))
+	require.NoError(t, doorbell.Remove(m.view.Config, &m.view.Hot.Semaphores, m.file()))
 }
 
 // works has one side sleep on a round, and the other ring.
@@ -93,7 +94,7 @@ func TestSetHasThePermissionsOfTheFile(t *testing.T) {
 		m.bell(t, false)
 		perm, err := doorbell.Permissions(m.set().ID())
 		require.NoError(t, err)
-		require.EqualValues(t, want, perm.Mode&0o777)
+		require.EqualValues(t, want|doorbell.Mark, perm.Mode&0o777)
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("giving files away needs privileges")
@@ -126,15 +127,14 @@ func TestMakerIsKilled(t *testing.T) {
 					m.bell(t, false)
 					require.NoError(t, doorbell.RemoveSet(m.set().ID()))
 				case "foreign":
-					m.view.Hot.Semaphores.Key.Store(0x12345)
-					stranger, err = doorbell.MakeSet(0x12345, doorbell.SetSize)
+					stranger, err = doorbell.MakeSet(doorbell.Keys(m.site(false))[0], doorbell.SetSize)
 					require.NoError(t, err)
 					require.NoError(t, doorbell.SetValue(stranger, 3, 9))
 				}
 				killed := makeAndDie(t, m, at)
 				works(t, m)
 				if stranger >= 0 {
-					require.NotEqual(t, uint32(0x12345), m.key())
+					require.Equal(t, doorbell.Keys(m.site(false))[1], m.key())
 					require.Equal(t, 9, doorbell.Value(stranger, 3), "not ours")
 					require.NoError(t, doorbell.RemoveSet(stranger))
 				}
@@ -311,25 +311,142 @@ func TestHostileWords(t *testing.T) {
 	m.remove(t)
 }
 
-// A blank set of somebody else's is not adopted, nor removed.
-func TestBlankSetOfAStranger(t *testing.T) {
+// A peer that zeroes, or forges, what the segment says of its set makes nobody make another.
+func TestForgedWordsLeakNoSet(t *testing.T) {
 	m := sysv(t)
-	const key = 0x7654323
-	stranger, err := doorbell.MakeSet(key, doorbell.SetSize)
+	before := sets(t, 0)
+	b := m.bell(t, false)
+	ours, sems := m.set().ID(), &m.view.Hot.Semaphores
+	for i := range 100 {
+		sems.Set.Store(layout.SemaphoreSet(uint64(i%3) * 0x1234567))
+		sems.Key.Store(uint32(i%2) * 0x7654321)
+		if i%5 == 0 { // also by its values
+			require.NoError(t, doorbell.SetValue(ours, doorbell.SetSize-1, i))
+		}
+		doorbell.Now(b)
+		_, err := b.Sleep(0, time.Microsecond, nil)
+		require.NoError(t, err)
+		works(t, m)
+		require.Equal(t, ours, m.set().ID())
+		require.Equal(t, doorbell.Keys(m.site(false))[0], m.key())
+	}
+	require.Equal(t, append(before, ours), sets(t, 0))
+	sems.Set.Store(0)
+	sems.Key.Store(0)
+	m.remove(t)
+	require.Equal(t, before, sets(t, 0))
+}
+
+// A set that is not ours, at a key of ours, is neither adopted nor removed, whatever is in it.
+func TestSetsOfStrangersAtOurKeys(t *testing.T) {
+	for name, make := range map[string]func(key uint32) (int, error){
+		"without the mark": func(key uint32) (int, error) { return doorbell.MakeSet(key, doorbell.SetSize) },
+		"larger":           func(key uint32) (int, error) { return doorbell.MakeSet(key, doorbell.SetSize+1) },
+		"smaller":          func(key uint32) (int, error) { return doorbell.MakeSet(key, doorbell.SetSize-1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := sysv(t)
+			keys := doorbell.Keys(m.site(false))
+			var strangers []int
+			for _, key := range keys[:3] {
+				id, err := make(key)
+				require.NoError(t, err)
+				defer doorbell.RemoveSet(id)
+				strangers = append(strangers, id)
+			}
+			works(t, m)
+			require.Equal(t, keys[3], m.key())
+			// One of them goes, and what the segment says is gone too: the set that is in use is found.
+			require.NoError(t, doorbell.RemoveSet(strangers[0]))
+			ours := m.set().ID()
+			m.view.Hot.Semaphores.Set.Store(0)
+			works(t, m)
+			require.Equal(t, ours, m.set().ID())
+			m.remove(t)
+			for _, id := range strangers[1:] {
+				require.Zero(t, doorbell.Value(id, 0), "removed, or changed")
+			}
+		})
+	}
+	m := sysv(t)
+	for _, key := range doorbell.Keys(m.site(false)) {
+		id, err := doorbell.MakeSet(key, 1)
+		require.NoError(t, err)
+		defer doorbell.RemoveSet(id)
+	}
+	_, err := doorbell.New(layout.SysV, m.site(false))
+	require.ErrorIs(t, err, doorbell.ErrUnavailable)
+	require.ErrorContains(t, err, "all 8 keys")
+}
+
+// What somebody else has made is not ours, even with the mark.
+func TestMakerOfASet(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("acting as another user needs privileges")
+	}
+	m := sysv(t)
+	key := doorbell.Keys(m.site(false))[0]
+	var stranger int
+	as(t, 65534, func() {
+		var err error
+		stranger, err = doorbell.MakeMarkedSet(key)
+		require.NoError(t, err)
+	})
+	defer doorbell.RemoveSet(stranger)
+	works(t, m)
+	require.NotEqual(t, key, m.key())
+	m.remove(t)
+	require.Zero(t, doorbell.Value(stranger, 0))
+	require.Contains(t, sets(t, key), stranger)
+}
+
+// as runs f with another effective user, which only this thread has.
+func as(t *testing.T, uid int, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	set := func(id int) {
+		_, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(id), ^uintptr(0))
+		require.Zero(t, errno)
+	}
+	set(uid)
+	defer set(0)
+	f()
+}
+
+// A peer gives its ring the UUID of another one. Removing it leaves that one's set alone.
+func TestUUIDOfAnotherRing(t *testing.T) {
+	m, n := sysv(t), sysv(t)
+	m.bell(t, false)
+	n.view.Config.UUID = m.view.Config.UUID
+	n.view.Hot.Semaphores.Set.Store(m.set())
+	n.view.Hot.Semaphores.Key.Store(m.key())
+	n.bell(t, false)
+	require.NotEqual(t, m.set().ID(), n.set().ID())
+	n.view.Hot.Semaphores.Set.Store(m.set())
+	n.view.Hot.Semaphores.Key.Store(m.key())
+	n.remove(t)
+	require.Equal(t, []int{m.set().ID()}, sets(t, m.key()))
+}
+
+// The set was removed by hand, and the kernel has given its id to a stranger's: it is not used
+// for longer than it takes to turn that wheel.
+func TestIDOfAStranger(t *testing.T) {
+	m := sysv(t)
+	b := m.bell(t, false)
+	_, err := b.Sleep(0, time.Microsecond, nil) // now it is known
+	require.NoError(t, err)
+	stranger, err := doorbell.MakeSet(0x7654325, doorbell.SetSize)
 	require.NoError(t, err)
 	defer doorbell.RemoveSet(stranger)
-	t.Run("we", func(t *testing.T) {
-		doorbell.BeforeCall(t, func(name string) unix.Errno {
-			if name == "IPC_STAT" {
-				return unix.EACCES
-			}
-			return 0
-		})
-		m.view.Hot.Semaphores.Key.Store(key)
-		m.bell(t, false)
-		require.NotEqual(t, uint32(key), m.key())
-	})
-	require.Contains(t, sets(t, key), stranger)
+	require.NoError(t, doorbell.SetValue(stranger, 0, 7))
+	doorbell.Replace(t, m.set().ID(), stranger)
+	doorbell.Now(b)
+	b.Wake(0)
+	_, err = b.Sleep(0, time.Microsecond, nil)
+	require.NoError(t, err)
+	b.Stop(new(atomic.Uint32))
+	require.Equal(t, 7, doorbell.Value(stranger, 0))
 }
 
 func TestSysVIsRefused(t *testing.T) {
@@ -408,18 +525,6 @@ func TestSysVInAnotherNamespace(t *testing.T) {
 		doorbell.InNamespace(t, 0)
 		works(t, m)
 	})
-}
-
-// Two rings of one user: neither takes the other's set, whatever their headers say.
-func TestSetOfAnotherRing(t *testing.T) {
-	m, n := sysv(t), sysv(t)
-	m.bell(t, false)
-	n.view.Hot.Semaphores.Key.Store(m.key())
-	n.bell(t, false)
-	require.NotEqual(t, m.set().ID(), n.set().ID())
-	n.view.Hot.Semaphores.Key.Store(m.key())
-	n.remove(t)
-	require.Equal(t, []int{m.set().ID()}, sets(t, m.key()))
 }
 
 // The id alone is enough to find the set.

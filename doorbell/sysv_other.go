@@ -22,4 +22,4 @@ func sysvRefused() error { return fmt.Errorf("%w: it needs Linux", errors.ErrUns
 func Reachable(layout.Config, *layout.Semaphores) error { return nil }
 
 // Remove has nothing to do where there is no SysV bell.
-func Remove(layout.Config, *layout.Semaphores, int) error { return nil }
+func Remove(layout.Config, *layout.Semaphores, File) error { return nil }

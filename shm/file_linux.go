@@ -37,11 +37,14 @@ type file struct {
 // attach makes a Segment of an open, locked and mapped file.
 func (f *file) attach(how Applied) *Segment {
 	how.Locks, how.NoOFD = f.locks, f.noOFD
+	var st unix.Stat_t
+	_ = sys.fstat(f.fd, &st) // never fails
 	return &Segment{
 		name:    f.name,
 		path:    f.path,
 		mem:     f.mem.bytes(),
 		fixed:   f.fixed,
+		ino:     st.Ino,
 		applied: how,
 		back:    f,
 		owned:   make(map[int]struct{}),

@@ -161,9 +161,10 @@ func Remove(ctx context.Context, name string, opt *Options) error {
 
 // RemoveWith is Remove with a last word: when it is sure that nobody uses the segment and
 // before the name goes, it calls last with a copy of the first n bytes (fewer if the file
-// is shorter) and the file's owner. The name goes whatever last returns; its error is
-// returned then.
-func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, uid int) error) error {
+// is shorter), and the number of its inode and its owner. The name goes whatever last returns;
+// its error is returned then.
+func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, inode uint64,
+	uid int) error) error {
 	path, err := Path(name, opt)
 	if err != nil {
 		return err
@@ -200,7 +201,7 @@ func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func
 	}
 }
 
-func removeOnce(at *place, n int, last func(head []byte, uid int) error) error {
+func removeOnce(at *place, n int, last func(head []byte, inode uint64, uid int) error) error {
 	fd, st, err := at.openRegular("remove")
 	if err != nil {
 		return err
@@ -240,7 +241,7 @@ func removeOnce(at *place, n int, last func(head []byte, uid int) error) error {
 		if err != nil {
 			return fail("remove", at.path, err, "reading its first %d bytes", n)
 		}
-		lastErr = last(head[:got], int(st.Uid))
+		lastErr = last(head[:got], st.Ino, int(st.Uid))
 	}
 	if err := at.unlink(); err != nil {
 		return errors.Join(openError("remove", at.path, err), lastErr)

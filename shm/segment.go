@@ -20,6 +20,7 @@ type Segment struct {
 	path    string
 	mem     []byte
 	fixed   []byte
+	ino     uint64
 	applied Applied
 
 	// mu is held over every system call on the descriptor, so that Close cannot hand its
@@ -59,6 +60,10 @@ func (s *Segment) Bytes() []byte { return s.mem }
 // created, or judged by Options.Judge: who goes by them instead of by Bytes cannot be shown
 // one thing and later another. Nobody may change it. It is nil for a heap segment.
 func (s *Segment) Fixed() []byte { return s.fixed }
+
+// Inode returns the number of the file's inode, by which nobody can take the file for another that
+// exists, and 0 for a heap segment.
+func (s *Segment) Inode() uint64 { return s.ino }
 
 // Name returns the name given to Create or Open, and "heap" for a heap segment.
 func (s *Segment) Name() string { return s.name }

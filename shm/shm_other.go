@@ -26,7 +26,8 @@ func Remove(ctx context.Context, name string, opt *Options) error {
 }
 
 // RemoveWith returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
-func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, uid int) error) error {
+func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, inode uint64,
+	uid int) error) error {
 	return unsupported("remove", name, opt)
 }
 

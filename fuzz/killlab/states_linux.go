@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
 )
 
 // before brings the ring into its state, as far as that can be done before the victim
@@ -105,7 +108,12 @@ func (t *scenario) meanwhile() bool {
 	switch {
 	case t.state == "sysv-lost":
 		sems := &t.view.Hot.Semaphores
-		err := doorbell.Remove(t.view.Config, sems, os.Geteuid())
+		info, err := os.Stat(filepath.Join(t.l.Rings, t.ring+shm.Suffix))
+		if err == nil {
+			err = doorbell.Remove(t.view.Config, sems, doorbell.File{
+				Inode: info.Sys().(*syscall.Stat_t).Ino, Owner: os.Geteuid(),
+			})
+		}
 		sems.Key.Store(0)
 		return t.must("remove the semaphores", err)
 	case producer && t.state == "contended" && t.kind == shmring.KindMPSC && (t.stepped || !t.op.attaches):
