@@ -169,7 +169,10 @@ type Options struct {
 	MaxProducers int
 
 	// Perm are the permission bits of a ring that is created; zero: 0600. The umask does not
-	// apply. Write permission for everybody is refused.
+	// apply. Write permission for everybody is refused. Read permission is more than it seems:
+	// who may read the file can take its attach lock, and so keep others from opening and from
+	// removing the ring for as long as it likes, and can wake those who sleep in a long wait, a
+	// thousand times in a second at most. Give it to nobody who need not have it.
 	Perm fs.FileMode
 	// AnyOwner accepts a ring that belongs to somebody other than us or root, or that
 	// everybody may write.

@@ -66,8 +66,8 @@
 // mean nothing (0111, which nobody else gives a set). The rest of the world's sets are never
 // touched. The inode is part of it because a peer can give a segment the UUID of another one;
 // the UUID, because strangers would else know the keys, and could take them. That costs the ring
-// its sleep: the error says so. The kernel gives an id a second time after some ten thousands of
-// sets, so what was recognised is looked at again after 5 ms.
+// its sleep: the error says so. The kernel gives an id a second time after some millions of
+// sets, which takes seconds, and so what was recognised is looked at again after 5 ms.
 //
 // Who removes a set (ipcrm; logind does it for users who log out) ends all sleeps on it
 // at once. The next sleeper makes another. A set belongs to an IPC namespace, and so a

@@ -13,6 +13,8 @@ type NotifyFile interface {
 	Notify()
 	// OnNotify has f called after every Notify from now on, until stop.
 	OnNotify(f func()) (stop func(), err error)
+	// Heard tells that f was called for something.
+	Heard()
 }
 
 // ParkingLot is a second way to sleep, beside the bell of the ring's kind: goroutines are
@@ -114,6 +116,9 @@ func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
 			timedOut = true
 		}
 	}
+	if !timedOut {
+		l.file.Heard()
+	}
 	l.mu.Lock()
 	delete(l.parked, p)
 	l.mu.Unlock()
@@ -141,6 +146,7 @@ func (l *ParkingLot) everyoneUp() {
 		}
 	}
 	for f := range l.subs {
+		l.file.Heard() // we cannot tell
 		(*f)()
 	}
 }

@@ -171,7 +171,7 @@ func (s *semset) inspect(id, owner int) state {
 }
 
 // trustFor is how long a set that was found to be ours is believed to be. The kernel gives an id
-// to another set when so many were made and removed that it takes longer.
+// to another set after some millions, which takes seconds.
 const trustFor = 5 * time.Millisecond
 
 // started is what times are told from.

@@ -92,6 +92,8 @@ func (h *heap) notify() {
 	}
 }
 
+func (h *heap) heard() {}
+
 func (h *heap) onNotify(f func()) (stop func(), err error) {
 	h.region.mu.Lock()
 	defer h.region.mu.Unlock()

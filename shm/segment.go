@@ -44,6 +44,7 @@ type backing interface {
 	discard() error
 	notify()
 	onNotify(f func()) (stop func(), err error)
+	heard()
 	owner() (uid, gid int, mode fs.FileMode, err error)
 	reopen() (*Segment, error)
 	// close reports whether the backing is gone; if not, it is as good as before. last
@@ -345,3 +346,8 @@ func (s *Segment) OnNotify(f func()) (stop func(), err error) {
 	}
 	return stop, nil
 }
+
+// Heard tells that a call of a function given to [Segment.OnNotify] was of use. As long as no such
+// call of this process is, they come up to a millisecond late: whoever may read the file can cause them.
+// Unlike the other methods it may be called by that function.
+func (s *Segment) Heard() { s.back.heard() }

@@ -76,6 +76,8 @@ func (f *file) notify() {
 	_, _, _ = unix.RawSyscall6(unix.SYS_PREAD64, uintptr(f.fd), uintptr(unsafe.Pointer(&b)), 1, 0, 0, 0)
 }
 
+func (f *file) heard() { watch.Heard() }
+
 func (f *file) onNotify(wake func()) (stop func(), err error) {
 	w, err := watch.Add(descriptorPath(f.fd), wake)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -192,14 +193,41 @@ func (l *listener) retire() {
 	}
 }
 
+// heard is set by who was called and had a use for it.
+var heard atomic.Bool
+
+// Heard tells that a call of a watch's function was of use to somebody. Whoever may only read a
+// file can make events without end, each of which costs the process that watches it; while nobody
+// has a use for them, they are looked at once a millisecond. It costs an atomic load mostly.
+func Heard() {
+	if !heard.Load() {
+		heard.Store(true)
+	}
+}
+
+const (
+	// idleMost is how many times in a row the listener is up for nothing before it takes its
+	// time. Where two wake each other, every second time is for something.
+	idleMost = 64
+	// idleRest is how long it rests then, and so how late the one event may be found that is
+	// meant for somebody.
+	idleRest = time.Millisecond
+)
+
 func (l *listener) run() {
 	var buf [4096]byte
-	for {
+	for idle := 0; ; idle++ {
 		n, err := l.file.Read(buf[:])
 		if err != nil {
 			return // closed
 		}
 		l.dispatch(buf[:n])
+		if heard.Swap(false) {
+			idle = 0
+		}
+		if idle > idleMost {
+			time.Sleep(idleRest) // what comes meanwhile becomes one event
+		}
 	}
 }
 

@@ -226,3 +226,31 @@ func TestNames(t *testing.T) {
 	_, err = AddName(path("a"), "a", func() {})
 	require.ErrorIs(t, err, unix.ENOTDIR)
 }
+
+// Who may only read a file, and does so without end, does not keep the listener busy: while nobody
+// has a use for the events, it is up once in a while. Who has a use for one gets it all the same.
+func TestEventsForNothingAreBounded(t *testing.T) {
+	f := newFile(t)
+	var calls atomic.Int64
+	w, err := Add(f.path(), func() { calls.Add(1) })
+	require.NoError(t, err)
+	defer w.Close()
+	Heard()
+	before, begin := calls.Load(), time.Now()
+	for calls.Load() < before+3*idleMost {
+		f.read()
+		require.Less(t, time.Since(begin), 20*time.Second)
+	}
+	require.GreaterOrEqual(t, time.Since(begin), idleMost*idleRest)
+
+	g := newFile(t)
+	events := make(chan int, 1)
+	defer g.watch(events, 1).Close()
+	next(t, events)
+	for range 100 {
+		f.read()
+		g.read()
+		require.Equal(t, 1, next(t, events))
+		Heard()
+	}
+}

@@ -11,5 +11,8 @@ func Add(string, func()) (*Watch, error) { return nil, ErrUnsupported }
 // AddName reports ErrUnsupported.
 func AddName(string, string, func()) (*Watch, error) { return nil, ErrUnsupported }
 
+// Heard does nothing.
+func Heard() {}
+
 // Close does nothing.
 func (*Watch) Close() {}
