@@ -133,3 +133,13 @@ func TestReadmeIsShort(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, strings.Count(string(text), "\n"), 200)
 }
+
+// Each test that SECURITY.md leans on is there.
+func TestSecurityNamesTests(t *testing.T) {
+	all := source(t)
+	names := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(papers(t)["../SECURITY.md"], -1)
+	require.Greater(t, len(names), 20)
+	for _, name := range names {
+		require.True(t, strings.Contains(all, "func "+name+"("), name)
+	}
+}

@@ -35,19 +35,29 @@
 //	4 mmap                            nothing
 //	5 format the bytes                nothing
 //	6 fchmod to Options.Perm          nothing
-//	7 attach lock, shared              nothing
-//	8 linkat to the final name        nothing, or the complete file under its name
+//	7 locks by flock: make the         nothing, or an empty directory, which the next Remove
+//	  directory of the lock files      in the same place unlinks
+//	8 attach lock, shared              the same
+//	9 linkat to the final name        the same, or the complete file under its name
 //
 // Where the file system has no O_TMPFILE, or the link through /proc is refused,
-// step 1 makes a hidden file ".NAME.RANDOM.tmp" and step 8 renames it without
+// step 1 makes a hidden file ".NAME.RANDOM.tmp" and step 9 renames it without
 // replacing (or, where that is unknown, links it and unlinks the hidden name). A
-// crash in steps 2 to 8 then leaves the hidden file. It is never mistaken for a
+// crash in steps 2 to 9 then leaves the hidden file. It is never mistaken for a
 // segment and may be deleted whenever no process has it open. Any failure short
 // of a crash removes it.
 //
 // Opening leaves nothing behind at any step, taking a life lock at most a lock file.
-// Removing unlinks the lock files first and the name last: who is killed in between
-// leaves a segment that can be used, or removed.
+// Removing unlinks the lock files first, the name then and their directory last: who is killed in
+// between leaves a segment that can be used, or removed, or an empty directory.
+//
+// # What is checked
+//
+// Opening looks at a file from outside before it maps any of it: what it is, whose, how many names
+// it has, its first bytes ([Options].Judge), its length, and whether it has holes. Who may write a
+// segment can do all that to it later, so [Segment.Check] looks again, before it touches a byte.
+// All steps of an operation are about one directory, which is held open: of what becomes of its path
+// meanwhile nobody takes notice.
 //
 // # Replacing
 //
@@ -65,7 +75,8 @@
 //	lock            on                                 shared               exclusive
 //	attach           the segment file, flock            attached, for life   Remove; Alone and Leave, until Close
 //	life lock i     OFD: byte 1<<40 + i of the file    -                    participant i is alive, for life
-//	                flock: ".shmring-INODE.i.lock"     who asks, briefly    the same
+//	                flock: file i in                   who asks, briefly    the same
+//	                ".shmring-INODE.locks"
 //	                of index 255                       -                    ForceSkip, for its length
 //	                of index 256                       -                    whoever makes the doorbells' semaphore set
 //	gate            the life lock of index -1          -                    whoever converts the attach lock
@@ -84,25 +95,45 @@
 //
 // # Lock files
 //
-// Life locks that are flocks need files. These rules keep one name from standing for two
-// files that are both held, which would let somebody live be taken for dead:
+// Life locks that are flocks need files. They lie in a directory of the segment's own, which its
+// creator makes before the segment has its name, with the owner of the segment and for those who
+// may write it: nobody else can put a file there. A directory with another owner or mode is not
+// used. These rules keep one name from standing for two files that are both held, which would let
+// somebody live be taken for dead:
 //
 //  1. A lock file is unlinked only by who holds it exclusively.
 //  2. Who has locked one looks whether it still has its name, and if not starts again.
 //  3. One is made only while the segment has its name. Somebody who removed that by other
 //     means may have removed lock files that are held.
-//  4. They are found through a descriptor of the directory, which was opened while the
-//     segment had its name there.
+//  4. They are found through a descriptor of their directory, which was opened while the
+//     segment had its name.
+//
+// Owner and mode are changed of what the same call has made, and of nothing else, so one who is
+// killed in between must not leave a lock file that others cannot open: it gets its name when it is
+// complete. What is not an empty file with one name is no lock file. It is neither locked nor
+// changed nor unlinked, whatever its name: somebody may have put there what belongs to us.
 //
 // Two files that exist at one time have different inode numbers, so users of a segment
 // that lost its name do not meet those of its successor, and a renamed segment keeps its
-// locks. A lock file left over from an inode that is no more is held by nobody, and as
-// good as a new one. Remove unlinks those of its segment (it is busy while one is held),
-// and those that no segment in the directory belongs to, unless held. In a sticky
-// directory those of other users may stay.
+// locks. A directory left over from an inode that is no more is used by nobody, and whoever
+// creates a segment with that number makes it anew. Remove unlinks that of its segment (it is busy
+// while a lock in it is held), and those of ours that no segment beside them belongs to, unless
+// something is held. Until a new segment has its name its creator holds the directory shared, by
+// flock; who sweeps takes it exclusively, and looks for the segment once more. In a
+// sticky directory those of other users stay.
 //
 // It follows that a segment with such locks must not be reached by hard links in several
-// directories, and that nobody should unlink lock files that are in use.
+// directories, and that nobody should unlink lock files that are in use. One thing a stranger can
+// do in a directory for everybody: make the directory before us, if he guesses the inode number.
+// Creating is refused then, with the remedy (a directory of one's own).
+//
+// Weighed and not taken: a name by a random word in the header (what is left of a segment that was
+// removed by hand could not be told from what is in use); all lock files made by the creator, who
+// alone could then make any (257 inodes for a ring of many producers); POSIX record locks, which need no
+// files, but are lost when the process closes any descriptor of the segment.
+//
+// The kind of the locks stands in the segment, where a peer can change it. So UseLocks refuses while
+// somebody holds one of the other kind.
 //
 // # Lifetime of the bytes
 //
