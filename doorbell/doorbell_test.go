@@ -403,10 +403,11 @@ func BenchmarkRoundTrip(b *testing.B) {
 			defer seg.Close()
 			view, err := layout.Format(seg.Bytes(), cfg)
 			require.NoError(b, err)
-			defer doorbell.Remove(cfg, &view.Hot.Semaphores, doorbell.File{Inode: seg.Inode(), Owner: os.Geteuid()})
-			ping, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.DataBell, View: view, Segment: seg, Inode: seg.Inode()})
+			defer doorbell.Remove(cfg, &view.Hot.Semaphores, mapping{seg, view}.file())
+			m := mapping{seg, view}
+			ping, err := doorbell.New(kind, m.site(false))
 			require.NoError(b, err)
-			pong, err := doorbell.New(kind, doorbell.Target{Word: &view.Hot.SpaceBell, View: view, Segment: seg, Inode: seg.Inode()})
+			pong, err := doorbell.New(kind, m.site(true))
 			require.NoError(b, err)
 			next := func(bell doorbell.Bell, word *atomic.Uint32) {
 				bell.Wake(word.Add(layout.BellCount) - layout.BellCount)

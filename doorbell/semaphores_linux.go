@@ -60,8 +60,8 @@ func (e *SetError) Error() string {
 		remedy = ": this system, or a sandbox, refuses SysV semaphores: create the ring with another doorbell " +
 			"(DoorbellFutex, DoorbellPoll)"
 	case errContested:
-		remedy = fmt.Sprintf(": all %d keys that it may have are taken by sets that are not ours (ipcs -s), or change under us: "+
-			"create the ring with another doorbell", attempts)
+		remedy = fmt.Sprintf(": all %d keys that it may have are taken by sets that are not ours (ipcs -s), or change "+
+			"under us: create the ring with another doorbell", attempts)
 	}
 	return fmt.Sprintf("%v: sysv: %s of set with key %#08x: %v%s", ErrUnavailable, e.Op, e.Key, e.Err, remedy)
 }

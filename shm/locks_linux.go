@@ -91,8 +91,9 @@ func (f *file) noOtherKind() error {
 		return fail("lock", f.path, err, "")
 	}
 	if held {
-		return fail("lock", f.path, ErrRefused, "its header says that its users lock by %v, and somebody holds a lock by %v: "+
-			"a peer has written what no correct peer writes; end its users, and remove it", f.locks, other)
+		return fail("lock", f.path, ErrRefused,
+			"its header says that its users lock by %v, and somebody holds a lock by %v: "+
+				"a peer has written what no correct peer writes; end its users, and remove it", f.locks, other)
 	}
 	return nil
 }

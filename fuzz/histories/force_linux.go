@@ -36,7 +36,9 @@ func (c *client) forceSkipAt(pos uint64) (err error) {
 		return err
 	}
 	// Nobody is woken: the consumer is we.
-	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{Word: &view.Hot.DataBell, View: view, Inode: seg.Inode()})
+	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{
+		Word: &view.Hot.DataBell, View: view, Inode: seg.Inode(),
+	})
 	_, err = ring.ForceSkip(view, ring.Config{Locks: seg, DataBell: bell}, pos)
 	return err
 }
