@@ -3,6 +3,7 @@ package shm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -11,18 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressSpace is how much of it this process has taken, in the words of the kernel.
-func addressSpace(t *testing.T) string {
+// addressSpace is how many bytes of it this process has taken.
+func addressSpace(t *testing.T) (pages int) {
 	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
+	text, err := os.ReadFile("/proc/self/statm")
 	require.NoError(t, err)
-	for line := range strings.Lines(string(status)) {
-		if strings.HasPrefix(line, "VmSize:") {
-			return line
-		}
-	}
-	t.Fatal("no VmSize")
-	return ""
+	_, err = fmt.Sscan(string(text), &pages)
+	require.NoError(t, err)
+	return pages * os.Getpagesize()
 }
 
 // grown is a file of one page of ones, which somebody has made as long as it can be.
@@ -45,9 +42,6 @@ func TestRefusedOpensTakeNoAddressSpace(t *testing.T) {
 		require.Equal(t, MaxSize, length)
 		return corrupt
 	}}
-	for range 10 { // what the test itself needs
-		_, _ = Open(t.Context(), "a", 1, sparse)
-	}
 	before := addressSpace(t)
 	for range 1000 {
 		_, err := Open(t.Context(), "a", 1, judged)
@@ -55,7 +49,8 @@ func TestRefusedOpensTakeNoAddressSpace(t *testing.T) {
 		_, err = Open(t.Context(), "a", 1, sparse)
 		require.ErrorIs(t, err, ErrTruncated)
 	}
-	require.Equal(t, before, addressSpace(t))
+	const runtimes = 256 << 20 // what the Go runtime may take meanwhile. One file is 4096 times that
+	require.Less(t, addressSpace(t)-before, runtimes)
 }
 
 // Where only the last step fails, the pages go at once too.

@@ -112,7 +112,12 @@ func (f *file) makeLockDirectory() (done func(), err error) {
 // furnish locks the directory that the caller has just made, and gives it the owner and mode
 // that go with the segment. errReplaced: it is gone.
 func (p *place) furnish(seg *unix.Stat_t) (_ int, err error) {
-	fd, err := p.open(unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	fd, err := p.open(flags, 0)
+	if err == unix.EACCES { // the umask denies ourselves
+		p.admitOurselves()
+		fd, err = p.open(flags, 0)
+	}
 	if err == unix.ENOENT {
 		return -1, errReplaced
 	}
@@ -154,6 +159,18 @@ func (p *place) furnish(seg *unix.Stat_t) (_ int, err error) {
 		}
 	}
 	return fd, nil
+}
+
+// admitOurselves lets us into a directory of ours. What fails here shows when it is opened.
+func (p *place) admitOurselves() {
+	fd, err := p.open(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = sys.close(fd) }()
+	if isOwn(fd, "") {
+		_ = unix.Fchmodat(unix.AT_FDCWD, descriptorPath(fd), 0o700, 0)
+	}
 }
 
 // sweep unlinks the lock files of the segment of this name, whose status is seg and whose
