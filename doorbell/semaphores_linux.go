@@ -346,10 +346,9 @@ func Reachable(cfg layout.Config, at *layout.Semaphores) error {
 }
 
 // Remove removes the semaphore set of a segment with that configuration and that file, if there
-// is one and it is recognised. The caller makes
-// sure that nobody uses the segment. Removing again does nothing, and so does removing
-// from another IPC namespace, where the set is out of reach. The error is a [*SetError]:
-// EPERM for who is neither root nor the owner.
+// is one and it is recognised. The caller makes sure that nobody uses the segment. Removing again
+// does nothing, and so does removing from another IPC namespace, where the set is out of reach.
+// The error is a [*SetError]: EPERM for who is neither root nor the owner.
 func Remove(cfg layout.Config, at *layout.Semaphores, file File) error {
 	if cfg.Doorbell != layout.SysV {
 		return nil

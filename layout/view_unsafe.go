@@ -150,11 +150,8 @@ func Format(mem []byte, cfg Config) (*View, error) {
 //
 // The error is a *FieldError that wraps ErrFormat, ErrVersion or ErrCorrupt.
 func Parse(mem []byte) (*View, error) {
-	cfg, err := parse(mem)
-	if err != nil {
-		return nil, err
-	}
-	return overlay(mem, cfg), nil
+	checkAligned(mem) // whatever is in it
+	return ViewOf(mem[:min(len(mem), FixedSize)], mem)
 }
 
 // ViewOf is Parse for who has judged a segment by [ParseFixed] before: it goes by that copy of
@@ -173,24 +170,15 @@ func ViewOf(fixed, mem []byte) (*View, error) {
 func ParseFixed(fixed []byte, length int64) (Config, error) {
 	var h header
 	own := unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))
-	if len(fixed) < len(own) {
-		return Config{}, &FieldError{"file size", fmt.Sprint(len(fixed)), fmt.Sprintf("at least %d", participantsOffset),
-			ErrFormat}
+	if length < participantsOffset || len(fixed) < len(own) {
+		return Config{}, tooShort(length)
 	}
 	copy(own, fixed)
 	return h.config(length)
 }
 
-func parse(mem []byte) (Config, error) {
-	bad := func(err error, field string, got, want any) (Config, error) {
-		return Config{}, &FieldError{field, fmt.Sprint(got), fmt.Sprint(want), err}
-	}
-	if len(mem) < participantsOffset {
-		return bad(ErrFormat, "file size", len(mem), fmt.Sprintf("at least %d", participantsOffset))
-	}
-	checkAligned(mem)
-	h := *(*header)(unsafe.Pointer(unsafe.SliceData(mem)))
-	return h.config(int64(len(mem)))
+func tooShort(length int64) error {
+	return &FieldError{"file size", fmt.Sprint(length), fmt.Sprintf("at least %d", participantsOffset), ErrFormat}
 }
 
 // ParseHead is Parse for somebody who has only the first MinSize bytes, copied: it
@@ -198,8 +186,7 @@ func parse(mem []byte) (Config, error) {
 // long as its header says is not known.
 func ParseHead(head []byte) (Config, *Hot, error) {
 	if len(head) < participantsOffset {
-		return Config{}, nil, &FieldError{"file size", fmt.Sprint(len(head)), fmt.Sprintf("at least %d",
-			participantsOffset), ErrFormat}
+		return Config{}, nil, tooShort(int64(len(head)))
 	}
 	var private struct {
 		header
