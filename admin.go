@@ -35,25 +35,23 @@ type DeadPeer struct {
 // has the ring open, which is left as it is; fs.ErrNotExist; [ErrCorrupt], after which only
 // [Remove] helps; those of opening.
 func Recover(ctx context.Context, name string, o *AdminOptions) (r Recovery, err error) {
-	seg, view, err := openBare(ctx, name, o)
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = joined(err, seg.Close()) }()
-	r.Name, r.Path = name, seg.Path()
-	alone, err := seg.Alone()
-	if err != nil {
-		return r, err
-	}
-	if !alone {
-		err := fmt.Errorf("shmring: %s: not recovered: a process has it open, and looks after the dead by itself", seg.Path())
-		return r, inUse{err}
-	}
-	repaired, err := ring.Repair(view, seg)
-	if err != nil {
-		err = fmt.Errorf("shmring: %s: not recovered: %w", seg.Path(), named(name, err))
-	}
-	r.Dead, r.Skipped, r.Used = deadOf(repaired), repaired.Skipped, repaired.Used
+	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
+		r.Name, r.Path = name, seg.Path()
+		alone, err := seg.Alone()
+		if err != nil {
+			return err
+		}
+		if !alone {
+			return inUse{fmt.Errorf("shmring: %s: not recovered: a process has it open, and looks after the dead by itself",
+				seg.Path())}
+		}
+		repaired, err := ring.Repair(view, seg)
+		if err != nil {
+			err = fmt.Errorf("shmring: %s: not recovered: %w", seg.Path(), named(name, err))
+		}
+		r.Dead, r.Skipped, r.Used = deadOf(repaired), repaired.Skipped, repaired.Used
+		return err
+	})
 	return r, err
 }
 
@@ -105,11 +103,15 @@ const stallTime = time.Second
 // Errors: [ErrNotStalled]; [ErrBusy] when the same producer has lost a claim already; those
 // of opening.
 func ForceSkip(ctx context.Context, name string, position Position, o *AdminOptions) (claim StalledClaim, err error) {
-	seg, view, err := openBare(ctx, name, o)
-	if err != nil {
-		return claim, err
-	}
-	defer func() { err = joined(err, seg.Close()) }()
+	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
+		claim, err = forceSkip(ctx, name, position, seg, view)
+		return err
+	})
+	return claim, err
+}
+
+func forceSkip(ctx context.Context, name string, position Position, seg *shm.Segment,
+	view *layout.View) (claim StalledClaim, err error) {
 	begin := time.Now()
 	err = retry(ctx, name, "force skip", func() (bool, error) {
 		if position.Index != 0 {
@@ -134,7 +136,21 @@ func ForceSkip(ctx context.Context, name string, position Position, o *AdminOpti
 	return claim, nil
 }
 
-// openBare opens a ring without taking a role in it.
+// visit opens a ring, without taking a role in it, for as long as f lasts. Where memory of the ring
+// is missing that f touches, f ends there.
+func visit(ctx context.Context, name string, o *AdminOptions,
+	f func(seg *shm.Segment, view *layout.View) error) (err error) {
+	seg, view, err := openBare(ctx, name, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = joined(err, seg.Close()) }()
+	if lost := seg.Guard(func() { err = f(seg, view) }); lost != nil {
+		return named(name, lost)
+	}
+	return err
+}
+
 func openBare(ctx context.Context, name string, o *AdminOptions) (*shm.Segment, *layout.View, error) {
 	file := o.orDefault()
 	seg, err := shm.Open(ctx, name, layout.MinSize, judged(name, shm.Options{Dir: file.Dir, AnyOwner: file.AnyOwner}, nil))

@@ -30,12 +30,32 @@ func join(ctx context.Context, name string, o *Options, usual Mode,
 	if err != nil {
 		return nil, err
 	}
-	err = s.attach(ctx, o, role, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
+	lost := s.seg.Guard(func() {
+		err = s.attach(ctx, o, role, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })
+	})
+	if lost != nil {
+		err = lost
+	}
 	if err != nil {
 		return nil, joined(s.named(err), s.leave(), s.seg.Discard())
 	}
 	return s, nil
 }
+
+// guarded is guard for a call that has an error of its own.
+func (s *segment) guarded(f func() error) (err error) {
+	if lost := s.guard(func() { err = f() }); lost != nil {
+		return lost
+	}
+	return err
+}
+
+// memory is what package ring asks about missing pages.
+type memory struct{ *segment }
+
+func (m memory) Lost(addr uintptr) error { return m.named(m.seg.Lost(addr)) }
+
+func (m memory) Forsake() { m.seg.Forsake() }
 
 // named makes an error of package ring name this ring.
 func (s *segment) named(err error) error { return named(s.info.Name, err) }
@@ -70,7 +90,7 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		Park:    o.WaitPolicy == WaitPark,
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
-		Check: check, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
+		Check: check, Memory: memory{s}, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 		OnStreamEnd: s.onStreamEnd(o),
 	}, nil
@@ -212,7 +232,7 @@ func (w waker) Wake() { w.notify() }
 
 // close lets go of the ring.
 func (s *segment) close(last func(mem []byte, notify func())) error {
-	return joined(s.leave(), ofBytes(s.seg.CloseWith(last)))
+	return joined(s.leave(), s.named(s.seg.CloseWith(last)))
 }
 
 // leave comes before letting go. Where nobody can open the ring any more, because its file was
@@ -221,6 +241,13 @@ func (s *segment) leave() (err error) {
 	if s.view.Config.Doorbell != layout.SysV {
 		return nil
 	}
+	if lost := s.seg.Guard(func() { err = s.leaveSemaphores() }); lost != nil {
+		return s.named(lost)
+	}
+	return err
+}
+
+func (s *segment) leaveSemaphores() (err error) {
 	lost := s.check()
 	damaged := errors.Is(lost, ErrCorrupt) // so much that whoever removes the ring may not know its set
 	if damaged || errors.Is(lost, ErrOrphaned) {
@@ -248,7 +275,7 @@ func (s *segment) leave() (err error) {
 }
 
 // check looks at the file from outside.
-func (s *segment) check() error { return ofBytes(s.seg.Check()) }
+func (s *segment) check() error { return s.named(s.seg.Check()) }
 
 // lockSemaphores tries, for a moment, to take the lock of the semaphore set.
 func (s *segment) lockSemaphores() func() (bool, error) {

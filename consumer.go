@@ -22,7 +22,8 @@ import (
 // rings of less than 512 slots) and the batches they belong to. With
 // [DeliveryAtMostOnce] the next consumer passes over what this one may have seen.
 type Consumer struct {
-	ring    *ring.Consumer
+	ring    *ring.Consumer // for what moves messages: handle, or a front of it (Options.Untrusted)
+	handle  *ring.Consumer
 	s       *segment
 	final   finalStats
 	closing sync.Once
@@ -39,16 +40,19 @@ func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, erro
 	o = o.orDefault()
 	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
 		cfg.Facade = c
-		if c.ring, err = ring.NewConsumer(v, cfg); err != nil {
+		if c.handle, err = ring.NewConsumer(v, cfg); err != nil {
 			return att, err
 		}
-		return c.ring.Attachment(), nil
+		return c.handle.Attachment(), nil
 	}
 	s, err := join(ctx, name, o, ModeOpenWait, RoleConsumer, take)
 	if err != nil {
 		return nil, err
 	}
-	c.s = s
+	c.s, s.guard = s, c.handle.Guard
+	if c.ring = c.handle; o.Untrusted {
+		c.ring = c.handle.Guarded()
+	}
 	s.attend(o, peersEvery, nil)
 	return c, nil
 }
@@ -118,23 +122,31 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 // ring, and finds producers that died. It is for programs that use the Try
 // calls only. It makes a few system calls. Errors: [*StreamError]; io.EOF; [ErrClosed];
 // [*CorruptError]; [ErrOrphaned]; an error that says that the file was truncated.
-func (c *Consumer) Check() error { return c.ring.Check() }
+func (c *Consumer) Check() error { return c.s.guarded(c.handle.Check) }
 
 // MaxMessage returns how many bytes the longest message may have.
-func (c *Consumer) MaxMessage() int { return c.ring.MaxMessage() }
+func (c *Consumer) MaxMessage() int { return c.handle.MaxMessage() }
 
 // Slots returns how many slots the ring has.
-func (c *Consumer) Slots() int { return c.ring.Slots() }
+func (c *Consumer) Slots() int { return c.handle.Slots() }
 
 // Used returns how many slots are taken: by messages that are not released yet, and by
 // claims. The answer may be old when it arrives. On an SPSC ring Used costs some
 // nanoseconds for each record.
-func (c *Consumer) Used() int { return c.ring.Used() }
+func (c *Consumer) Used() (n int) {
+	_ = c.s.guard(func() { n = c.handle.Used() })
+	return n
+}
 
 // Stats returns what this consumer has counted, after Close as it was then, and the claim that
 // holds it up. Others see its Messages and Bytes later: it writes them down before it sleeps,
 // when it closes, and every few thousand messages.
-func (c *Consumer) Stats() Stats { return c.final.or(func() Stats { return statsOf(c.ring.Stats()) }) }
+func (c *Consumer) Stats() Stats { return c.final.or(c.stats) }
+
+func (c *Consumer) stats() (s Stats) {
+	_ = c.s.guard(func() { s = statsOf(c.handle.Stats()) })
+	return s
+}
 
 // Peers returns who is attached to the ring, ourselves included: the consumer comes first. It
 // takes no part in the ring and makes a system call for each. The error is ErrClosed, or what
@@ -151,9 +163,9 @@ func (c *Consumer) Info() Info { return c.s.info }
 func (c *Consumer) Close() error {
 	c.closing.Do(func() {
 		c.s.dismiss()
-		c.ring.Close()
-		c.final.keep(statsOf(c.ring.Stats()))
-		c.err = c.s.detach(c.ring.Attachment(), FateLeft)
+		_ = c.s.guard(func() { c.handle.Close() })
+		c.final.keep(c.stats())
+		c.err = c.s.detach(c.handle.Attachment(), FateLeft)
 	})
 	return c.err
 }

@@ -31,9 +31,9 @@ var (
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
-	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be, or has holes
+	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be, or has holes: *TruncatedError
 	ErrRefused     = shm.ErrRefused        // what the name means cannot be trusted to be a ring, see Options.AnyOwner
-	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, *FormatError when opening, or the file has changed
+	ErrCorrupt     = layout.ErrCorrupt     // *CorruptError, *TruncatedError, *FormatError, or the file was changed
 	ErrFormat      = layout.ErrFormat      // the file is no ring: *FormatError
 	ErrVersion     = layout.ErrVersion     // the ring is of another version: *FormatError
 	ErrUnsupported = errors.ErrUnsupported // this platform or system cannot do it
@@ -83,6 +83,25 @@ func (e *CorruptError) Error() string {
 
 // Unwrap returns ErrCorrupt.
 func (e *CorruptError) Unwrap() error { return ErrCorrupt }
+
+// TruncatedError tells that the file of a ring was truncated, or has holes, while it was in use. The
+// handle that returned it is of no use any more, as after a [*CorruptError].
+type TruncatedError struct {
+	Ring   string
+	Path   string
+	Size   int64 // of the file, in bytes
+	Memory int64 // how many bytes of it have memory, as far as the file system tells
+	Want   int64 // how many bytes the ring has
+}
+
+// Error names the ring, the file, the numbers and the remedy.
+func (e *TruncatedError) Error() string {
+	return prefix(e.Ring) + strings.TrimPrefix((&shm.TruncatedError{
+		Path: e.Path, Size: e.Size, Memory: e.Memory, Want: e.Want}).Error(), "shm: ")
+}
+
+// Is makes the error match ErrTruncated and ErrCorrupt.
+func (e *TruncatedError) Is(target error) bool { return target == ErrTruncated || target == ErrCorrupt }
 
 // Role is what a participant does in a ring.
 type Role string
@@ -223,7 +242,8 @@ func (e *SpaceError) Error() string { return (*shm.SpaceError)(e).Error() }
 // Unwrap returns Err.
 func (e *SpaceError) Unwrap() error { return e.Err }
 
-// named returns an error of package ring as one of this package's that names the ring.
+// named returns an error of package ring, or of package shm about the bytes of a ring, as one of
+// this package's that names the ring.
 func named(name string, err error) error {
 	switch e := err.(type) {
 	case *ring.SizeError:
@@ -236,6 +256,12 @@ func named(name string, err error) error {
 		return &StreamError{name, streamEndOf(e.StreamEnd)}
 	case *ring.ContextError:
 		return &ContextError{name, e.Op, e.Err, e.Cause}
+	case *shm.TruncatedError:
+		return &TruncatedError{name, e.Path, e.Size, e.Memory, e.Want}
+	case *shm.Error:
+		if errors.Is(e, shm.ErrChanged) {
+			return changed{e}
+		}
 	}
 	return err
 }
@@ -282,19 +308,12 @@ func joined(errs ...error) error {
 	return list
 }
 
-// ofBytes makes an error of package shm that says that bytes of the ring are gone, or are not
-// what they were, match ErrCorrupt: the handle must not touch them any more.
-func ofBytes(err error) error {
-	if errors.Is(err, shm.ErrTruncated) || errors.Is(err, shm.ErrChanged) {
-		return damaged{err}
-	}
-	return err
-}
+// changed makes an error of package shm that says that bytes of the ring are not what they were
+// match ErrCorrupt: the handle must not touch them any more.
+type changed struct{ error }
 
-type damaged struct{ error }
-
-func (e damaged) Is(target error) bool { return target == ErrCorrupt }
-func (e damaged) Unwrap() error        { return e.error }
+func (e changed) Is(target error) bool { return target == ErrCorrupt }
+func (e changed) Unwrap() error        { return e.error }
 
 // inUse makes an error match ErrBusy.
 type inUse struct{ error }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
 )
 
 // Event is something in the life of a ring. See [Events].
@@ -59,25 +61,27 @@ func (e Event) String() string {
 // that is in use may be asked. What it returns was written by the ring's users, and is as
 // true as they are. Errors: those of opening.
 func Events(ctx context.Context, name string, o *AdminOptions) (events []Event, err error) {
-	seg, view, err := openBare(ctx, name, o)
-	if err != nil {
-		return nil, err
+	err = visit(ctx, name, o, func(_ *shm.Segment, view *layout.View) error {
+		for _, e := range ring.Events(view) {
+			events = append(events, eventOf(e))
+		}
+		return nil
+	})
+	return events, err
+}
+
+func eventOf(e ring.Event) Event {
+	own := Event{
+		Seq: e.Seq, Time: time.Unix(0, e.Time), Kind: "unknown", Role: RoleProducer, Participant: e.Participant,
+		Epoch: e.Epoch, PID: e.PID, By: e.By, Position: Position{Record: e.Position},
 	}
-	defer func() { err = joined(err, seg.Close()) }()
-	for _, e := range ring.Events(view) {
-		own := Event{
-			Seq: e.Seq, Time: time.Unix(0, e.Time), Kind: "unknown", Role: RoleProducer, Participant: e.Participant,
-			Epoch: e.Epoch, PID: e.PID, By: e.By, Position: Position{Record: e.Position},
-		}
-		if int(e.Kind) < len(eventKinds) {
-			own.Kind = eventKinds[e.Kind]
-		}
-		if e.Participant == 0 {
-			own.Role = RoleConsumer
-		} else if own.Kind == "ended" || own.Kind == "left" || own.Kind == "died" {
-			own.Fate = Fate(e.Fate).String()
-		}
-		events = append(events, own)
+	if int(e.Kind) < len(eventKinds) {
+		own.Kind = eventKinds[e.Kind]
 	}
-	return events, nil
+	if e.Participant == 0 {
+		own.Role = RoleConsumer
+	} else if own.Kind == "ended" || own.Kind == "left" || own.Kind == "died" {
+		own.Fate = Fate(e.Fate).String()
+	}
+	return own
 }

@@ -24,6 +24,9 @@ type segment struct {
 	info Info
 	log  *slog.Logger
 
+	// guard is Guard of the handle that has attached: it calls f, and ends the handle by an error where
+	// memory of the ring is missing.
+	guard     func(f func()) error
 	presence  *ring.Presence
 	attendant *attendant  // or nil
 	closing   atomic.Bool // the handle is being closed

@@ -174,6 +174,14 @@ type Options struct {
 	// removing the ring for as long as it likes, and can wake those who sleep in a long wait, a
 	// thousand times in a second at most. Give it to nobody who need not have it.
 	Perm fs.FileMode
+	// Untrusted makes the calls that move messages survive a peer that truncates the ring's file, or
+	// punches holes into it when there is no memory to fill them: they return a *TruncatedError, and
+	// the handle is of no use any more. That costs each call some nanoseconds (docs/BENCHMARKS.md).
+	// Without it such a call, and with it the process, is ended by SIGBUS. Calls that wait, and
+	// those that move no message, survive it always. A message in place ([Message.Bytes],
+	// [Claim.Bytes]) is in the user's hands: outside of a handler of Drain nobody turns a fault
+	// there into an error but the user, by debug.SetPanicOnFault. Receive and Send copy.
+	Untrusted bool
 	// AnyOwner accepts a ring that belongs to somebody other than us or root, or that
 	// everybody may write.
 	AnyOwner bool

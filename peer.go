@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
+	"github.com/shmring/shmring/shm"
 )
 
 // Peer is a participant of a ring. What it says of itself is for people, and for the user to
@@ -41,15 +43,13 @@ func peerOf(p ring.Peer) Peer {
 // It takes no role and changes nothing. Who is dead and was not found yet is among them. Errors:
 // those of opening.
 func Peers(ctx context.Context, name string, o *AdminOptions) (peers []Peer, err error) {
-	seg, view, err := openBare(ctx, name, o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = joined(err, seg.Close()) }()
-	list, err := ring.NewPresence(view, seg.Held, nobody).Peers()
-	for _, p := range list {
-		peers = append(peers, peerOf(p))
-	}
+	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
+		list, err := ring.NewPresence(view, seg.Held, nobody).Peers()
+		for _, p := range list {
+			peers = append(peers, peerOf(p))
+		}
+		return err
+	})
 	return peers, err
 }
 
@@ -144,8 +144,22 @@ func (s *segment) attend(o *Options, every time.Duration, look func()) {
 	a.timer.Reset(every) // and not begun with it: round reads a.timer
 }
 
-// round is one look. Rounds do not overlap: each sets the timer for the next.
+// round is one look. Rounds do not overlap: each sets the timer for the next. It is guarded,
+// since nobody but us can do that on this goroutine; there is none after a fault.
 func (a *attendant) round() {
+	if a.s.guard(a.lookAround) != nil {
+		return
+	}
+	next := a.every
+	if time.Since(a.change) < restlessFor {
+		next = restlessEvery
+	}
+	if !a.s.closing.Load() {
+		a.timer.Reset(next)
+	}
+}
+
+func (a *attendant) lookAround() {
 	if a.look != nil {
 		a.look()
 	}
@@ -160,13 +174,6 @@ func (a *attendant) round() {
 			return true
 		})
 	}
-	next := a.every
-	if time.Since(a.change) < restlessFor {
-		next = restlessEvery
-	}
-	if !a.s.closing.Load() {
-		a.timer.Reset(next)
-	}
 }
 
 // dismiss ends the attendance. OnPeer may be running still; it may be what closes the handle.
@@ -179,7 +186,11 @@ func (s *segment) dismiss() {
 
 // peers are the participants of the ring.
 func (s *segment) peers() ([]Peer, error) {
-	list, err := s.presence.Peers()
+	var list []ring.Peer
+	err := s.guarded(func() (err error) {
+		list, err = s.presence.Peers()
+		return err
+	})
 	if s.closing.Load() {
 		return nil, ErrClosed
 	}

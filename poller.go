@@ -50,12 +50,12 @@ func NewPoller(o *PollerOptions) (*Poller, error) {
 
 // Add adds a consumer, and wakes Wait to look at it. Adding it again does nothing.
 // [ErrClosed] if the Poller is closed.
-func (p *Poller) Add(c *Consumer) error { return p.ring.Add(c.ring) }
+func (p *Poller) Add(c *Consumer) error { return p.ring.Add(c.handle) }
 
 // Remove takes a consumer out, without closing it. It reports whether it was in. After that
 // Wait does not touch the consumer, unless it is just now calling its OnSkip, OnStall or
 // Logger: then until it has returned from that.
-func (p *Poller) Remove(c *Consumer) bool { return p.ring.Remove(c.ring) }
+func (p *Poller) Remove(c *Consumer) bool { return p.ring.Remove(c.handle) }
 
 // Wait returns a consumer that has a message, or news that its Try calls will tell: the end
 // of its stream, the death of its producer. It waits for one until ctx ends; if that has

@@ -17,7 +17,8 @@ import (
 // of their claims. Check, Close, CountDropped, Info, MaxMessage, Peers, Slots, Stats and Used
 // may be called by any goroutine at any time.
 type Producer struct {
-	ring       *ring.Producer
+	ring       *ring.Producer // for what moves messages: handle, or a front of it (Options.Untrusted)
+	handle     *ring.Producer
 	s          *segment
 	keepStream bool
 	failAlone  bool
@@ -35,16 +36,20 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 	p := &Producer{}
 	o = o.orDefault()
 	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
-		if p.ring, err = ring.NewProducer(v, cfg); err != nil {
+		if p.handle, err = ring.NewProducer(v, cfg); err != nil {
 			return att, err
 		}
-		return p.ring.Attachment(), nil
+		return p.handle.Attachment(), nil
 	}
 	s, err := join(ctx, name, o, ModeOpenOrCreate, RoleProducer, take)
 	if err != nil {
 		return nil, err
 	}
 	p.s, p.keepStream, p.failAlone = s, o.KeepStream, o.NoPeer == NoPeerFail
+	s.guard = p.handle.Guard
+	if p.ring = p.handle; o.Untrusted {
+		p.ring = p.handle.Guarded()
+	}
 	every := orphanEvery
 	if p.failAlone {
 		every = peersEvery
@@ -58,7 +63,7 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 func (p *Producer) lookAround() {
 	if err := p.s.check(); err != nil {
 		if !p.s.closing.Load() {
-			p.ring.Fail(err)
+			p.handle.Fail(err)
 			if errors.Is(err, ErrOrphaned) && !p.told {
 				p.told = true
 				ring.RecordOrphan(p.s.view, p.s.info.Participant)
@@ -74,9 +79,9 @@ func (p *Producer) lookAround() {
 // refuseAlone sees to it that sends fail exactly while there is no consumer.
 func (p *Producer) refuseAlone() {
 	if err := p.s.noPeer(RoleProducer); err != nil {
-		p.ring.Refuse(err)
+		p.handle.Refuse(err)
 	} else {
-		p.ring.Allow()
+		p.handle.Allow()
 	}
 }
 
@@ -135,41 +140,49 @@ func (p *Producer) TryClaim(n int) (c Claim, err error) {
 // Later sends return [ErrEnded]; a second CloseSend does nothing. What other goroutines
 // send at the same time may come before the end, behind it, or be refused. Errors:
 // [ErrClosed]; [ErrRevoked]; [*CorruptError].
-func (p *Producer) CloseSend() error { return p.ring.CloseSend() }
+func (p *Producer) CloseSend() error { return p.s.guarded(p.handle.CloseSend) }
 
 // FailSend is CloseSend for a producer that knows that what it sent is not the whole, for
 // its own input broke off: the consumer gets a [*StreamError] that matches [ErrFailed]
 // behind its last message.
-func (p *Producer) FailSend() error { return p.ring.FailSend() }
+func (p *Producer) FailSend() error { return p.s.guarded(p.handle.FailSend) }
 
 // Ended reports whether the stream was ended.
-func (p *Producer) Ended() bool { return p.ring.Ended() }
+func (p *Producer) Ended() bool { return p.handle.Ended() }
 
 // Check looks whether the ring's file is still the one that others open by its name, as
 // calls that wait do by themselves now and then. It is for programs that use the Try calls
 // only, or whose ring is never full. It makes a few system calls. Errors: [ErrClosed],
 // [ErrOrphaned], an error that says that the file was truncated.
-func (p *Producer) Check() error { return p.ring.Check() }
+func (p *Producer) Check() error { return p.s.guarded(p.handle.Check) }
 
 // CountDropped adds n to [Stats].Dropped: messages that the caller gave up by itself after
 // [ErrFull]. What [WhenFullDrop] drops is counted already.
-func (p *Producer) CountDropped(n int) { p.ring.Drop(n) }
+func (p *Producer) CountDropped(n int) { _ = p.s.guard(func() { p.handle.Drop(n) }) }
 
 // MaxMessage returns how many bytes the longest message may have.
-func (p *Producer) MaxMessage() int { return p.ring.MaxMessage() }
+func (p *Producer) MaxMessage() int { return p.handle.MaxMessage() }
 
 // Slots returns how many slots the ring has.
-func (p *Producer) Slots() int { return p.ring.Slots() }
+func (p *Producer) Slots() int { return p.handle.Slots() }
 
 // Used returns how many slots are taken: by messages that are not released yet, and by
 // claims. The answer may be old when it arrives. On an SPSC ring Used costs some
 // nanoseconds for each record.
-func (p *Producer) Used() int { return p.ring.Used() }
+func (p *Producer) Used() (n int) {
+	_ = p.s.guard(func() { n = p.handle.Used() })
+	return n
+}
 
 // Stats returns what this producer has counted, after Close as it was then. Messages and Bytes
 // are written by the consumer: before it sleeps, when it closes, and every few thousand
 // messages.
-func (p *Producer) Stats() Stats { return p.final.or(func() Stats { return statsOf(p.ring.Stats()) }) }
+func (p *Producer) Stats() Stats { return p.final.or(p.stats) }
+
+func (p *Producer) stats() (s Stats) {
+	_ = p.s.guard(func() { s = statsOf(p.handle.Stats()) })
+	return s
+}
 
 // Peers returns who is attached to the ring, ourselves included: the consumer, if there is
 // one, comes first. It takes no part in the ring and makes a system call for each. The error
@@ -194,13 +207,13 @@ func (p *Producer) close() error {
 	p.s.dismiss()
 	fate := FateLeft
 	if !p.keepStream {
-		fate = Fate(p.ring.Fate())
+		fate = Fate(p.handle.Fate())
 	}
-	p.ring.Close()
-	p.final.keep(statsOf(p.ring.Stats()))
+	_ = p.s.guard(func() { p.handle.Close() })
+	p.final.keep(p.stats())
 	lost := p.s.seg.Check()
 	if !errors.Is(lost, ErrOrphaned) {
 		lost = nil
 	}
-	return joined(lost, p.s.detach(p.ring.Attachment(), fate))
+	return joined(lost, p.s.detach(p.handle.Attachment(), fate))
 }

@@ -87,29 +87,27 @@ func (e *ResizeError) Error() string {
 // [*ResizeError]; [*OptionError]; [*SpaceError]; fs.ErrPermission (the file belongs to somebody
 // else); fs.ErrNotExist; [ErrCorrupt], after which only [Remove] helps; those of opening.
 func Resize(ctx context.Context, name string, g Geometry, o *AdminOptions) (r Resized, err error) {
-	seg, view, err := openBare(ctx, name, o)
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = joined(err, seg.Close()) }()
-	was := view.Config
-	r.Name, r.Path, r.Was, r.Is = name, seg.Path(), geometryOf(was), geometryOf(was)
-	cfg, size, err := g.of(was)
-	if err != nil {
-		return r, err
-	}
-	r.Size = size
-	if cfg == was {
-		return r, nil
-	}
-	if err := awaitAlone(ctx, name, seg); err != nil {
-		return r, err
-	}
-	if err := resize(ctx, &r, seg, view, cfg); err != nil {
-		return r, notResized(name, seg.Path(), err)
-	}
-	r.Is, r.Changed = geometryOf(cfg), true
-	return r, nil
+	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
+		was := view.Config
+		r.Name, r.Path, r.Was, r.Is = name, seg.Path(), geometryOf(was), geometryOf(was)
+		cfg, size, err := g.of(was)
+		if err != nil {
+			return err
+		}
+		r.Size = size
+		if cfg == was {
+			return nil
+		}
+		if err := awaitAlone(ctx, name, seg); err != nil {
+			return err
+		}
+		if err := resize(ctx, &r, seg, view, cfg); err != nil {
+			return notResized(name, seg.Path(), err)
+		}
+		r.Is, r.Changed = geometryOf(cfg), true
+		return nil
+	})
+	return r, err
 }
 
 // notResized makes an error tell what was not done.

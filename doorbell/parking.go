@@ -108,6 +108,13 @@ func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
 	l.mu.Lock()
 	l.parked[p] = struct{}{}
 	l.mu.Unlock()
+	defer func() { // also where the page of the word is missing
+		l.mu.Lock()
+		delete(l.parked, p)
+		l.mu.Unlock()
+		p.timer.Stop()
+		waiters.Put(p)
+	}()
 	// From here on every notification leaves a token, so it does not matter when it comes.
 	for !timedOut && word.Load() == old && !stopped(stops) {
 		select {
@@ -119,11 +126,6 @@ func (l *ParkingLot) Sleep(word *atomic.Uint32, old uint32, limit time.Duration,
 	if !timedOut {
 		l.file.Heard()
 	}
-	l.mu.Lock()
-	delete(l.parked, p)
-	l.mu.Unlock()
-	p.timer.Stop()
-	waiters.Put(p)
 	return timedOut
 }
 

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -20,9 +21,24 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 	for come := false; ; come = true {
 		m, err := p.trySendBatch(msgs[n:])
 		if n += m; err != errLook || come && m == 0 {
+			if err == errBehind {
+				return p.trySendBatchBehind(msgs)
+			}
 			return n, looked(err)
 		}
 	}
+}
+
+// trySendBatchBehind is TrySendBatch of a front. After a fault it is not known how many were sent.
+func (p *Producer) trySendBatchBehind(msgs [][]byte) (n int, err error) {
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	return p.behind.TrySendBatch(msgs)
+}
+
+// sendBatchBehind is SendBatch of a front.
+func (p *Producer) sendBatchBehind(ctx context.Context, msgs [][]byte) (n int, err error) {
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	return p.behind.SendBatch(ctx, msgs)
 }
 
 func (p *Producer) trySendBatch(msgs [][]byte) (n int, err error) {
@@ -49,6 +65,9 @@ func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err err
 
 // sendBatchAfter is SendBatch after a refusal; see sendAfter.
 func (p *Producer) sendBatchAfter(ctx context.Context, err error, msgs [][]byte) (n int, _ error) {
+	if err == errBehind {
+		return p.sendBatchBehind(ctx, msgs)
+	}
 	a := attempt{op: "send"}
 	for err != nil {
 		if err = p.awaitRetry(ctx, err, len(msgs[n]), &a); err != nil {
@@ -90,7 +109,7 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 			size -= entrySize(len(msgs[count-1]))
 		}
 	}
-	if err := p.trySend(msgs[0], 0); err != nil {
+	if err := p.sendRecord(msgs[0], layout.PackMeta(uint32(len(msgs[0])), 0, 0)); err != nil {
 		return 0, err
 	}
 	return 1, nil

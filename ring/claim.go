@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -45,10 +46,25 @@ func (p *Producer) TryClaimInto(n int, c *Claim) error {
 
 func (p *Producer) tryClaimInto(n int, c *Claim) error {
 	pos, k, err := p.claimRecord(n)
-	if err == errLook {
+	switch err {
+	case nil:
+	case errLook:
 		pos, k, err = p.claimRecord(n)
+		err = looked(err)
+	case errBehind:
+		return p.claimBehind(context.Context(nil), n, c)
 	}
-	return p.claimed(c, pos, k, n, looked(err))
+	return p.claimed(c, pos, k, n, err)
+}
+
+// claimBehind is ClaimInto of a front. The Claim is the front's, so that what is done with it is
+// guarded too.
+func (p *Producer) claimBehind(ctx context.Context, n int, c *Claim) (err error) {
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	if err = p.behind.ClaimInto(ctx, n, c); err == nil {
+		c.p = p
+	}
+	return err
 }
 
 // claimed fills in a Claim.
@@ -102,6 +118,9 @@ func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
 	}
 	pos, k, err := p.claimRecord(n)
 	if err != nil {
+		if err == errBehind {
+			return p.claimBehind(ctx, n, c)
+		}
 		pos, k, err = p.claimAfter(ctx, err, n)
 	}
 	return p.claimed(c, pos, k, n, err)
@@ -149,6 +168,10 @@ func (c *Claim) Shorten(n int) {
 	if c.p == nil || n < 0 || n > len(c.data) {
 		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, len(c.data)))
 	}
+	if c.p.behind != nil {
+		c.shortenBehind(n)
+		return
+	}
 	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
 	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
 		copy(short, c.data)
@@ -171,7 +194,7 @@ func (c *Claim) Commit() error {
 	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
 	if p.mpsc {
 		if p.Closed() {
-			return p.closeReason()
+			return c.commitClosed(p)
 		}
 		p.setMeta(c.pos, meta)
 		if c.k == 1 {
@@ -180,7 +203,7 @@ func (c *Claim) Commit() error {
 		return p.publish(c.pos, c.k)
 	}
 	if !p.enter() && !p.enterAnyway() {
-		return p.closeReason()
+		return c.commitClosed(p)
 	}
 	p.open, p.edge = false, p.far
 	d := p.descAt(c.pos)
@@ -210,6 +233,10 @@ func (c *Claim) Abort() {
 		return
 	}
 	c.p = nil
+	if p.behind != nil {
+		p.abortBehind(c)
+		return
+	}
 	if p.mpsc {
 		if !p.Closed() {
 			// An error has closed the handle and shows at its next call.
@@ -221,4 +248,32 @@ func (c *Claim) Abort() {
 		p.setOpen(false) // never published, so never there
 		p.leave()
 	}
+}
+
+// commitClosed is Commit on a handle that is closed, or a front.
+func (c *Claim) commitClosed(p *Producer) (err error) {
+	if p.behind == nil {
+		return p.closeReason()
+	}
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	c.p = p.behind
+	return c.Commit()
+}
+
+// abortBehind is Abort of a front's Claim. A fault has closed the handle, and shows at its next call.
+func (p *Producer) abortBehind(c *Claim) {
+	var err error
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	c.p = p.behind
+	c.Abort()
+}
+
+// shortenBehind is Shorten of a front's Claim. After a fault the bytes are private zeros, and so many.
+func (c *Claim) shortenBehind(n int) {
+	front := c.p
+	c.p = front.behind
+	if front.behind.Guard(func() { c.Shorten(n) }) != nil {
+		c.data = c.data[:n:n]
+	}
+	c.p = front
 }

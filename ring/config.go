@@ -69,6 +69,9 @@ type Config struct {
 	// layout.ErrCorrupt closes the handle, like a word that no peer can have written, and the
 	// bytes are not touched any more.
 	Check func() error
+	// Memory, if not nil, tells what is wrong with the segment where a page of it is missing.
+	// Without it a fault ends the process.
+	Memory Memory
 	// Wrap, if not nil, is applied to each error that is more than a sentinel when it is made,
 	// so that a caller can say which ring it is about.
 	Wrap func(error) error

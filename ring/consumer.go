@@ -26,6 +26,7 @@ type Consumer struct {
 	short   short
 	backoff backoff
 	fates   fates
+	behind  *Consumer // of a front: see guard.go
 	_       [128]byte
 }
 
@@ -60,13 +61,23 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	return c, nil
 }
 
+// Guarded returns a front of c: a Consumer whose Receive, Next, Drain and All, their Try calls and
+// the Release of its messages do what those of c do, and return the error of Config.Memory where
+// memory of the ring is missing. A handler of Drain that meets such a fault ends there. For all
+// else there is c.
+func (c *Consumer) Guarded() *Consumer {
+	front := &Consumer{behind: c}
+	front.pose()
+	return front
+}
+
 // Close ends this handle: calls that wait and all later ones return ErrClosed. What was
 // received but not released goes to the next consumer; what [Consumer.Receive] returned
 // last counts as handled. It returns when no call is in progress any more, except that a
 // handler of Drain may still be at work, and may itself call Close. Only the first Close
 // reports true.
 func (c *Consumer) Close() bool {
-	if !c.close(c.stop) {
+	if !c.close(c.stop, c.isLost) {
 		return false
 	}
 	if !c.outstanding {

@@ -71,7 +71,8 @@
 // positions are private copies; every other word is loaded once, checked, and used from
 // the copy; loops are bounded. A word that no honest peer can have written closes the
 // handle: this and every later call returns a [*CorruptError]. Payload can change under a
-// reader's eyes: [Consumer.TryReceive] copies, [Message.Bytes] does not.
+// reader's eyes: [Consumer.TryReceive] copies, [Message.Bytes] does not. A page that is missing, because
+// the file was truncated, becomes an error where the call is guarded (guard.go).
 //
 // # The files, top to bottom
 //
@@ -104,6 +105,7 @@
 //	stats.go        counters
 //	wait.go         the loop of a wait: look, spin, sleep
 //	notify.go       the bell protocol: announce, sleep, wake
+//	guard.go        missing pages become errors
 //	handle.go       what both halves have
 //	spin.go         how long to spin: what was learned of earlier waits
 //	gate.go         closing a handle under its users' feet

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/shmring/shmring/layout"
 )
@@ -20,7 +21,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 		max = int(c.slots.count)
 	}
 	if !c.enter() {
-		return 0, c.closeReason()
+		return c.drainClosed(ctx, max, f)
 	}
 	if c.ackImplicit() {
 		if err := c.chores(ctx); err != nil {
@@ -76,6 +77,16 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 	}
 	c.leave()
 	return n, nil
+}
+
+// drainClosed is Drain of a handle that is closed, or a front. After a fault it is not known how many
+// were handled.
+func (c *Consumer) drainClosed(ctx context.Context, max int, f func(Message) error) (n int, err error) {
+	if c.behind == nil {
+		return 0, c.closeReason()
+	}
+	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
+	return c.behind.Drain(ctx, max, f)
 }
 
 // drainShort is Drain's loop while the short way lasts. It is inside enter; after an error it is

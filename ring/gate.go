@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // gate lets a handle be closed under the feet of its users without costing them a LOCKed
@@ -132,8 +133,10 @@ func (g *gate) closeReason() error {
 
 // close closes the handle: no call begins any more, blocked ones end, and it waits for
 // those that had begun (of a handle for many goroutines: for the blocked ones). stop ends
-// blocked calls by setting a stop word. Only the first call does anything.
-func (g *gate) close(stop func(*atomic.Uint32)) bool {
+// blocked calls by setting a stop word. Only the first call does anything. lost tells that the
+// memory of the ring is gone: then a call that had begun may have ended by a fault, which its
+// user has recovered from, and so may never leave.
+func (g *gate) close(stop func(*atomic.Uint32), lost func() bool) bool {
 	g.mu.Lock()
 	if g.reason == ErrClosed {
 		g.mu.Unlock()
@@ -155,13 +158,27 @@ func (g *gate) close(stop func(*atomic.Uint32)) bool {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m) // stops the world: the closer's side of the fence
 		if g.busy.get() {
-			for g.busy.get() {
-				runtime.Gosched()
-			}
+			g.awaitLeave(lost)
 			runtime.ReadMemStats(&m) // and now we see what that call wrote before it left
 		}
 	}
 	return true
+}
+
+// askLost is how often awaitLeave asks whether the memory is gone.
+const askLost = 10 * time.Millisecond
+
+// awaitLeave waits for a call to leave that had begun.
+func (g *gate) awaitLeave(lost func() bool) {
+	for asked := time.Now(); g.busy.get(); runtime.Gosched() {
+		if time.Since(asked) < askLost {
+			continue
+		}
+		if lost() {
+			return
+		}
+		asked = time.Now()
+	}
 }
 
 // fail closes the handle because of what a peer wrote. Later calls get err.

@@ -95,6 +95,11 @@ func (h *handle) stop(word *atomic.Uint32) {
 	}
 }
 
+// isLost reports that the bytes must not be touched any more.
+func (h *handle) isLost() bool {
+	return h.cfg.Check != nil && errors.Is(h.cfg.Check(), layout.ErrCorrupt)
+}
+
 func (h *handle) checkOutside() error {
 	if h.cfg.Check == nil {
 		return nil

@@ -150,6 +150,9 @@ func (h *handle) sleep(limit, waited time.Duration, held bool, ready func() bool
 	}
 	h.count(layout.Asleep, uint64(time.Since(begin)))
 	if err != nil {
+		if lost := h.checkOutside(); h.Closed() {
+			return lost // that is why the system refuses
+		}
 		return err
 	}
 	switch {

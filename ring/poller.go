@@ -3,9 +3,12 @@ package ring
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shmring/shmring/internal/fault"
 )
 
 // Poller lets one goroutine wait for many consumers, without a thread for each.
@@ -251,6 +254,26 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 	p.waiting = true
 	defer p.endWait()
 	for {
+		if c, err := p.pick(ctx); err != errAgain {
+			return c, err
+		}
+	}
+}
+
+// pick is Wait, guarded: errAgain after a fault in the memory of one of the consumers, which is
+// among those that are due then.
+func (p *Poller) pick(ctx context.Context) (_ *Consumer, err error) {
+	was := debug.SetPanicOnFault(true)
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			defer debug.SetPanicOnFault(was)
+			p.startOver(recovered)
+			err = errAgain
+			return
+		}
+		debug.SetPanicOnFault(was)
+	}()
+	for {
 		if p.closed() {
 			return nil, ErrClosed
 		}
@@ -281,6 +304,39 @@ func (p *Poller) Wait(ctx context.Context) (*Consumer, error) {
 		p.polled = append(p.polled, m) // looked at again when the others have had their turns
 		return m.c, err
 	}
+}
+
+// startOver is after a fault, which may have come in the middle of each step. It looks whose it
+// was, and at all that are not armed anew.
+func (p *Poller) startOver(recovered any) {
+	whose := p.find(recovered)
+	if whose == nil {
+		panic(recovered)
+	}
+	if whose.c.gate.leave(); whose.armed {
+		whose.armed = false // there is nothing to withdraw
+	}
+	_ = whose.c.forsake(whose.c.lost(recovered))
+	p.polled, p.due, p.next = p.polled[:0], p.due[:0], 0
+	for _, m := range p.order {
+		if !m.armed {
+			p.polled = append(p.polled, m) // those that have left are dropped there
+		}
+	}
+}
+
+// find returns the entry in whose memory a fault was, or nil.
+func (p *Poller) find(recovered any) *entry {
+	addr, ok := fault.Address(recovered)
+	if !ok {
+		return nil
+	}
+	for _, m := range p.order {
+		if m.c.cfg.Memory != nil && m.c.cfg.Memory.Lost(addr) != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 func (p *Poller) endWait() {

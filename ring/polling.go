@@ -103,7 +103,7 @@ func (p *Poller) arm(m *entry) bool {
 // business with the word.
 func (m *entry) disarm() {
 	if m.armed && !m.c.Closed() {
-		m.c.withdraw(m.key)
+		_ = m.c.Guard(func() { m.c.withdraw(m.key) }) // its next call tells of a fault
 	}
 	m.armed = false
 }

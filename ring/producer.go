@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type Producer struct {
 	// looks full, so that the consumer's line stays where it is.
 	cachedReadPos atomic.Uint64
 	phase         atomic.Uint32 // of the stream
+	behind        *Producer     // of a front: see guard.go
 	_             [128]byte
 }
 
@@ -84,10 +86,31 @@ func (p *Producer) TrySendKind(msg []byte, kind uint16) error {
 func (p *Producer) trySend(msg []byte, kind uint16) error {
 	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
 	err := p.sendRecord(msg, meta)
-	if err == errLook {
-		err = looked(p.sendRecord(msg, meta))
+	switch err {
+	case nil:
+	case errLook:
+		return looked(p.sendRecord(msg, meta))
+	case errBehind:
+		return p.sendBehind(context.Context(nil), msg, kind)
 	}
 	return err
+}
+
+// Guarded returns a front of p: a Producer whose Send and Claim, their variants and the Claims they
+// make do what those of p do, and return the error of Config.Memory where memory of the ring is
+// missing. For all else there is p.
+func (p *Producer) Guarded() *Producer {
+	front := &Producer{behind: p}
+	front.mpsc = p.mpsc // its callers share it as they would share p
+	front.phase.Store(ended)
+	front.pose()
+	return front
+}
+
+// sendBehind is sendShort of a front.
+func (p *Producer) sendBehind(ctx context.Context, msg []byte, kind uint16) (err error) {
+	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	return p.behind.sendShort(ctx, msg, kind)
 }
 
 // lookEvery is after how many slots of messages a producer that is always served asks its
@@ -169,6 +192,9 @@ func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
 // sendAfter is send after a refusal. It is apart from send, so that the first try has no
 // part in what it takes to wait.
 func (p *Producer) sendAfter(ctx context.Context, err error, msg []byte, kind uint16) error {
+	if err == errBehind {
+		return p.sendBehind(ctx, msg, kind)
+	}
 	a := attempt{op: "send"}
 	for err != nil {
 		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
@@ -393,7 +419,7 @@ func (p *Producer) FailSend() error { return p.endStream(layout.FateFailed) }
 // when no call is in progress that could still wait; the calls of other goroutines that do
 // not wait may still be running (see gate). Only the first Close reports true. The stream
 // is ended by Detach.
-func (p *Producer) Close() bool { return p.close(p.stop) }
+func (p *Producer) Close() bool { return p.close(p.stop, p.isLost) }
 
 // Fate is how the stream of a closed producer ended, if nothing else was said before:
 // failed if it had lost a claim to ForceSkip, or found corruption.

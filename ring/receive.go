@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"runtime/debug"
 )
 
 // TryReceive copies the next message into buf and returns its length. Where buf is too
@@ -37,7 +38,7 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
-		return 0, c.closeReason()
+		return c.receiveClosed(ctx, buf)
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
@@ -60,6 +61,15 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// receiveClosed is Receive of a handle that is closed, or a front.
+func (c *Consumer) receiveClosed(ctx context.Context, buf []byte) (n int, err error) {
+	if c.behind == nil {
+		return 0, c.closeReason()
+	}
+	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
+	return c.behind.Receive(ctx, buf)
 }
 
 // errAgain: what was waited for is there.
@@ -122,7 +132,7 @@ func (c *Consumer) tryNext() (Message, error) {
 // Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
-		return Message{}, c.closeReason()
+		return c.nextClosed(ctx)
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
@@ -145,6 +155,19 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 			return m, err
 		}
 	}
+}
+
+// nextClosed is Next of a handle that is closed, or a front.
+func (c *Consumer) nextClosed(ctx context.Context) (m Message, err error) {
+	if c.behind == nil {
+		return m, c.closeReason()
+	}
+	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
+	m, err = c.behind.Next(ctx)
+	if err == nil {
+		m.c = c // so that its release is guarded too
+	}
+	return m, err
 }
 
 // nextOrWait is receiveOrWait in place.

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"runtime/debug"
+
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
@@ -198,7 +200,8 @@ func (c *Consumer) flushReadPos() {
 // returnLoan releases a message that Next handed out.
 func (c *Consumer) returnLoan(m Position, end uint64) {
 	if !c.enter() {
-		return // closed: the next consumer gets it again
+		c.returnLoanClosed(m, end)
+		return
 	}
 	if later := int64(m.Record - c.returned.Record); later < 0 || later == 0 && m.Index <= c.returned.Index {
 		c.leave()
@@ -217,6 +220,17 @@ func (c *Consumer) returnLoan(m Position, end uint64) {
 		c.flushReadPos()
 	}
 	c.leave()
+}
+
+// returnLoanClosed is returnLoan of a handle that is closed, for which the next consumer gets the
+// message again, or of a front. A fault has closed the handle, and shows at its next call.
+func (c *Consumer) returnLoanClosed(m Position, end uint64) {
+	if c.behind == nil {
+		return
+	}
+	var err error
+	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
+	c.behind.returnLoan(m, end)
 }
 
 // noteRevocation looks whether a discarded record is a revoked claim. ForceSkip marks the

@@ -57,6 +57,17 @@ func (w *wait) await(ready func() bool, idle func(), maintain func() error) erro
 	w.begun = time.Now()
 	w.checked = w.begun
 	defer w.close()
+	// Whoever waits for long is mostly here when its file is truncated. It costs a wait nothing
+	// that can be measured to be guarded, whether the handle has a front or not.
+	if lost := h.Guard(func() { err = w.loop(ready, maintain) }); lost != nil {
+		return lost
+	}
+	return err
+}
+
+// loop is what await does once it is known to take longer.
+func (w *wait) loop(ready func() bool, maintain func() error) error {
+	h := w.h
 	for {
 		// Asked before looking: what was published before the end came is not overlooked.
 		end := w.interrupted()
@@ -216,7 +227,10 @@ func (w *wait) hook() {
 	}
 	h, word := w.h, new(atomic.Uint32)
 	w.stops = append(w.stops, word)
-	w.unhook = context.AfterFunc(w.ctx, func() { h.stop(word) })
+	w.unhook = context.AfterFunc(w.ctx, func() {
+		// On a goroutine of its own. A fault ends all sleeps on the handle.
+		_ = h.Guard(func() { h.stop(word) })
+	})
 }
 
 func (w *wait) close() {

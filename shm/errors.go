@@ -53,6 +53,33 @@ func fail(op, path string, err error, hint string, args ...any) error {
 	return &Error{Op: op, Path: path, Err: err, Hint: fmt.Sprintf(hint, args...)}
 }
 
+// remedyForDamage is for files that somebody has changed who may write them.
+const remedyForDamage = "somebody who may write it has done that: close, and remove it"
+
+// TruncatedError tells how much is left of a segment that was truncated, or has holes.
+// errors.Is(err, ErrTruncated) holds.
+type TruncatedError struct {
+	Path   string
+	Size   int64 // of the file, in bytes
+	Memory int64 // how many bytes of it have memory, as far as the file system tells
+	Want   int64 // how many bytes the segment has
+}
+
+// Error states the numbers, and the remedy.
+func (e *TruncatedError) Error() string {
+	return fmt.Sprintf("shm: %s: truncated: %s; %s", e.Path, e.left(), remedyForDamage)
+}
+
+func (e *TruncatedError) left() string {
+	if e.Size < e.Want {
+		return fmt.Sprintf("%d bytes are left of %d", e.Size, e.Want)
+	}
+	return fmt.Sprintf("%d of its %d bytes have memory, the rest are holes", e.Memory, e.Want)
+}
+
+// Unwrap returns ErrTruncated.
+func (e *TruncatedError) Unwrap() error { return ErrTruncated }
+
 // BusyError tells that a name was not removed because the file behind it is in use.
 // errors.Is(err, ErrBusy) holds.
 type BusyError struct {

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -105,14 +106,12 @@ func (f *file) outside() error {
 // whole makes sure that a file of status st has size bytes, and memory behind each. A page
 // that is missing is made when it is touched, or, where there is no room for it, is a SIGBUS.
 func (f *file) whole(op string, st *unix.Stat_t, size int64) error {
-	const remedy = "somebody who may write it has done that: close, and remove it"
-	switch has := st.Blocks * 512; {
-	case st.Size < size:
-		return fail(op, f.path, ErrTruncated, "%d bytes are left of %d; "+remedy, st.Size, size)
+	memory := st.Blocks * 512
+	switch {
+	case st.Size < size, st.Size == size && f.exact && memory < size:
+		return &TruncatedError{Path: f.path, Size: st.Size, Memory: memory, Want: size}
 	case st.Size > size:
-		return fail(op, f.path, ErrChanged, "it has %d bytes, and had %d; "+remedy, st.Size, size)
-	case f.exact && has < size:
-		return fail(op, f.path, ErrTruncated, "%d of its %d bytes have memory, the rest are holes; "+remedy, has, size)
+		return fail(op, f.path, ErrChanged, "it has %d bytes, and had %d; %s", st.Size, size, remedyForDamage)
 	}
 	return nil
 }
@@ -132,20 +131,46 @@ func countsBlocks(fd int) bool {
 }
 
 // unchanged compares the bytes that do not change with what they were.
-func (f *file) unchanged() (err error) {
+func (f *file) unchanged() error {
 	if len(f.fixed) == 0 {
 		return nil
 	}
-	at, err := f.mem.differs(f.fixed)
+	at := -1
+	whole := guarded(f.mem.bytes(), func() { at = differs(f.mem.bytes(), f.fixed) })
 	switch {
-	case err != nil:
-		return fail("check", f.path, err, "while it was looked at")
+	case !whole:
+		return f.lost()
 	case at >= 0:
 		return fail("check", f.path, ErrChanged, "byte %d of its header is not what it was; "+
 			"a peer has written what no correct peer writes: close, and remove it", at)
 	}
 	return nil
 }
+
+// differs returns where memory begins to differ from what it was, or -1.
+func differs(is, was []byte) (at int) {
+	if bytes.Equal(is[:len(was)], was) {
+		return -1
+	}
+	for at = range was {
+		if is[at] != was[at] {
+			return at
+		}
+	}
+	return -1 // it is again what it was
+}
+
+// lost is what is wrong with a file of which a page was missing when it was touched.
+func (f *file) lost() error {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err != nil {
+		return fail("stat", f.path, err, "")
+	}
+	// However long the file is by now.
+	return &TruncatedError{Path: f.path, Size: st.Size, Memory: st.Blocks * 512, Want: int64(f.mem.size)}
+}
+
+func (f *file) forsake() { _ = sys.blank(f.mem) }
 
 func (f *file) owner() (uid, gid int, mode fs.FileMode, err error) {
 	var st unix.Stat_t
@@ -193,7 +218,9 @@ func (f *file) withBytes(use func([]byte)) error {
 		return fail("close", f.path, err, "cannot map the segment once more")
 	}
 	defer func() { _ = m.unmap() }()
-	use(m.bytes())
+	if !guarded(m.bytes(), func() { use(m.bytes()) }) {
+		return f.lost()
+	}
 	return nil
 }
 

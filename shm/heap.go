@@ -82,6 +82,10 @@ func (h *heap) use(Locks) error { return nil }
 
 func (h *heap) check() error { return nil }
 
+func (h *heap) lost() error { return ErrTruncated } // never called: memory of the heap stays
+
+func (h *heap) forsake() {}
+
 func (h *heap) discard() error { _, err := h.close(nil, nil); return err }
 
 func (h *heap) notify() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 )
@@ -170,16 +169,15 @@ func prefault(ctx context.Context, mem []byte) Outcome {
 }
 
 // touchPages turns the SIGBUS of a page that does not exist into ErrTruncated.
-func touchPages(offset int, mem []byte) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+func touchPages(offset int, mem []byte) error {
 	at := 0
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("%w: no page at offset %d", ErrTruncated, offset+at)
+	whole := guarded(mem, func() {
+		for page := os.Getpagesize(); at < len(mem); at += page {
+			touch(&mem[at])
 		}
-	}()
-	for page := os.Getpagesize(); at < len(mem); at += page {
-		touch(&mem[at])
+	})
+	if !whole {
+		return fmt.Errorf("%w: no page at offset %d", ErrTruncated, offset+at)
 	}
 	return nil
 }

@@ -41,6 +41,8 @@ type backing interface {
 	replace(ctx context.Context, size int64, format func(mem []byte) error) error
 	use(kind Locks) error
 	check() error
+	lost() error
+	forsake()
 	discard() error
 	notify()
 	onNotify(f func()) (stop func(), err error)
@@ -237,6 +239,49 @@ func (s *Segment) Check() error {
 		return s.fail("check", fs.ErrClosed)
 	}
 	return s.back.check()
+}
+
+// Guard calls f, and returns nil. Where a page of Bytes is missing that f touches, because
+// somebody has truncated the file, f ends there (its deferred functions run), Bytes shows private zeros from
+// then on (see [Segment.Forsake]), and the error is that of Lost. A missing page of other memory
+// is not its business, and neither are other panics. f must not be inside a method of s.
+func (s *Segment) Guard(f func()) error {
+	if guarded(s.Bytes(), f) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.fail("use", fs.ErrClosed) // the pages are private already
+	}
+	err := s.back.lost()
+	s.back.forsake()
+	return err
+}
+
+// Lost tells what is wrong with the file, if addr lies in Bytes; nil: it does not. It is for who
+// has recovered from a fault there. The error is a [*TruncatedError], or what fstat said.
+func (s *Segment) Lost(addr uintptr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !contains(s.mem, addr):
+		return nil
+	case s.closed:
+		return s.fail("use", fs.ErrClosed)
+	}
+	return s.back.lost()
+}
+
+// Forsake replaces the pages of Bytes by private zeros, as Close does, and keeps the rest of s: its
+// locks above all. It is for a segment with missing pages: whoever else in this process
+// is at work on Bytes meets no fault there any more. Of a heap segment it does nothing.
+func (s *Segment) Forsake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.back.forsake()
+	}
 }
 
 // Owner tells to whom the file belongs and what its permission bits are; of a heap

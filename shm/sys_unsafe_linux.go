@@ -1,8 +1,6 @@
 package shm
 
 import (
-	"bytes"
-	"runtime/debug"
 	"sync/atomic"
 	"unsafe"
 
@@ -35,27 +33,6 @@ func (m mapping) blank() error {
 	_, err := unix.MmapPtr(-1, 0, m.base, uintptr(m.size), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
 	return err
-}
-
-// differs returns where the memory begins to differ from what it was, or -1. Where a page is
-// missing by now, the error is ErrTruncated.
-func (m mapping) differs(was []byte) (at int, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = ErrTruncated
-		}
-	}()
-	is := m.bytes()[:len(was)]
-	if bytes.Equal(is, was) {
-		return -1, nil
-	}
-	for at = range was {
-		if is[at] != was[at] {
-			return at, nil
-		}
-	}
-	return -1, nil // it is again what it was
 }
 
 // unmap gives the address range back. No slice of it may be in use any more.
