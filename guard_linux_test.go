@@ -368,3 +368,23 @@ func TestCloseAfterAFaultOfTheUsers(t *testing.T) {
 	}
 	require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
 }
+
+// What looks after a handle meets the fault on a goroutine that is nobody's. Another handle's, which
+// began later, has looked twice by the time the test ends.
+func TestAttendantSurvivesTruncation(t *testing.T) {
+	o := shmring.Options{Dir: ringDir(t), OnPeer: func(shmring.PeerEvent) {}}
+	c := openConsumer(t, &shmring.Options{Dir: o.Dir, Mode: shmring.ModeOpenOrCreate, OnPeer: o.OnPeer})
+	truncate(t, c.Info().Path)
+	joined := make(chan int, 10)
+	o.OnPeer = func(e shmring.PeerEvent) { joined <- e.Participant }
+	for _, o.Dir = range []string{ringDir(t), ringDir(t)} {
+		openProducer(t, &o)
+		openConsumer(t, &shmring.Options{Dir: o.Dir})
+		select {
+		case <-joined:
+		case <-soon(t).Done():
+			t.Fatal("no news")
+		}
+	}
+	isTruncated(t, c.Check(), c.Info().Size)
+}

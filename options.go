@@ -176,7 +176,7 @@ type Options struct {
 	Perm fs.FileMode
 	// Untrusted makes the calls that move messages survive a peer that truncates the ring's file, or
 	// punches holes into it when there is no memory to fill them: they return a *TruncatedError, and
-	// the handle is of no use any more. That costs each call some nanoseconds (docs/BENCHMARKS.md).
+	// the handle is of no use any more. That costs each call some nanoseconds (docs/COST.md).
 	// Without it such a call, and with it the process, is ended by SIGBUS. Calls that wait, and
 	// those that move no message, survive it always. A message in place ([Message.Bytes],
 	// [Claim.Bytes]) is in the user's hands: outside of a handler of Drain nobody turns a fault

@@ -247,6 +247,8 @@ func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
 // was reserved before theirs were committed, so it is one too.
 func (p *Producer) reserveFirst(n, longest int) (pos, k uint64, err error) {
 	switch {
+	case p.behind != nil:
+		return 0, 0, errBehind
 	case p.stopped.Load() != 0:
 		return 0, 0, p.refusal()
 	case longest > p.maxMessage:

@@ -52,11 +52,11 @@ func Compare(kept, now *File) (string, error) {
 		switch {
 		case !inKept:
 			bad = append(bad, name)
-			fmt.Fprintf(&b, "%-34s is new: %+v\n", name, n)
+			fmt.Fprintf(&b, "%-44s is new: %+v\n", name, n)
 			continue
 		case !inNow:
 			bad = append(bad, name)
-			fmt.Fprintf(&b, "%-34s is gone\n", name)
+			fmt.Fprintf(&b, "%-44s is gone\n", name)
 			continue
 		}
 		before := len(bad)
@@ -69,7 +69,7 @@ func Compare(kept, now *File) (string, error) {
 				verdict = map[bool]string{true: "MORE", false: "less"}[is > was]
 				bad = append(bad, name)
 			}
-			fmt.Fprintf(&b, "%-34s %-14s %6.4g, was %6.4g  %s\n", name, what, is, was, verdict)
+			fmt.Fprintf(&b, "%-44s %-14s %6.4g, was %6.4g  %s\n", name, what, is, was, verdict)
 		}
 		if sameCode {
 			was, is := float64(k.Instructions), float64(n.Instructions)
@@ -81,7 +81,7 @@ func Compare(kept, now *File) (string, error) {
 		}
 		line("allocations", k.Allocs, n.Allocs, true)
 		if len(bad) == before && sameCode {
-			fmt.Fprintf(&b, "%-34s as kept: %d instructions, %d LOCKed, %d system calls, %g allocations\n", name,
+			fmt.Fprintf(&b, "%-44s as kept: %d instructions, %d LOCKed, %d system calls, %g allocations\n", name,
 				n.Instructions, n.Locked, n.Syscalls, n.Allocs)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -98,14 +99,22 @@ func operations(dir string) ([]operation, error) {
 		}
 	}
 	list := []operation{{"nothing", nothing, nothing, nothing}}
-	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
-		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: kind, Prefault: true,
-			WaitPolicy: shmring.WaitSpin}
-		p, err := shmring.OpenProducer(ctx, kind.String(), o)
+	for _, ring := range []struct {
+		kind      shmring.Kind
+		untrusted bool
+	}{{shmring.KindSPSC, false}, {shmring.KindMPSC, false}, {shmring.KindSPSC, true}, {shmring.KindMPSC, true}} {
+		name := ring.kind.String()
+		if ring.untrusted {
+			name += " untrusted"
+		}
+		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: ring.kind, Prefault: true,
+			WaitPolicy: shmring.WaitSpin, Untrusted: ring.untrusted}
+		file := strings.ReplaceAll(name, " ", "-")
+		p, err := shmring.OpenProducer(ctx, file, o)
 		if err != nil {
 			return nil, err
 		}
-		c, err := shmring.OpenConsumer(ctx, kind.String(), o)
+		c, err := shmring.OpenConsumer(ctx, file, o)
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +126,8 @@ func operations(dir string) ([]operation, error) {
 		handle := func(shmring.Message) error { return nil }
 		receive := func() { _, err := c.Receive(ctx, buf); must(err) }
 		drain := func() { _, err := c.Drain(ctx, 0, handle); must(err) }
-		add := func(name string, before, do, after func()) {
-			list = append(list, operation{kind.String() + " " + name, before, after, do})
+		add := func(what string, before, do, after func()) {
+			list = append(list, operation{name + " " + what, before, after, do})
 		}
 		for _, size := range []int{32, 248} {
 			msg := make([]byte, size)
