@@ -172,7 +172,11 @@ func (h *victim) attachConsumer() {
 		h.consumer.c, err = ring.NewConsumer(h.v, ring.Config{Locks: l, OnSkip: func(ring.SkippedClaim) {}})
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, ring.ErrCorrupt): // of an SPSC ring it compares what a peer may have written
+		l.kill()
+		h.consumer = nil
+	case err != nil:
 		h.fail("NewConsumer: %v", err)
 	}
 }
@@ -187,7 +191,12 @@ func (h *victim) call(s step) {
 	}
 	if s.Op < 180 && len(h.producers) > 0 {
 		h.callProducer(h.producers[int(s.Who)%len(h.producers)], s, min(size, h.cfg.MaxMessage+1))
-	} else {
+		return
+	}
+	if h.consumer == nil {
+		h.attachConsumer()
+	}
+	if h.consumer != nil {
 		h.callConsumer(h.consumer, s, size)
 	}
 }

@@ -24,7 +24,7 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 			if err == errBehind {
 				return p.trySendBatchBehind(msgs)
 			}
-			return n, looked(err)
+			return n, p.looked(err)
 		}
 	}
 }

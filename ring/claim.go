@@ -50,7 +50,7 @@ func (p *Producer) tryClaimInto(n int, c *Claim) error {
 	case nil:
 	case errLook:
 		pos, k, err = p.claimRecord(n)
-		err = looked(err)
+		err = p.looked(err)
 	case errBehind:
 		return p.claimBehind(context.Context(nil), n, c)
 	}

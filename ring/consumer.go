@@ -45,10 +45,16 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	}
 	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
 	c.usual = layout.PackCtl(0, 1, layout.ConsumerIndex+1, layout.Committed)
+	c.patience = int64(min(c.slots.count, mostPassed))
 	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
 	if marked-pos > c.slots.count {
+		// On an SPSC ring ReadPos leaves the mark behind by a padding at most. (On an MPSC ring
+		// there is Tail to compare it with.)
+		if !c.mpsc && pos-marked > c.slots.count {
+			return nil, c.corrupt("ReadPos", marked, pos)
+		}
 		marked = pos
 		c.setMark(pos)
 	}

@@ -68,7 +68,7 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 			return 0, err
 		}
 	}
-	return 0, ErrContended
+	return 0, p.unlessForEver(ErrContended)
 }
 
 // errLong: the short way does not go; nothing was done.
@@ -136,7 +136,7 @@ func (p *Producer) extendMPSC(pos, need, k uint64) error {
 	if pos+need-read > p.slots.count {
 		fresh := p.hot.ReadPos.Load() // S2
 		if fresh == read {
-			return ErrFull
+			return p.unlessForEver(ErrFull)
 		}
 		if int64(fresh-read) < 0 {
 			return p.corrupt("ReadPos", pos, fresh)
@@ -191,6 +191,17 @@ func (p *Producer) checkSpaceMPSC() error {
 		return p.corrupt("distance from ReadPos to Tail", read, used)
 	}
 	return nil
+}
+
+// unlessForEver is a refusal, unless words that no correct peer can have written would bring it
+// for ever. Not inlined: see cacheReadPos.
+//
+//go:noinline
+func (p *Producer) unlessForEver(refusal error) error {
+	if err := p.checkSpaceMPSC(); err != nil {
+		return err
+	}
+	return refusal
 }
 
 // cacheReadPos keeps a ReadPos for the claims to come, and moves floor on for one that ends

@@ -20,10 +20,15 @@ func (h *handle) attach(role layout.Role) error {
 		return h.attachAt(layout.ConsumerIndex, role)
 	}
 	var busy BusyError
+	var corrupt *CorruptError // matters only where no place is left
 	for i := 1; i < len(h.participants); i++ {
 		err := h.attachAt(i, role)
 		if err == nil {
 			return nil
+		}
+		if bad, ok := err.(*CorruptError); ok {
+			corrupt = bad
+			continue
 		}
 		b, ok := err.(*BusyError)
 		if !ok {
@@ -33,6 +38,9 @@ func (h *handle) attach(role layout.Role) error {
 		if busy.Slots == 1 {
 			busy.PID = b.PID
 		}
+	}
+	if corrupt != nil {
+		return corrupt
 	}
 	return &busy
 }
@@ -57,6 +65,11 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	if role == layout.RoleProducer && h.isQuarantined(m) {
 		if err := h.cfg.Locks.Unlock(i); err != nil {
 			return lockFailed(i, err)
+		}
+		// What was claimed lies within a ringful of ReadPos, which moves on meanwhile. Farther away no
+		// consumer would ever come.
+		if to, read := m.DrainPos.Load(), h.hot.ReadPos.Load(); int64(to-read) > int64(h.slots.count) {
+			return &CorruptError{"DrainPos of a producer that is gone", read, to}
 		}
 		busy.Draining = 1
 		return busy

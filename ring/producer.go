@@ -89,7 +89,7 @@ func (p *Producer) trySend(msg []byte, kind uint16) error {
 	switch err {
 	case nil:
 	case errLook:
-		return looked(p.sendRecord(msg, meta))
+		return p.looked(p.sendRecord(msg, meta))
 	case errBehind:
 		return p.sendBehind(context.Context(nil), msg, kind)
 	}
@@ -122,11 +122,14 @@ const lookEvery = 64
 var errLook = errors.New("look")
 
 // looked is the error of a call that has come again.
-func looked(err error) error {
-	if err == errLook {
-		return ErrContended // others have claimed as much in between
+func (p *Producer) looked(err error) error {
+	switch {
+	case err != errLook:
+		return err
+	case p.mpsc:
+		return p.unlessForEver(ErrContended) // others have claimed as much in between
 	}
-	return err
+	return ErrContended
 }
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or

@@ -22,12 +22,21 @@ type reader struct {
 
 	// usual is the control word, but for its lap, of the record that was looked at in full last.
 	// Another one like it needs no second look, if its slots are in a row.
-	usual    layout.Ctl
+	usual layout.Ctl
+
+	patience int64 // how many records that hold nothing one call passes
+	kept     bool  // they were so many
+
 	received []tally // by producer
 	counted  []sum   // of those, what is in the shared counters
 	pending  int     // messages that are not yet
 	flushed  uint64  // messages that are
 }
+
+// mostPassed bounds how many records that hold nothing one try passes, on a ring that has room for
+// more: some tenths of a millisecond. Between two tries a call that waits asks whether its time is
+// over.
+const mostPassed = 1 << 12
 
 // peek finds the next message without taking it. On the way it skips records that hold
 // nothing for the user. It is the walk over records written out once more, because each
@@ -37,7 +46,7 @@ func (c *Consumer) peek(m *Message) error {
 	if c.batch.rest != nil {
 		return c.peekEntry(m)
 	}
-	for left := int64(c.slots.count); left >= 0; left-- { // a peer that feeds us discarded records keeps us no longer
+	for left := c.patience; left >= 0; left-- { // a peer that feeds us discarded records keeps us no longer
 		pos := c.pos
 		i := pos & c.mask
 		d := &c.desc[i]
@@ -88,6 +97,7 @@ func (c *Consumer) peek(m *Message) error {
 		m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
 		return nil
 	}
+	c.kept = true
 	return ErrEmpty
 }
 

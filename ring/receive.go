@@ -244,7 +244,8 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 		c.flushReadPos()
 	}
 	w := wait{h: &c.handle, ctx: ctx, op: "receive"}
-	if try > triesBeforeInterrupt {
+	if try > triesBeforeInterrupt || c.kept {
+		c.kept = false
 		c.flushReadPos()
 		if err := w.interrupted(); err != nil {
 			return err
