@@ -193,6 +193,12 @@ func (s *semset) current() (set layout.SemaphoreSet, ok bool) {
 	return set, true
 }
 
+// last returns the set that was used before, whatever the segment says of it by now.
+func (s *semset) last() (set layout.SemaphoreSet, ok bool) {
+	set = s.known.Load()
+	return set, set.Present() && s.inspect(set.ID(), -1) == ready
+}
+
 // use notes that a set was just found to be ours.
 func (s *semset) use(set layout.SemaphoreSet) {
 	s.looked.Store(int64(time.Since(started)))

@@ -243,6 +243,28 @@ func TestStopWithoutASet(t *testing.T) {
 	require.True(t, timedOut)
 }
 
+// A peer spoils what the segment says of the set: who sleeps there is stopped all the same, and at once.
+func TestStopWhereTheWordsAreSpoiled(t *testing.T) {
+	m := sysv(t)
+	b := m.bell(t, false)
+	words := &m.view.Hot.Semaphores
+	for range 20 {
+		set, key, stop := words.Set.Load(), words.Key.Load(), new(atomic.Uint32)
+		done := make(chan bool, 1)
+		go func() {
+			timedOut, _ := b.Sleep(0, long, []*atomic.Uint32{stop})
+			done <- timedOut
+		}()
+		time.Sleep(time.Millisecond) // it sleeps by then, most times
+		words.Set.Store(0)
+		words.Key.Store(0)
+		b.Stop(stop)
+		require.False(t, <-done)
+		words.Set.Store(set)
+		words.Key.Store(key)
+	}
+}
+
 // Another process is making the set and does not come to an end: sleepers nap.
 func TestMakerIsStuck(t *testing.T) {
 	m := sysv(t)

@@ -25,7 +25,6 @@ type reader struct {
 	usual layout.Ctl
 
 	patience int64 // how many records that hold nothing one call passes
-	kept     bool  // they were so many
 
 	received []tally // by producer
 	counted  []sum   // of those, what is in the shared counters
@@ -34,8 +33,8 @@ type reader struct {
 }
 
 // mostPassed bounds how many records that hold nothing one try passes, on a ring that has room for
-// more: some tenths of a millisecond. Between two tries a call that waits asks whether its time is
-// over.
+// more: some tenths of a millisecond. A call that waits does chores before the next try, and asks its
+// context then.
 const mostPassed = 1 << 12
 
 // peek finds the next message without taking it. On the way it skips records that hold
@@ -97,7 +96,6 @@ func (c *Consumer) peek(m *Message) error {
 		m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
 		return nil
 	}
-	c.kept = true
 	return ErrEmpty
 }
 

@@ -244,8 +244,7 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 		c.flushReadPos()
 	}
 	w := wait{h: &c.handle, ctx: ctx, op: "receive"}
-	if try > triesBeforeInterrupt || c.kept {
-		c.kept = false
+	if try > triesBeforeInterrupt {
 		c.flushReadPos()
 		if err := w.interrupted(); err != nil {
 			return err

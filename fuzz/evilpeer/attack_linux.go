@@ -1,0 +1,68 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/fuzz/internal/labs"
+)
+
+// attack does something to an open file of so many bytes.
+type attack func(chance *rand.Rand, fd int, size int64) error
+
+func truncate(chance *rand.Rand, fd int, size int64) error {
+	return unix.Ftruncate(fd, chance.Int64N(2)*chance.Int64N(size)) // every second time nothing is left
+}
+
+func punch(chance *rand.Rand, fd int, size int64) error {
+	if chance.IntN(4) == 0 {
+		if err := unix.Ftruncate(fd, chance.Int64N(size)); err != nil {
+			return err
+		}
+		return unix.Ftruncate(fd, size)
+	}
+	page := int64(os.Getpagesize())
+	for range 1 + chance.IntN(4) {
+		at := chance.Int64N((size+page-1)/page) * page
+		if err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attackAll attacks each of the victim's rings once, a moment after it has come into being, until
+// the victim has ended. It returns how many that were.
+func attackAll(l *labs.Lab, victim *labs.Child, a attack) (attacks int) {
+	go func() { _ = victim.Wait() }()
+	path := filepath.Join(l.Rings, attacked+".shmring")
+	last := uint64(0)
+	for !victim.HasEnded() && l.Ctx.Err() == nil {
+		ino, done := attackOnce(l.Rand, path, last, a)
+		if done {
+			attacks++
+			last = ino
+		} else {
+			time.Sleep(20 * time.Microsecond)
+		}
+	}
+	return attacks
+}
+
+func attackOnce(chance *rand.Rand, path string, last uint64, a attack) (ino uint64, done bool) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Ino == last || st.Nlink != 1 || st.Size == 0 {
+		return 0, false
+	}
+	time.Sleep(time.Duration(chance.Int64N(int64(2 * time.Millisecond))))
+	return st.Ino, a(chance, fd, st.Size) == nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
+)
+
+// send and receive are one call, of so many ways.
+var senders = []func(ctx context.Context, p *shmring.Producer) error{
+	func(ctx context.Context, p *shmring.Producer) error { return p.Send(ctx, make([]byte, 200)) },
+	func(ctx context.Context, p *shmring.Producer) error {
+		c, err := p.Claim(ctx, 100)
+		if err != nil {
+			return err
+		}
+		return c.Commit()
+	},
+	func(ctx context.Context, p *shmring.Producer) error {
+		_, err := p.SendBatch(ctx, make([][]byte, 9))
+		return err
+	},
+	func(_ context.Context, p *shmring.Producer) error { return p.TrySend(make([]byte, 20)) },
+}
+
+var receivers = []func(ctx context.Context, c *shmring.Consumer) error{
+	func(ctx context.Context, c *shmring.Consumer) error {
+		_, err := c.Receive(ctx, make([]byte, 200))
+		return err
+	},
+	func(ctx context.Context, c *shmring.Consumer) error {
+		m, err := c.Next(ctx)
+		m.Release()
+		return err
+	},
+	func(ctx context.Context, c *shmring.Consumer) error {
+		sum := byte(0)
+		_, err := c.Drain(ctx, 0, func(m shmring.Message) error {
+			for _, b := range m.Bytes() {
+				sum += b
+			}
+			return nil
+		})
+		return err
+	},
+	func(_ context.Context, c *shmring.Consumer) error {
+		_, err := c.TryReceive(make([]byte, 200))
+		return err
+	},
+}
+
+var doorbells = []shmring.Doorbell{shmring.DoorbellFutex, shmring.DoorbellSysV, shmring.DoorbellPoll}
+
+// cases is how many rounds differ: which calls, who makes any, the kind of ring, how it ends, and the doorbell.
+const cases = 4 * 3 * 2 * 2 * 3
+
+// round is the life of one ring that is attacked.
+func (r *report) round(a arguments, i int) error {
+	calls, who, kind, checks := i%4, i/4%3, shmring.Kind(i/12%2)+shmring.KindSPSC, i/24%2 == 0
+	o := &shmring.Options{Dir: a.Dir, Kind: kind, Slots: 64, Doorbell: doorbells[i/48%3], Untrusted: true}
+	ctx, cancel := context.WithTimeout(context.Background(), labs.Patience)
+	defer cancel()
+	// Whoever is attacked so early that it cannot attach says so.
+	p, err := shmring.OpenProducer(ctx, attacked, o)
+	if err != nil {
+		r.opening(err)
+		return r.remove(a)
+	}
+	c, err := shmring.OpenConsumer(ctx, attacked, o)
+	if err != nil {
+		r.opening(err)
+		r.close(p.Close)
+		return r.remove(a)
+	}
+	size := p.Info().Size
+	var all sync.WaitGroup
+	calling := func(name string, call func() error) {
+		all.Go(func() {
+			for {
+				err := call()
+				if err != nil && err != shmring.ErrFull && err != shmring.ErrEmpty && err != shmring.ErrContended {
+					r.end(name, err)
+					return
+				}
+			}
+		})
+	}
+	if who != 1 { // else the other side waits
+		calling("send", func() error { return senders[calls](ctx, p) })
+	}
+	var seen atomic.Bool
+	if who != 2 {
+		calling("receive", func() error {
+			if checks && seen.Load() {
+				return r.check(c.Check, a)
+			}
+			return receivers[calls](ctx, c)
+		})
+	}
+	attackSeen(p.Info().Path, size, a.Always)
+	if seen.Store(true); checks {
+		if err := r.check(p.Check, a); err != nil {
+			r.end("check", err)
+		}
+	}
+	r.close(p.Close)
+	r.close(c.Close)
+	ended := make(chan struct{})
+	go func() { all.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(labs.Patience):
+		return errors.New("a call does not end")
+	}
+	return r.remove(a)
+}
+
+// check looks from outside, after the attack.
+func (r *report) check(check func() error, a arguments) error {
+	err := check()
+	if err == nil && a.Always {
+		r.wrong("ring %d: Check is nil", r.Rounds)
+	}
+	return err
+}
+
+func (r *report) opening(err error) {
+	if errors.Is(err, shmring.ErrCorrupt) || errors.Is(err, shmring.ErrTruncated) || errors.Is(err, shmring.ErrFormat) {
+		r.mu.Lock()
+		r.Ends["refused to be opened"]++
+		r.mu.Unlock()
+		return
+	}
+	r.wrong("opening: %v", err)
+}
+
+// attackSeen waits until the file is not what it was. Holes may be filled before they are seen: then it
+// waits no longer than the attacker does.
+func attackSeen(path string, size int64, always bool) {
+	for begin := time.Now(); ; time.Sleep(50 * time.Microsecond) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil || st.Size != size || st.Blocks*512 < size {
+			return
+		}
+		if age := time.Since(begin); !always && age > 4*time.Millisecond || age > labs.Patience {
+			return
+		}
+	}
+}
+
+// close closes a handle, in time.
+func (r *report) close(stop func() error) {
+	begin := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- stop() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			r.end("close", err)
+		}
+	case <-time.After(labs.Patience):
+		r.wrong("Close does not return")
+		os.Exit(4)
+	}
+	r.LongestClose = max(r.LongestClose, time.Since(begin).Microseconds())
+}
+
+func (r *report) remove(a arguments) error {
+	return shmring.Remove(context.Background(), attacked, &shmring.AdminOptions{Dir: a.Dir})
+}
