@@ -64,8 +64,8 @@ func (r *result) Print(w io.Writer) {
 	if !r.OK {
 		verdict = "FAILED"
 	}
-	fmt.Fprintf(w, "%-9s %s: %d rings, %d attacks, longest Close %d µs; %.1f s\n", r.Mode, verdict, r.Rounds, r.Attacks,
-		r.LongestClose, r.Seconds)
+	fmt.Fprintf(w, "%-9s %s: %d rings, %d attacks, longest Close %d µs (ring %d); %.1f s\n", r.Mode, verdict,
+		r.Rounds, r.Attacks, r.LongestClose, r.Longest, r.Seconds)
 	r.PrintRest(w, strings.Repeat(" ", 10), "not permitted here", func() {
 		for _, what := range slices.Sorted(maps.Keys(r.Ends)) {
 			fmt.Fprintf(w, "%10s%7d calls ended by: %s\n", "", r.Ends[what], what)

@@ -170,7 +170,9 @@ func (r *report) close(stop func() error) {
 		r.wrong("Close does not return")
 		os.Exit(4)
 	}
-	r.LongestClose = max(r.LongestClose, time.Since(begin).Microseconds())
+	if took := time.Since(begin).Microseconds(); took > r.LongestClose {
+		r.LongestClose, r.Longest = took, r.Rounds
+	}
 }
 
 func (r *report) remove(a arguments) error {

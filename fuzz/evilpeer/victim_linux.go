@@ -26,6 +26,7 @@ type report struct {
 	Rounds       int            `json:"rounds"`
 	Ends         map[string]int `json:"ends"` // of calls that ended with an error, by what it was
 	LongestClose int64          `json:"longest_close_us"`
+	Longest      int            `json:"longest_close_in"` // of which ring
 	Wrong        []string       `json:"wrong,omitempty"`
 
 	mu sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,7 @@ var (
 // Add calls f whenever somebody has read from the file at path since Add returned; one
 // call may stand for many reads, and a call may come without any. f is called by one
 // goroutine for all watches: it must not block, and must not call this package. Add
-// tries it out by reading a byte of the file, which must not be empty. The error wraps
+// tries it out by reading a byte of the file; of an empty one the error matches io.EOF too. It wraps
 // [ErrUnsupported] where the system, or this file system, has no such thing; else it is
 // what the kernel said, with the limit that was met.
 func Add(path string, f func()) (*Watch, error) {
@@ -118,8 +119,11 @@ func (w *Watch) try(path string) error {
 		return fmt.Errorf("watch: open: %w", err)
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Pread(fd, make([]byte, 1), 0); err != nil {
+	switch n, err := unix.Pread(fd, make([]byte, 1), 0); {
+	case err != nil:
 		return fmt.Errorf("watch: read: %w", err)
+	case n == 0: // truncated by now: of nothing that is read there is no event, and none to wait for
+		return fmt.Errorf("%w: the file is empty: %w", ErrUnsupported, io.EOF)
 	}
 	timer := time.NewTimer(trial)
 	defer timer.Stop()

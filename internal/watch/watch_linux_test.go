@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -253,4 +254,13 @@ func TestEventsForNothingAreBounded(t *testing.T) {
 		require.Equal(t, 1, next(t, events))
 		Heard()
 	}
+}
+
+// An empty file has no events. Nobody waits for one.
+func TestEmptyFile(t *testing.T) {
+	f := newFile(t)
+	require.NoError(t, unix.Ftruncate(f.fd, 0))
+	_, err := Add(f.path(), func() {})
+	require.ErrorIs(t, err, io.EOF)
+	require.ErrorIs(t, err, ErrUnsupported)
 }
