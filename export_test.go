@@ -29,3 +29,16 @@ func SpyOnAppear(t *testing.T, pause time.Duration, before func() error) {
 		return was(name, o, f)
 	}
 }
+
+// Judge finds out again what is the matter.
+func (s *Snapshot) Judge() { s.judge() }
+
+// AfterLookAt calls f between the opening of a file to look at and the look.
+func AfterLookAt(t *testing.T, f func()) {
+	lookAt = func(path string) (*shm.Onlooker, error) {
+		o, err := shm.LookAt(path)
+		f()
+		return o, err
+	}
+	t.Cleanup(func() { lookAt = shm.LookAt })
+}

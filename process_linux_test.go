@@ -49,6 +49,10 @@ func child(args []string) error {
 		return consume(ctx, dir, shmring.DeliveryAtLeastOnce)
 	case "once":
 		return consume(ctx, dir, shmring.DeliveryAtMostOnce)
+	case "hold":
+		return hold(ctx, dir)
+	case "inspect":
+		return inspect(ctx, dir)
 	case "resize":
 		return resizer(ctx, dir)
 	case "claim":

@@ -58,6 +58,24 @@ type SkippedClaim struct {
 	PID      int // of the dead producer, as it saw itself
 }
 
+// plus adds the counters of another participant.
+func (s Stats) plus(b Stats) Stats {
+	s.Messages += b.Messages
+	s.Bytes += b.Bytes
+	s.Full += b.Full
+	s.Dropped += b.Dropped
+	s.Sleeps += b.Sleeps
+	s.Wakes += b.Wakes
+	s.SpuriousWakeups += b.SpuriousWakeups
+	s.TimeoutWakeups += b.TimeoutWakeups
+	s.LateWakeups += b.LateWakeups
+	s.Spins += b.Spins
+	s.Skipped += b.Skipped
+	s.Deaths += b.Deaths
+	s.Asleep += b.Asleep
+	return s
+}
+
 // finalStats are those of a handle that was closed: its segment does not show them any more.
 type finalStats struct{ atomic.Pointer[Stats] }
 

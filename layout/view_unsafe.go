@@ -200,6 +200,25 @@ func ParseHead(head []byte) (Config, *Hot, error) {
 	return cfg, &private.Hot, nil
 }
 
+// ParseIdentity reads what no version may move from the first bytes of a file: of a segment that
+// this program cannot read it still tells which it is. The copy is private. The error is a
+// *FieldError that wraps ErrFormat, where these are not the first bytes of a segment, or
+// ErrVersion, where it was made by a machine of the other byte order and no number means anything.
+func ParseIdentity(head []byte) (Identity, error) {
+	var id Identity
+	if len(head) < geometryOffset {
+		return id, &FieldError{"file size", fmt.Sprint(len(head)), fmt.Sprintf("at least %d", geometryOffset), ErrFormat}
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&id)), unsafe.Sizeof(id)), head)
+	switch {
+	case id.Magic != Magic:
+		return id, &FieldError{"magic", fmt.Sprintf("%#x", id.Magic), fmt.Sprintf("%#x", Magic), ErrFormat}
+	case id.Endian != EndianOK:
+		return id, &FieldError{"endian mark", fmt.Sprintf("%#x", id.Endian), fmt.Sprintf("%#x", EndianOK), ErrVersion}
+	}
+	return id, nil
+}
+
 // config checks the private copy of a header, in a segment of that many bytes.
 func (h *header) config(length int64) (Config, error) {
 	bad := func(err error, field string, got, want any) (Config, error) {

@@ -98,6 +98,7 @@
 //	mpsc.go         reserve and publish of many producers
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
+//	inspect.go      what is in a ring and who is there, for those who take no part
 //	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it

@@ -1,0 +1,168 @@
+package shm
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lookFile is what an Onlooker has open.
+type lookFile struct {
+	fd int
+	m  mapping
+}
+
+// LookAt opens a file to look at it, whatever it is: see [Onlooker]. path is that of the file.
+// Errors, all of them an [*Error]: fs.ErrNotExist, fs.ErrPermission, ErrRefused (not a regular
+// file), and what the system said.
+func LookAt(path string) (*Onlooker, error) {
+	// Non-blocking, for FIFOs and the holders of leases.
+	fd, err := openFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		if err == unix.EACCES || err == unix.EPERM {
+			return nil, fail("look at", path, err, "%s", accessHint(path, unix.R_OK))
+		}
+		return nil, openError("look at", path, err)
+	}
+	var st unix.Stat_t
+	if err := sys.fstat(fd, &st); err != nil {
+		_ = sys.close(fd)
+		return nil, fail("look at", path, err, "")
+	}
+	o := &Onlooker{path: path, stat: statOf(&st), os: lookFile{fd: fd}}
+	if what := irregular(&st); what != "" {
+		_ = sys.close(fd)
+		return nil, fail("look at", path, ErrRefused, "it is %s, not a regular file", what)
+	}
+	if st.Size == 0 {
+		return o, nil
+	}
+	err = mappable(path, st.Size)
+	if err == nil {
+		if o.os.m, err = mapReadOnly(fd, int(st.Size)); err != nil {
+			err = fail("look at", path, err, "it cannot be mapped for reading")
+		}
+	}
+	if err != nil {
+		_ = sys.close(fd)
+		return nil, err
+	}
+	o.mem = o.os.m.bytes()
+	return o, nil
+}
+
+// StatPath returns what the system says of a file that perhaps may not be read. Errors: an
+// [*Error] with fs.ErrNotExist, or what the system said.
+func StatPath(path string) (FileStat, error) {
+	var st unix.Stat_t
+	if err := sys.lstat(path, &st); err != nil {
+		return FileStat{}, fail("stat", path, err, "")
+	}
+	return statOf(&st), nil
+}
+
+func statOf(st *unix.Stat_t) FileStat {
+	return FileStat{
+		Size: st.Size, UID: int(st.Uid), GID: int(st.Gid), Mode: fs.FileMode(st.Mode & 0o777), Device: uint64(st.Dev),
+		Inode: st.Ino, Irregular: irregular(st),
+	}
+}
+
+func idOf(st FileStat) lockID { return lockID{unix.Major(st.Device), unix.Minor(st.Device), st.Inode} }
+
+// ReadLockTable reads /proc/locks. Where it may not, or there is none, the table says that it
+// knows nothing.
+func ReadLockTable() *LockTable {
+	text, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return &LockTable{}
+	}
+	return parseLocks(string(text))
+}
+
+func (f *lookFile) close() {
+	if f.m.size > 0 {
+		_ = f.m.unmap()
+	}
+	_ = sys.close(f.fd)
+}
+
+// tellMissing says why one of the first n bytes could not be loaded.
+func (f *lookFile) tellMissing(n int) string {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err == nil && st.Size < int64(n) {
+		return fmt.Sprintf("%d bytes are left of %d", st.Size, n)
+	}
+	return "somebody shortened it for a moment, or there is no memory for a hole in it"
+}
+
+func (f *lookFile) held(o *Onlooker, kind Locks, i int, table *LockTable) (held, sure bool, err error) {
+	if kind == OFD {
+		held, err = lockedByOther(f.fd, lifeBase+int64(i))
+		return held, err == nil, err
+	}
+	id, there, err := lockFileOf(o, i)
+	if err != nil {
+		return false, false, err
+	}
+	if !there {
+		return false, true, nil
+	}
+	if table == nil || !table.readable {
+		return false, false, nil
+	}
+	held = table.holdsFlock(id)
+	return held, held || f.isListed(), nil
+}
+
+// isListed tells whether /proc/locks names the file by the numbers that stat(2) has for it, which
+// file systems made of several do not do.
+func (f *lookFile) isListed() bool {
+	var st unix.Statfs_t
+	if err := uninterrupted(func() error { return sys.fstatfs(f.fd, &st) }); err != nil {
+		return false
+	}
+	switch int64(st.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.HUGETLBFS_MAGIC:
+		return true
+	}
+	return false
+}
+
+// lockFileOf finds the lock file of a life lock that is a flock.
+func lockFileOf(o *Onlooker, i int) (id lockID, there bool, err error) {
+	path := filepath.Join((&place{path: o.path}).lockDirectory(o.stat.Inode).path, strconv.Itoa(i))
+	st, err := StatPath(path)
+	switch {
+	case err == nil:
+		return idOf(st), true, nil
+	case os.IsNotExist(err.(*Error).Err):
+		return id, false, nil
+	}
+	return id, false, err
+}
+
+// Segments returns the files in a directory that have a segment's name, whatever they are. An
+// empty dir means what it means in Options. Errors: those of reading the directory.
+func Segments(dir string) ([]Found, error) {
+	dir, err := filepath.Abs((&Options{Dir: dir}).dir())
+	if err != nil {
+		return nil, fail("list", dir, err, "")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fail("list", dir, err.(*fs.PathError).Err, "")
+	}
+	var list []Found
+	for _, e := range entries {
+		if name, is := strings.CutSuffix(e.Name(), Suffix); is && ValidateName(name) == nil {
+			list = append(list, Found{name, filepath.Join(dir, e.Name())})
+		}
+	}
+	return list, nil
+}

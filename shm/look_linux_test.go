@@ -1,0 +1,151 @@
+package shm_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/shm"
+)
+
+func lookAt(t *testing.T, path string) *shm.Onlooker {
+	t.Helper()
+	o, err := shm.LookAt(path)
+	require.NoError(t, err)
+	t.Cleanup(o.Close)
+	return o
+}
+
+// Whoever looks on sees what is stored, and is in nobody's way.
+func TestOnlookersAreNotFelt(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	o := lookAt(t, s.Path())
+	s.Bytes()[5] = 77
+	var seen byte
+	require.NoError(t, o.Safely(func() { seen = o.Bytes()[5] }))
+	require.EqualValues(t, 77, seen)
+	require.Equal(t, int64(len(s.Bytes())), o.Stat().Size)
+	require.Len(t, o.Bytes(), len(s.Bytes()))
+	require.Equal(t, unix.Getuid(), o.Stat().UID)
+
+	alone, err := s.Alone()
+	require.NoError(t, err)
+	require.True(t, alone)
+	require.NoError(t, s.Close())
+	require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
+	require.NoError(t, o.Safely(func() { seen = o.Bytes()[5] }))
+	require.EqualValues(t, 77, seen, "it keeps what it looks at")
+}
+
+// Each kind of life lock is seen, of another handle and of another process, until it is dropped.
+func TestOnlookersSeeLifeLocks(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	kind := s.Applied().Locks
+	o := lookAt(t, s.Path())
+	held := func(i int) bool {
+		t.Helper()
+		held, sure, err := o.Held(kind, i, shm.ReadLockTable())
+		require.NoError(t, err)
+		require.True(t, sure)
+		return held
+	}
+	require.False(t, held(3))
+	for range 2 {
+		ok, err := s.TryLock(3)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.True(t, held(3))
+		require.False(t, held(2))
+		require.NoError(t, s.Unlock(3))
+		require.False(t, held(3))
+	}
+	if kind == shm.Flock {
+		_, sure, err := o.Held(kind, 3, nil)
+		require.NoError(t, err)
+		require.False(t, sure, "nobody tells")
+	}
+}
+
+// Those who have the segment open are listed, and who has it alone.
+func TestOnlookersSeeWhoIsAttached(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, patternSize)
+	o := lookAt(t, s.Path())
+	pids, exclusive, known := o.Attached(shm.ReadLockTable())
+	require.True(t, known)
+	require.False(t, exclusive)
+	require.Equal(t, []int{os.Getpid()}, pids)
+	alone, err := s.Alone()
+	require.NoError(t, err)
+	require.True(t, alone)
+	_, exclusive, _ = o.Attached(shm.ReadLockTable())
+	require.True(t, exclusive)
+	require.NoError(t, s.Close())
+	pids, _, known = o.Attached(shm.ReadLockTable())
+	require.True(t, known)
+	require.Empty(t, pids)
+	_, _, known = o.Attached(nil)
+	require.False(t, known)
+}
+
+// A file that is shortened under our eyes is an error and no signal, and what else f does wrong is
+// its own.
+func TestOnlookersSurviveTruncation(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	s := mustCreate(t, dir, 3*4096)
+	o := lookAt(t, s.Path())
+	ended := false
+	var loaded byte
+	err := o.Safely(func() {
+		require.NoError(t, os.Truncate(s.Path(), 4096))
+		loaded = o.Bytes()[2*4096]
+		ended = true
+	})
+	require.ErrorIs(t, err, shm.ErrTruncated)
+	require.ErrorContains(t, err, "4096 bytes are left of 12288")
+	require.False(t, ended)
+	require.ErrorIs(t, o.Safely(func() { copy(make([]byte, 3*4096), o.Bytes()) }), shm.ErrTruncated)
+	require.NoError(t, o.Safely(func() { loaded = o.Bytes()[4095] }))
+	require.NotZero(t, loaded)
+	require.PanicsWithValue(t, "own", func() { _ = o.Safely(func() { panic("own") }) })
+	require.Panics(t, func() { _ = o.Safely(func() { var p *int; *p = 1 }) })
+	require.Error(t, o.Safely(func() { o.Bytes()[0] = 1 }), "it is mapped for reading only")
+}
+
+func TestOnlookersAtWhatIsNoSegment(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	path := func(name string) string { return filepath.Join(dir, name) }
+	require.NoError(t, os.WriteFile(path("empty.shmring"), nil, 0o600))
+	require.NoError(t, os.Mkdir(path("dir.shmring"), 0o700))
+	require.NoError(t, os.Symlink("empty.shmring", path("link.shmring")))
+	require.NoError(t, unix.Mkfifo(path("fifo.shmring"), 0o600))
+	require.NoError(t, os.WriteFile(path(".a.shmring"), nil, 0o600))
+	require.NoError(t, os.WriteFile(path("other"), nil, 0o600))
+
+	require.Empty(t, lookAt(t, path("empty.shmring")).Bytes())
+	for name, what := range map[string]string{"dir": "a directory", "link": "a symbolic link", "fifo": "a FIFO"} {
+		_, err := shm.LookAt(path(name + ".shmring"))
+		require.ErrorIs(t, err, shm.ErrRefused, name)
+		require.ErrorContains(t, err, what)
+		st, err := shm.StatPath(path(name + ".shmring"))
+		require.NoError(t, err)
+		require.Equal(t, what, st.Irregular)
+	}
+	_, err := shm.LookAt(path("none"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	found, err := shm.Segments(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, f := range found {
+		names = append(names, f.Name)
+	}
+	require.Equal(t, []string{"dir", "empty", "fifo", "link"}, names)
+	_, err = shm.Segments(path("none"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
