@@ -260,6 +260,11 @@ func (r *RingState) readQueue(v *layout.View) error {
 		}
 		r.Claims = append(r.Claims, claim)
 	}
+	for _, e := range r.Untold {
+		if ahead := e.Position.Record - q.ReadPos; err == nil && q.Exact && int64(ahead) > int64(v.Config.Slots) {
+			err = &ring.CorruptError{Field: "position of a stream's end", Position: q.ReadPos, Got: e.Position.Record}
+		}
+	}
 	return err
 }
 

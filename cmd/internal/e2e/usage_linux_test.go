@@ -77,6 +77,11 @@ func TestUsageErrorsOfCommands(t *testing.T) {
 		{"shmring", "resize r", "nothing to change: give -slots, -slot-size, -max-message or -max-producers"},
 		{"shmring", "resize -slots 8", "0 arguments, want 1"},
 		{"shmring", "resize -slots 1e9 r", "want a whole number"},
+		{"shmring", "ls a b", "2 arguments, want 0 to 1: shmring ls -help shows them"},
+		{"shmring", "ls -dir a b", "two directories, b and -dir a: give one"},
+		{"shmring", "ls -for -1s", "-for -1s: want a duration like 1s, or 0"},
+		{"shmring", "inspect", "0 arguments, want 1"},
+		{"shmring", "inspect r -watch -for 0s", "-watch needs a time between looks"},
 		{"shmring", "resize r -kind mpsc", "not defined: -kind: shmring resize -help lists the flags"},
 	} {
 		c.run(t)

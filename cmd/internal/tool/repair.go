@@ -3,6 +3,7 @@ package tool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -56,6 +57,9 @@ Examples
 // action does what a command is for, and describes it for programs and for people.
 type action func(ctx context.Context, args []string, o *shmring.AdminOptions) (report any, text string, err error)
 
+// streaming is an action that prints by itself.
+type streaming func(ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error
+
 // repair is what these commands have in common.
 type repair struct {
 	name, summary, help string
@@ -63,15 +67,27 @@ type repair struct {
 	examples            string
 	arguments           int
 	do                  func(f *cli.Flags) action
+	stream              func(f *cli.Flags) streaming // in the place of do
+	optional            int                          // so many arguments more are allowed
 }
 
 var repairs = []repair{
-	{"events", "print what has happened to a ring", eventsHelp, "", "jobs", 1, plain(listEvents)},
-	{"recover", "free what the dead hold of a ring that nobody uses", recoverHelp, "", "jobs", 1, plain(recoverRing)},
-	{"remove", "remove a ring that nobody uses", removeHelp, "", "jobs", 1, plain(removeRing)},
-	{"resize", "make a ring that nobody uses larger or smaller", resizeHelp, resizeFlags,
-		"-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", 1, resizeRing},
-	{"force-skip", "pass over the claim of a producer that is stuck", forceSkipHelp, "", "jobs 4096", 2, plain(forceSkip)},
+	{name: "ls", summary: "list the rings, and what is the matter with each", help: lsHelp, flags: lsFlags,
+		examples: "\n-for 1s /run/app", do: listRings, optional: 1},
+	{name: "inspect", summary: "show who is attached, what is queued, and what is the matter", help: inspectHelp,
+		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
+	{name: "check", summary: "check the file of a ring", help: checkHelp, examples: "/dev/shm/jobs.shmring", arguments: 1,
+		do: plain(checkFile)},
+	{name: "events", summary: "print what has happened to a ring", help: eventsHelp, examples: "jobs", arguments: 1,
+		do: plain(listEvents)},
+	{name: "recover", summary: "free what the dead hold of a ring that nobody uses", help: recoverHelp, examples: "jobs",
+		arguments: 1, do: plain(recoverRing)},
+	{name: "remove", summary: "remove a ring that nobody uses", help: removeHelp, examples: "jobs", arguments: 1,
+		do: plain(removeRing)},
+	{name: "resize", summary: "make a ring that nobody uses larger or smaller", help: resizeHelp, flags: resizeFlags,
+		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing},
+	{name: "force-skip", summary: "pass over the claim of a producer that is stuck", help: forceSkipHelp,
+		examples: "jobs 4096", arguments: 2, do: plain(forceSkip)},
 }
 
 // plain is what a command does that has no flags of its own.
@@ -86,7 +102,7 @@ type failure struct {
 func (r repair) text() string {
 	text := r.help + "\nFlags\n" + r.flags + repairFlags
 	for example := range strings.SplitSeq(r.examples, "\n") {
-		text += "  shmring " + r.name + " " + example + "\n"
+		text += "  " + strings.TrimSpace("shmring "+r.name+" "+example) + "\n"
 	}
 	return text
 }
@@ -97,25 +113,37 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 	f := cli.NewFlags("shmring "+r.name, r.summary, r.text())
 	f.String(&o.Dir, "dir")
 	f.Bool(&asJSON, "json")
-	do := r.do(f)
+	perform := r.performer(f)
 	return f.Command(func(ctx context.Context, operands []string, err error) int {
 		if err != nil {
 			asJSON = cli.WantsJSON(args)
-		} else if len(operands) != r.arguments {
-			err = cli.Usagef("%d arguments, want %d: shmring %s -help shows them", len(operands), r.arguments, r.name)
+		} else if extra := len(operands) - r.arguments; extra < 0 || extra > r.optional {
+			want := fmt.Sprint(r.arguments)
+			if r.optional > 0 {
+				want = fmt.Sprintf("%d to %d", r.arguments, r.arguments+r.optional)
+			}
+			err = cli.Usagef("%d arguments, want %s: shmring %s -help shows them", len(operands), want, r.name)
 		} else {
-			err = do.perform(ctx, operands, &o, asJSON, stdout)
+			err = perform(ctx, operands, &o, asJSON, stdout)
 		}
 		if err == nil {
 			return cli.OK
 		}
 		code := cli.Code(err)
 		fmt.Fprintf(stderr, "shmring %s: %s\n", r.name, cli.Oneline(err))
-		if asJSON {
+		if _, is := errors.AsType[*told](err); asJSON && !is {
 			_ = json.NewEncoder(stdout).Encode(failure{cli.Oneline(err), code}) // the exit code tells as well
 		}
 		return code
 	})
+}
+
+// performer adds the flags of its own, and returns what the command does.
+func (r repair) performer(f *cli.Flags) streaming {
+	if r.stream != nil {
+		return r.stream(f)
+	}
+	return r.do(f).perform
 }
 
 func (do action) perform(

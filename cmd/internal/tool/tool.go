@@ -24,6 +24,9 @@ process uses.
 Commands
   demo          show that it works here, and how fast
   wait          measure what each way of waiting costs here
+  ls            list the rings, and what is the matter with each
+  inspect       show who is attached, what is queued, and what is the matter
+  check         check the file of a ring
   events        print what has happened to a ring
   recover       free what the dead hold of a ring that nobody uses
   remove        remove a ring that nobody uses
@@ -35,6 +38,8 @@ Commands
 
 Examples
   shmring demo -quick
+  shmring ls
+  shmring inspect jobs
   shmring help wait
 `
 

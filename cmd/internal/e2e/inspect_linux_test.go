@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/cli"
+)
+
+// spoil writes a copy of ring r under another name, with a change.
+func spoil(t *testing.T, dir, name string, change func([]byte) []byte) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "r.shmring"))
+	require.NoError(t, err)
+	path := filepath.Join(dir, name+".shmring")
+	require.NoError(t, os.WriteFile(path, change(b), 0o600))
+	return path
+}
+
+// ls has a line for each ring, and for what is none.
+func TestList(t *testing.T) {
+	dir := ringDir(t)
+	p := command(t, dir, "ls")
+	p.ends(0)
+	require.Equal(t, 1, strings.Count(p.stdout.String(), "\n"), "the heading")
+	p = command(t, dir, "ls -json")
+	p.ends(0)
+	require.Equal(t, "[]\n", p.stdout.String())
+
+	producer(t, dir, "-slots 64 -no-end", stdin(strings.NewReader("1\n2\n3\n"))).ends(0)
+	spoil(t, dir, "text", func([]byte) []byte { return []byte("hello") })
+	spoil(t, dir, "other", func(b []byte) []byte { b[12]++; return b })
+	p = command(t, dir, "ls -for 1ms")
+	p.ends(0)
+	for _, want := range []string{"other ", "r      spsc  5%    3         -         0          unattended: nobody attached; 3",
+		"text ", "other-version: ", "not-a-ring: "} {
+		require.Contains(t, p.stdout.String(), want)
+	}
+	p = command(t, base, "ls -json "+dir)
+	p.ends(0)
+	var list []shmring.Snapshot
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &list))
+	require.Len(t, list, 3)
+	require.Equal(t, shmring.VerdictUnattended, list[1].Verdicts[0].Code)
+	require.EqualValues(t, 3, list[1].Ring.Queue.Messages)
+	p = command(t, dir, "ls "+filepath.Join(dir, "none"))
+	p.ends(cli.Failed)
+	require.Contains(t, p.stderr.String(), "no such file")
+}
+
+// inspect tells what is the matter with a ring that is in use, and is in nobody's way.
+func TestInspect(t *testing.T) {
+	dir := ringDir(t)
+	p := command(t, dir, "inspect -for 0 r")
+	p.ends(cli.Failed)
+	require.Contains(t, p.stderr.String(), "no such file")
+	require.Empty(t, p.stdout.String())
+
+	dead := producer(t, dir, "-ring r -kind mpsc -slots 16")
+	fmt.Fprintln(dead.stdin, "one")
+	spy := watch(t, dir)
+	spy.producers(1)
+	eventually(t, "message", func() bool { return spy.view.Hot.Tail.Load() != 0 })
+	require.NoError(t, spy.seg.Close())
+	p = command(t, dir, "inspect -for 0 r")
+	p.ends(0)
+	for _, want := range []string{"warning   no-consumer: no consumer; 1 producer attached; 1 message, ring 6 % full",
+		"next: start a consumer", fmt.Sprintf("1.1, pid %d alive (process there)", dead.cmd.Process.Pid),
+		"1 messages, 3 bytes"} {
+		require.Contains(t, p.stdout.String(), want)
+	}
+	require.NoError(t, dead.cmd.Process.Kill())
+	<-dead.ended
+	p = command(t, dir, "inspect -json -for 1ms r")
+	p.ends(0)
+	var s shmring.Snapshot
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &s))
+	require.Equal(t, shmring.VerdictStale, s.Verdicts[0].Code)
+	require.Positive(t, s.Watched)
+
+	spoil(t, dir, "bad", func(b []byte) []byte { b[70] ^= 1; return b })
+	p = command(t, dir, "inspect -for 0 bad")
+	p.ends(cli.Corrupt)
+	require.Contains(t, p.stdout.String(), "problem   damaged: ")
+	require.Contains(t, p.stderr.String(), "checksum")
+	p = command(t, dir, "inspect -json -for 0 bad")
+	p.ends(cli.Corrupt)
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &s), "one object: %s", p.stdout)
+	spoil(t, dir, "new", func(b []byte) []byte { b[12]++; return b })
+	p = command(t, dir, "inspect -for 0 new")
+	p.ends(cli.Failed)
+	require.Contains(t, p.stdout.String(), "a ring of version 4.0")
+}
+
+// -watch looks until a signal ends it, and says for how long something has been so.
+func TestInspectWatch(t *testing.T) {
+	dir := ringDir(t)
+	o := &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 16}
+	holder, err := shmring.OpenProducer(t.Context(), "r", o)
+	require.NoError(t, err)
+	defer holder.Close()
+	_, err = holder.TryClaim(10)
+	require.NoError(t, err)
+	p := command(t, dir, "inspect -watch -for 1ms -json r")
+	eventually(t, "some looks", func() bool { return strings.Count(p.stdout.String(), "\n") > 5 })
+	require.NoError(t, p.cmd.Process.Signal(unix.SIGINT))
+	p.ends(0)
+	lines := strings.Split(strings.TrimSpace(p.stdout.String()), "\n")
+	var last int64
+	for i, l := range lines {
+		var s shmring.Snapshot
+		require.NoError(t, json.Unmarshal([]byte(l), &s))
+		require.Len(t, s.Ring.Claims, 1)
+		require.Equal(t, i > 0, int64(s.Ring.Claims[0].OpenFor) > last)
+		last = int64(s.Ring.Claims[0].OpenFor)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-slots 64 -no-end", stdin(strings.NewReader("1\n2\n3\n"))).ends(0)
+	whole := spoil(t, dir, "copy", func(b []byte) []byte { return b })
+	p := command(t, dir, "check "+whole)
+	p.ends(0)
+	require.Equal(t, whole+": sound: spsc ring of version 3.0, 3 messages, 3 bytes, 0 claims open\n", p.stdout.String())
+	for name, c := range map[string]struct {
+		change func([]byte) []byte
+		code   int
+		want   string
+	}{
+		"sum":     {func(b []byte) []byte { b[70] ^= 1; return b }, cli.Corrupt, "checksum"},
+		"cut":     {func(b []byte) []byte { return b[:len(b)-1] }, cli.Corrupt, "bytes are left of"},
+		"text":    {func(b []byte) []byte { return []byte("hello") }, cli.Corrupt, "not a shmring segment"},
+		"version": {func(b []byte) []byte { b[12]++; return b }, cli.Failed, "version"},
+		"tail":    {func(b []byte) []byte { b[768] = 9; return b }, cli.Corrupt, "participant state"},
+	} {
+		p := command(t, dir, "check -json "+spoil(t, dir, name, c.change))
+		p.ends(c.code)
+		require.Contains(t, p.stderr.String(), c.want)
+		require.Contains(t, p.stdout.String(), fmt.Sprintf(`"exit_code":%d}`, c.code))
+	}
+}
