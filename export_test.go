@@ -42,3 +42,6 @@ func AfterLookAt(t *testing.T, f func()) {
 	}
 	t.Cleanup(func() { lookAt = shm.LookAt })
 }
+
+// RemoveUnused is what Collect does to a ring that it has found unused.
+var RemoveUnused = removeUnused

@@ -24,6 +24,8 @@ var (
 	ErrHeld = errors.New("already held through this handle")
 	// ErrNotHeld: the lock byte to be unlocked is not held through this handle.
 	ErrNotHeld = errors.New("not held through this handle")
+	// ErrKeep is what the last word of RemoveWith returns that wants the segment to stay.
+	ErrKeep = errors.New("not to be removed")
 	// ErrUnsupported: this platform, kernel or file system cannot do it.
 	// errors.Is(err, errors.ErrUnsupported) holds as well.
 	ErrUnsupported = fmt.Errorf("shm: not available here: %w", errors.ErrUnsupported)

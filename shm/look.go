@@ -139,3 +139,12 @@ type Found struct {
 	Name string // of the segment that it is
 	Path string
 }
+
+// Leftover is a file of a segment that was not finished.
+type Leftover struct {
+	Found
+	Size    int64
+	InUse   bool  // somebody has it open
+	Err     error // why it is not known whether, or why it was not removed
+	Removed bool
+}

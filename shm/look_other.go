@@ -31,3 +31,6 @@ func Segments(dir string) ([]Found, error) { return nil, onlyLinux("list", dir) 
 func onlyLinux(op, path string) error {
 	return fail(op, path, ErrUnsupported, "segments in files need Linux; Heap works everywhere")
 }
+
+// Leftovers returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func Leftovers(dir string, remove bool) ([]Leftover, error) { return nil, onlyLinux("list", dir) }

@@ -161,8 +161,8 @@ func Remove(ctx context.Context, name string, opt *Options) error {
 
 // RemoveWith is Remove with a last word: when it is sure that nobody uses the segment and
 // before the name goes, it calls last with a copy of the first n bytes (fewer if the file
-// is shorter), and the number of its inode and its owner. The name goes whatever last returns;
-// its error is returned then.
+// is shorter), and the number of its inode and its owner. The name goes whatever last returns, unless
+// that is ErrKeep; its error is returned then.
 func RemoveWith(ctx context.Context, name string, opt *Options, n int, last func(head []byte, inode uint64,
 	uid int) error) error {
 	path, err := Path(name, opt)
@@ -241,7 +241,9 @@ func removeOnce(at *place, n int, last func(head []byte, inode uint64, uid int) 
 		if err != nil {
 			return fail("remove", at.path, err, "reading its first %d bytes", n)
 		}
-		lastErr = last(head[:got], st.Ino, int(st.Uid))
+		if lastErr = last(head[:got], st.Ino, int(st.Uid)); lastErr == ErrKeep {
+			return ErrKeep
+		}
 	}
 	if err := at.unlink(); err != nil {
 		return errors.Join(openError("remove", at.path, err), lastErr)

@@ -40,8 +40,8 @@ func TestList(t *testing.T) {
 	spoil(t, dir, "other", func(b []byte) []byte { b[12]++; return b })
 	p = command(t, dir, "ls -for 1ms")
 	p.ends(0)
-	for _, want := range []string{"other ", "r      spsc  5%    3         -         0          unattended: nobody attached; 3",
-		"text ", "other-version: ", "not-a-ring: "} {
+	for _, want := range []string{"other ", "text ", "other-version: ", "not-a-ring: ",
+		"r      spsc  5%    3         -         0          unattended: nobody attached; 3"} {
 		require.Contains(t, p.stdout.String(), want)
 	}
 	p = command(t, base, "ls -json "+dir)
@@ -147,4 +147,55 @@ func TestCheck(t *testing.T) {
 		require.Contains(t, p.stderr.String(), c.want)
 		require.Contains(t, p.stdout.String(), fmt.Sprintf(`"exit_code":%d}`, c.code))
 	}
+}
+
+// gc shows what it would remove, and removes it when asked.
+func TestGarbage(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "-slots 64 -no-end", stdin(strings.NewReader(""))).ends(0)
+	consumer(t, dir, "-timeout 10ms").ends(cli.TimedOut)
+	left := filepath.Join(dir, ".r.0123456789abcdef.tmp")
+	require.NoError(t, os.WriteFile(left, []byte("12345"), 0o600))
+	p := command(t, dir, "gc")
+	p.ends(0)
+	require.Equal(t, left+" (unfinished, 5 bytes): would be removed\n1 files, 5 bytes; -remove removes that\n",
+		p.stdout.String())
+	p = command(t, base, "gc -json -unused "+dir)
+	p.ends(0)
+	var list []shmring.Collected
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &list))
+	require.Len(t, list, 2)
+	require.False(t, list[0].Removed || list[1].Removed)
+	p = command(t, dir, "gc -unused -remove")
+	p.ends(0)
+	require.Equal(t, 2, strings.Count(p.stdout.String(), "): removed\n"), p.stdout)
+	found, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, found)
+}
+
+// purge throws away what was there when it began, though a producer goes on.
+func TestPurge(t *testing.T) {
+	dir := ringDir(t)
+	p := command(t, dir, "purge r")
+	p.ends(cli.Failed)
+	sender := producer(t, dir, "-kind mpsc -slots 64")
+	fmt.Fprint(sender.stdin, "one\ntwo\nthree\n")
+	spy := watch(t, dir)
+	eventually(t, "messages", func() bool { return spy.view.Hot.Tail.Load().Pos(0) == 3 })
+	require.NoError(t, spy.seg.Close())
+	p = command(t, dir, "purge -json r")
+	p.ends(0)
+	require.Equal(t, `{"name":"r","messages":3,"bytes":11,"streams":0}`+"\n", p.stdout.String())
+	fmt.Fprint(sender.stdin, "four\n")
+	require.NoError(t, sender.stdin.Close())
+	sender.ends(0)
+	c := consumer(t, dir, "")
+	c.ends(0)
+	require.Equal(t, "four\n", c.stdout.String())
+
+	holder := consumer(t, dir, "-follow")
+	watch(t, dir).hasConsumer()
+	command(t, dir, "purge r").ends(cli.Busy)
+	require.NoError(t, holder.cmd.Process.Kill())
 }

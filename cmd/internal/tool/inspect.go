@@ -75,11 +75,8 @@ func listRings(f *cli.Flags) action {
 			return nil, "", err
 		}
 		o.Dir = admin.Dir
-		if len(args) > 0 {
-			if o.Dir != "" {
-				return nil, "", cli.Usagef("two directories, %s and -dir %s: give one", args[0], o.Dir)
-			}
-			o.Dir = args[0]
+		if err := takeDir(&o.Dir, args); err != nil {
+			return nil, "", err
 		}
 		list, err := shmring.List(ctx, &o)
 		if list == nil {

@@ -27,6 +27,8 @@ Commands
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
   check         check the file of a ring
+  gc            show or remove what is of no use to anybody any more
+  purge         throw away the messages that wait in a ring
   events        print what has happened to a ring
   recover       free what the dead hold of a ring that nobody uses
   remove        remove a ring that nobody uses

@@ -1,0 +1,87 @@
+package shm
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Leftovers returns the hidden files in a directory that a process which created or replaced a
+// segment has left, because it was killed at that, and those that one is just making: of those InUse
+// or Err is set. That nobody has one open is proven by a lease (F_SETLEASE), which the system gives
+// only then. With remove, what nobody has open is unlinked. An empty dir means what it means in
+// Options. Errors: those of reading the directory.
+func Leftovers(dir string, remove bool) ([]Leftover, error) {
+	dir, err := filepath.Abs((&Options{Dir: dir}).dir())
+	if err != nil {
+		return nil, fail("list", dir, err, "")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fail("list", dir, err.(*fs.PathError).Err, "")
+	}
+	var list []Leftover
+	for _, e := range entries {
+		if name, is := leftoverOf(e.Name()); is {
+			l := Leftover{Found: Found{name, filepath.Join(dir, e.Name())}}
+			if l.judge(remove); l.Err != errReplaced {
+				list = append(list, l)
+			}
+		}
+	}
+	return list, nil
+}
+
+// leftoverOf returns the name of the segment that a hidden file was to become.
+func leftoverOf(file string) (name string, is bool) {
+	middle, isNew := strings.CutSuffix(file, replacementEnd)
+	if !isNew {
+		if middle, is = strings.CutSuffix(file, ".tmp"); !is {
+			return "", false
+		}
+	}
+	middle, is = strings.CutPrefix(middle, ".")
+	dot := strings.LastIndexByte(middle, '.')
+	if !is || dot < 0 || len(middle)-dot-1 != len(randomHex()) || strings.Trim(middle[dot+1:], "0123456789abcdef") != "" {
+		return "", false
+	}
+	return middle[:dot], ValidateName(middle[:dot]) == nil
+}
+
+// judge finds out whether anybody has the file open, and removes it.
+func (l *Leftover) judge(remove bool) {
+	at, err := openPlace(l.Path)
+	if err != nil {
+		l.Err = openError("open", l.Path, err)
+		return
+	}
+	defer at.close()
+	fd, st, err := at.openRegular("open")
+	if err != nil {
+		if l.Err = err; os.IsNotExist(err.(*Error).Err) {
+			l.Err = errReplaced // it has got its name meanwhile
+		}
+		return
+	}
+	defer func() { _ = sys.close(fd) }() // and the lease with it
+	l.Size = st.Size
+	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_WRLCK); err {
+	case nil:
+	case unix.EAGAIN:
+		l.InUse = true
+		return
+	default:
+		l.Err = fail("get a lease on", l.Path, err, "only its owner and root can")
+		return
+	}
+	if l.Err = at.named("remove", fd); l.Err == nil && remove {
+		if err := at.unlink(); err != nil {
+			l.Err = openError("remove", l.Path, err)
+			return
+		}
+		l.Removed = true
+	}
+}
