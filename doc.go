@@ -58,7 +58,9 @@
 // Nobody has to clean up. Whoever opens a ring next frees what the dead left, and goes on;
 // [Info].Recovered says so. [Recover] does it at once, [Resize] makes a ring anew with another
 // geometry and all that is in it, and [Remove] removes a ring. They leave a ring alone that is
-// in use. [Events] tells what has happened to a ring. If the
+// in use. [Events] tells what has happened to a ring. [Inspect] and [List] look at rings from
+// outside, in use or not, whoever they belong to, and say what is the matter; [Collect] finds what
+// nobody needs any more. If the
 // file is removed or replaced under its users, their blocked calls return [ErrOrphaned]
 // within a fraction of a second, and so do the sends of producers that never block, within
 // a second; Check tells consumers that never block.

@@ -93,6 +93,9 @@
 // what the bytes mean ([Segment.UseLocks]). flock shuts out less: who may only read the
 // segment can take the attach lock and keep others from opening it.
 //
+// An [Onlooker] takes none of these. It asks for OFD locks (F_OFD_GETLK), which leaves no trace, and
+// looks up flocks in /proc/locks.
+//
 // # Lock files
 //
 // Life locks that are flocks need files. They lie in a directory of the segment's own, which its

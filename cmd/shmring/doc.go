@@ -4,6 +4,11 @@ Shmring looks into shared memory rings and shows what they can do.
 	shmring demo [-quick] [-json] [-no-pin] [-dir DIR]
 	shmring wait [-quick] [-json] [-no-pin] [-dir DIR] [-for DURATION]
 
+	shmring ls [DIR]
+	shmring inspect [-watch] NAME
+
+Ls and inspect look at rings from outside, and say what is the matter with them.
+
 Demo starts producers and consumers as processes, verifies every message they move,
 measures throughput and round trips, and ends with OK.
 
