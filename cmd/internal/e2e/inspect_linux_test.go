@@ -149,6 +149,19 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// doctor tells by its exit code whether rings work here.
+func TestDoctorsExitCode(t *testing.T) {
+	p := command(t, ringDir(t), "doctor")
+	p.ends(0)
+	require.Contains(t, p.stdout.String(), "a message went through")
+	p = command(t, base, "doctor -json -dir /nonexistent")
+	p.ends(cli.Failed)
+	require.Contains(t, p.stderr.String(), "2 problems: rings do not work here")
+	var list []map[string]string
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &list))
+	require.Greater(t, len(list), 8)
+}
+
 // gc shows what it would remove, and removes it when asked.
 func TestGarbage(t *testing.T) {
 	dir := ringDir(t)

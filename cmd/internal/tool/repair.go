@@ -78,6 +78,8 @@ var repairs = []repair{
 		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
 	{name: "check", summary: "check the file of a ring", help: checkHelp, examples: "/dev/shm/jobs.shmring", arguments: 1,
 		do: plain(checkFile)},
+	{name: "doctor", summary: "try what rings need of this machine, and say what they will do", help: doctorHelp,
+		do: examine},
 	{name: "gc", summary: "show or remove what is of no use to anybody any more", help: gcHelp, flags: gcFlags,
 		examples: "\n-unused -remove", do: collect, optional: 1},
 	{name: "purge", summary: "throw away the messages that wait in a ring", help: purgeHelp, examples: "jobs",
@@ -153,14 +155,20 @@ func (r repair) performer(f *cli.Flags) streaming {
 func (do action) perform(
 	ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
 	report, text, err := do(ctx, args, o)
-	if err != nil {
+	is, inReport := errors.AsType[*told](err)
+	if err != nil && !inReport {
 		return err
 	}
+	var printed error
 	if asJSON {
-		return json.NewEncoder(stdout).Encode(report)
+		printed = json.NewEncoder(stdout).Encode(report)
+	} else {
+		_, printed = io.WriteString(stdout, text)
 	}
-	_, err = io.WriteString(stdout, text)
-	return err
+	if inReport {
+		return is
+	}
+	return printed
 }
 
 func listEvents(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {

@@ -27,6 +27,7 @@ Commands
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
   check         check the file of a ring
+  doctor        try what rings need of this machine, and say what they will do
   gc            show or remove what is of no use to anybody any more
   purge         throw away the messages that wait in a ring
   events        print what has happened to a ring
@@ -40,6 +41,7 @@ Commands
 
 Examples
   shmring demo -quick
+  shmring doctor
   shmring ls
   shmring inspect jobs
   shmring help wait
