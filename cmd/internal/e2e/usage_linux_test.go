@@ -80,6 +80,8 @@ func TestUsageErrorsOfCommands(t *testing.T) {
 		{"shmring", "ls a b", "2 arguments, want 0 to 1: shmring ls -help shows them"},
 		{"shmring", "ls -dir a b", "two directories, b and -dir a: give one"},
 		{"shmring", "ls -for -1s", "-for -1s: want a duration like 1s, or 0"},
+		{"shmring", "top -for 0", "-for 0s: want a positive duration like 1s"},
+		{"shmring", "top -count 0", "-count 0: want 1 or more"},
 		{"shmring", "inspect", "0 arguments, want 1"},
 		{"shmring", "inspect r -watch -for 0s", "-watch needs a time between looks"},
 		{"shmring", "resize r -kind mpsc", "not defined: -kind: shmring resize -help lists the flags"},

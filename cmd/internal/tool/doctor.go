@@ -3,10 +3,12 @@ package tool
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/shm"
 )
 
 const doctorHelp = `Usage: shmring doctor [flags]
@@ -66,4 +68,13 @@ func examine(*cli.Flags) action {
 		}
 		return f, text.String(), nil
 	}
+}
+
+// where is the directory of rings.
+func where(dir string) string {
+	path, err := shm.Path("doctor", &shm.Options{Dir: dir})
+	if err != nil {
+		return dir
+	}
+	return filepath.Dir(path)
 }

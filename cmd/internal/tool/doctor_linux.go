@@ -41,15 +41,6 @@ func (f *findings) system() {
 	f.ok("system", "Linux %s, %s, %s", unix.ByteSliceToString(u.Release[:]), runtime.GOARCH, runtime.Version())
 }
 
-// where is the directory of rings.
-func where(dir string) string {
-	path, err := shm.Path("doctor", &shm.Options{Dir: dir})
-	if err != nil {
-		return dir
-	}
-	return filepath.Dir(path)
-}
-
 // fewRings is how many rings of the default size should fit.
 const fewRings = 4
 

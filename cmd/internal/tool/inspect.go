@@ -92,26 +92,35 @@ func tellList(list []shmring.Snapshot) string {
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tKIND\tFULL\tMESSAGES\tCONSUMER\tPRODUCERS\tVERDICT")
 	for _, s := range list {
-		kind, full, messages, consumer, producers := "-", "-", "-", "-", "-"
-		if r := s.Ring; r != nil {
-			kind, full = r.KindName, fmt.Sprintf("%.0f%%", 100*r.Queue.Fraction)
-			messages = tellMessages(r.Queue)
-			n := 0
-			for _, p := range r.Peers {
-				switch {
-				case p.Role == shmring.RoleConsumer:
-					consumer = tellAttended(p)
-				case p.Life == shmring.LifeAlive || p.Life == shmring.LifeUnknown:
-					n++
-				}
-			}
-			producers = fmt.Sprint(n)
-		}
-		v := s.Verdicts[0]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s: %s\n", s.Name, kind, full, messages, consumer, producers, v.Code, v.Text)
+		c := cellsOf(s)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, c.kind, c.full, c.messages, c.consumer, c.producers, c.verdict)
 	}
 	_ = w.Flush() // into memory
 	return text.String()
+}
+
+// cells are what a line of a table says of a ring.
+type cells struct{ kind, full, messages, consumer, producers, verdict string }
+
+func cellsOf(s shmring.Snapshot) cells {
+	v := s.Verdicts[0]
+	c := cells{"-", "-", "-", "-", "-", fmt.Sprintf("%s: %s", v.Code, v.Text)}
+	r := s.Ring
+	if r == nil {
+		return c
+	}
+	c.kind, c.full, c.messages = r.KindName, fmt.Sprintf("%.0f%%", 100*r.Queue.Fraction), tellMessages(r.Queue)
+	n := 0
+	for _, p := range r.Peers {
+		switch {
+		case p.Role == shmring.RoleConsumer:
+			c.consumer = tellAttended(p)
+		case p.Life == shmring.LifeAlive || p.Life == shmring.LifeUnknown:
+			n++
+		}
+	}
+	c.producers = fmt.Sprint(n)
+	return c
 }
 
 func tellAttended(p shmring.InspectedPeer) string {

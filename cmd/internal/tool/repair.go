@@ -76,6 +76,8 @@ var repairs = []repair{
 		examples: "\n-for 1s /run/app", do: listRings, optional: 1},
 	{name: "inspect", summary: "show who is attached, what is queued, and what is the matter", help: inspectHelp,
 		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
+	{name: "top", summary: "show the rings again and again", help: topHelp, flags: topFlags,
+		examples: "\n-for 200ms /run/app", stream: showTop, optional: 1},
 	{name: "check", summary: "check the file of a ring", help: checkHelp, examples: "/dev/shm/jobs.shmring", arguments: 1,
 		do: plain(checkFile)},
 	{name: "doctor", summary: "try what rings need of this machine, and say what they will do", help: doctorHelp,

@@ -26,6 +26,7 @@ Commands
   wait          measure what each way of waiting costs here
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
+  top           show the rings again and again: rates, how full, what is the matter
   check         check the file of a ring
   doctor        try what rings need of this machine, and say what they will do
   gc            show or remove what is of no use to anybody any more
