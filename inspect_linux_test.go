@@ -611,3 +611,27 @@ func TestInspectBesideAStream(t *testing.T) {
 		}
 	})
 }
+
+// The age of a claim is counted from the look that saw it first.
+func TestInspectClaimsAge(t *testing.T) {
+	o := manyProducers(t, 2)
+	p := openProducer(t, &o)
+	in, err := shmring.NewInspector("r", &shmring.InspectOptions{Dir: o.Dir})
+	require.NoError(t, err)
+	_, err = in.Look()
+	require.NoError(t, err)
+	for range 2 {
+		claim, err := p.TryClaim(4)
+		require.NoError(t, err)
+		s, err := in.Look()
+		require.NoError(t, err)
+		require.Positive(t, s.Watched)
+		require.Len(t, s.Ring.Claims, 1)
+		require.Zero(t, s.Ring.Claims[0].OpenFor)
+		first := s.Time
+		s, err = in.Look()
+		require.NoError(t, err)
+		require.Equal(t, s.Time.Sub(first), s.Ring.Claims[0].OpenFor)
+		claim.Abort()
+	}
+}
