@@ -96,12 +96,12 @@ func lookTwice(ctx context.Context, all []*Inspector, watch time.Duration) (list
 			}
 		}
 		list = nil
-		table := shm.ReadLockTable()
+		around := lookAround()
 		for _, in := range all {
 			if err := contextEnded(ctx, in.name, "inspect"); err != nil {
 				return nil, err
 			}
-			s, err := in.look(table)
+			s, err := in.look(around)
 			switch {
 			case err == nil:
 				list = append(list, s)
@@ -133,17 +133,17 @@ func NewInspector(name string, o *InspectOptions) (*Inspector, error) {
 
 // Look is [Inspect] with one look more: what it says to have lasted, was so at each look since. If
 // another ring has got the name meanwhile, or another consumer the role, that begins anew.
-func (in *Inspector) Look() (Snapshot, error) { return in.look(shm.ReadLockTable()) }
+func (in *Inspector) Look() (Snapshot, error) { return in.look(lookAround()) }
 
 // lookAt is shm.LookAt. Only tests replace it.
 var lookAt = shm.LookAt
 
-func (in *Inspector) look(table *shm.LockTable) (Snapshot, error) {
+func (in *Inspector) look(around *surroundings) (Snapshot, error) {
 	s := Snapshot{Name: in.name, Path: in.path, Time: time.Now()}
 	o, err := lookAt(in.path)
 	switch {
 	case err == nil:
-		s.fill(o, table)
+		s.fill(o, around)
 		o.Close()
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrUnsupported):
 		return Snapshot{}, err

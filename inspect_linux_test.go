@@ -302,7 +302,7 @@ func TestInspectClaims(t *testing.T) {
 		s := glance(t, o.Dir, 0)
 		requireVerdict(t, s, "ok", shmring.VerdictHealthy)
 		require.True(t, hasVerdict(s, shmring.VerdictOpenClaim), "%v", recorded)
-		claim := shmring.OpenClaim{Slots: 1, Producer: 2, PID: pid, Life: "alive", Process: "there"}
+		claim := shmring.OpenClaim{Slots: 1, Producer: 2, PID: pid, PIDHere: pid, Life: "alive", Process: "there"}
 		require.Equal(t, []shmring.OpenClaim{claim}, s.Ring.Claims)
 		require.NoError(t, p.TrySend([]byte("behind")))
 	}
@@ -634,4 +634,28 @@ func TestInspectClaimsAge(t *testing.T) {
 		require.Equal(t, s.Time.Sub(first), s.Ring.Claims[0].OpenFor)
 		claim.Abort()
 	}
+}
+
+// A consumer in a container that is stopped: who looks from outside sees which process it is.
+func TestInspectFromOutsideAContainer(t *testing.T) {
+	bothLocks(t, func(t *testing.T) {
+		o := shmring.Options{Dir: ringDir(t), Mode: shmring.ModeOpenOrCreate}
+		p := openProducer(t, &o)
+		require.NoError(t, p.TrySend([]byte("x")))
+		flags := uintptr(syscall.CLONE_NEWPID)
+		if os.Getuid() != 0 {
+			flags |= syscall.CLONE_NEWUSER
+		}
+		cmd, told := spawnIn(t, &syscall.SysProcAttr{Cloneflags: flags}, o.Dir, 0, 0, "hold")
+		require.True(t, told.Scan())
+		stop(t, cmd.Process)
+		s := glance(t, o.Dir, 0)
+		requireVerdict(t, s, "problem", shmring.VerdictStalledConsumer,
+			fmt.Sprintf("consumer (pid 1, here %d) alive", cmd.Process.Pid), fmt.Sprintf("kill -CONT %d", cmd.Process.Pid))
+		consumer := s.Ring.Peers[0]
+		require.Equal(t, shmring.ProcessStopped, consumer.Process)
+		require.Equal(t, cmd.Process.Pid, consumer.PIDHere)
+		require.Equal(t, 1, consumer.PID)
+		require.NotEqual(t, consumer.PIDNamespace, s.Ring.Peers[1].PIDNamespace)
+	})
 }

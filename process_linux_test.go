@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,10 +119,21 @@ func spawn(t *testing.T, args ...any) (*exec.Cmd, *bufio.Scanner) {
 	return cmd, out
 }
 
+// spawnIn starts a child in surroundings of its own.
+func spawnIn(t *testing.T, attr *syscall.SysProcAttr, args ...any) (*exec.Cmd, *bufio.Scanner) {
+	cmd, out, _ := spawnAs(t, attr, args...)
+	return cmd, out
+}
+
 func spawnWithInput(t *testing.T, args ...any) (*exec.Cmd, *bufio.Scanner, io.Writer) {
+	return spawnAs(t, nil, args...)
+}
+
+func spawnAs(t *testing.T, attr *syscall.SysProcAttr, args ...any) (*exec.Cmd, *bufio.Scanner, io.Writer) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(soon(t), exe)
+	cmd.SysProcAttr = attr
 	cmd.Env = append(os.Environ(), childEnv+"="+strings.TrimSpace(fmt.Sprintln(args...)))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -2,4 +2,9 @@
 
 package shmring
 
-func processState(int, uint64, uint64, uint64) ProcessState { return ProcessUnknown }
+// processes finds nobody.
+type processes struct{}
+
+func (*processes) find(int, uint64, uint64, uint64) (here int, state ProcessState) {
+	return 0, ProcessUnknown
+}

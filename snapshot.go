@@ -109,7 +109,8 @@ type OpenClaim struct {
 	Slots    int          `json:"slots"`
 	Producer int          `json:"producer"` // participant slot
 	PID      int          `json:"pid"`      // as the owner sees itself
-	Life     Life         `json:"life"`     // of the owner
+	PIDHere  int          `json:"pid_here,omitempty"`
+	Life     Life         `json:"life"` // of the owner
 	Process  ProcessState `json:"process"`
 	// OpenFor is for how long we have seen it open. The ring does not say since when it is.
 	OpenFor time.Duration `json:"open_for_ns"`
@@ -146,7 +147,8 @@ const (
 	ProcessStopped ProcessState = "stopped" // by a signal, or a debugger
 	ProcessZombie  ProcessState = "zombie"  // it has ended, and its parent has not looked
 	ProcessGone    ProcessState = "gone"
-	// ProcessUnknown: it is in another PID namespace, so that its number means nothing here.
+	// ProcessUnknown: it is in another PID namespace, and the system does not tell us which process
+	// that is.
 	ProcessUnknown ProcessState = "unknown"
 )
 
@@ -157,6 +159,8 @@ type InspectedPeer struct {
 	// /proc/locks does not show.
 	Life    Life         `json:"life"`
 	Process ProcessState `json:"process"`
+	// PIDHere is its number in our PID namespace: PID, if that is its own too. 0: it is not known.
+	PIDHere int `json:"pid_here,omitempty"`
 	// Revoked says that its claim at RevokedAt was given up ([ForceSkip]).
 	Revoked   bool     `json:"revoked,omitempty"`
 	RevokedAt Position `json:"revoked_at,omitzero"`
@@ -168,13 +172,21 @@ type InspectedPeer struct {
 // mostRecords is how many records are counted; more take too long.
 const mostRecords = 1 << 20
 
+// surroundings are what the system says of all rings at one time.
+type surroundings struct {
+	locks     *shm.LockTable
+	processes processes
+}
+
+func lookAround() *surroundings { return &surroundings{locks: shm.ReadLockTable()} }
+
 // fill looks at the file behind an open onlooker.
-func (s *Snapshot) fill(o *shm.Onlooker, table *shm.LockTable) {
+func (s *Snapshot) fill(o *shm.Onlooker, around *surroundings) {
 	st := o.Stat()
 	s.fillFile(st)
-	s.File.Attached, s.File.Exclusive, s.File.Known = o.Attached(table)
+	s.File.Attached, s.File.Exclusive, s.File.Known = o.Attached(around.locks)
 	var err error
-	if fault := o.Safely(func() { err = s.read(o, table) }); fault != nil {
+	if fault := o.Safely(func() { err = s.read(o, around) }); fault != nil {
 		err, s.Ring = fault, nil
 	}
 	if err != nil {
@@ -201,7 +213,7 @@ func (s *Snapshot) unopened(err error) {
 }
 
 // read reads the ring: what no version may move first, so that it is there whatever else is wrong.
-func (s *Snapshot) read(o *shm.Onlooker, table *shm.LockTable) error {
+func (s *Snapshot) read(o *shm.Onlooker, around *surroundings) error {
 	id, err := layout.ParseIdentity(o.Bytes())
 	if err != nil {
 		return err
@@ -223,7 +235,7 @@ func (s *Snapshot) read(o *shm.Onlooker, table *shm.LockTable) error {
 		Doorbell: v.Config.Doorbell.String(), Locks: locksOf(v.Config).String(), Events: v.Hot.Events.Load(),
 	}
 	s.Ring = r
-	if err := r.readPeers(v, o, table); err != nil {
+	if err := r.readPeers(v, o, around); err != nil {
 		return err
 	}
 	r.ConsumerSleeps = v.Hot.DataBell.Load()&layout.BellSleeping != 0
@@ -252,10 +264,10 @@ func (r *RingState) readQueue(v *layout.View) error {
 		ReadPos: Position{Record: q.ReadPos}, End: Position{Record: q.End}, Exact: q.Exact, Limited: q.Limited,
 	}
 	for _, c := range q.Claims {
-		claim := OpenClaim{Position{Record: c.Position}, c.Slots, c.Owner, c.PID, LifeGone, ProcessUnknown, 0}
+		claim := OpenClaim{Position{Record: c.Position}, c.Slots, c.Owner, c.PID, 0, LifeGone, ProcessUnknown, 0}
 		for _, p := range r.Peers {
 			if p.Participant == c.Owner {
-				claim.Life, claim.Process = p.Life, p.Process
+				claim.Life, claim.Process, claim.PIDHere = p.Life, p.Process, p.PIDHere
 			}
 		}
 		r.Claims = append(r.Claims, claim)
@@ -269,9 +281,9 @@ func (r *RingState) readQueue(v *layout.View) error {
 }
 
 // readPeers looks who is there.
-func (r *RingState) readPeers(v *layout.View, o *shm.Onlooker, table *shm.LockTable) error {
+func (r *RingState) readPeers(v *layout.View, o *shm.Onlooker, around *surroundings) error {
 	for i := range v.Participants {
-		a, life, err := lookAtPeer(v, o, table, i)
+		a, life, err := lookAtPeer(v, o, around.locks, i)
 		if err != nil {
 			return err
 		}
@@ -286,7 +298,7 @@ func (r *RingState) readPeers(v *layout.View, o *shm.Onlooker, table *shm.LockTa
 		}
 		p := InspectedPeer{Peer: peerOf(a.Peer), Life: life, Stats: own}
 		p.Alive = life == LifeAlive
-		p.Process = processState(a.PID, a.Started, a.BootID, a.PIDNamespace)
+		p.PIDHere, p.Process = around.processes.find(a.PID, a.Started, a.BootID, a.PIDNamespace)
 		p.EarlierBoot = isEarlierBoot(a.BootID)
 		if a.State == layout.Revoked {
 			p.Revoked, p.RevokedAt = true, Position{Record: a.DrainPos}

@@ -213,7 +213,15 @@ func tellPeer(p InspectedPeer) string {
 	if p.Role == RoleProducer {
 		text += fmt.Sprintf(" %d.%d", p.Participant, p.Epoch)
 	}
-	return fmt.Sprintf("%s (pid %d)", text, p.PID)
+	return fmt.Sprintf("%s (%s)", text, tellPID(p.PID, p.PIDHere))
+}
+
+// tellPID names a process as it calls itself, and as it is called here.
+func tellPID(pid, here int) string {
+	if here == 0 || here == pid {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	return fmt.Sprintf("pid %d, here %d", pid, here)
 }
 
 func tellPeers(list []InspectedPeer) string {
@@ -299,7 +307,8 @@ func (j *judgement) judgeClaims() {
 		return
 	}
 	c := j.s.Ring.Claims[0]
-	text := fmt.Sprintf("claim at %d of pid %d", c.Position.Record, c.PID)
+	pid := cmp.Or(c.PIDHere, c.PID)
+	text := fmt.Sprintf("claim at %d of %s", c.Position.Record, tellPID(c.PID, c.PIDHere))
 	behind := ""
 	if c.Position.Compare(j.s.Ring.Queue.ReadPos) == 0 {
 		behind = "; nothing behind it can be received"
@@ -314,15 +323,15 @@ func (j *judgement) judgeClaims() {
 		}
 		j.say(SeverityWarning, VerdictDeadClaim, text+", which has died, is unfinished", next)
 	case c.Process == ProcessStopped:
-		text += fmt.Sprintf(" open%s; pid %d is stopped%s", lasting(c.OpenFor), c.PID, behind)
-		j.say(SeverityProblem, VerdictStalledClaim, text, fmt.Sprintf("kill -CONT %d lets it go on; %s", c.PID, remedy))
+		text += fmt.Sprintf(" open%s; pid %d is stopped%s", lasting(c.OpenFor), pid, behind)
+		j.say(SeverityProblem, VerdictStalledClaim, text, fmt.Sprintf("kill -CONT %d lets it go on; %s", pid, remedy))
 	case c.OpenFor > 0:
 		severity := SeverityProblem
 		if c.OpenFor < longTime {
 			severity = SeverityWarning
 		}
 		j.say(severity, VerdictStalledClaim, text+" open"+lasting(c.OpenFor)+j.doubt(c)+behind,
-			fmt.Sprintf("look at what pid %d does between claim and commit; %s", c.PID, remedy))
+			fmt.Sprintf("look at what pid %d does between claim and commit; %s", pid, remedy))
 	default:
 		j.say(SeverityNote, VerdictOpenClaim, text+" is open"+j.doubt(c), "look again: a claim is open for a moment")
 	}
@@ -364,7 +373,8 @@ func (j *judgement) judgeRevoked() {
 		text := fmt.Sprintf("the claim at %d of %s was given up; no room from there on is used again before that closes the "+
 			"ring or dies", p.RevokedAt.Record, tellPeer(p))
 		j.say(SeverityWarning, VerdictRevokedClaim, text,
-			fmt.Sprintf("let it go on (kill -CONT %d, if it is stopped) so that it closes, or kill it", p.PID))
+			fmt.Sprintf("let it go on (kill -CONT %d, if it is stopped) so that it closes, or kill it",
+				cmp.Or(p.PIDHere, p.PID)))
 	}
 }
 
@@ -376,20 +386,21 @@ func (j *judgement) judgeStalledConsumer() bool {
 	if !j.consumer.isAlive() || q.Messages == 0 || revoked || q.StillFor == 0 && !stopped {
 		return false
 	}
+	pid := cmp.Or(j.consumer.PIDHere, j.consumer.PID)
 	text := tellPeer(*j.consumer) + " alive"
 	if q.StillFor > 0 {
 		text += ", has not released" + lasting(q.StillFor)
 	}
 	next := fmt.Sprintf("find out what pid %d does with the message at %v (a goroutine dump: kill -QUIT, which ends it)",
-		j.consumer.PID, q.Oldest)
+		pid, q.Oldest)
 	severity := SeverityWarning
 	if q.StillFor < longTime {
 		severity = SeverityNote // it may have much to do with one message
 	}
 	switch {
 	case stopped:
-		text += fmt.Sprintf("; pid %d is stopped", j.consumer.PID)
-		next = fmt.Sprintf("kill -CONT %d lets it go on; if it is killed, another consumer can take over", j.consumer.PID)
+		text += fmt.Sprintf("; pid %d is stopped", pid)
+		next = fmt.Sprintf("kill -CONT %d lets it go on; if it is killed, another consumer can take over", pid)
 		severity = SeverityProblem
 	case j.s.Ring.ConsumerSleeps:
 		text += "; it waits for a wake-up, and looks by itself within half a second"

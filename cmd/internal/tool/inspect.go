@@ -309,6 +309,9 @@ func tellPeer(p shmring.InspectedPeer) string {
 	if p.Role == shmring.RoleProducer {
 		text = fmt.Sprintf("%d.%d, %s", p.Participant, p.Epoch, text)
 	}
+	if p.PIDHere != 0 && p.PIDHere != p.PID {
+		text += fmt.Sprintf(", here pid %d", p.PIDHere)
+	}
 	text += fmt.Sprintf(" (process %s)", p.Process)
 	if !p.Since.IsZero() {
 		text += ", since " + p.Since.Format("2006-01-02 15:04:05")
