@@ -28,7 +28,8 @@ const purgeHelp = `Usage: shmring purge [flags] NAME
 
 Throws away the messages that wait in the ring when it begins, and keeps the ring. It takes
 them as their consumer, so no other may be attached (code 7), and producers may. What it
-throws away is gone: shmring inspect NAME shows first how much that is.
+throws away is gone: shmring inspect NAME shows first how much that is. Messages behind a
+claim that is open stay (code 1).
 `
 
 // collect is what gc does.
@@ -93,19 +94,8 @@ type purged struct {
 	Streams  int    `json:"streams"` // whose end was told
 }
 
-// errPurged: all that was there is gone.
-var errPurged = errors.New("purged")
-
 // purge throws away what waits in a ring.
 func purge(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
-	before, err := shmring.Inspect(ctx, args[0], &shmring.InspectOptions{Dir: o.Dir})
-	if err == nil {
-		err = before.Err
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	end := before.Ring.Queue.End
 	r := purged{Name: args[0]}
 	c, err := shmring.OpenConsumer(ctx, args[0], &shmring.Options{
 		Dir: o.Dir, AnyOwner: o.AnyOwner, Mode: shmring.ModeOpenOnly,
@@ -114,17 +104,30 @@ func purge(ctx context.Context, args []string, o *shmring.AdminOptions) (any, st
 	if err != nil {
 		return nil, "", err
 	}
-	err = drain(ctx, c, end, &r)
+	before, err := shmring.Inspect(ctx, args[0], &shmring.InspectOptions{Dir: o.Dir})
+	if err == nil {
+		err = before.Err
+	}
+	if err == nil {
+		err = drain(ctx, c, *before.Ring, &r)
+	}
 	err = errors.Join(err, c.Close())
 	return r, fmt.Sprintf("threw away %d messages, %d bytes, of %s\n", r.Messages, r.Bytes, args[0]), err
 }
 
-// drain takes all messages before a position.
-func drain(ctx context.Context, c *shmring.Consumer, end shmring.Position, r *purged) error {
-	for ctx.Err() == nil {
-		_, err := c.TryDrain(0, func(m shmring.Message) error {
-			if m.Position().Record >= end.Record {
-				return errPurged
+// drain takes the messages that waited when the ring was looked at, which is when c had just come. They
+// are counted, because a message that c has seen, if only to find that it came later, might be dropped
+// by the next consumer (DeliveryAtMostOnce).
+func drain(ctx context.Context, c *shmring.Consumer, before shmring.RingState, r *purged) error {
+	left := int(before.Queue.Messages)
+	open := map[shmring.Position]bool{}
+	for _, claim := range before.Claims {
+		open[claim.Position] = true
+	}
+	for left > 0 && ctx.Err() == nil {
+		_, err := c.TryDrain(left, func(m shmring.Message) error {
+			if !open[m.Position()] { // else it did not wait yet
+				left--
 			}
 			r.Messages++
 			r.Bytes += len(m.Bytes())
@@ -132,13 +135,23 @@ func drain(ctx context.Context, c *shmring.Consumer, end shmring.Position, r *pu
 		})
 		var over *shmring.StreamError
 		switch {
-		case err == errPurged:
-			return nil
 		case errors.Is(err, shmring.ErrEmpty):
-			return c.Check()
+			return errors.Join(c.Check(), stuck(c.Stats().Stalled, left, r.Name))
 		case err != nil && err != io.EOF && !errors.As(err, &over):
 			return err
 		}
 	}
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil || !before.Queue.Limited {
+		return err
+	}
+	return fmt.Errorf("more messages waited in %s than are counted at a time: purge it again", r.Name)
+}
+
+// stuck says why messages stay.
+func stuck(claim *shmring.StalledClaim, left int, name string) error {
+	why := "something is in the way"
+	if claim != nil {
+		why = fmt.Sprintf("the claim at %d of pid %d before them is unfinished", claim.Position.Record, claim.PID)
+	}
+	return fmt.Errorf("%d messages stay: %s; shmring inspect %s says what to do", left, why, name)
 }
