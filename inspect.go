@@ -51,7 +51,8 @@ func Inspect(ctx context.Context, name string, o *InspectOptions) (Snapshot, err
 	return list[0], nil
 }
 
-// InspectFile is Inspect of a file by its path, which may be a copy of a ring made elsewhere.
+// InspectFile is Inspect of a file by its path, which may be a copy of a ring. Nobody holds the locks
+// of a copy: who is attached to the ring is told as dead. Errors: those of Inspect, but for names.
 func InspectFile(ctx context.Context, path string, o *InspectOptions) (Snapshot, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -37,7 +37,6 @@ type OpenClaim struct {
 	Owner    int    // participant slot
 	Epoch    uint32 // of that slot, now
 	PID      int    // of the owner, as it saw itself
-	Recorded bool   // in its own control word, and not only in Tail
 }
 
 const (
@@ -113,8 +112,7 @@ func (s *segment) lookAtMPSC(q *Queue, pos uint64, tail layout.Tail) (uint64, er
 		return 0, nil
 	}
 	v := s.ctl(pos).Load()
-	recorded := v.IsRecorded(s.lap(pos))
-	if !recorded {
+	if !v.IsRecorded(s.lap(pos)) {
 		if left != tail.Slots() {
 			return 0, &CorruptError{"control word of a claim", pos, uint64(v)}
 		}
@@ -133,7 +131,7 @@ func (s *segment) lookAtMPSC(q *Queue, pos uint64, tail layout.Tail) (uint64, er
 	}
 	if q.Open++; len(q.Claims) < maxClaims {
 		m := &s.participants[owner]
-		q.Claims = append(q.Claims, OpenClaim{pos, int(k), owner, m.Epoch.Load(), int(m.PID.Load()), recorded})
+		q.Claims = append(q.Claims, OpenClaim{pos, int(k), owner, m.Epoch.Load(), int(m.PID.Load())})
 	}
 	return k, nil
 }

@@ -113,7 +113,7 @@ func TestOnlookersKnowClaims(t *testing.T) {
 	v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 1, 1, layout.Claimed))
 	q, err := ring.LookAtQueue(v, 100)
 	require.NoError(t, err)
-	want := []ring.OpenClaim{{Position: 0, Slots: 1, Owner: 1, Recorded: true}, {Position: 1, Slots: 2, Owner: 2}}
+	want := []ring.OpenClaim{{Position: 0, Slots: 1, Owner: 1}, {Position: 1, Slots: 2, Owner: 2}}
 	require.Equal(t, want, q.Claims)
 	require.EqualValues(t, 3, q.End)
 	v.Hot.Tail.Store(layout.PackTail(3, 1, 2))

@@ -190,9 +190,21 @@ func openHidden(at *place, end string) (*unpublished, error) {
 const tmpEnd = ".tmp"
 
 // hidden is a new name beside this one that ValidateName would refuse.
-func (p *place) hidden(end string) *place { return p.beside(p.hiddenPrefix() + randomHex() + end) }
+func (p *place) hidden(end string) *place {
+	return p.beside("." + strings.TrimSuffix(p.base, Suffix) + "." + randomHex() + end)
+}
 
-func (p *place) hiddenPrefix() string { return "." + strings.TrimSuffix(p.base, Suffix) + "." }
+// hiddenName returns the name of the segment beside which hidden has made the name of a file.
+func hiddenName(file, end string) (name string, is bool) {
+	middle, ends := strings.CutSuffix(file, end)
+	middle, begins := strings.CutPrefix(middle, ".")
+	dot := strings.LastIndexByte(middle, '.')
+	if !ends || !begins || dot < 0 || len(middle)-dot-1 != len(randomHex()) ||
+		strings.Trim(middle[dot+1:], "0123456789abcdef") != "" {
+		return "", false
+	}
+	return middle[:dot], true
+}
 
 // publish makes the finished file appear under its name, with us attached.
 func (f *file) publish(ctx context.Context, u *unpublished, mode uint32) error {

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,18 +36,10 @@ func Leftovers(dir string, remove bool) ([]Leftover, error) {
 
 // leftoverOf returns the name of the segment that a hidden file was to become.
 func leftoverOf(file string) (name string, is bool) {
-	middle, isNew := strings.CutSuffix(file, replacementEnd)
-	if !isNew {
-		if middle, is = strings.CutSuffix(file, ".tmp"); !is {
-			return "", false
-		}
+	if name, is = hiddenName(file, tmpEnd); !is {
+		name, is = hiddenName(file, replacementEnd)
 	}
-	middle, is = strings.CutPrefix(middle, ".")
-	dot := strings.LastIndexByte(middle, '.')
-	if !is || dot < 0 || len(middle)-dot-1 != len(randomHex()) || strings.Trim(middle[dot+1:], "0123456789abcdef") != "" {
-		return "", false
-	}
-	return middle[:dot], ValidateName(middle[:dot]) == nil
+	return name, is && ValidateName(name) == nil
 }
 
 // judge finds out whether anybody has the file open, and removes it.

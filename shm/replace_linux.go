@@ -3,7 +3,6 @@ package shm
 import (
 	"context"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -106,9 +105,7 @@ func (p *place) sweepReplacements() {
 		return
 	}
 	for _, name := range names {
-		middle, is := strings.CutPrefix(name, p.hiddenPrefix())
-		middle, ends := strings.CutSuffix(middle, replacementEnd)
-		if is && ends && len(middle) == len(randomHex()) && !strings.Contains(middle, ".") {
+		if of, is := hiddenName(name, replacementEnd); is && of+Suffix == p.base {
 			_ = p.beside(name).unlink()
 		}
 	}
