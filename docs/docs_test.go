@@ -143,3 +143,18 @@ func TestSecurityNamesTests(t *testing.T) {
 		require.True(t, strings.Contains(all, "func "+name+"("), name)
 	}
 }
+
+// OPERATIONS.md says of each verdict what it means, and of no other.
+func TestOperationsNamesVerdicts(t *testing.T) {
+	first := func(pattern, text string) (list []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			list = append(list, m[1])
+		}
+		return list
+	}
+	_, section, _ := strings.Cut(papers(t)["OPERATIONS.md"], "\n## What is the matter\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	codes := first(`VerdictCode += "([a-z-]+)"`, source(t))
+	require.Greater(t, len(codes), 20)
+	require.ElementsMatch(t, codes, first("(?m)^\\| `([a-z-]+)` ", section))
+}
