@@ -67,6 +67,7 @@ type createRequest struct {
 	opt     *Options
 	format  func(mem []byte, locks Locks) error
 	publish func(f *file, u *unpublished) error
+	sealed  bool // it is to have no name
 }
 
 // try makes the file without a name if that is to be had, else with a hidden one that has that
@@ -87,7 +88,7 @@ func (r *createRequest) make(ctx context.Context, open func(at *place) (*unpubli
 		return nil, err
 	}
 	killpoint.At(killpoint.UnpublishedOpened)
-	f := &file{name: r.name, place: place{dir: -1}, fd: u.fd, opt: r.opt}
+	f := &file{name: r.name, place: place{dir: -1}, fd: u.fd, opt: r.opt, sealed: r.sealed}
 	published := false
 	defer func() {
 		if !published {
@@ -102,7 +103,7 @@ func (r *createRequest) make(ctx context.Context, open func(at *place) (*unpubli
 	if err := f.chooseLocks(); err != nil {
 		return nil, err
 	}
-	how := Applied{TmpFile: u.hidden == nil}
+	how := Applied{TmpFile: u.hidden == nil && !r.sealed}
 	if err := preflight(u.fd, f.path, r.size); err != nil { // 2
 		return nil, err
 	}

@@ -7,6 +7,7 @@
 //	seg.TryLock(3)                                            // "participant 3 is alive", kept by the kernel
 //	seg.Replace(ctx, 1<<21, format)                           // another file in its place, if nobody else is attached
 //	seg.Close()                                               // never unlinks
+//	shm.CreateSealed(ctx, "orders", 1<<20, nil, format)       // without a name, of a size that nobody can change
 //	shm.Remove("orders", nil)                                 // refuses while anybody is attached
 //
 // # Invariants
@@ -69,6 +70,17 @@
 //
 // Processes that wait for the attach lock of the old file get it when that is closed, find that
 // it has lost its name, and open the new one.
+//
+// # Sealed segments
+//
+// [CreateSealed] makes a segment that has no name, on a memfd whose seals fix its size. Steps 1
+// to 5 are those of creating; step 6 is to seal it, and there is no other. Killed at any step it
+// leaves nothing, and so do all its users, whenever they are killed. It is reached through a
+// descriptor ([Segment.Share]), by inheritance, a Unix socket, or systemd's file descriptor
+// store. Locks belong to the open file, which travels with the descriptor, so [OpenSealed] opens
+// the file anew, through /proc/self/fd, and a descriptor that is given away is of an open file
+// that no lock is ever on. Life locks are OFD. There is no attach lock, because there is no name
+// to be removed, and no lock file; [Segment.Alone] and [Segment.Replace] are not for them.
 //
 // # Lock map
 //

@@ -125,6 +125,35 @@ func RefuseRename(t testing.TB, err error) {
 	change(t, func(k *kernel) { k.renameat = func(int, string, int, string) error { return err } })
 }
 
+// RefuseReopen makes opening a file through /proc fail for the length of a test.
+func RefuseReopen(t testing.TB, err error) {
+	change(t, func(k *kernel) {
+		k.open = func(path string, flags int, perm uint32) (int, error) {
+			if strings.HasPrefix(path, "/proc/") {
+				return -1, err
+			}
+			return unix.Open(path, flags, perm)
+		}
+	})
+}
+
+// RefuseMemfd makes memfd_create fail for the length of a test.
+func RefuseMemfd(t testing.TB, err error) {
+	change(t, func(k *kernel) { k.memfd = func(string, int) (int, error) { return -1, err } })
+}
+
+// OldMemfd is for kernels that know no MFD_NOEXEC_SEAL, for the length of a test.
+func OldMemfd(t testing.TB) {
+	change(t, func(k *kernel) {
+		k.memfd = func(name string, flags int) (int, error) {
+			if flags&0x8 != 0 {
+				return -1, unix.EINVAL
+			}
+			return unix.MemfdCreate(name, flags)
+		}
+	})
+}
+
 // NoticeSharing tells of each attempt to take an attach lock shared, from now on.
 func NoticeSharing(t testing.TB) <-chan struct{} {
 	tries := make(chan struct{}, 1)

@@ -24,6 +24,8 @@ type file struct {
 	fixed []byte // the first bytes as they were judged; see Options.Fixed
 	exact bool   // the file system tells how many bytes have memory; see whole
 
+	sealed bool // it has no name, and keeps its size; see CreateSealed
+
 	locks Locks // the kind of life
 	told  bool  // locks was not our choice
 	noOFD error // why it could not be OFD
@@ -38,6 +40,9 @@ type file struct {
 // attach makes a Segment of an open, locked and mapped file.
 func (f *file) attach(how Applied) *Segment {
 	how.Locks, how.NoOFD = f.locks, f.noOFD
+	if f.opt.HugePages {
+		how.HugePages = hugePages(f.mem.bytes())
+	}
 	var st unix.Stat_t
 	_ = sys.fstat(f.fd, &st) // never fails
 	return &Segment{
@@ -86,6 +91,9 @@ func (f *file) outside() error {
 	}
 	if err := f.whole("check", &st, int64(f.mem.size)); err != nil {
 		return err
+	}
+	if f.sealed {
+		return nil // there is no name that could be lost
 	}
 	if st.Nlink == 0 {
 		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
@@ -225,6 +233,9 @@ func (f *file) withBytes(use func([]byte)) error {
 }
 
 func (f *file) reopen() (_ *Segment, err error) {
+	if f.sealed {
+		return OpenSealed(context.Background(), f.fd, int64(f.mem.size), f.opt)
+	}
 	// Not dup: that would share the description, and with it the locks.
 	fd, err := openFile(descriptorPath(f.fd), unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -284,13 +295,15 @@ func (f *file) forget() {
 	if f.life != nil {
 		_ = f.life.close()
 	}
-	if f.dir >= 0 {
-		f.place.close()
-	}
+	f.place.close()
 }
 
 func (f *file) mapBytes(size int64) (err error) {
-	f.mem, err = sys.mmap(f.fd, int(size))
+	if f.opt.HugePages {
+		f.mem, err = mapFileAligned(f.fd, int(size), hugePage)
+	} else {
+		f.mem, err = sys.mmap(f.fd, int(size))
+	}
 	killpoint.At(killpoint.FileMapped)
 	switch err {
 	case nil:

@@ -30,6 +30,10 @@ func (f *file) chooseLocks() error {
 		return fail("attach to", f.path, err, "")
 	}
 	f.told = told
+	if f.sealed && kind == Flock {
+		return fail("attach to", f.path, ErrUnsupported, "the locks of a sealed segment are on itself, and leave no files: "+
+			"leave Options.Locks and %s unset, or give a name", EnvLocks)
+	}
 	if kind != Flock {
 		err := probeOFD(f.fd)
 		switch {
@@ -37,6 +41,8 @@ func (f *file) chooseLocks() error {
 			kind = OFD
 		case !errors.Is(err, ErrUnsupported):
 			return fail("attach to", f.path, err, "")
+		case f.sealed:
+			return fail("attach to", f.path, err, "a sealed segment has no place for lock files: give a name")
 		case told:
 			return fail("attach to", f.path, err, "leave Options.Locks and %s unset, and flock is used instead", EnvLocks)
 		default:
@@ -62,6 +68,8 @@ func (f *file) use(kind Locks) error {
 		return f.noOtherKind()
 	case kind != OFD && kind != Flock:
 		return fail("lock", f.path, fs.ErrInvalid, "%v", kind)
+	case f.sealed:
+		return &LocksError{Path: f.path, Want: kind, Have: f.locks, Err: errSealedLocks}
 	case f.told, kind == OFD && f.noOFD != nil:
 		return &LocksError{Path: f.path, Want: kind, Have: f.locks, Told: f.told, Err: f.noOFD}
 	}
@@ -77,6 +85,9 @@ const otherLocks = 256
 // stands in the segment, and a peer that changes it could make a second participant take
 // the place of one that is alive.
 func (f *file) noOtherKind() error {
+	if f.sealed {
+		return nil // there is one kind
+	}
 	other, held := OFD, false
 	var err error
 	if f.locks == OFD {
@@ -149,6 +160,9 @@ func shareAttachLock(ctx context.Context, fd int, path string) error {
 //	drop shared                   look at the gate: held, so busy
 //	take exclusive, or shared     unlink
 func (f *file) alone(leave bool) (bool, error) {
+	if f.sealed {
+		return false, fmt.Errorf("%w: a sealed segment has no attach lock", ErrUnsupported)
+	}
 	if !f.gated {
 		ok, err := f.life.tryLock(gate)
 		if !ok {

@@ -103,6 +103,11 @@ func (f *file) judge(ctx context.Context, minSize int64, st *unix.Stat_t) error 
 	if err := trusted(f.path, st, f.opt); err != nil {
 		return err
 	}
+	return f.judgeFixed(minSize, st)
+}
+
+// judgeFixed is judge for a file whose names and owner do not matter.
+func (f *file) judgeFixed(minSize int64, st *unix.Stat_t) error {
 	least := max(minSize, int64(f.opt.Fixed), 1)
 	if st.Size < least {
 		return fail("open", f.path, ErrTruncated, "%d bytes; a segment has at least %d", st.Size, least)

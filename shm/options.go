@@ -42,6 +42,11 @@ type Options struct {
 	// is no error: see Applied.
 	Prefault bool
 
+	// HugePages asks for pages of the processor's next size for as much of the segment as
+	// whole ones make up, which takes fewer entries of its address cache. A refusal is no
+	// error: see Applied.
+	HugePages bool
+
 	// Mlock asks for the pages to be kept in memory (mlock). A refusal is no error:
 	// see Applied.
 	Mlock bool
@@ -70,6 +75,8 @@ type Applied struct {
 	NoOFD error
 	// Prefault is the outcome of Options.Prefault.
 	Prefault Outcome
+	// HugePages is the outcome of Options.HugePages.
+	HugePages Outcome
 	// Mlock is the outcome of Options.Mlock.
 	Mlock Outcome
 }

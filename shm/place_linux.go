@@ -11,7 +11,7 @@ import (
 // descriptor: were they to go by its path, somebody who may rename a part of that could make
 // two steps be about two files.
 type place struct {
-	dir  int    // the directory
+	dir  int    // the directory, or -1
 	base string // the name in it
 	path string // of both, for people, and for Linux where it wants one
 }
@@ -23,12 +23,17 @@ func openPlace(path string) (place, error) {
 }
 
 func (p *place) close() {
-	_ = sys.close(p.dir)
-	p.dir = -1
+	if p.dir >= 0 {
+		_ = sys.close(p.dir)
+		p.dir = -1
+	}
 }
 
 // again is the same place for another owner.
 func (p *place) again() (place, error) {
+	if p.dir < 0 { // of a file that has no name
+		return *p, nil
+	}
 	fd, err := unix.FcntlInt(uintptr(p.dir), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return place{dir: -1}, fail("reopen the directory of", p.path, err, "")

@@ -11,6 +11,9 @@ import (
 
 // replace puts a new file in the place of this one, see [Segment.Replace].
 func (f *file) replace(ctx context.Context, size int64, format func(mem []byte) error) error {
+	if f.sealed {
+		return fail("replace", f.path, ErrUnsupported, "it is sealed, and has no name that could mean another")
+	}
 	if !f.exclusive {
 		panic("shm: Replace of a segment of which Alone has not said that it is")
 	}

@@ -182,7 +182,8 @@ func (s *Segment) UseLocks(kind Locks) error {
 // on until s is closed: Open waits, Remove gives ErrBusy. For a heap segment only
 // handles that hold a lock count, and nobody is kept out. It waits, for a second at most,
 // for a Remove that is under way. Errors: fs.ErrClosed, ErrUnsupported, ErrBusy (waited
-// in vain), those of TryLock.
+// in vain), those of TryLock; of a sealed segment, which has no name that could be removed,
+// ErrUnsupported.
 func (s *Segment) Alone() (bool, error) { return s.alone(false) }
 
 // Leave is Alone for a handle that is about to be closed: if it was not alone, it is

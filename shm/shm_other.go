@@ -15,6 +15,23 @@ func Open(ctx context.Context, name string, minSize int64, opt *Options) (*Segme
 	return nil, unsupported("open", name, opt)
 }
 
+// CreateSealed returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func CreateSealed(ctx context.Context, name string, size int64, opt *Options, format func(mem []byte,
+	locks Locks) error) (*Segment, error) {
+	return nil, unsupported("create", name, opt)
+}
+
+// OpenSealed returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func OpenSealed(ctx context.Context, fd int, minSize int64, opt *Options) (*Segment, error) {
+	return nil, fail("open", SealedName(fd), ErrUnsupported, "sealed segments need Linux")
+}
+
+// SealedName returns "memfd:?".
+func SealedName(fd int) string { return SealedPrefix + "?" }
+
+// Share returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func (s *Segment) Share() (int, error) { return -1, s.fail("give away", ErrUnsupported) }
+
 // OnAppear returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
 func OnAppear(name string, opt *Options, f func()) (stop func(), err error) {
 	return nil, unsupported("watch for", name, opt)

@@ -23,6 +23,8 @@ type kernel struct {
 	unlinkat  func(dir int, name string, flags int) error
 	fcntl     func(fd uintptr, cmd int, lk *unix.Flock_t) error
 	flock     func(fd, how int) error
+	memfd     func(name string, flags int) (int, error)
+	seals     func(fd uintptr, cmd, arg int) (int, error)
 	mmap      func(fd int, size int) (mapping, error)
 	blank     func(m mapping) error
 	madvise   func(p []byte, advice int) error
@@ -48,6 +50,8 @@ var sys = kernel{
 	unlinkat:  unix.Unlinkat,
 	fcntl:     fcntlLock,
 	flock:     unix.Flock,
+	memfd:     unix.MemfdCreate,
+	seals:     unix.FcntlInt,
 	mmap:      mapFile,
 	blank:     mapping.blank,
 	madvise:   unix.Madvise,

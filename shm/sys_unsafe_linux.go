@@ -24,6 +24,31 @@ func mapFile(fd, size int) (mapping, error) {
 	return mapping{base, size}, nil
 }
 
+// mapFileAligned is mapFile at a multiple of align, a power of two.
+func mapFileAligned(fd, size, align int) (mapping, error) {
+	room, err := unix.MmapPtr(-1, 0, nil, uintptr(size)+uintptr(align), unix.PROT_NONE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return mapping{}, err
+	}
+	skip := -uintptr(room) & uintptr(align-1)
+	base := unsafe.Add(room, skip)
+	if _, err := unix.MmapPtr(fd, 0, base, uintptr(size), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+		_ = unix.MunmapPtr(room, uintptr(size)+uintptr(align))
+		return mapping{}, err
+	}
+	page := uintptr(unix.Getpagesize())
+	end := (uintptr(size) + page - 1) &^ (page - 1) // of our pages, behind base
+	if skip > 0 {
+		_ = unix.MunmapPtr(room, skip)
+	}
+	if rest := uintptr(size) + uintptr(align) - skip; rest > end {
+		_ = unix.MunmapPtr(unsafe.Add(base, end), rest-end)
+	}
+	return mapping{base, size}, nil
+}
+
 func (m mapping) bytes() []byte { return unsafe.Slice((*byte)(m.base), m.size) }
 
 // blank replaces the pages by private zeros at the same address. The kernel does it
