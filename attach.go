@@ -1,6 +1,7 @@
 package shmring
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,19 +15,24 @@ import (
 	"github.com/shmring/shmring/shm"
 )
 
-// join opens a ring, in the usual mode unless the options say otherwise, and takes a role
-// in it by calling take.
-func join(ctx context.Context, name string, o *Options, usual Mode,
+// opening is how one who attaches comes by the ring.
+type opening func(ctx context.Context, o *Options) (*segment, error)
+
+// byName opens a ring by its name, in the usual mode unless the options say otherwise.
+func byName(name string, usual Mode) opening {
+	return func(ctx context.Context, o *Options) (*segment, error) {
+		return open(ctx, name, o, cmp.Or(o.Mode, usual))
+	}
+}
+
+// join opens a ring and takes a role in it by calling take.
+func join(ctx context.Context, o *Options, open opening,
 	role Role, take func(*layout.View, ring.Config) (ring.Attachment, error)) (*segment, error) {
 	o, err := o.resolve()
 	if err != nil {
 		return nil, err
 	}
-	mode := o.Mode
-	if mode == ModeDefault {
-		mode = usual
-	}
-	s, err := open(ctx, name, o, mode)
+	s, err := open(ctx, o)
 	if err != nil {
 		return nil, err
 	}

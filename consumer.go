@@ -36,6 +36,10 @@ type Consumer struct {
 // Errors: [ErrBusy], naming the holder, when the ring has a live consumer, and those listed
 // at [ErrFull] and its neighbours.
 func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, error) {
+	return openConsumer(ctx, o, byName(name, ModeOpenWait))
+}
+
+func openConsumer(ctx context.Context, o *Options, open opening) (*Consumer, error) {
 	c := &Consumer{}
 	o = o.orDefault()
 	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
@@ -45,7 +49,7 @@ func OpenConsumer(ctx context.Context, name string, o *Options) (*Consumer, erro
 		}
 		return c.handle.Attachment(), nil
 	}
-	s, err := join(ctx, name, o, ModeOpenWait, RoleConsumer, take)
+	s, err := join(ctx, o, open, RoleConsumer, take)
 	if err != nil {
 		return nil, err
 	}

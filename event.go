@@ -62,12 +62,17 @@ func (e Event) String() string {
 // true as they are. Errors: those of opening.
 func Events(ctx context.Context, name string, o *AdminOptions) (events []Event, err error) {
 	err = visit(ctx, name, o, func(_ *shm.Segment, view *layout.View) error {
-		for _, e := range ring.Events(view) {
-			events = append(events, eventOf(e))
-		}
+		events = eventsOf(view)
 		return nil
 	})
 	return events, err
+}
+
+func eventsOf(view *layout.View) (events []Event) {
+	for _, e := range ring.Events(view) {
+		events = append(events, eventOf(e))
+	}
+	return events
 }
 
 func eventOf(e ring.Event) Event {

@@ -1,6 +1,7 @@
 package shmring
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -45,3 +46,10 @@ func AfterLookAt(t *testing.T, f func()) {
 
 // RemoveUnused is what Collect does to a ring that it has found unused.
 var RemoveUnused = removeUnused
+
+// ProbeSysV lets this process find that futexes are refused and semaphores work.
+func ProbeSysV(t *testing.T) {
+	ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) {
+		return layout.SysV, []doorbell.Refusal{{Kind: layout.Futex, Err: errors.New("no")}}
+	})
+}

@@ -8,9 +8,9 @@ import (
 
 // Info tells what opening a ring did and found.
 type Info struct {
-	Name string
-	Path string
-	Size int64 // bytes
+	Name string // of a sealed ring "memfd:NAME"
+	Path string // likewise
+	Size int64  // bytes
 
 	Created   bool // this call made the ring
 	TookOver  bool // the participant before us in this role had died without leaving
@@ -50,6 +50,7 @@ type Applied struct {
 	Allocated string // the call that made the pages exist: "fallocate" or "pwrite"
 	NoOFD     error  // why the ring does not have OFD locks, if this call chose
 	Prefault  Outcome
+	HugePages Outcome
 	Mlock     Outcome
 }
 
@@ -67,5 +68,5 @@ func (o Outcome) Applied() bool { return o.Asked && o.Err == nil }
 func (o Outcome) String() string { return shm.Outcome(o).String() }
 
 func appliedOf(a shm.Applied) Applied {
-	return Applied{a.TmpFile, a.Allocated, a.NoOFD, Outcome(a.Prefault), Outcome(a.Mlock)}
+	return Applied{a.TmpFile, a.Allocated, a.NoOFD, Outcome(a.Prefault), Outcome(a.HugePages), Outcome(a.Mlock)}
 }

@@ -104,9 +104,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if err := contextEnded(ctx, name, "open"); err != nil {
 		return nil, err
 	}
-	file := judged(name, shm.Options{
-		Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner, Prefault: o.Prefault, Mlock: o.Mlock,
-	}, o.agree)
+	file := judged(name, o.file(), o.agree)
 	var seg *shm.Segment
 	var created bool
 	var refused []Refusal
@@ -135,15 +133,32 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 	if err != nil {
 		return nil, ofFile(name, err)
 	}
+	s, err := opened(seg, name, o)
+	if err != nil {
+		return nil, err
+	}
+	if s.info.Created = created; created {
+		s.info.Refused = refused
+	}
+	return s, nil
+}
+
+// file are the options of the ring's file.
+func (o *Options) file() shm.Options {
+	return shm.Options{
+		Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner,
+		Prefault: o.Prefault, Mlock: o.Mlock, HugePages: o.HugePages,
+	}
+}
+
+// opened is a ring whose segment was opened and judged. After an error seg is closed.
+func opened(seg *shm.Segment, name string, o *Options) (*segment, error) {
 	view, err := parse(seg)
 	if err != nil {
 		return nil, joined(err, seg.Discard())
 	}
 	s := &segment{seg: seg, lot: doorbell.NewParkingLot(seg), view: view, log: o.Logger}
 	s.describe(name, o)
-	if s.info.Created = created; created {
-		s.info.Refused = refused
-	}
 	return s, nil
 }
 
@@ -228,6 +243,11 @@ func judged(name string, file shm.Options, agree func(path string, has layout.Co
 	if err != nil {
 		path = name // which is refused by itself
 	}
+	return judgedAt(path, file, agree)
+}
+
+// judgedAt is judged for a file that has that path, or is called so.
+func judgedAt(path string, file shm.Options, agree func(path string, has layout.Config) error) *shm.Options {
 	file.Fixed = layout.FixedSize
 	file.Judge = func(fixed []byte, length int64) error {
 		cfg, err := layout.ParseFixed(fixed, length)
@@ -264,14 +284,18 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (*s
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg := o.layout()
-	cfg.Created = time.Now().UnixNano()
-	rand.Read(cfg.UUID[:]) // never fails
+	cfg := o.newborn()
 	refused, err := o.chooseDoorbell(&cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	seg, err := shm.Create(ctx, name, size, file, func(mem []byte, locks shm.Locks) error {
+	seg, err := shm.Create(ctx, name, size, file, format(cfg))
+	return seg, refused, err
+}
+
+// format makes a ring of a new segment.
+func format(cfg layout.Config) func(mem []byte, locks shm.Locks) error {
+	return func(mem []byte, locks shm.Locks) error {
 		if locks == shm.Flock {
 			cfg.Incompat |= layout.FlockLocks
 		}
@@ -280,8 +304,15 @@ func create(ctx context.Context, name string, o *Options, file *shm.Options) (*s
 			ring.RecordCreation(v)
 		}
 		return err
-	})
-	return seg, refused, err
+	}
+}
+
+// newborn is the layout of a ring that is created now.
+func (o *Options) newborn() layout.Config {
+	cfg := o.layout()
+	cfg.Created = time.Now().UnixNano()
+	rand.Read(cfg.UUID[:]) // never fails
+	return cfg
 }
 
 // chooseDoorbell sets the doorbell of a ring that is to be created, and returns those that

@@ -238,6 +238,9 @@ type Options struct {
 	// Prefault touches all memory when opening rather than message by message. What became of
 	// it is in Info.
 	Prefault bool
+	// HugePages asks for huge pages for as much of the ring as whole ones make up: fewer misses
+	// of the processor's address cache in rings of many megabytes. What became of it is in Info.
+	HugePages bool
 	// Mlock keeps the memory from being swapped. What became of it is in Info.
 	Mlock bool
 

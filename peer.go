@@ -43,13 +43,18 @@ func peerOf(p ring.Peer) Peer {
 // It takes no role and changes nothing. Who is dead and was not found yet is among them. Errors:
 // those of opening.
 func Peers(ctx context.Context, name string, o *AdminOptions) (peers []Peer, err error) {
-	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
-		list, err := ring.NewPresence(view, seg.Held, nobody).Peers()
-		for _, p := range list {
-			peers = append(peers, peerOf(p))
-		}
+	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) (err error) {
+		peers, err = peersOf(seg, view)
 		return err
 	})
+	return peers, err
+}
+
+func peersOf(seg *shm.Segment, view *layout.View) (peers []Peer, err error) {
+	list, err := ring.NewPresence(view, seg.Held, nobody).Peers()
+	for _, p := range list {
+		peers = append(peers, peerOf(p))
+	}
 	return peers, err
 }
 

@@ -26,7 +26,11 @@ const childEnv = "SHMRING_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if args := os.Getenv(childEnv); args != "" {
-		if err := child(strings.Fields(args)); err != nil {
+		run := child
+		if strings.HasPrefix(args, sealedChild) {
+			run = sealedChildren
+		}
+		if err := run(strings.Fields(args)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

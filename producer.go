@@ -33,6 +33,10 @@ type Producer struct {
 // producer. Errors: [ErrBusy] when the ring has no room for another producer, and those
 // listed at [ErrFull] and its neighbours.
 func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, error) {
+	return openProducer(ctx, o, byName(name, ModeOpenOrCreate))
+}
+
+func openProducer(ctx context.Context, o *Options, open opening) (*Producer, error) {
 	p := &Producer{}
 	o = o.orDefault()
 	take := func(v *layout.View, cfg ring.Config) (att ring.Attachment, err error) {
@@ -41,7 +45,7 @@ func OpenProducer(ctx context.Context, name string, o *Options) (*Producer, erro
 		}
 		return p.handle.Attachment(), nil
 	}
-	s, err := join(ctx, name, o, ModeOpenOrCreate, RoleProducer, take)
+	s, err := join(ctx, o, open, RoleProducer, take)
 	if err != nil {
 		return nil, err
 	}
