@@ -27,6 +27,13 @@ const lookFor = time.Second
 
 // whyClosed says what opening waits for, or nothing.
 func (r *Ring) whyClosed(role shmring.Role) string {
+	switch {
+	case r.Unix == "":
+	case role == shmring.RoleProducer:
+		return fmt.Sprintf("waiting for a consumer at %s, or for a producer slot of its ring", r.Unix)
+	default:
+		return fmt.Sprintf("waiting for the role: there is a consumer already at %s", r.Unix)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
 	defer cancel()
 	o := &shmring.AdminOptions{Dir: r.Options.Dir, AnyOwner: r.Options.AnyOwner}

@@ -18,6 +18,10 @@ type Ring struct {
 	Name    string
 	Options shmring.Options
 
+	// Unix is where a ring without a name is handed over, if not empty, and HandOver how.
+	Unix     string
+	HandOver shmring.HandOver
+
 	// MaxMessageFrom names the flag that Options.MaxMessage follows from, if it is another
 	// than -max-message.
 	MaxMessageFrom string
@@ -49,7 +53,7 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -max-sleep DURATION
                       look after the dead so often at least while asleep, from 1ms on
                       (default 10ms, growing to 400ms in a long wait)
-`
+` + UnixHelp
 
 const RingNote = `
 What is not given is taken from the ring if there is one. A new ring is spsc, of
@@ -76,6 +80,9 @@ var Policies = []Choice[shmring.WaitPolicy]{
 // CheckDir reports a directory of rings that is not there, and who named it: nobody will make
 // it while the program waits for its ring.
 func (r *Ring) CheckDir() error {
+	if r.Unix != "" {
+		return nil
+	}
 	path, err := shm.Path(r.Name, &shm.Options{Dir: r.Options.Dir})
 	if err != nil {
 		return err
@@ -100,6 +107,8 @@ const minSleep = time.Millisecond
 func (r *Ring) Register(f *Flags) {
 	o := &r.Options
 	f.String(&r.Name, "ring")
+	f.String(&r.Unix, "unix")
+	f.Func("allow-uid", r.setUIDs)
 	f.String(&o.Dir, "dir")
 	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC}})
 	Int(f, &o.Slots, "slots")
@@ -115,10 +124,13 @@ func (r *Ring) Register(f *Flags) {
 
 // Check finds what cannot be before anything is touched. Its error is a *UsageError.
 func (r *Ring) Check(f *Flags) error {
-	if r.Name == "" {
+	if err := r.checkUnix(f); err != nil {
+		return err
+	}
+	if r.Name == "" && r.Unix == "" {
 		return Usagef("no ring named: give -ring NAME, the same to producer and consumer")
 	}
-	if err := shm.ValidateName(r.Name); err != nil {
+	if err := shm.ValidateName(r.Name); err != nil && r.Unix == "" {
 		return Usagef("-ring: %v", err)
 	}
 	if f.IsSet("slot-size") && r.Options.SlotSize == 0 {

@@ -19,7 +19,7 @@ func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	c := &config{out: cli.Out{Name: "consumer", W: stderr}}
 	f := c.flags()
 	return cli.Execute(ctx, f.Command(func(ctx context.Context, operands []string, usage error) int {
-		totals := &cli.Totals{Program: "consumer", Ring: c.ring.Name}
+		totals := &cli.Totals{Program: "consumer", Ring: c.ring.Label()}
 		if usage == nil {
 			usage = c.check(f, operands)
 		}
@@ -46,13 +46,14 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 	}
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
-	consumer, err := c.open(patience)
+	consumer, stop, err := c.open(ctx, patience)
 	if errors.Is(err, cli.ErrInterrupted) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	defer stop()
 	totals.Opened(consumer.Info())
 	r.c, r.totals = consumer, totals
 	err = c.output(ctx, stdout, func(w io.Writer) error { return r.run(ctx, w) })
@@ -60,7 +61,8 @@ func (c *config) run(ctx context.Context, stdout io.Writer, totals *cli.Totals) 
 	return errors.Join(err, consumer.Close())
 }
 
-func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
+// open opens the ring. stop ends the handing over of one that has no name.
+func (c *config) open(ctx context.Context, patience *cli.Patience) (_ *shmring.Consumer, stop func(), err error) {
 	o := c.ring.Options
 	o.ExpectedProducers = c.producers
 	if c.alone == fail {
@@ -70,21 +72,48 @@ func (c *config) open(patience *cli.Patience) (*shmring.Consumer, error) {
 		c.out.Notice("passed over a message that its producer (pid %d) died over", s.PID)
 	}
 	o.OnStall = func(s shmring.StalledClaim) {
-		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; "+
-			"\"shmring force-skip %s %d\" gives it up", s.PID, c.ring.Name, s.Position.Record)
+		remedy := "killing it gives that up"
+		if c.ring.Unix == "" {
+			remedy = fmt.Sprintf("\"shmring force-skip %s %d\" gives it up", c.ring.Name, s.Position.Record)
+		}
+		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; %s", s.PID, remedy)
 	}
 	if err := c.ring.CheckDir(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	still := c.ring.StillOpening(&c.out, shmring.RoleConsumer)
 	defer still.Close()
-	consumer, err := shmring.OpenConsumer(patience.Begin(), c.ring.Name, &o)
+	var consumer *shmring.Consumer
+	if c.ring.Unix == "" {
+		consumer, err = shmring.OpenConsumer(patience.Begin(), c.ring.Name, &o)
+		stop = func() {}
+	} else {
+		consumer, stop, err = c.serve(ctx, patience.Begin(), &o)
+	}
 	patience.End()
 	if errors.Is(err, cli.ErrTimeout) && errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("there was no ring %q for %v: %w: start its producer, or give -create", c.ring.Name,
 			c.timeout, cli.ErrTimeout)
 	}
-	return consumer, cli.Untaken(err, c.timeout)
+	return consumer, stop, cli.Untaken(err, c.timeout)
+}
+
+// serve makes a ring without a name and hands it over as long as ctx lasts, until stop.
+// opening bounds the waiting for the consumer before.
+func (c *config) serve(ctx, opening context.Context, o *shmring.Options) (_ *shmring.Consumer, stop func(), err error) {
+	l, err := c.ring.Listen(opening)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := shmring.NewSealed(opening, "consumer", o)
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	consumer, err := s.OpenConsumer(opening, o) // before any producer can find that there is none
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close(), l.Close())
+	}
+	return consumer, c.ring.Serve(ctx, s, l, &c.out), nil
 }
 
 func (r *receiver) run(ctx context.Context, w io.Writer) error {

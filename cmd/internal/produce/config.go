@@ -109,6 +109,9 @@ func (c *config) check(f *cli.Flags) error {
 	case f.IsSet("cpu") && c.cpu < 0:
 		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
 	}
+	if c.ring.Unix != "" && !f.IsSet("no-consumer") {
+		c.alone = fail // a consumer that comes later makes another ring
+	}
 	// A new ring has to take what was asked for; one that exists is asked when it is open.
 	if need := c.need(); need > shmring.DefaultMaxMessage && c.ring.Options.MaxMessage == 0 {
 		c.ring.Options.MaxMessage, c.ring.MaxMessageFrom = need, "-frame"

@@ -23,7 +23,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	f := c.flags()
 	return cli.Execute(ctx, f.Command(func(ctx context.Context, operands []string, usage error) int {
 		c.files = operands
-		totals := &cli.Totals{Program: "producer", Ring: c.ring.Name}
+		totals := &cli.Totals{Program: "producer", Ring: c.ring.Label()}
 		if usage == nil {
 			usage = c.check(f)
 		}
@@ -98,7 +98,7 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 		o.NoPeer = shmring.NoPeerFail
 	}
 	still := c.ring.StillOpening(&c.out, shmring.RoleProducer)
-	p, err := shmring.OpenProducer(patience.Begin(), c.ring.Name, &o)
+	p, err := c.producer(patience.Begin(), &o)
 	still.Close()
 	if err != nil {
 		return nil, cli.Untaken(err, c.timeout)
@@ -117,6 +117,19 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// producer opens the ring by its name, or as it is handed over.
+func (c *config) producer(ctx context.Context, o *shmring.Options) (*shmring.Producer, error) {
+	if c.ring.Unix == "" {
+		return shmring.OpenProducer(ctx, c.ring.Name, o)
+	}
+	s, err := c.ring.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.OpenProducer(ctx, o)
+	return p, errors.Join(err, s.Close())
 }
 
 // phases end one after the other when a signal has come: the taking of input, that of a stream
