@@ -22,6 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
 )
 
 // noInsisting lets go of what the gate insists on elsewhere: a sealed ring refuses it.
@@ -399,7 +401,7 @@ func badFiles(t *testing.T, s *shmring.Sealed) map[string]bad {
 // badMemory are offers of memory that is not a ring of its size, sealed.
 func badMemory(t *testing.T, s *shmring.Sealed, ring *os.File) map[string]bad {
 	copied := func(seals int, change func(b []byte) []byte) []*os.File {
-		b := make([]byte, s.Info().Size)
+		b := shm.Heap(int(s.Info().Size)).Bytes() // aligned as layout wants it
 		_, err := unix.Pread(int(ring.Fd()), b, 0)
 		require.NoError(t, err)
 		fd, err := unix.MemfdCreate("copy", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -423,6 +425,19 @@ func badMemory(t *testing.T, s *shmring.Sealed, ring *os.File) map[string]bad {
 	less := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:len(b)-n] } }
 	more := func(b []byte) []byte { return append(b, make([]byte, 4096)...) }
 	first := func(b []byte) []byte { return b[:100] }
+	formatted := func(change func(*layout.Config)) func([]byte) []byte {
+		return func(b []byte) []byte {
+			v, err := layout.Parse(b)
+			require.NoError(t, err)
+			change(&v.Config)
+			clear(b)
+			_, err = layout.Format(b, v.Config)
+			require.NoError(t, err)
+			return b
+		}
+	}
+	semaphores := formatted(func(c *layout.Config) { c.Doorbell = layout.SysV })
+	lockFiles := formatted(func(c *layout.Config) { c.Incompat |= layout.FlockLocks })
 	one := offer(s, 1)
 	return map[string]bad{
 		"unsealed memfd":   {one, copied(0, same), shmring.ErrRefused, "its seals are none"},
@@ -433,6 +448,8 @@ func badMemory(t *testing.T, s *shmring.Sealed, ring *os.File) map[string]bad {
 		"one page more":    {one, copied(all, more), shmring.ErrCorrupt, "file size"},
 		"wrong header":     {one, copied(all, at(40, 0xff)), shmring.ErrCorrupt, "checksum"},
 		"wrong magic":      {one, copied(all, at(0, 0)), shmring.ErrFormat, "magic"},
+		"semaphores":       {one, copied(all, semaphores), shmring.ErrCorrupt, "doorbell is sysv, want futex or poll"},
+		"lock files":       {one, copied(all, lockFiles), shmring.ErrCorrupt, "locks is flock, want ofd"},
 		"header too short": {one, copied(all, first), shmring.ErrTruncated, "100 bytes"},
 	}
 }

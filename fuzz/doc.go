@@ -15,10 +15,13 @@
 //	                     honest scripts with kills,     the ring, says: each message, each error,
 //	                     take-overs and positions       each descriptor, each release
 //	                     just below every wrap
+//	[FuzzHandOver]       shmring.ReceiveSealed, by      a ring exactly when that is what came; else
+//	                     bytes and descriptors over a   a *HandOverError, and nothing stays open
+//	                     Unix socket
 //
-// Each target is deterministic, has one goroutine and uses no names: its ring lies
-// in memory that ends at unmapped pages on both sides, so that the first byte too far
-// is a fault, or, under the race detector, in heap memory, which is all it can see.
+// Each target is deterministic, has one goroutine and uses no names: its ring, but for that
+// of FuzzHandOver, lies in memory that ends at unmapped pages on both sides, so that the first
+// byte too far is a fault, or, under the race detector, in heap memory, which is all it can see.
 // Life locks are those of a table in which producers and consumers can be killed.
 //
 // Plain go test runs the seeds of every target, and TestModelRandom and
