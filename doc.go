@@ -76,6 +76,13 @@
 // goroutine; it ends blocked calls. Concurrent use that is not allowed panics where it is
 // noticed.
 //
+// # Without a name
+//
+// [NewSealed] makes a ring in memory whose size nobody can change, so that no peer can raise
+// SIGBUS in another by truncating it. It goes from process to process as a descriptor:
+// [Sealed.Serve] and [DialSealed] hand it over a Unix socket and look who is there,
+// [Sealed.File] and [OpenSealed] are for other ways. When nobody has it any more it is gone.
+//
 // # Errors
 //
 // [ErrFull], [ErrEmpty] and [ErrContended] mean "not now", and io.EOF is the end of a
@@ -88,7 +95,7 @@
 // Processes that can open a ring for writing can destroy its contents and its availability
 // for each other. What they write cannot make this package read or write outside the ring,
 // allocate without bound, loop for ever or panic: it returns a [*CorruptError]. One thing
-// they can do in this version is shorten the file, which ends everybody who touches the
+// they can do in this version is shorten the file (not that of a sealed ring), which ends everybody who touches the
 // missing pages with SIGBUS. For that reason files are made with mode 0600, and a ring of
 // another user is refused unless Options.AnyOwner is set.
 //
