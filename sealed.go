@@ -36,8 +36,8 @@ var errSetStays = errors.New("a set of semaphores would outlive a sealed ring")
 // matter here; Dir, Mode, Perm and AnyOwner are refused. Its doorbell is a futex, or polling
 // where futexes are refused: of semaphores something would be left behind. Its locks are OFD.
 // ctx ends the allocation of a large ring. Errors: an [*OptionError]; a [*SpaceError];
-// [ErrUnsupported] where the system has no memfd, OFD locks or /proc, or the environment
-// variable SHMRING_LOCKS says flock.
+// [ErrUnsupported] where the system has no memfd or no OFD locks, or the environment variable
+// SHMRING_LOCKS says flock. Taking a role in it wants /proc too.
 func NewSealed(ctx context.Context, name string, o *Options) (*Sealed, error) {
 	if err := contextEnded(ctx, name, "open"); err != nil {
 		return nil, err

@@ -139,6 +139,30 @@ func TestSealedRing(t *testing.T) {
 	})
 }
 
+// Who sleeps is woken, whatever way it sleeps: no sleep runs out.
+func TestSealedWakes(t *testing.T) {
+	for _, policy := range []shmring.WaitPolicy{shmring.WaitSleep, shmring.WaitPark} {
+		s := newSealed(t, nil)
+		p, err := s.OpenProducer(soon(t), nil)
+		require.NoError(t, err)
+		c, err := s.OpenConsumer(soon(t), &shmring.Options{WaitPolicy: policy, MaxSleep: time.Minute})
+		require.NoError(t, err)
+		for range 20 {
+			received := make(chan error, 1)
+			go func() {
+				_, err := c.Receive(soon(t), nil)
+				received <- err
+			}()
+			require.NoError(t, p.Send(soon(t), nil))
+			require.NoError(t, <-received)
+		}
+		require.Zero(t, c.Stats().TimeoutWakeups)
+		require.NotContains(t, strings.Join(c.Stats().Fallbacks, " "), "park")
+		require.NoError(t, p.Close())
+		require.NoError(t, c.Close())
+	}
+}
+
 // The role goes on behind a Sealed that is closed, and the ring behind those who had it.
 func TestSealedIsKeptByWhoHasIt(t *testing.T) {
 	s := newSealed(t, nil)
@@ -156,6 +180,7 @@ func TestSealedIsKeptByWhoHasIt(t *testing.T) {
 	require.ErrorIs(t, err, shmring.ErrClosed)
 	_, err = s.Peers()
 	require.ErrorIs(t, err, shmring.ErrClosed)
+	require.Empty(t, s.Events())
 	require.NoError(t, p.Send(soon(t), []byte("two")))
 	require.NoError(t, p.Close())
 	again, err := shmring.OpenSealed(soon(t), f, nil)

@@ -38,7 +38,7 @@ func hugePages(mem []byte) Outcome {
 	case errors.Is(err, unix.EINVAL):
 		err = fmt.Errorf("%w: it needs Linux 6.1 with huge pages in files in memory (CONFIG_TRANSPARENT_HUGEPAGE)", err)
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EAGAIN):
-		err = fmt.Errorf("%w: no %d bytes of memory in a row", err, hugePage)
+		err = fmt.Errorf("%w: no %d bytes in a row for a huge page", err, hugePage)
 	}
 	how.Err = err
 	return how

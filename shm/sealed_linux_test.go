@@ -316,5 +316,38 @@ func TestSealedHugePages(t *testing.T) {
 	other := again(t, s, &shm.Options{HugePages: true})
 	require.Equal(t, byte(1), other.Bytes()[size-1])
 	require.NoError(t, s.Check())
-	t.Log(how, other.Applied().HugePages)
+	for _, seg := range []*shm.Segment{s, other} {
+		require.Zero(t, address(t, seg)%(2<<20), "whole huge pages begin where the mapping does")
+	}
+	named, err := shm.Create(t.Context(), "a", size, &shm.Options{Dir: shm.ScratchDir(t), HugePages: true}, nil)
+	require.NoError(t, err)
+	require.NoError(t, named.Check(), "huge pages are no holes")
+	require.NoError(t, named.Close())
+	if how.Applied() {
+		require.GreaterOrEqual(t, hugeMapped(t, s), 4<<10, "kB of huge pages in a mapping that is said to have them")
+	} else {
+		require.ErrorContains(t, how.Err, "huge")
+	}
+}
+
+// address is where a segment is mapped.
+func address(t *testing.T, s *shm.Segment) (at uint64) {
+	t.Helper()
+	_, err := fmt.Sscanf(fmt.Sprintf("%p", s.Bytes()), "0x%x", &at)
+	require.NoError(t, err)
+	return at
+}
+
+// hugeMapped is how many kB of a segment are mapped by huge pages.
+func hugeMapped(t *testing.T, s *shm.Segment) (kB int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/smaps")
+	require.NoError(t, err)
+	_, of, found := strings.Cut(string(b), fmt.Sprintf("\n%x-", address(t, s)))
+	require.True(t, found)
+	_, of, found = strings.Cut(of, "ShmemPmdMapped:")
+	require.True(t, found)
+	_, err = fmt.Sscan(of, &kB)
+	require.NoError(t, err)
+	return kB
 }
