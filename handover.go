@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -226,6 +227,9 @@ func ReceiveSealed(ctx context.Context, conn *net.UnixConn, o *HandOver) (*Seale
 	x.doing = "await an offer"
 	offer, files, err := handover.Receive(conn, handover.Offer)
 	if err != nil {
+		if err == io.EOF {
+			err = fmt.Errorf("%w: it closed the connection: perhaps it does not allow us (HandOver.AllowUIDs there)", err)
+		}
 		return nil, x.fail(ctx, err)
 	}
 	r, err := x.take(ctx, offer, files)

@@ -191,6 +191,20 @@ func TestOpenSealedRefuses(t *testing.T) {
 	}
 }
 
+// A name that whoever made the memory chose is shown only if it could be a segment's.
+func TestSealedNameOfAStranger(t *testing.T) {
+	for given, want := range map[string]string{
+		"orders": "memfd:orders", "a\nb": "memfd:?", "": "memfd:?", "x (deleted)": "memfd:?", "../x": "memfd:?",
+	} {
+		fd, err := unix.MemfdCreate(given, unix.MFD_CLOEXEC)
+		require.NoError(t, err)
+		require.Equal(t, want, shm.SealedName(fd), "%q", given)
+		require.NoError(t, unix.Close(fd))
+	}
+	require.Equal(t, "memfd:?", shm.SealedName(0))
+	require.Equal(t, "memfd:?", shm.SealedName(1<<20))
+}
+
 func TestOpenSealedAsksTheJudge(t *testing.T) {
 	s := sealed(t, nil)
 	fd, err := s.Share()

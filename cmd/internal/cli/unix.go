@@ -112,7 +112,12 @@ func (r *Ring) Serve(ctx context.Context, s *shmring.Sealed, l *net.UnixListener
 	o := r.HandOver
 	o.Role = shmring.RoleProducer
 	o.Told = func(err error) {
-		if err != nil && ctx.Err() == nil {
+		who, stranger := errors.AsType[*shmring.CredentialsError](err)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case stranger:
+			out.Notice("uid %d, gid %d did not get the ring: -allow-uid says who may", who.UID, who.GID)
+		default:
 			out.Notice("%v", err)
 		}
 	}
