@@ -715,12 +715,30 @@ func sealedChildren(args []string) error {
 			return err
 		}
 		return errors.Join(p.Send(ctx, []byte("inherited")), p.Close(), r.Close())
+	case sealedChild + "confined": // DIR: without /proc, and says what comes of it
+		return confined(ctx, args[1])
 	case sealedChild + "serve": // NAME RING: makes a ring, serves it, and consumes for ever
 		return serveForEver(ctx, args[1], args[2])
 	case sealedChild + "send": // NAME: takes the ring and sends for ever
 		return sendForEver(ctx, args[1])
 	}
 	return fmt.Errorf("what is %q", args)
+}
+
+// confined makes and takes rings in a directory that is all it can see.
+func confined(ctx context.Context, dir string) error {
+	if err := unix.Chroot(dir); err != nil {
+		return err
+	}
+	_, err := shmring.OpenSealed(ctx, os.NewFile(3, "ring"), nil)
+	fmt.Println(errors.Is(err, shmring.ErrUnsupported), err)
+	s, err := shmring.NewSealed(ctx, "own", nil)
+	if err != nil {
+		return err
+	}
+	_, err = s.OpenProducer(ctx, nil)
+	fmt.Println(errors.Is(err, shmring.ErrUnsupported), err)
+	return s.Close()
 }
 
 func serveForEver(ctx context.Context, address, name string) error {
@@ -801,6 +819,26 @@ func TestSealedBetweenProcesses(t *testing.T) {
 	n, err = c.Receive(soon(t), buf)
 	require.NoError(t, err)
 	require.Equal(t, "inherited", string(buf[:n]))
+}
+
+// Where /proc is missing a ring cannot be used, and the error says what to do. Only root can take
+// it away; package shm has a test of it for others.
+func TestSealedWithoutProc(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	f, err := newSealed(t, nil).File()
+	require.NoError(t, err)
+	defer f.Close()
+	cmd := exec.CommandContext(soon(t), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"="+sealedChild+"confined "+t.TempDir())
+	cmd.ExtraFiles = []*os.File{f}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		require.Regexp(t, "^true .*mount /proc", line)
+	}
+	require.Equal(t, 2, strings.Count(string(out), "\n"))
 }
 
 // Another user gets the ring exactly if it may. Only root can be somebody else, so elsewhere
