@@ -95,9 +95,9 @@
 // Processes that can open a ring for writing can destroy its contents and its availability
 // for each other. What they write cannot make this package read or write outside the ring,
 // allocate without bound, loop for ever or panic: it returns a [*CorruptError]. One thing
-// they can do in this version is shorten the file (not that of a sealed ring), which ends everybody who touches the
-// missing pages with SIGBUS. For that reason files are made with mode 0600, and a ring of
-// another user is refused unless Options.AnyOwner is set.
+// they can do is shorten the file (not that of a sealed ring): calls that move messages are then
+// ended with SIGBUS, unless Options.Untrusted makes an error of it. For that reason files are
+// made with mode 0600, and a ring of another user is refused unless Options.AnyOwner is set.
 //
 // # Platforms
 //

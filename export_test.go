@@ -47,6 +47,9 @@ func AfterLookAt(t *testing.T, f func()) {
 // RemoveUnused is what Collect does to a ring that it has found unused.
 var RemoveUnused = removeUnused
 
+// Bytes is the memory of a sealed ring, as those see it who only look at it.
+func (r *Sealed) Bytes() []byte { return r.s.seg.Bytes() }
+
 // ProbeSysV lets this process find that futexes are refused and semaphores work.
 func ProbeSysV(t *testing.T) {
 	ReplaceProbe(t, func() (layout.Doorbell, []doorbell.Refusal) {

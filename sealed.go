@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/handover"
 	"github.com/shmring/shmring/layout"
@@ -14,8 +15,9 @@ import (
 // Sealed is a ring that has no name. It is reached through descriptors, which go from process to
 // process over a Unix socket ([Sealed.HandOver], [ReceiveSealed]), by inheritance, or through
 // systemd's file descriptor store ([Sealed.File], [OpenSealed]). Nobody can shorten or lengthen
-// its memory, so that what a peer does to it cannot raise SIGBUS, and when nobody has it any
-// more it is gone: killed processes leave nothing of it. In errors, and wherever else a ring is
+// its memory, and when nobody has it any more it is gone: killed processes leave nothing of it.
+// A hole that a peer punches into it reads as zeros; that could be SIGBUS only where the system
+// has no page left for it, and Options.Untrusted makes an error of that too. In errors, and wherever else a ring is
 // named, it is called "memfd:NAME", as in /proc and by lsof; that name is for people, and
 // another ring may have the same.
 //
@@ -26,6 +28,7 @@ import (
 type Sealed struct {
 	s    *segment
 	role Role
+	lost atomic.Pointer[error] // what look met, once memory was missing
 }
 
 // errSetStays is why a sealed ring has no semaphores.
@@ -196,8 +199,8 @@ func (r *Sealed) Role() Role { return r.role }
 // Info returns what opening did and found. Participant is -1.
 func (r *Sealed) Info() Info { return r.s.info }
 
-// Peers is the function of that name for this ring. The error is [ErrClosed], or what the
-// system said.
+// Peers is the function of that name for this ring. The error is [ErrClosed], [ErrTruncated]
+// (the system had no memory for a hole in it) or what the system said.
 func (r *Sealed) Peers() (peers []Peer, err error) {
 	err = r.look(func() (err error) {
 		peers, err = peersOf(r.s.seg, r.s.view)
@@ -206,16 +209,17 @@ func (r *Sealed) Peers() (peers []Peer, err error) {
 	return peers, err
 }
 
-// Events is the function of that name for this ring; after Close it returns none.
-func (r *Sealed) Events() (events []Event) {
-	_ = r.look(func() error {
+// Events is the function of that name for this ring. The error is [ErrClosed] or [ErrTruncated].
+func (r *Sealed) Events() (events []Event, err error) {
+	err = r.look(func() error {
 		events = eventsOf(r.s.view)
 		return nil
 	})
-	return events
+	return events, err
 }
 
-// ForceSkip is the function of that name for this ring. Errors: as there, and [ErrClosed].
+// ForceSkip is the function of that name for this ring. Errors: as there, [ErrClosed] and
+// [ErrTruncated].
 func (r *Sealed) ForceSkip(ctx context.Context, position Position) (claim StalledClaim, err error) {
 	err = r.look(func() (err error) {
 		claim, err = forceSkip(ctx, r.s.info.Name, position, r.s.seg, r.s.view)
@@ -225,14 +229,18 @@ func (r *Sealed) ForceSkip(ctx context.Context, position Position) (claim Stalle
 }
 
 // look calls f, which looks at the ring. Where memory of the ring is missing that f touches, f
-// ends there, as in visit.
+// ends there, as in visit; from then on the bytes are zeros here, and every look says why.
 func (r *Sealed) look(f func() error) (err error) {
-	lost := r.s.seg.Guard(func() { err = f() })
+	if lost := r.s.seg.Guard(func() { err = f() }); lost != nil {
+		lost = r.s.named(lost)
+		r.lost.CompareAndSwap(nil, &lost)
+	}
+	lost := r.lost.Load()
 	switch {
 	case r.s.closing.Load():
 		return ErrClosed
 	case lost != nil:
-		return r.s.named(lost)
+		return *lost
 	}
 	return err
 }

@@ -19,11 +19,12 @@ const writeSeals = unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE
 var errSealedLocks = errors.New("the locks of a sealed segment are on itself")
 
 // CreateSealed makes a new segment of size bytes that has no name and is sealed: nobody, its
-// creator and root included, can ever shorten or lengthen it, and so touching it raises no
-// SIGBUS. It is reached through descriptors only ([Segment.Share], [OpenSealed]), and is
-// gone when nobody has one and nobody has it mapped; killing all its users leaves nothing.
-// Holes can be punched into it still, which read as zeros. The name is for people, and need not
-// be its own. format is as that of [Create]; its locks are OFD. ctx ends the allocation.
+// creator and root included, can ever shorten or lengthen it. It is reached through descriptors
+// only ([Segment.Share], [OpenSealed]), and is gone when nobody has one and nobody has it
+// mapped; killing all its users leaves nothing. Holes can be punched into it still, which read
+// as zeros; touching one raises SIGBUS only where the system has no page left (it promises
+// none to a memfd: strict overcommit). The name is for people, and need not be its own. format
+// is as that of [Create]; its locks are OFD. ctx ends the allocation.
 //
 // Errors: [*NameError], [*SpaceError], [*LimitError], fs.ErrInvalid (size), ErrUnsupported (no
 // memfd, no OFD locks, or flock is insisted on), the error of format, of ctx, and otherwise an
