@@ -150,7 +150,7 @@ func (o *HandOver) check() error {
 func (o *HandOver) allows(peer handover.Credentials) error {
 	uids, gids := o.AllowUIDs, o.AllowGIDs
 	if len(uids) == 0 && len(gids) == 0 {
-		uids = []int{os.Geteuid(), 0}
+		uids = slices.Compact([]int{os.Geteuid(), 0})
 	}
 	if slices.Contains(uids, peer.UID) || slices.Contains(gids, peer.GID) {
 		return nil
@@ -312,8 +312,7 @@ func (r *Sealed) Serve(ctx context.Context, l *net.UnixListener, o *HandOver) er
 			}
 			return contextEnded(ctx, r.s.info.Name, "serve")
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
-			r := retries{}
-			r.pause(ctx, acceptPause)
+			(&retries{}).pause(ctx, acceptPause)
 			continue
 		case err != nil:
 			return fmt.Errorf("%sserve: %w", prefix(r.s.info.Name), err)

@@ -892,7 +892,7 @@ func TestHandOverToAnotherUser(t *testing.T) {
 	}
 	text, told := take(shmring.HandOver{})
 	require.Contains(t, text, "failed: shmring: hand over")
-	require.ErrorContains(t, told, "uid 65534, gid 65534 is not allowed, but uids [0 0] and gids []")
+	require.ErrorContains(t, told, "uid 65534, gid 65534 is not allowed, but uids [0] and gids []")
 	require.ErrorIs(t, told, fs.ErrPermission)
 	for _, o := range []shmring.HandOver{{AllowUIDs: []int{nobody}}, {AllowGIDs: []int{nobody}}} {
 		text, told = take(o)

@@ -18,6 +18,7 @@ import (
 const UnixHelp = `  -unix PATH          instead of -ring: a ring without a name, in sealed memory, that the
                       consumer makes and hands over to producers, through a Unix
                       socket at PATH on which it listens; @NAME is an abstract one.
+                      A producer whose consumer has gone ends (-no-consumer fail).
                       Nothing is left of it when both have been killed, but for a
                       socket, which the next consumer takes away
   -allow-uid UIDS     with -unix, who may be at the other end, as 1000,1001 (default:
