@@ -25,6 +25,7 @@ func (f *findings) examine(ctx context.Context, dir string) {
 	f.system()
 	f.directory(dir)
 	f.ring(ctx, dir)
+	f.sealed(ctx)
 	f.doorbells()
 	f.inotify()
 	f.memlock()
@@ -95,6 +96,23 @@ func (f *findings) ring(ctx context.Context, dir string) {
 		f.ok("locks", "OFD: the kernel says who is alive")
 	}
 	f.ok("doorbell", "a new ring gets %v", info.Doorbell)
+}
+
+// sealed makes a ring without a name and takes a role in it.
+func (f *findings) sealed(ctx context.Context) {
+	s, err := shmring.NewSealed(ctx, "doctor", &shmring.Options{Slots: 8, MaxMessage: 64})
+	if err == nil {
+		var p *shmring.Producer
+		if p, err = s.OpenProducer(ctx, nil); err == nil {
+			err = p.Close()
+		}
+		err = errors.Join(err, s.Close())
+	}
+	if err != nil {
+		f.add("sealed", shmring.SeverityNote, "", "rings without a name (NewSealed, -unix) do not work: %v", err)
+		return
+	}
+	f.ok("sealed", "rings without a name work (NewSealed, -unix)")
 }
 
 // because is why something is not as one would have it.

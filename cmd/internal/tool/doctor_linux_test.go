@@ -26,8 +26,8 @@ func TestDoctor(t *testing.T) {
 	dir := t.TempDir()
 	var f findings
 	f.examine(t.Context(), dir)
-	for _, name := range []string{"system", "directory", "ring", "locks", "doorbell", "futex", "sysv", "futex_waitv",
-		"inotify", "memlock", "seccomp", "cpu", "hugepages", "RemoveIPC", "namespaces"} {
+	for _, name := range []string{"system", "directory", "ring", "sealed", "locks", "doorbell", "futex", "sysv",
+		"futex_waitv", "inotify", "memlock", "seccomp", "cpu", "hugepages", "RemoveIPC", "namespaces"} {
 		require.NotEmpty(t, named(t, f, name).Text)
 		require.NotEqual(t, shmring.SeverityProblem, named(t, f, name).Severity, name)
 	}
@@ -45,6 +45,7 @@ func TestDoctorTellsWhatIsDone(t *testing.T) {
 	f.examine(t.Context(), t.TempDir())
 	require.Contains(t, named(t, f, "locks").Text, "asked for by SHMRING_LOCKS")
 	require.Equal(t, "a new ring gets poll", named(t, f, "doorbell").Text)
+	require.Regexp(t, "do not work: .*SHMRING_LOCKS", named(t, f, "sealed").Text)
 
 	f = nil
 	f.examine(t.Context(), "/nonexistent")
