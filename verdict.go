@@ -418,7 +418,7 @@ func (j *judgement) judgeFull() {
 	if q.Fraction < fullAt || !j.consumer.isAlive() {
 		return // without a consumer that was said
 	}
-	text, next := j.percent()+"; "+tellPeer(*j.consumer)+" alive", "watch whether it moves (-watch)"
+	text, next := j.percent()+"; "+tellPeer(*j.consumer)+" alive", "watch whether it moves: shmring inspect -watch "+j.name
 	if q.Moved > 0 {
 		text += fmt.Sprintf(", released %s in %s", count(q.Moved, "slot"), tellTime(j.s.Watched))
 		next = fmt.Sprintf("make the consumer faster, or the ring larger for bursts: shmring resize %s", j.name)
@@ -457,9 +457,9 @@ func (j *judgement) judgeRest() {
 		j.say(SeverityNote, VerdictUntold, text, "nothing: the next consumer is told, behind the messages")
 	}
 	if j.unknown > 0 {
-		text := fmt.Sprintf("of %s it is not known whether they live: flock does not tell of other PID namespaces",
-			count(j.unknown, "participant"))
-		j.say(SeverityNote, VerdictLifeUnknown, text, "look from the host, or from where they run")
+		text := fmt.Sprintf("of %s it is not known whether they live: locks by flock are seen by those who "+
+			"may write the ring, and not from other PID namespaces", count(j.unknown, "participant"))
+		j.say(SeverityNote, VerdictLifeUnknown, text, "look as its owner or root, and from the host or where they run")
 	}
 	f := j.s.File
 	if f.Exclusive {
