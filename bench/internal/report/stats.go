@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -64,6 +65,9 @@ func meanTrip(results []work.Result) (float64, bool) {
 	return float64(histogram(times).ValueAtQuantile(50)) / pico, true
 }
 
+// ErrTooShort: a sample was over before anything of it was measured.
+var ErrTooShort = errors.New("nothing was measured")
+
 // Add takes the results of one round in: of the receiver, then of the senders; probes are those
 // before and after. The error tells that the time was too short to measure anything.
 func (c *Cell) Add(round int, probes [2]float64, results []work.Result) error {
@@ -98,7 +102,7 @@ func (c *Cell) Add(round int, probes [2]float64, results []work.Result) error {
 	}
 	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / pico }
 	if len(recv.Numbers) == 0 && out.Value <= 0 {
-		return fmt.Errorf("%v: nothing was measured in round %d: %d messages are too few, -scale makes it longer", c.Key(),
+		return fmt.Errorf("%v: %w in round %d: %d messages are too few, -scale makes it longer", c.Key(), ErrTooShort,
 			round, sent)
 	}
 	out.P50, out.P90, out.P99, out.P999, out.Max = at(50), at(90), at(99), at(99.9), at(100)

@@ -13,6 +13,7 @@ import (
 	"github.com/shmring/shmring/bench/internal/report"
 	"github.com/shmring/shmring/bench/internal/rival"
 	"github.com/shmring/shmring/bench/internal/runner"
+	"github.com/shmring/shmring/bench/internal/work"
 )
 
 // Progress is told how far a run is.
@@ -207,14 +208,23 @@ func (m *measuring) sample(ctx context.Context, j *job, round int) error {
 	if j.fails >= givenUp {
 		return nil
 	}
-	before := m.probes[len(m.probes)-1]
-	results, err := m.c.Run(ctx, j.transport, j.job, j.cpus)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	after := m.take()
-	if err == nil {
-		err = j.cell.Add(round, [2]float64{before, after}, results)
+	var err error
+	// Where others take the processors, one side may have got none until the other was through.
+	for try, longer := 0, j.job; try < 3; try++ {
+		before := m.probes[len(m.probes)-1]
+		var results []work.Result
+		results, err = m.c.Run(ctx, j.transport, longer, j.cpus)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		after := m.take()
+		if err == nil {
+			err = j.cell.Add(round, [2]float64{before, after}, results)
+		}
+		if !errors.Is(err, report.ErrTooShort) {
+			break
+		}
+		longer.For *= 2
 	}
 	if err == nil {
 		return nil
