@@ -151,6 +151,23 @@ func TestReleasesAroundBatches(t *testing.T) {
 	require.Equal(t, porcupine.Illegal, h.Check(10*time.Second), "%s", &h)
 }
 
+// A call that was killed may have been told of the end of a stream, behind the message that it came
+// back from, and have released that.
+func TestKilledWhenTold(t *testing.T) {
+	calls := []Call{send(p, 1, 2, 1, 1, OK), send(p, 3, 4, 2, 1, OK), receive(c, 5, 6, 1),
+		call(TryReceive, c, 7, 20, None), call(Open, c2, 30, 31, OK), call(TryReceive, c2, 32, 33, Told),
+		got(TryNext, c2, 34, 35, at(2, 1, true))}
+	h := History{Geometry: Geometry{Slots: 16, SlotSize: slotSize}, Calls: calls,
+		Deaths: []Death{{Client: c, Last: 6, Dead: 20}}}
+	require.Equal(t, porcupine.Ok, h.Check(10*time.Second), "%s", &h)
+	h.Calls[3] = call(TryReceive, c, 7, 8, Told) // and it was not killed there
+	h.Deaths[0].Last = 8
+	require.Equal(t, porcupine.Ok, h.Check(10*time.Second), "%s", &h)
+	h.Calls = append(h.Calls[:3:3], h.Calls[4:]...) // nor made another call: then the message comes again
+	h.Deaths[0].Last = 6
+	require.Equal(t, porcupine.Illegal, h.Check(10*time.Second), "%s", &h)
+}
+
 // Shorten changes what is delivered, not the room that was claimed.
 func TestShorten(t *testing.T) {
 	short := as(Commit, send(p, 3, 4, 1, 1, OK))

@@ -262,6 +262,7 @@ func (g *Geometry) receive(list []state, s state, t *step) []state {
 		return append(list, s)
 	case t.do == look:
 		if r != nil {
+			list = append(list, s) // it was told of the end of a stream before, and may flush
 			g.take(&s, r, t.once)
 			s.stopped |= 1 << t.client // the rest of the call is private
 		}
