@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -182,9 +183,22 @@ func (l *lab) halfCreated(kills int) {
 	l.r.Note("create: %d creators killed, %d left a ring, which was complete, the others nothing", kills, complete)
 }
 
+// sweepUnborn removes the directory for lock files of a ring that never got its name, as whoever next
+// removes any ring of ours does. Nothing else may be there.
+func (l *lab) sweepUnborn(ring string) {
+	if left := l.Left(); len(left) != 1 || !strings.HasSuffix(left[0], ".locks") {
+		return
+	}
+	err := shmring.Remove(l.Ctx, ring, &shmring.AdminOptions{Dir: l.Rings})
+	if !errors.Is(err, fs.ErrNotExist) {
+		l.fault(&l.r.Other, "removing %s, which is not there: %v", ring, err)
+	}
+}
+
 // notHalf returns how many complete rings of that name there are.
 func (l *lab) notHalf(ring string) int {
 	if _, err := os.Lstat(filepath.Join(l.Rings, ring+shm.Suffix)); errors.Is(err, fs.ErrNotExist) {
+		l.sweepUnborn(ring)
 		return 0
 	}
 	ctx, cancel := context.WithTimeout(l.Ctx, labs.Patience)
