@@ -32,14 +32,15 @@ const markPID = 1<<30 + 77
 // strace -c does not.
 const traced = "getpgid,futex,futex_waitv,pread64,semop,semtimedop,semctl"
 
-// calls counts them, between the marks.
-type calls struct{ wakes, waits, futexes, preads, semaphores int }
+// calls counts them, between the marks. looks are those by which a process makes sure, now and then,
+// that a set of semaphores is still its ring's.
+type calls struct{ wakes, waits, futexes, preads, semaphores, looks int }
 
-func (k calls) all() int { return k.wakes + k.waits + k.futexes + k.preads + k.semaphores }
+func (k calls) all() int { return k.wakes + k.waits + k.futexes + k.preads + k.semaphores + k.looks }
 
 func (k calls) String() string {
-	return fmt.Sprintf("%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls", k.wakes,
-		k.waits, k.futexes, k.preads, k.semaphores)
+	return fmt.Sprintf("%d futex wakes, %d waits, %d other futex calls, %d preads, %d semaphore calls, %d looks at a set",
+		k.wakes, k.waits, k.futexes, k.preads, k.semaphores, k.looks)
 }
 
 // parseTrace reads the log of strace -f.
@@ -59,6 +60,8 @@ func parseTrace(log string) (k calls, err error) {
 			k.futexes++
 		case name == "pread64":
 			k.preads++
+		case name == "semctl" && (strings.Contains(rest, "GETVAL") || strings.Contains(rest, "IPC_STAT")):
+			k.looks++
 		case strings.HasPrefix(name, "sem"):
 			k.semaphores++
 		}
@@ -275,6 +278,9 @@ func (l *lab) countAsleep(w way, n int) bool {
 		case w == bySysV:
 			// A sleep closes its door, and waits there or opens it again.
 			got = s.made.semaphores - 2*sleeps
+			if most := 4 * (wakes + sleeps + 1); s.made.looks > most { // once for each, if that is seldom
+				l.r.fault("%s: %s: %d looks at the set of semaphores, want at most %d", w.name, s.name, s.made.looks, most)
+			}
 		}
 		if got > wakes || wakes > theirs {
 			l.r.fault(

@@ -29,13 +29,15 @@ func TestParseTrace(t *testing.T) {
 101 <... futex resumed>) = 0
 100 <... futex_waitv resumed>) = 0
 100 semop(3, [{0, 1, 0}], 1) = 0
+100 semctl(3, 2, GETVAL, NULL) = 1
+100 semctl(3, 2, SETVAL, 0) = 0
 100 futex(0x7f00, FUTEX_WAIT_BITSET|FUTEX_CLOCK_REALTIME, 0) = -1 EAGAIN
 100 getpgid(1073741901) = -1 ESRCH (No such process)
 100 pread64(7, "S", 1, 0) = 1
 100 +++ exited with 0 +++
 `)
 	require.NoError(t, err)
-	require.Equal(t, calls{wakes: 1, waits: 2, preads: 1, semaphores: 1}, k)
+	require.Equal(t, calls{wakes: 1, waits: 2, preads: 1, semaphores: 2, looks: 1}, k)
 	_, err = parseTrace("100 getpgid(1) = 0\n")
 	require.ErrorContains(t, err, "0 marks")
 }
