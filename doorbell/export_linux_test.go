@@ -131,6 +131,13 @@ func Replace(t testing.TB, id, by int) {
 // SetValue, Value and RemoveSet are what anybody with permission can do.
 func SetValue(id, num, to int) error { _, e := semctl(id, num, cmdSetVal, to); return orNil(e) }
 
+// Waiting is how many sleep until a semaphore is zero.
+func Waiting(id, num int) int {
+	const getZeroCount = 15 // GETZCNT
+	n, _ := semctl(id, num, getZeroCount, 0)
+	return n
+}
+
 func Value(id, num int) int { v, _ := semctl(id, num, cmdGetVal, 0); return v }
 
 func RemoveSet(id int) error { _, e := semctl(id, 0, unix.IPC_RMID, 0); return orNil(e) }

@@ -255,7 +255,7 @@ func TestStopWhereTheWordsAreSpoiled(t *testing.T) {
 			timedOut, _ := b.Sleep(0, long, []*atomic.Uint32{stop})
 			done <- timedOut
 		}()
-		time.Sleep(time.Millisecond) // it sleeps by then, most times
+		require.Eventually(t, func() bool { return doorbell.Waiting(set.ID(), 0) == 1 }, long, time.Millisecond)
 		words.Set.Store(0)
 		words.Key.Store(0)
 		b.Stop(stop)
