@@ -1,9 +1,7 @@
 package shm
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,21 +12,15 @@ import (
 // only then. With remove, what nobody has open is unlinked. An empty dir means what it means in
 // Options. Errors: those of reading the directory.
 func Leftovers(dir string, remove bool) ([]Leftover, error) {
-	dir, err := filepath.Abs((&Options{Dir: dir}).dir())
+	found, err := find(dir, leftoverOf)
 	if err != nil {
-		return nil, fail("list", dir, err, "")
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fail("list", dir, err.(*fs.PathError).Err, "")
+		return nil, err
 	}
 	var list []Leftover
-	for _, e := range entries {
-		if name, is := leftoverOf(e.Name()); is {
-			l := Leftover{Found: Found{name, filepath.Join(dir, e.Name())}}
-			if l.judge(remove); l.Err != errReplaced {
-				list = append(list, l)
-			}
+	for _, f := range found {
+		l := Leftover{Found: f}
+		if l.judge(remove); l.Err != errReplaced {
+			list = append(list, l)
 		}
 	}
 	return list, nil

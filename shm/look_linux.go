@@ -150,6 +150,14 @@ func lockFileOf(o *Onlooker, i int) (id lockID, there bool, err error) {
 // Segments returns the files in a directory that have a segment's name, whatever they are. An
 // empty dir means what it means in Options. Errors: those of reading the directory.
 func Segments(dir string) ([]Found, error) {
+	return find(dir, func(file string) (name string, is bool) {
+		name, is = strings.CutSuffix(file, Suffix)
+		return name, is && ValidateName(name) == nil
+	})
+}
+
+// find returns the files in a directory whose names are, by nameOf, those of a segment.
+func find(dir string, nameOf func(file string) (name string, is bool)) ([]Found, error) {
 	dir, err := filepath.Abs((&Options{Dir: dir}).dir())
 	if err != nil {
 		return nil, fail("list", dir, err, "")
@@ -160,7 +168,7 @@ func Segments(dir string) ([]Found, error) {
 	}
 	var list []Found
 	for _, e := range entries {
-		if name, is := strings.CutSuffix(e.Name(), Suffix); is && ValidateName(name) == nil {
+		if name, is := nameOf(e.Name()); is {
 			list = append(list, Found{name, filepath.Join(dir, e.Name())})
 		}
 	}

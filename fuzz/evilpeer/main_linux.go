@@ -76,13 +76,7 @@ func (r *result) Print(w io.Writer) {
 // experiment runs one mode: a victim, and the attacker in this process.
 func experiment(ctx context.Context, mode, n int, o labs.Options) labs.Report {
 	m := modes[mode]
-	switch {
-	case n > 0:
-	case o.Short:
-		n = m.short
-	default:
-		n = m.full
-	}
+	n = o.Times(n, m.full, m.short)
 	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed}}
 	left, err := r.Run(ctx, "evilpeer", o, func(l *labs.Lab) {
 		if err := r.run(l, m.attack, n, m.name == "truncate"); err != nil {

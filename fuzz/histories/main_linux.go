@@ -65,14 +65,7 @@ func main() { program().Main() }
 
 // experiment records and checks the histories of one kind.
 func (opt options) experiment(ctx context.Context, kind string, o labs.Options) labs.Report {
-	n := opt.n
-	switch {
-	case n > 0:
-	case o.Short:
-		n = short
-	default:
-		n = full
-	}
+	n := o.Times(opt.n, full, short)
 	r := &result{Result: labs.Result{Mode: kind, Seed: o.Seed}}
 	left, err := r.Run(ctx, "histories", o, func(l *labs.Lab) {
 		(&lab{Lab: l, r: r, mpsc: kind == "mpsc", kills: opt.kills}).run(n)

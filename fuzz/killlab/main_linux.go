@@ -74,14 +74,7 @@ func main() { program().Main() }
 // experiment runs one mode and looks at what it leaves behind.
 func (opt options) experiment(ctx context.Context, mode int, o labs.Options) labs.Report {
 	m := modes[mode]
-	n := opt.n
-	switch {
-	case n > 0:
-	case o.Short:
-		n = m.short
-	default:
-		n = m.full
-	}
+	n := o.Times(opt.n, m.full, m.short)
 	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed}}
 	if opt.duration > 0 {
 		var cancel context.CancelFunc

@@ -48,6 +48,17 @@ type Options struct {
 	Short bool
 }
 
+// Times is how often an experiment is done: as often as was asked for, or, for 0, what is usual.
+func (o Options) Times(asked, full, short int) int {
+	switch {
+	case asked > 0:
+		return asked
+	case o.Short:
+		return short
+	}
+	return full
+}
+
 // Report is what an experiment found.
 type Report interface {
 	Well() bool
