@@ -8,6 +8,8 @@
 //	            sleep or park; publish, notify            of parked goroutines
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go
+//	dense.pml   records in line: publish, takeover,       ring/area.go, ring/spsc.go,
+//	            redelivery, what an observer may trust    ring/read_spsc.go
 //	door.pml    the doorbell made of SysV semaphores      doorbell
 //	fates.pml   how streams end: storing a fate, finding  ring/fate.go, ring/told.go,
 //	            it, telling it, under kills               ring/watch.go
@@ -24,7 +26,8 @@
 // That everything published is taken and nobody sleeps for ever; and that a sleep that
 // is ended by its cap finds something only after a waker was killed. Of fates: each is told
 // in order, behind the messages of its stream, and again only where the consumer that was
-// told was killed. The search is exhaustive: every order of every step of a few processes
+// told was killed. Of records in line: each message comes whole, in order, and again only below
+// the redelivery mark. The search is exhaustive: every order of every step of a few processes
 // and messages.
 //
 // # What is left out
