@@ -57,7 +57,7 @@ func (p *Producer) claimed(c *Claim, pos, k uint64, n int, err error) error {
 		*c = Claim{}
 		return err
 	}
-	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
+	c.p, c.data, c.pos, c.k, c.kind = p, p.place(pos, n), pos, k, 0
 	return nil
 }
 
@@ -84,14 +84,14 @@ func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
 // ClaimInto is Claim for who has a Claim already: it is not copied. Without a ctx, nil, it is
 // TryClaimInto. After an error the Claim is one that is finished.
 func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
-	// The short way, as in sendShort: one slot, and room that is known of.
-	if pos := p.pos; int64(p.edge-pos) > 0 && uint(n) <= uint(p.most) && p.enter() {
+	// The short way, as in sendShort: room that is known of.
+	if pos := p.pos; uint64(n) <= p.most && int64(p.edge-layout.NextRecord(pos, uint64(n), p.align)) >= 0 && p.enter() {
 		p.open, p.edge = true, pos
 		p.leave()
-		c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
+		c.p, c.data, c.pos, c.k, c.kind = p, p.bodyAt(pos, uint64(n)), pos, 0, 0
 		return nil
 	}
-	if p.mpsc && uint(n) <= uint(p.most) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+	if p.mpsc && uint(n) <= uint(p.oneMost) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
 		if pos, ok := p.reserveShortMPSC(); ok {
 			c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
 			return nil
@@ -137,6 +137,11 @@ func (c *Claim) Shorten(n int) {
 	if c.p == nil || n < 0 || n > len(c.data) {
 		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, len(c.data)))
 	}
+	if !c.p.mpsc {
+		c.p.clean = c.p.pos // what was written behind it is no part of the record
+		c.data = c.data[:n:n]
+		return
+	}
 	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
 	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
 		copy(short, c.data)
@@ -161,26 +166,28 @@ func (c *Claim) Commit() error {
 		if p.Closed() {
 			return p.closeReason()
 		}
-		p.setMeta(c.pos, meta)
 		if c.k == 1 {
+			p.setMeta(c.pos, meta)
 			return p.publishShortMPSC(c.pos)
 		}
-		return p.publish(c.pos, c.k)
+		return p.commit(c.pos, c.k, meta)
 	}
 	if !p.enter() && !p.enterAnyway() {
 		return p.closeReason()
 	}
 	p.open, p.edge = false, p.far
-	d := p.descAt(c.pos)
-	d.Meta = meta
-	killpoint.At(killpoint.MetaWritten)
-	if c.k != 1 {
-		return p.publish(c.pos, c.k)
+	if c.k != 0 {
+		return p.commitFirst(c.pos, 0, meta)
 	}
-	p.pos = c.pos + 1
-	d.Ctl.Store(p.word) // D1: publishSPSC, written out
+	end := layout.NextRecord(c.pos, uint64(len(c.data)), p.align)
+	p.scrub(end)
+	p.publish(c.pos, p.head|layout.Record(meta)) // D1: publishSPSC, written out
 	killpoint.At(killpoint.CtlStored)
-	p.notify()
+	p.pos = end
+	p.tell()
+	if int64(end+clearSoon-p.clean) >= 0 && uint64(len(c.data)) <= clearMost {
+		p.clearSome()
+	}
 	p.leave()
 	return nil
 }
@@ -207,6 +214,7 @@ func (c *Claim) Abort() {
 	}
 	if p.enterAnyway() {
 		p.setOpen(false) // never published, so never there
+		p.clean = p.pos  // but what was written is where words will be
 		p.leave()
 	}
 }

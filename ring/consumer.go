@@ -44,10 +44,18 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 	}
 	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
 	c.usual = layout.PackCtl(0, 1, layout.ConsumerIndex+1, layout.Committed)
-	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
+	if c.flushAfter = max(1, min(choresEvery, c.slots.count/8)); !c.mpsc {
+		c.flushAfter = min(choresBytes, c.size/8)
+		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
+		c.short.most = uint64(min(c.maxMessage, copyPiece))
+		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
+	}
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
-	if marked-pos > c.slots.count {
+	if !c.mpsc && pos%layout.RecordAlign != 0 {
+		return nil, &CorruptError{"ReadPos", pos, pos}
+	}
+	if marked-pos > c.span {
 		marked = pos
 		c.setMark(pos)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"github.com/shmring/shmring/layout"
 )
 
 // TryReceive copies the next message into buf and returns its length. Where buf is too
@@ -41,11 +43,23 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		d := c.descAt(pos)
-		if int64(c.short.until-pos) > 0 {
+		if !c.mpsc {
+			w := c.load(pos) // D2; once: a peer may rewrite it
+			n := w.Length()
+			end := layout.NextRecord(pos, n, c.short.align)
+			if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
+				c.takeShort(int(n))
+				c.pos, c.implicitAck = end, end
+				c.fetch(pos, n, buf)
+				c.leave()
+				return int(n), nil
+			}
+		} else if int64(c.short.until-pos) > 0 {
+			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
 				n := int(uint32(meta))
-				c.takeShort(d, meta)
+				c.hold(d, meta)
+				c.takeShort(n)
 				next := pos + c.short.slots
 				c.pos, c.implicitAck = next, next
 				copy(buf, c.bytesAt(d, pos, n))
@@ -126,11 +140,23 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		d := c.descAt(pos)
-		if int64(c.short.until-pos) > 0 {
+		if !c.mpsc {
+			w := c.load(pos) // D2; once: a peer may rewrite it
+			n := w.Length()
+			end := layout.NextRecord(pos, n, c.short.align)
+			if c.short.admits(w, end, c.short.until) {
+				c.takeShort(int(n))
+				c.pos = end
+				c.newest, c.outstanding = Position{pos, 0}, true
+				c.leave()
+				return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
+			}
+		} else if int64(c.short.until-pos) > 0 {
+			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok {
 				n := int(uint32(meta))
-				c.takeShort(d, meta)
+				c.hold(d, meta)
+				c.takeShort(n)
 				next := pos + c.short.slots
 				c.pos = next
 				c.newest, c.outstanding = Position{pos, 0}, true

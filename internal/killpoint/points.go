@@ -42,6 +42,9 @@ const (
 	EntryWritten
 	InnerRenewed
 	CtlStored // SPSC: published
+	WordCleared
+	AreaCleared
+	WrittenStored
 	TailMoved // MPSC: claimed
 	ClaimRecorded
 	ClaimFinished
@@ -49,6 +52,7 @@ const (
 	PriorityTaken // waiting for room
 	PriorityEnded
 
+	EachStored
 	Announced // sleeping and waking
 	Unannounced
 	BellCleared
@@ -96,10 +100,10 @@ var names = [Points]string{
 	"LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
-	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
+	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "WordCleared", "AreaCleared", "WrittenStored", "TailMoved", "ClaimRecorded",
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
-	"Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
+	"EachStored", "Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
 	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
 	"EventBegun", "EventStored",
