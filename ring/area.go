@@ -37,25 +37,22 @@ func (a *area) init(v *layout.View) {
 }
 
 // load is the word at a position: atomic, because a word is what is waited for.
-func (a *area) load(pos uint64) layout.Record { return layout.Record(atomic.LoadUint64(a.word(pos))) } // D2
+func (a *area) load(pos uint64) layout.Record { return loadAt(a.word(pos)) }
+
+// loadAt is load of a word that is at hand.
+func loadAt(at *uint64) layout.Record { return layout.Record(atomic.LoadUint64(at)) } // D2
 
 // publish stores the word of a record, and hands over with it what was written before. It is a
 // full barrier (B1): the bell is looked at next.
-func (a *area) publish(pos uint64, w layout.Record) { atomic.StoreUint64(a.word(pos), uint64(w)) } // D1
+func (a *area) publish(pos uint64, w layout.Record) { publishAt(a.word(pos), w) }
+
+// publishAt is publish of a word that is at hand. All records of SPSC rings are published by it.
+func publishAt(at *uint64, w layout.Record) { atomic.StoreUint64(at, uint64(w)) } // D1
 
 // body is where the n bytes of the record at pos lie. They end in the area.
 func (a *area) body(pos, n uint64) []byte {
 	at := pos&a.inLap + layout.RecordHeader
 	return a.memory[at : at+n : at+n]
-}
-
-// fetch copies the n bytes of the record at pos.
-func (a *area) fetch(pos, n uint64, to []byte) {
-	if from := a.bodyAt(pos, n); isFew(n) {
-		copyFew(first(to), first(from), n)
-	} else {
-		copy(to, from)
-	}
 }
 
 // check looks whether a word that is not 0 is that of a record at pos, and returns where the

@@ -26,21 +26,24 @@ func (a *area) bodyAt(pos, n uint64) []byte {
 	return (*[copyPiece]byte)(at)[:n:n]
 }
 
+// behind is where the bytes of a record lie that has some.
+func behind(w *uint64) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(w), layout.RecordHeader)) }
+
+// few is how many bytes, less 8, copyFew copies at most.
+const few = 24
+
 // copyFew copies 8 to 32 bytes, which is what most messages have, without a call: in two pieces,
-// which overlap. Both slices are that long.
+// which overlap. Both are that long, and apart.
 func copyFew(to, from *byte, n uint64) {
 	t, f := unsafe.Pointer(to), unsafe.Pointer(from)
 	if n <= 16 {
-		a, b := *(*[8]byte)(f), *(*[8]byte)(unsafe.Add(f, n-8))
-		*(*[8]byte)(t), *(*[8]byte)(unsafe.Add(t, n-8)) = a, b
+		*(*uint64)(t) = *(*uint64)(f)
+		*(*uint64)(unsafe.Add(t, n-8)) = *(*uint64)(unsafe.Add(f, n-8))
 		return
 	}
-	a, b := *(*[16]byte)(f), *(*[16]byte)(unsafe.Add(f, n-16))
-	*(*[16]byte)(t), *(*[16]byte)(unsafe.Add(t, n-16)) = a, b
+	*(*[16]byte)(t) = *(*[16]byte)(f)
+	*(*[16]byte)(unsafe.Add(t, n-16)) = *(*[16]byte)(unsafe.Add(f, n-16))
 }
-
-// isFew tells whether copyFew copies so many.
-func isFew(n uint64) bool { return n-8 <= 32-8 }
 
 // first is where a slice begins.
 func first(b []byte) *byte { return unsafe.SliceData(b) }

@@ -68,11 +68,11 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 // TrySend sends a copy of msg, which may be empty. It never blocks, never allocates and
 // makes no system call unless the consumer has to be woken. Errors: ErrFull, *SizeError,
 // ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
-func (p *Producer) TrySend(msg []byte) error { return p.sendShort(context.Context(nil), msg, 0) }
+func (p *Producer) TrySend(msg []byte) error { return p.Send(context.Context(nil), msg) }
 
 // TrySendKind is TrySend with a message type of the user's own.
 func (p *Producer) TrySendKind(msg []byte, kind uint16) error {
-	return p.sendShort(context.Context(nil), msg, kind)
+	return p.SendKind(context.Context(nil), msg, kind)
 }
 
 func (p *Producer) trySend(msg []byte, kind uint16) error {
@@ -110,11 +110,50 @@ func looked(err error) error {
 // *ContextError, and whatever Config.Check returns. After ErrClosed from a Close during the
 // call, and only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error {
-	return p.sendShort(ctx, msg, 0)
+	if p.mpsc {
+		return p.sendMPSC(ctx, msg, 0)
+	}
+	// The short way of an SPSC ring for few bytes, with enter and leave written out. It calls nothing,
+	// so that nothing has to be kept on the stack.
+	pos, n := p.pos, uint64(len(msg))
+	end := layout.NextRecord(pos, n, p.align)
+	if int64(p.edge-end) < 0 || n-8 > few || n > p.most || p.busy.get() {
+		return p.sendShort(ctx, msg, 0)
+	}
+	p.busy.set(true)
+	if p.stopped.Load() != 0 {
+		p.busy.set(false)
+		return p.sendShort(ctx, msg, 0)
+	}
+	p.scrub(end)
+	w := p.word(pos)
+	copyFew(behind(w), first(msg), n)
+	killpoint.At(killpoint.PayloadWritten)
+	publishAt(w, p.head|layout.Record(n)) // D1
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+		p.afterSend()
+		return nil
+	}
+	p.busy.set(false)
+	return nil
+}
+
+// afterSend is what is not always to be done behind a publish, and leave.
+//
+//go:noinline
+func (p *Producer) afterSend() {
+	p.tell()
+	p.clearSome()
+	p.leave()
 }
 
 // SendKind is Send with a message type of the user's own.
 func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
+	if p.mpsc {
+		return p.sendMPSC(ctx, msg, kind)
+	}
 	return p.sendShort(ctx, msg, kind)
 }
 
@@ -129,7 +168,8 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	end := layout.NextRecord(pos, n, p.align)
 	if int64(p.edge-end) >= 0 && n <= p.most && p.enter() {
 		p.scrub(end)
-		p.fill(pos, msg)
+		copy(p.bodyAt(pos, n), msg)
+		killpoint.At(killpoint.PayloadWritten)
 		p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
 		killpoint.At(killpoint.CtlStored)
 		p.pos = end
@@ -140,7 +180,15 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 		p.leave()
 		return nil
 	}
-	if p.mpsc && len(msg) <= p.oneMost && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+	if ctx != nil {
+		return p.send(ctx, msg, kind)
+	}
+	return p.trySend(msg, kind)
+}
+
+// sendMPSC is sendShort on an MPSC ring.
+func (p *Producer) sendMPSC(ctx context.Context, msg []byte, kind uint16) error {
+	if len(msg) <= p.oneMost && p.phase.Load() == streaming && p.stopped.Load() == 0 {
 		if err := p.sendShortMPSC(msg, kind); err != errLong {
 			return err
 		}

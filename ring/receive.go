@@ -38,23 +38,66 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // them. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
+	if c.mpsc {
+		return c.receiveMPSC(ctx, buf)
+	}
+	// The short way of an SPSC ring for few bytes, with enter and leave written out. It calls nothing,
+	// so that nothing has to be kept on the stack.
+	pos := c.pos
+	at := c.word(pos)
+	w := loadAt(at) // D2; once: a peer may rewrite it
+	n := w.Length()
+	end := layout.NextRecord(pos, n, c.short.align)
+	if w.Like() != c.short.like || int64(c.short.until-end) < 0 || n-8 > few || n > uint64(len(buf)) ||
+		n > c.short.most || c.busy.get() {
+		return c.receiveMore(ctx, buf)
+	}
+	c.busy.set(true)
+	if c.stopped.Load() != 0 {
+		c.busy.set(false)
+		return c.receiveMore(ctx, buf)
+	}
+	c.takeShort(int(n))
+	c.pos, c.implicitAck = end, end
+	copyFew(first(buf), behind(at), n)
+	c.leave()
+	return int(n), nil
+}
+
+// receiveMore is Receive on an SPSC ring for all else.
+func (c *Consumer) receiveMore(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		if !c.mpsc {
-			w := c.load(pos) // D2; once: a peer may rewrite it
-			n := w.Length()
-			end := layout.NextRecord(pos, n, c.short.align)
-			if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
-				c.takeShort(int(n))
-				c.pos, c.implicitAck = end, end
-				c.fetch(pos, n, buf)
-				c.leave()
-				return int(n), nil
-			}
-		} else if int64(c.short.until-pos) > 0 {
+		w := c.load(pos) // D2; once: a peer may rewrite it
+		n := w.Length()
+		end := layout.NextRecord(pos, n, c.short.align)
+		if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
+			c.takeShort(int(n))
+			c.pos, c.implicitAck = end, end
+			copy(buf, c.bodyAt(pos, n))
+			c.leave()
+			return int(n), nil
+		}
+		if ctx == nil {
+			return c.tryReceive(buf)
+		}
+		if n, err := c.receiveOrWait(ctx, buf, try); err != errAgain {
+			return n, err
+		}
+	}
+}
+
+// receiveMPSC is Receive on an MPSC ring.
+func (c *Consumer) receiveMPSC(ctx context.Context, buf []byte) (int, error) {
+	if !c.enter() {
+		return 0, c.closeReason()
+	}
+	for try := 0; ; try++ {
+		pos := c.pos
+		if int64(c.short.until-pos) > 0 {
 			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
 				n := int(uint32(meta))
@@ -135,23 +178,64 @@ func (c *Consumer) tryNext() (Message, error) {
 // Next is TryNext that waits as Receive does; without a ctx, nil, it is TryNext. Errors: those of
 // Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
+	if c.mpsc {
+		return c.nextMPSC(ctx)
+	}
+	// As in Receive.
+	pos := c.pos
+	at := c.word(pos)
+	w := loadAt(at) // D2; once: a peer may rewrite it
+	n := w.Length()
+	end := layout.NextRecord(pos, n, c.short.align)
+	if w.Like() != c.short.like || int64(c.short.until-end) < 0 || n > c.short.most || c.busy.get() {
+		return c.nextMore(ctx)
+	}
+	c.busy.set(true)
+	if c.stopped.Load() != 0 {
+		c.busy.set(false)
+		return c.nextMore(ctx)
+	}
+	c.takeShort(int(n))
+	c.pos = end
+	c.newest.Record, c.outstanding = pos, true
+	c.leave()
+	return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
+}
+
+// nextMore is Next for all else.
+func (c *Consumer) nextMore(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return Message{}, c.closeReason()
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		if !c.mpsc {
-			w := c.load(pos) // D2; once: a peer may rewrite it
-			n := w.Length()
-			end := layout.NextRecord(pos, n, c.short.align)
-			if c.short.admits(w, end, c.short.until) {
-				c.takeShort(int(n))
-				c.pos = end
-				c.newest, c.outstanding = Position{pos, 0}, true
-				c.leave()
-				return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
-			}
-		} else if int64(c.short.until-pos) > 0 {
+		w := c.load(pos) // D2; once: a peer may rewrite it
+		n := w.Length()
+		end := layout.NextRecord(pos, n, c.short.align)
+		if c.short.admits(w, end, c.short.until) {
+			c.takeShort(int(n))
+			c.pos = end
+			c.newest, c.outstanding = Position{pos, 0}, true
+			c.leave()
+			return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
+		}
+		if ctx == nil {
+			return c.tryNext()
+		}
+		if m, err := c.nextOrWait(ctx, try); err != errAgain {
+			return m, err
+		}
+	}
+}
+
+// nextMPSC is Next on an MPSC ring.
+func (c *Consumer) nextMPSC(ctx context.Context) (Message, error) {
+	if !c.enter() {
+		return Message{}, c.closeReason()
+	}
+	for try := 0; ; try++ {
+		pos := c.pos
+		if int64(c.short.until-pos) > 0 {
 			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok {
 				n := int(uint32(meta))

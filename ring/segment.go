@@ -35,7 +35,7 @@ func (s *segment) used() int {
 		return int(min(s.hot.Tail.Load().Pos(read)-read, s.count))
 	}
 	end := s.glanceEnd(&read)
-	return s.inSlots(end - read)
+	return s.inSlots(min(end-read, s.size))
 }
 
 // inSlots is how many slots so many positions are; of an SPSC ring, whose records lie in no

@@ -247,10 +247,10 @@ func (p *Producer) batchSPSC(msgs [][]byte) (n int) {
 // fill copies a message to where it belongs.
 func (p *Producer) fill(pos uint64, msg []byte) {
 	n := uint64(len(msg))
-	if to := p.bodyAt(pos, n); isFew(n) {
-		copyFew(first(to), first(msg), n)
+	if n-8 <= few {
+		copyFew(behind(p.word(pos)), first(msg), n)
 	} else {
-		copy(to, msg)
+		copy(p.bodyAt(pos, n), msg)
 	}
 	killpoint.At(killpoint.PayloadWritten)
 }
