@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 )
@@ -94,7 +93,7 @@ func (c *Consumer) awaitAtOnce() bool {
 
 // askForEach says in the bell word whether the consumer waits for each message. Then records
 // get cache lines of their own: the producer writes none of them into the line that the
-// consumer polls, and replies stay quick. Nothing depends on it.
+// consumer polls, and replies stay quick. Nothing depends on it, so it is no kill point.
 func (c *Consumer) askForEach(each bool) {
 	c.backoff.each, c.backoff.odd = each, 0
 	if each {
@@ -102,5 +101,4 @@ func (c *Consumer) askForEach(each bool) {
 	} else {
 		c.sleepWord.And(^layout.BellEach)
 	}
-	killpoint.At(killpoint.EachStored)
 }

@@ -52,7 +52,6 @@ const (
 	PriorityTaken // waiting for room
 	PriorityEnded
 
-	EachStored
 	Announced // sleeping and waking
 	Unannounced
 	BellCleared
@@ -103,7 +102,7 @@ var names = [Points]string{
 	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "WordCleared", "AreaCleared", "WrittenStored", "TailMoved", "ClaimRecorded",
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
-	"EachStored", "Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
+	"Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
 	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
 	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
 	"EventBegun", "EventStored",
