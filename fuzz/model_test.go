@@ -400,6 +400,7 @@ func (w *world) sendBatch(p *producer) {
 			w.fail("%d messages reported, more are in the ring at %d", n, w.tail)
 		}
 		w.add(r)
+		w.heed()
 	}
 	if w.claimed(p, len(batch[n]), err) {
 		w.fail("message %d of the batch would have fitted", n)
