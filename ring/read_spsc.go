@@ -39,28 +39,16 @@ func (c *Consumer) peekSPSC(m *Message) error {
 			c.dropSeen(end - pos)
 			continue
 		}
-		c.cover(end)
+		if int64(end-c.mark) > 0 {
+			// Before anybody sees it, as in peekMPSC.
+			ahead := min(end+c.markAhead-c.released, c.span)
+			c.setMark(c.released + max(ahead, end-c.released))
+		}
 		c.short.like, c.short.align = w.Plain().Like(), w.Mask()
 		m.c, m.data, m.start, m.end, m.about = c, c.body(pos, n), pos, end, describe(w.Kind(), fromSPSC, again)
 		return nil
 	}
 	return ErrEmpty
-}
-
-// cover makes sure that the redelivery mark covers a record that ends at end, before anybody sees
-// it. It runs ahead to where chores are due, so that it is moved once from one to the next.
-func (c *Consumer) cover(end uint64) {
-	to := end
-	if c.markAhead != 0 {
-		if due := c.looked + c.flushAfter; int64(due-to) > 0 {
-			to = due
-		}
-	}
-	if int64(to-c.mark) > 0 {
-		// A mark farther than a ringful is garbage, and so is an end: then a peer lies.
-		ahead := min(to-c.released, c.span)
-		c.setMark(c.released + max(ahead, end-c.released))
-	}
 }
 
 // openShortSPSC is openShort. Signed: we may be behind each of these.

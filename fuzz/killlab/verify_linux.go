@@ -18,7 +18,9 @@ import (
 func (t *scenario) verify() bool {
 	returned := t.victim.j.Get(phase) == operated
 	ok := true
-	if t.rung && t.op.rings && returned && t.bell().Load()&layout.BellSleeper != 0 {
+	// The consumer of an SPSC ring gathers more than one message before it makes room.
+	gathers := t.kind == shmring.KindSPSC && t.op.victim == "consumer" && t.op.name != "close"
+	if t.rung && t.op.rings && !gathers && returned && t.bell().Load()&layout.BellSleeper != 0 {
 		ok = t.fault(&t.l.r.Stuck, "the operation has returned, and has not rung for a sleeper")
 	}
 	t.credit()

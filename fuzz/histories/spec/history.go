@@ -3,13 +3,22 @@ package spec
 // Geometry is what a ring is like.
 type Geometry struct {
 	MPSC     bool
-	Slots    int // 8 or 16
-	SlotSize int // bytes
+	Slots    int // 8 or 16; 8 on an SPSC ring
+	SlotSize int // bytes; 64 on an SPSC ring
+}
+
+// MaxMessage is the longest message that a ring takes. That of an SPSC ring is so long that its
+// records lie in no more bytes than the slots have.
+func (g *Geometry) MaxMessage() int {
+	if g.MPSC {
+		return g.Slots * g.SlotSize
+	}
+	return g.Slots*g.SlotSize - 80
 }
 
 // The most that a history may have.
 const (
-	MaxSlots   = 16
+	MaxSlots   = 64 // of an SPSC ring: pieces of 8 bytes
 	MaxClients = 8
 	MaxIDs     = 256 // messages and claims
 )
