@@ -70,7 +70,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // stream); a [*StreamError] behind a stream that died or failed (likewise); [ErrClosed];
 // [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
-	return c.ring.Receive(context.Context(nil), buf) // ring.TryReceive, but inlined
+	return c.ring.TryReceive(buf)
 }
 
 // Next returns the next message in place, without a copy. It waits, and heeds ctx, as Receive

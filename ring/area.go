@@ -31,10 +31,18 @@ type area struct {
 }
 
 func (a *area) init(v *layout.View) {
-	a.memory, a.size = v.Area, uint64(v.Config.Area())
+	if a.memory, a.size = v.Area, uint64(v.Config.Area()); a.size == 0 {
+		a.memory = nowhere[:]
+		a.setStart()
+		return
+	}
 	a.inLap = a.size - 1
 	a.setStart()
 }
+
+// nowhere is the area of an MPSC ring: all positions are at a word that is 0, so the short ways of an
+// SPSC ring find nothing there and need not ask what ring it is.
+var nowhere [2 * layout.RecordHeader]byte
 
 // load is the word at a position: atomic, because a word is what is waited for.
 func (a *area) load(pos uint64) layout.Record { return loadAt(a.word(pos)) }
@@ -48,6 +56,9 @@ func (a *area) publish(pos uint64, w layout.Record) { publishAt(a.word(pos), w) 
 
 // publishAt is publish of a word that is at hand. All records of SPSC rings are published by it.
 func publishAt(at *uint64, w layout.Record) { atomic.StoreUint64(at, uint64(w)) } // D1
+
+// fewLimit is for messages of at most so many bytes: n is a length that copyFew copies if n−8 is less.
+func fewLimit(most uint64) uint64 { return min(max(most, 7)-7, few+1) }
 
 // body is where the n bytes of the record at pos lie. They end in the area.
 func (a *area) body(pos, n uint64) []byte {

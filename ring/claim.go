@@ -160,6 +160,33 @@ func (c *Claim) Commit() error {
 	if p == nil {
 		return nil
 	}
+	if c.k != 0 || p.busy.get() {
+		return c.commit() // of an MPSC ring all are
+	}
+	p.busy.set(true) // enter and leave are written out, as in Send
+	if p.stopped.Load() != 0 {
+		p.busy.set(false)
+		return c.commit()
+	}
+	c.p = nil
+	p.open, p.edge = false, p.far
+	n := uint64(len(c.data))
+	end := layout.NextRecord(c.pos, n, p.align)
+	p.scrub(end)
+	p.publish(c.pos, p.head|layout.Record(c.kind)<<32|layout.Record(n)) // D1: publishSPSC, written out
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 && n <= clearMost { // B1
+		p.afterSend()
+		return nil
+	}
+	p.busy.set(false)
+	return nil
+}
+
+// commit is Commit for all else.
+func (c *Claim) commit() error {
+	p := c.p
 	c.p = nil
 	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
 	if p.mpsc {
@@ -176,20 +203,7 @@ func (c *Claim) Commit() error {
 		return p.closeReason()
 	}
 	p.open, p.edge = false, p.far
-	if c.k != 0 {
-		return p.commitFirst(c.pos, 0, meta)
-	}
-	end := layout.NextRecord(c.pos, uint64(len(c.data)), p.align)
-	p.scrub(end)
-	p.publish(c.pos, p.head|layout.Record(meta)) // D1: publishSPSC, written out
-	killpoint.At(killpoint.CtlStored)
-	p.pos = end
-	p.tell()
-	if int64(end+clearSoon-p.clean) >= 0 && uint64(len(c.data)) <= clearMost {
-		p.clearSome()
-	}
-	p.leave()
-	return nil
+	return p.commit(c.pos, c.k, meta)
 }
 
 func (p *Producer) setOpen(open bool) {

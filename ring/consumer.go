@@ -43,11 +43,13 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
+	c.short.like = 1 // no word is like that
 	c.usual = layout.PackCtl(0, 1, layout.ConsumerIndex+1, layout.Committed)
 	if c.flushAfter = max(1, min(choresEvery, c.slots.count/8)); !c.mpsc {
 		c.flushAfter = min(choresBytes, c.size/8)
 		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
 		c.short.most = uint64(min(c.maxMessage, copyPiece))
+		c.short.few = fewLimit(c.short.most)
 		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
 	}
 	// What a consumer may have seen is still so after others have come and gone.

@@ -117,7 +117,7 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	// so that nothing has to be kept on the stack.
 	pos, n := p.pos, uint64(len(msg))
 	end := layout.NextRecord(pos, n, p.align)
-	if int64(p.edge-end) < 0 || n-8 > few || n > p.most || p.busy.get() {
+	if int64(p.edge-end) < 0 || n-8 >= p.few || p.busy.get() {
 		return p.sendShort(ctx, msg, 0)
 	}
 	p.busy.set(true)
@@ -151,9 +151,6 @@ func (p *Producer) afterSend() {
 
 // SendKind is Send with a message type of the user's own.
 func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error {
-	if p.mpsc {
-		return p.sendMPSC(ctx, msg, kind)
-	}
 	return p.sendShort(ctx, msg, kind)
 }
 
@@ -164,6 +161,9 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 // processor in order, so those that follow, spilled registers too, queue up behind the one for a
 // line that the consumer has had, and the next line is asked for the later the more they are.
 func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error {
+	if p.mpsc {
+		return p.sendMPSC(ctx, msg, kind)
+	}
 	pos, n := p.pos, uint64(len(msg))
 	end := layout.NextRecord(pos, n, p.align)
 	if int64(p.edge-end) >= 0 && n <= p.most && p.enter() {

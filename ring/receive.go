@@ -15,7 +15,15 @@ import (
 // makes no system call except to wake a producer that waits for room; it does not look for
 // dead producers, see [Consumer.Check]. Errors: ErrEmpty, io.EOF (the stream has ended; a
 // later call waits for another), *StreamError, ErrClosed, *CorruptError.
-func (c *Consumer) TryReceive(buf []byte) (int, error) { return c.Receive(context.Context(nil), buf) }
+func (c *Consumer) TryReceive(buf []byte) (int, error) {
+	// The ring is as empty as it was, nothing has come to be told, and the handle is open: nothing is
+	// touched, so no gate is needed.
+	if pos := c.pos; pos == c.short.dryAt && c.load(pos) == 0 && c.hot.News.Load() == c.fates.news &&
+		!c.busy.get() && c.stopped.Load() == 0 { // D2
+		return 0, ErrEmpty
+	}
+	return c.Receive(context.Context(nil), buf)
+}
 
 // tryReceive is TryReceive by the long way, inside enter.
 func (c *Consumer) tryReceive(buf []byte) (int, error) {
@@ -38,66 +46,43 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // them. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
-	if c.mpsc {
-		return c.receiveMPSC(ctx, buf)
-	}
-	// The short way of an SPSC ring for few bytes, with enter and leave written out. It calls nothing,
-	// so that nothing has to be kept on the stack.
-	pos := c.pos
-	at := c.word(pos)
-	w := loadAt(at) // D2; once: a peer may rewrite it
-	n := w.Length()
-	end := layout.NextRecord(pos, n, c.short.align)
-	if w.Like() != c.short.like || int64(c.short.until-end) < 0 || n-8 > few || n > uint64(len(buf)) ||
-		n > c.short.most || c.busy.get() {
-		return c.receiveMore(ctx, buf)
-	}
-	c.busy.set(true)
-	if c.stopped.Load() != 0 {
-		c.busy.set(false)
-		return c.receiveMore(ctx, buf)
-	}
-	c.takeShort(int(n))
-	c.pos, c.implicitAck = end, end
-	copyFew(first(buf), behind(at), n)
-	c.leave()
-	return int(n), nil
-}
-
-// receiveMore is Receive on an SPSC ring for all else.
-func (c *Consumer) receiveMore(ctx context.Context, buf []byte) (int, error) {
-	if !c.enter() {
-		return 0, c.closeReason()
-	}
-	for try := 0; ; try++ {
+	// The short way of an SPSC ring for few bytes, with enter and leave written out.
+	if !c.mpsc {
 		pos := c.pos
-		w := c.load(pos) // D2; once: a peer may rewrite it
+		at := c.word(pos)
+		w := loadAt(at) // D2; once: a peer may rewrite it
 		n := w.Length()
 		end := layout.NextRecord(pos, n, c.short.align)
-		if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
-			c.takeShort(int(n))
-			c.pos, c.implicitAck = end, end
-			copy(buf, c.bodyAt(pos, n))
-			c.leave()
-			return int(n), nil
-		}
-		if ctx == nil {
-			return c.tryReceive(buf)
-		}
-		if n, err := c.receiveOrWait(ctx, buf, try); err != errAgain {
-			return n, err
+		if w.Like() == c.short.like && int64(c.short.until-end) >= 0 && n-8 < c.short.few && n <= uint64(len(buf)) &&
+			!c.busy.get() {
+			c.busy.set(true)
+			if c.stopped.Load() == 0 {
+				c.takeShort(int(n))
+				c.pos, c.implicitAck = end, end
+				copyFew(first(buf), behind(at), n)
+				c.leave()
+				return int(n), nil
+			}
+			c.busy.set(false)
 		}
 	}
-}
-
-// receiveMPSC is Receive on an MPSC ring.
-func (c *Consumer) receiveMPSC(ctx context.Context, buf []byte) (int, error) {
 	if !c.enter() {
 		return 0, c.closeReason()
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		if int64(c.short.until-pos) > 0 {
+		if !c.mpsc {
+			w := c.load(pos) // D2; once: a peer may rewrite it
+			n := w.Length()
+			end := layout.NextRecord(pos, n, c.short.align)
+			if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
+				c.takeShort(int(n))
+				c.pos, c.implicitAck = end, end
+				copy(buf, c.bodyAt(pos, n))
+				c.leave()
+				return int(n), nil
+			}
+		} else if int64(c.short.until-pos) > 0 {
 			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
 				n := int(uint32(meta))
@@ -178,64 +163,23 @@ func (c *Consumer) tryNext() (Message, error) {
 // Next is TryNext that waits as Receive does; without a ctx, nil, it is TryNext. Errors: those of
 // Receive.
 func (c *Consumer) Next(ctx context.Context) (Message, error) {
-	if c.mpsc {
-		return c.nextMPSC(ctx)
-	}
-	// As in Receive.
-	pos := c.pos
-	at := c.word(pos)
-	w := loadAt(at) // D2; once: a peer may rewrite it
-	n := w.Length()
-	end := layout.NextRecord(pos, n, c.short.align)
-	if w.Like() != c.short.like || int64(c.short.until-end) < 0 || n > c.short.most || c.busy.get() {
-		return c.nextMore(ctx)
-	}
-	c.busy.set(true)
-	if c.stopped.Load() != 0 {
-		c.busy.set(false)
-		return c.nextMore(ctx)
-	}
-	c.takeShort(int(n))
-	c.pos = end
-	c.newest.Record, c.outstanding = pos, true
-	c.leave()
-	return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
-}
-
-// nextMore is Next for all else.
-func (c *Consumer) nextMore(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return Message{}, c.closeReason()
 	}
 	for try := 0; ; try++ {
 		pos := c.pos
-		w := c.load(pos) // D2; once: a peer may rewrite it
-		n := w.Length()
-		end := layout.NextRecord(pos, n, c.short.align)
-		if c.short.admits(w, end, c.short.until) {
-			c.takeShort(int(n))
-			c.pos = end
-			c.newest, c.outstanding = Position{pos, 0}, true
-			c.leave()
-			return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
-		}
-		if ctx == nil {
-			return c.tryNext()
-		}
-		if m, err := c.nextOrWait(ctx, try); err != errAgain {
-			return m, err
-		}
-	}
-}
-
-// nextMPSC is Next on an MPSC ring.
-func (c *Consumer) nextMPSC(ctx context.Context) (Message, error) {
-	if !c.enter() {
-		return Message{}, c.closeReason()
-	}
-	for try := 0; ; try++ {
-		pos := c.pos
-		if int64(c.short.until-pos) > 0 {
+		if !c.mpsc {
+			w := c.load(pos) // D2; once: a peer may rewrite it
+			n := w.Length()
+			end := layout.NextRecord(pos, n, c.short.align)
+			if c.short.admits(w, end, c.short.until) {
+				c.takeShort(int(n))
+				c.pos = end
+				c.newest, c.outstanding = Position{pos, 0}, true
+				c.leave()
+				return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
+			}
+		} else if int64(c.short.until-pos) > 0 {
 			d := c.descAt(pos)
 			if meta, ok := c.short.matches(d); ok {
 				n := int(uint32(meta))

@@ -68,10 +68,12 @@ type short struct {
 
 	like  uint64 // SPSC: what its word has in common with the last
 	align uint64 // and what the word behind it is aligned to, less one
+	few   uint64 // fewLimit of most
+	dryAt uint64 // at this position the ring was empty, and nothing is left to be done: see TryReceive
 }
 
 // endShort ends the short way: what the next call does is not known any more.
-func (c *Consumer) endShort() { c.short.until, c.short.drain = c.pos, c.pos }
+func (c *Consumer) endShort() { c.short.until, c.short.drain, c.short.dryAt = c.pos, c.pos, c.pos-1 }
 
 // start begins at a position. A former consumer has marked records before another one.
 func (c *cursors) start(pos, marked uint64) {

@@ -43,6 +43,8 @@ func (c *Consumer) isDry() bool {
 		return false
 	}
 	c.streak = 0
-	c.endShort()
+	if c.endShort(); !c.mpsc {
+		c.short.dryAt = c.pos
+	}
 	return true
 }

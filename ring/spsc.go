@@ -22,6 +22,7 @@ type spsc struct {
 	edge  uint64        // up to it a message may end that needs no more than to be written
 	far   uint64        // where edge is when no Claim is open
 	most  uint64        // the longest such message
+	few   uint64        // fewLimit of that
 	align uint64        // what records are aligned to, less one
 	head  layout.Record // what their words have in common
 
@@ -48,6 +49,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	}
 	p.spsc.looked, p.bound, p.clean = p.pos, p.pos, p.pos
 	p.most = uint64(min(p.maxMessage, copyPiece))
+	p.few = fewLimit(p.most)
 	p.written = p.hot.Written.Load()
 	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
 		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
