@@ -112,6 +112,7 @@
 //	mpsc.go         reserve and publish of many producers
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
+//	observe.go      a look at what waits in an SPSC ring, for those who have no part in it
 //	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it
