@@ -166,19 +166,21 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	}
 	pos, n := p.pos, uint64(len(msg))
 	end := layout.NextRecord(pos, n, p.align)
-	if int64(p.edge-end) >= 0 && n <= p.most && p.enter() {
-		p.scrub(end)
-		copy(p.bodyAt(pos, n), msg)
-		killpoint.At(killpoint.PayloadWritten)
-		p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
-		killpoint.At(killpoint.CtlStored)
-		p.pos = end
-		p.tell()
-		if int64(end+clearSoon-p.clean) >= 0 && n <= clearMost {
-			p.clearSome()
+	if int64(p.edge-end) >= 0 && n <= p.most && !p.busy.get() {
+		if p.busy.set(true); p.stopped.Load() == 0 {
+			p.scrub(end)
+			copy(p.bodyAt(pos, n), msg)
+			killpoint.At(killpoint.PayloadWritten)
+			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
+			killpoint.At(killpoint.CtlStored)
+			p.pos = end
+			if p.tell(); int64(end+clearSoon-p.clean) >= 0 && n <= clearMost {
+				p.clearSome()
+			}
+			p.leave()
+			return nil
 		}
-		p.leave()
-		return nil
+		p.busy.set(false)
 	}
 	if ctx != nil {
 		return p.send(ctx, msg, kind)
