@@ -5,12 +5,14 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
 )
 
 // What waits is shown, in order, and nothing that an older lap has left.
@@ -131,3 +133,61 @@ func TestObservedInBetween(t *testing.T) {
 		}
 	}
 }
+
+// What a dead producer has said that it may have overwritten stays so when another goes on, and what
+// lies is not believed.
+func TestWrittenOfTheDead(t *testing.T) {
+	for _, test := range []struct{ written, want uint64 }{
+		{400, 400}, {1024, 1024}, {1032, 0}, {1 << 63, 0}, {^uint64(0), 0},
+	} {
+		cfg := layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64, Participants: 2, Doorbell: layout.Futex}
+		cfg.MaxMessage = cfg.Capacity()
+		size, err := cfg.Size()
+		require.NoError(t, err)
+		seg := shm.Heap(int(size))
+		v, err := layout.Format(seg.Bytes(), cfg)
+		require.NoError(t, err)
+		v.Hot.Written.Store(test.written)
+		p, err := NewProducer(v, Config{Locks: seg})
+		require.NoError(t, err)
+		require.Equal(t, test.want, p.written, "%d", test.written)
+		require.NoError(t, p.TrySend(make([]byte, 10)))
+		if test.want != 0 {
+			require.GreaterOrEqual(t, v.Hot.Written.Load(), test.want)
+		}
+		require.GreaterOrEqual(t, v.Hot.Written.Load(), p.pos+layout.RecordHeader)
+		require.LessOrEqual(t, v.Hot.Written.Load(), uint64(len(v.Area)))
+	}
+}
+
+// A producer that was in the middle of waking the consumer when that fell asleep again rings for it
+// with its next message.
+func TestQuietRingsAgain(t *testing.T) {
+	v, p, _ := pair(t, layout.SPSC, 8)
+	require.NoError(t, p.TrySend(nil))
+	for range 10 {
+		v.Hot.DataBell.Or(layout.BellSleeper)
+		p.heed(v.Hot.DataBell.Load() &^ layout.BellSleeping) // as if it was told, and looked then
+		v.Hot.DataBell.Or(layout.BellSleeper)
+		p.heed(v.Hot.DataBell.Load())
+		v.Hot.DataBell.Or(layout.BellParked)
+		require.NoError(t, p.TrySend([]byte("12345678")))
+		require.Zero(t, v.Hot.DataBell.Load()&layout.BellSleeping)
+	}
+	// Asleep by the second look: the word that is remembered says that nobody is.
+	p.quiet = v.Hot.DataBell.Load()
+	v.Hot.DataBell.Or(layout.BellSleeper)
+	p.notifyBell = sleepsAgain{v}
+	require.NoError(t, p.TrySend([]byte("12345678")))
+	require.NotZero(t, v.Hot.DataBell.Load()&layout.BellSleeping)
+	p.notifyBell = nil
+	require.NoError(t, p.TrySend([]byte("12345678")))
+	require.Zero(t, v.Hot.DataBell.Load()&layout.BellSleeping, "it sleeps on, and nobody rings")
+}
+
+// sleepsAgain is the bell of a consumer that goes back to sleep as soon as it is woken.
+type sleepsAgain struct{ v *layout.View }
+
+func (s sleepsAgain) Sleep(uint32, time.Duration, []*atomic.Uint32) (bool, error) { return false, nil }
+func (s sleepsAgain) Stop(*atomic.Uint32)                                         {}
+func (s sleepsAgain) Wake(uint32)                                                 { s.v.Hot.DataBell.Or(layout.BellSleeper) }
