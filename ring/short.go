@@ -43,7 +43,7 @@ func (c *Consumer) isDry() bool {
 		return false
 	}
 	c.streak = 0
-	if c.endShort(); !c.mpsc {
+	if c.endShort(); !c.mpsc && !c.outstanding { // else a release is something to be done
 		c.short.dryAt = c.pos
 	}
 	return true
