@@ -1074,7 +1074,7 @@ func (w *world) verifyInLine() {
 		w.fail("the word behind the newest record, at %d, is %#x", w.tail, uint64(word))
 	}
 	// What was sent is before it, with the word behind, and nobody writes what is not released.
-	if written := w.v.Hot.Written.Load(); w.tail != w.cfg.Start && written-w.tail < layout.RecordHeader ||
+	if written := w.v.Hot.Written.Load(); w.tail != w.cfg.Start && int64(written-w.tail) < layout.RecordHeader ||
 		int64(written-w.read-w.ring()) > 0 {
 		w.fail("Written is %d, and the newest record ends at %d, ReadPos is %d", written, w.tail, w.read)
 	}
