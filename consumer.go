@@ -19,7 +19,8 @@ import (
 // [Message.Release], by coming back for the next one (Receive, TryReceive), or by the
 // handler's return (Drain, All). If the process is killed before, the next consumer gets
 // the message again. Releases are gathered, so that may be up to 64 messages (fewer on
-// rings of less than 512 slots) and the batches they belong to. With
+// rings of less than 512 slots) and the batches they belong to, or on an SPSC ring up to 4 KiB of
+// records. With
 // [DeliveryAtMostOnce] the next consumer passes over what this one may have seen.
 type Consumer struct {
 	ring    *ring.Consumer

@@ -387,7 +387,8 @@ func see(t *testing.T, o *shmring.Options, send int) (at []shmring.Position) {
 func TestResizeAndSemaphores(t *testing.T) {
 	needSysV(t)
 	bothLocks(t, func(t *testing.T) {
-		o := &shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Doorbell: shmring.DoorbellSysV, Slots: 16, SlotSize: 128, MaxMessage: 128,
+		o := &shmring.Options{Dir: ringDir(t), Kind: shmring.KindMPSC, Doorbell: shmring.DoorbellSysV,
+			Slots: 16, SlotSize: 128, MaxMessage: 128,
 			Mode: shmring.ModeOpenOrCreate, KeepStream: true}
 		seen := see(t, o, 2)
 		o.Slots, o.SlotSize, o.MaxMessage = 0, 0, 0

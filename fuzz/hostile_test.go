@@ -327,7 +327,8 @@ func (h *victim) touch(m ring.Message) {
 	}
 	_ = sum
 	most := h.cfg.MaxMessage
-	if h.cfg.Kind == layout.MPSC && m.Position().Index == 0 && !h.opened { // else the record was looked at before later lies
+	if h.cfg.Kind == layout.MPSC && m.Position().Index == 0 && !h.opened {
+		// Else the record was looked at before later lies.
 		slots := h.v.Descriptors[m.Position().Record%uint64(h.cfg.Slots)].Ctl.Load().Slots()
 		most = min(most, max(48, int(slots)*h.cfg.SlotSize))
 	}
@@ -426,8 +427,10 @@ func (h *victim) lieInLine(s step, read uint64) {
 	}
 	S := uint32(max(h.cfg.SlotSize, 8))
 	length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 8, 16, 32, 33, 56, 57, S, 2*S, uint32(h.cfg.MaxMessage),
-		uint32(h.cfg.MaxMessage)+1, uint32(size-pos%size)-8, uint32(size-pos%size)-7, uint32(size), uint32(size)-8, 1<<31, 1<<32-8, 1<<32-1)
-	near := uint64(layout.PackRecord(length, uint16(s.Word>>8), pick(&script{[]byte{byte(s.Word >> 24)}}, 8, 8, 64, uint64(16), 1)))
+		uint32(h.cfg.MaxMessage)+1, uint32(size-pos%size)-8, uint32(size-pos%size)-7, uint32(size), uint32(size)-8,
+		1<<31, 1<<32-8, 1<<32-1)
+	align := pick(&script{[]byte{byte(s.Word >> 24)}}, 8, 8, 64, uint64(16), 1)
+	near := uint64(layout.PackRecord(length, uint16(s.Word>>8), align))
 	near |= s.Word >> 32 & 3 << 48 // flags
 	binary.NativeEndian.PutUint64(at(pos), edge(s, binary.NativeEndian.Uint64(at(pos)), near))
 }

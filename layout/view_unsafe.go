@@ -222,7 +222,8 @@ func (h *header) config(length int64) (Config, error) {
 	}
 	cfg := Config{
 		Kind: h.Kind, Slots: int(h.Slots), SlotSize: int(h.SlotSize), MaxMessage: int(h.MaxMessage),
-		Participants: int(h.Participants), Incompat: h.Incompat &^ InLine, Doorbell: h.Doorbell, UUID: h.UUID, Created: h.Created,
+		Participants: int(h.Participants), Incompat: h.Incompat &^ InLine, Doorbell: h.Doorbell, UUID: h.UUID,
+		Created: h.Created,
 	}
 	if err := cfg.check(); err != nil {
 		fe := err.(*FieldError)

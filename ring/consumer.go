@@ -13,7 +13,8 @@ import (
 // Delivery is at least once: a message is released after it was handled, that is by
 // Release, or by coming back for the next one ([Consumer.Receive], [Consumer.TryReceive]),
 // or by the handler's return ([Consumer.Drain], [Consumer.All]). If the process dies
-// before, the next consumer gets it again. Releases are gathered, so that may be up to 64
+// before, the next consumer gets it again. Releases are gathered, so that may be up to 4 KiB of
+// records on an SPSC ring (an eighth of it, if that is less), on an MPSC ring up to 64
 // messages (fewer on rings under 512 slots) and the batches they belong to. With
 // Config.AtMostOnce the next consumer skips what this one may have seen.
 type Consumer struct {

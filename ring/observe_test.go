@@ -189,5 +189,7 @@ func TestQuietRingsAgain(t *testing.T) {
 type sleepsAgain struct{ v *layout.View }
 
 func (s sleepsAgain) Sleep(uint32, time.Duration, []*atomic.Uint32) (bool, error) { return false, nil }
-func (s sleepsAgain) Stop(*atomic.Uint32)                                         {}
-func (s sleepsAgain) Wake(uint32)                                                 { s.v.Hot.DataBell.Or(layout.BellSleeper) }
+
+func (s sleepsAgain) Stop(*atomic.Uint32) {}
+
+func (s sleepsAgain) Wake(uint32) { s.v.Hot.DataBell.Or(layout.BellSleeper) }

@@ -105,8 +105,8 @@ func looked(err error) error {
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
 // Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. While there is
-// room, a ctx that is done ends a loop over Send after at most 64 slots more of messages
-// (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
+// room, a ctx that is done ends a loop over Send after at most 4 KiB more of records (MPSC: 64 slots
+// of messages, of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
 // *ContextError, and whatever Config.Check returns. After ErrClosed from a Close during the
 // call, and only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error {

@@ -43,7 +43,7 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // ctx, nil, it is TryReceive. What is the consumer's own is brought up to date before the copy:
 // the message is not released before the next call, and less has to be kept meanwhile. While
 // there are messages, a ctx that is done ends a loop over Receive after at most 64 more of
-// them. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
+// them, or 4 KiB on an SPSC ring. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 	// The short way of an SPSC ring for few bytes, with enter and leave written out.

@@ -574,7 +574,8 @@ func TestResizeRefusesCorruption(t *testing.T) {
 
 // A batch goes as a whole, and each of its messages has to be one that the ring takes.
 func TestResizeOfABatch(t *testing.T) {
-	r := newRig(t, memories[0], layout.Config{Kind: layout.MPSC, Slots: 64, SlotSize: 64, MaxMessage: 400, Participants: 2})
+	r := newRig(t, memories[0], layout.Config{Kind: layout.MPSC, Slots: 64, SlotSize: 64, MaxMessage: 400,
+		Participants: 2})
 	p := r.producer()
 	n, err := p.TrySendBatch([][]byte{make([]byte, 200), make([]byte, 400)})
 	require.NoError(t, err)

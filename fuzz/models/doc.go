@@ -38,8 +38,8 @@
 //     while later loads are done, is modelled for the publish (PLAIN_PUBLISH).
 //   - The ring is a number: messages, or free slots. Claims, laps and records are the
 //     business of FuzzModel and of the kill laboratory.
-//   - The count in the bell word does not wrap. In the code it has 30 bits, and a sleeper
-//     that is delayed over exactly 2^30 notifications is left to the cap.
+//   - The count in the bell word does not wrap. In the code it has 29 bits, and a sleeper
+//     that is delayed over exactly 2^29 notifications is left to the cap.
 //   - Time: a cap or a slice may end at any moment, once, and again whenever nothing else
 //     can happen. Spinning before sleeping is only more looking, and is left out.
 //   - Whoever is killed is killed between steps. Its lock, its successor and what becomes
