@@ -30,19 +30,23 @@ func (a *area) bodyAt(pos, n uint64) []byte {
 func behind(w *uint64) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(w), layout.RecordHeader)) }
 
 // few is how many bytes, less 8, copyFew copies at most.
-const few = 24
+const few = 56
 
-// copyFew copies 8 to 32 bytes, which is what most messages have, without a call: in two pieces,
+// copyFew copies 8 to 64 bytes, which is what most messages have, without a call: in two pieces,
 // which overlap. Both are that long, and apart.
 func copyFew(to, from *byte, n uint64) {
 	t, f := unsafe.Pointer(to), unsafe.Pointer(from)
-	if n <= 16 {
+	switch {
+	case n <= 16:
 		*(*uint64)(t) = *(*uint64)(f)
 		*(*uint64)(unsafe.Add(t, n-8)) = *(*uint64)(unsafe.Add(f, n-8))
-		return
+	case n <= 32:
+		*(*[16]byte)(t) = *(*[16]byte)(f)
+		*(*[16]byte)(unsafe.Add(t, n-16)) = *(*[16]byte)(unsafe.Add(f, n-16))
+	default:
+		*(*[32]byte)(t) = *(*[32]byte)(f)
+		*(*[32]byte)(unsafe.Add(t, n-32)) = *(*[32]byte)(unsafe.Add(f, n-32))
 	}
-	*(*[16]byte)(t) = *(*[16]byte)(f)
-	*(*[16]byte)(unsafe.Add(t, n-16)) = *(*[16]byte)(unsafe.Add(f, n-16))
 }
 
 // first is where a slice begins.

@@ -138,7 +138,7 @@ func (c *Claim) Shorten(n int) {
 		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, len(c.data)))
 	}
 	if !c.p.mpsc {
-		c.p.clean = c.p.pos // what was written behind it is no part of the record
+		c.p.dirty() // what was written behind it is no part of the record
 		c.data = c.data[:n:n]
 		return
 	}
@@ -176,8 +176,8 @@ func (c *Claim) Commit() error {
 	p.publish(c.pos, p.head|layout.Record(c.kind)<<32|layout.Record(n)) // D1: publishSPSC, written out
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
-	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 && n <= clearMost { // B1
-		p.afterSend()
+	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+		p.afterSend(end - c.pos)
 		return nil
 	}
 	p.busy.set(false)
@@ -228,7 +228,7 @@ func (c *Claim) Abort() {
 	}
 	if p.enterAnyway() {
 		p.setOpen(false) // never published, so never there
-		p.clean = p.pos  // but what was written is where words will be
+		p.dirty()        // but what was written is where words will be
 		p.leave()
 	}
 }

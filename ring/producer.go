@@ -133,19 +133,19 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
 	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
-		p.afterSend()
+		p.afterSend(end - pos)
 		return nil
 	}
 	p.busy.set(false)
 	return nil
 }
 
-// afterSend is what is not always to be done behind a publish, and leave.
+// afterSend is what is not always to be done behind the publish of a record of size bytes, and leave.
 //
 //go:noinline
-func (p *Producer) afterSend() {
+func (p *Producer) afterSend(size uint64) {
 	p.tell()
-	p.clearSome()
+	p.clearBehind(size)
 	p.leave()
 }
 
@@ -174,9 +174,8 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
 			killpoint.At(killpoint.CtlStored)
 			p.pos = end
-			if p.tell(); int64(end+clearSoon-p.clean) >= 0 && n <= clearMost {
-				p.clearSome()
-			}
+			p.tell()
+			p.clearBehind(end - pos)
 			p.leave()
 			return nil
 		}

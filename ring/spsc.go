@@ -27,6 +27,7 @@ type spsc struct {
 	head  layout.Record // what their words have in common
 
 	clean   uint64 // before it, from pos on, all is 0 but what a Claim has written
+	zero    uint64 // the word there is 0, if no record lies over it: see clearNext
 	written uint64 // Hot.Written
 	quiet   uint32 // the bell word when it was heeded last
 }
@@ -47,7 +48,8 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.pos, err = p.walk(read, p.load); err != nil {
 		return err
 	}
-	p.spsc.looked, p.bound, p.clean = p.pos, p.pos, p.pos
+	p.spsc.looked, p.bound = p.pos, p.pos
+	p.dirty()
 	p.most = uint64(min(p.maxMessage, copyPiece))
 	p.few = fewLimit(p.most)
 	p.written = p.hot.Written.Load()
@@ -126,7 +128,7 @@ func (p *Producer) setBound(read, most uint64) {
 // scrub clears the word behind a record that ends at end, unless it is clear, before the record is
 // published (Z).
 func (p *Producer) scrub(end uint64) {
-	if int64(end-p.clean) >= 0 {
+	if int64(end-p.clean) >= 0 && end != p.zero {
 		*p.word(end) = 0
 		killpoint.At(killpoint.WordCleared)
 	}
@@ -167,6 +169,15 @@ func (p *Producer) heed(w uint32) {
 	p.align, p.head = align-1, layout.PackRecord(0, 0, align)
 }
 
+// clearBehind clears what will be behind the next records, after a publish of one of size bytes.
+func (p *Producer) clearBehind(size uint64) {
+	if size > clearMost {
+		p.clearNext(size)
+	} else if int64(p.pos+clearSoon-p.clean) >= 0 {
+		p.clearSome()
+	}
+}
+
 // clearSome clears what is behind the newest record, up to bound, within the lap.
 //
 //go:noinline
@@ -185,6 +196,20 @@ func (p *Producer) clearSome() {
 		p.clean = to
 	}
 }
+
+// clearNext clears the word behind the next record, if that should be as long as the one that was
+// published last, of size bytes: the line is fetched while that record is written, and not between
+// it and its word.
+func (p *Producer) clearNext(size uint64) {
+	if next := p.pos + size; int64(p.bound-next) >= 0 {
+		*p.word(next) = 0
+		killpoint.At(killpoint.WordCleared)
+		p.zero = next
+	}
+}
+
+// dirty forgets what is known to be 0: a claim was given up, or shortened, that has written there.
+func (p *Producer) dirty() { p.clean, p.zero = p.pos, p.pos }
 
 // hasSpaceSPSC tells whether a record of n bytes, or the padding before it, would fit.
 func (p *Producer) hasSpaceSPSC(n uint64) bool {
