@@ -29,6 +29,14 @@ func (c *Consumer) takeShort(n int) {
 	}
 }
 
+// isBlank tells whether nothing is at a position, not even a claim that is on record.
+func (c *Consumer) isBlank(pos uint64) bool {
+	if !c.mpsc {
+		return c.load(pos) == 0 // D2
+	}
+	return c.descAt(pos).Ctl.Load().Lap() != layout.LapOf(pos, c.shift) // D2
+}
+
 // isDry is the short way to ErrEmpty: nothing is next, there is nothing to tell, coming back
 // releases nothing, and no chores are due.
 func (c *Consumer) isDry() bool {
@@ -37,13 +45,11 @@ func (c *Consumer) isDry() bool {
 		return false
 	case c.fates.more, c.hot.News.Load() != c.fates.news:
 		return false
-	case !c.mpsc && c.load(c.pos) != 0:
-		return false
-	case c.mpsc && c.descAt(c.pos).Ctl.Load().Lap() == layout.LapOf(c.pos, c.shift): // D2
+	case !c.isBlank(c.pos):
 		return false
 	}
 	c.streak = 0
-	if c.endShort(); !c.mpsc && !c.outstanding { // else a release is something to be done
+	if c.endShort(); !c.outstanding { // else a release is something to be done
 		c.short.dryAt = c.pos
 	}
 	return true
