@@ -18,8 +18,8 @@ import (
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	// The ring is as empty as it was, nothing has come to be told, and the handle is open: nothing is
 	// touched, so no gate is needed. (On an MPSC ring load finds 0.)
-	if pos := c.pos; pos == c.short.dryAt && c.load(pos) == 0 && (!c.mpsc || c.isBlank(pos)) && c.hot.News.Load() == c.fates.news &&
-		!c.busy.get() && c.stopped.Load() == 0 {
+	if pos := c.pos; pos == c.short.dryAt && c.load(pos) == 0 && (!c.mpsc || c.isBlank(pos)) &&
+		c.hot.News.Load() == c.fates.news && !c.busy.get() && c.stopped.Load() == 0 {
 		return 0, ErrEmpty
 	}
 	return c.Receive(context.Context(nil), buf)
