@@ -42,7 +42,7 @@ type member struct {
 
 // plan draws a history.
 func plan(number uint64, rng *rand.Rand, mpsc, kills bool, dir string) *cast {
-	g := spec.Geometry{MPSC: mpsc, Slots: 8, SlotSize: smallSlot}
+	g := spec.Geometry{MPSC: mpsc, Slots: 8, SlotSize: smallSlot, InLine: !mpsc}
 	if rng.IntN(4) == 0 && mpsc {
 		g.Slots = 16
 	}

@@ -32,7 +32,7 @@ func (g *Geometry) nextOf(c *Call, p progress) (k uint16, id, n uint8) {
 		size += entrySize(left[n])
 		n++
 	}
-	if n <= 1 || !g.MPSC { // there each message has a record
+	if n <= 1 || g.InLine { // there each message has a record
 		n, size = 1, left[0]
 	}
 	return g.slotsFor(size), c.ID + p.done, n

@@ -82,7 +82,7 @@ func (c *compiler) sending(call *Call) {
 			add(reapAny)
 		}
 	case Commit, Abort:
-		if s.k = c.slots[call.ID]; !c.h.MPSC {
+		if s.k = c.slots[call.ID]; c.h.InLine {
 			s.k = c.h.slotsFor(call.Size) // what was not used is given back
 		}
 		switch {

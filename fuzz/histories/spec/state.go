@@ -63,7 +63,7 @@ type consumer struct {
 const piece = 8
 
 func (g *Geometry) slots() uint16 {
-	if !g.MPSC {
+	if g.InLine {
 		return uint16(g.Slots * g.SlotSize / piece)
 	}
 	return uint16(g.Slots)
@@ -73,7 +73,7 @@ func (g *Geometry) at(s *state, pos uint16) *record { return &s.records[pos%g.sl
 
 // placeOf is a position of the library's.
 func (g *Geometry) placeOf(pos uint64) uint64 {
-	if !g.MPSC {
+	if g.InLine {
 		return pos / piece
 	}
 	return pos
@@ -81,7 +81,7 @@ func (g *Geometry) placeOf(pos uint64) uint64 {
 
 // slotsFor is how many slots a message takes.
 func (g *Geometry) slotsFor(size int) uint16 {
-	if !g.MPSC {
+	if g.InLine {
 		return uint16(1 + (size+piece-1)/piece)
 	}
 	if size <= max(inline, g.SlotSize) {
@@ -105,7 +105,7 @@ func (g *Geometry) fit(s *state, k uint16) (need uint16, pad bool) {
 // hasRoom tells whether so many slots are free behind tail. Everything from ReadPos to
 // tail is taken: unreleased, claimed and aborted alike. On an SPSC ring a word is kept free behind it.
 func (g *Geometry) hasRoom(s *state, need uint16) bool {
-	if !g.MPSC {
+	if g.InLine {
 		need++
 	}
 	return s.tail+need-s.read <= g.slots()
@@ -147,7 +147,7 @@ func (g *Geometry) beginsAt(s *state, pos uint64) *record {
 
 // gathered is how many slots a consumer acknowledges before it stores ReadPos.
 func (g *Geometry) gathered() uint16 {
-	if !g.MPSC {
+	if g.InLine {
 		return min(4096/piece, g.slots()/8)
 	}
 	return max(1, min(64, g.slots()/8))
