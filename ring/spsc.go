@@ -84,9 +84,10 @@ func (p *Producer) reserveSPSC(n uint64) error {
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
 	read := p.cachedReadPos.Load()
-	if p.pos-p.spsc.looked >= lookBytes {
+	most := max(lookBytes, min(16*need, 4*lookBytes)) // not behind every few long records
+	if p.pos-p.spsc.looked >= most {
 		p.spsc.looked = p.pos
-		p.setBound(read, lookBytes)
+		p.setBound(read, most)
 		return errLook
 	}
 	if need > p.room(p.pos, read) {
@@ -99,7 +100,7 @@ func (p *Producer) extendSPSC(need uint64) error {
 			return ErrFull
 		}
 	}
-	p.setBound(read, max(p.spsc.looked+lookBytes-p.pos, need))
+	p.setBound(read, max(p.spsc.looked+most-p.pos, need))
 	return nil
 }
 
