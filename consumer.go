@@ -19,7 +19,8 @@ import (
 // [Message.Release], by coming back for the next one (Receive, TryReceive), or by the
 // handler's return (Drain, All). If the process is killed before, the next consumer gets
 // the message again. Releases are gathered, so that may be up to 64 messages (fewer on
-// rings of less than 512 slots) and the batches they belong to. With
+// rings of less than 512 slots) and the batches they belong to, or on an SPSC ring up to 4 KiB of
+// records. With
 // [DeliveryAtMostOnce] the next consumer passes over what this one may have seen.
 type Consumer struct {
 	ring    *ring.Consumer // for what moves messages: handle, or a front of it (Options.Untrusted)
@@ -78,7 +79,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 // stream); a [*StreamError] behind a stream that died or failed (likewise); [ErrClosed];
 // [*CorruptError].
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
-	return c.ring.Receive(context.Context(nil), buf) // ring.TryReceive, but inlined
+	return c.ring.TryReceive(buf)
 }
 
 // Next returns the next message in place, without a copy. It waits, and heeds ctx, as Receive

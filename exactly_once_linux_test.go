@@ -140,8 +140,8 @@ func Example_exactlyOnce() {
 	// plums, redelivered: false
 	// EOF
 	// 0.0 apples
-	// 1.0 pears
-	// 2.0 plums
+	// 16.0 pears
+	// 32.0 plums
 }
 
 // sink is a child that is killed again and again.

@@ -99,8 +99,8 @@ func ExampleConsumer_Drain() {
 	fmt.Println(n, err)
 	// Output:
 	// 0.0 a
-	// 0.1 bb
-	// 0.2 ccc
+	// 16.0 bb
+	// 32.0 ccc
 	// 3 <nil>
 }
 

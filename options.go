@@ -114,14 +114,14 @@ const (
 	// DeliveryAtLeastOnce delivers them again, with Message.Redelivered set.
 	DeliveryAtLeastOnce Delivery = iota
 	// DeliveryAtMostOnce passes over them. A message that was on its way to the user's code
-	// when the process died is lost, and with it the rest of its batch, which is also lost when
-	// the consumer is closed in the middle of it; Stats.Dropped counts such records. After a
-	// consumer that promised DeliveryAtLeastOnce, up to 64 messages more are passed over than
-	// that one had seen.
+	// when the process died is lost, and with it, on an MPSC ring, the rest of its batch, which is
+	// also lost when the consumer is closed in the middle of it; Stats.Dropped counts such records. After a
+	// consumer that promised DeliveryAtLeastOnce, up to 64 messages (SPSC: 4 KiB of them) more are
+	// passed over than that one had seen.
 	DeliveryAtMostOnce
 )
 
-// Defaults of Options. The ring they make takes 2.6 MiB.
+// Defaults of Options. The ring they make takes 2 MiB, an MPSC ring 2.6.
 const (
 	DefaultSlots        = 8192
 	DefaultSlotSize     = 256
@@ -155,8 +155,11 @@ type Options struct {
 	//
 	// Kind: zero is KindSPSC.
 	Kind Kind
-	// Slots is how many messages of up to max(48, SlotSize) bytes fit: a power of two from 8
-	// to 2^30. Zero: DefaultSlots.
+	// Slots is, on an MPSC ring, how many messages of up to max(48, SlotSize) bytes fit: a power of
+	// two from 8 to 2^30. On an SPSC ring Slots × SlotSize bytes (64 at least for a slot) are what
+	// messages lie in, one behind the other: rounded up to a power of two, and as much as the
+	// longest message takes. A message of n bytes takes 8+n there, rounded up to a multiple of 8, or
+	// of 64 while the consumer waits for each one. Zero: DefaultSlots.
 	Slots int
 	// SlotSize is a number of bytes, a multiple of 64 up to 16 MiB, or NoPayload. Longer
 	// messages take several slots in a row. Zero: DefaultSlotSize.

@@ -91,7 +91,7 @@ func (p *Producer) refuseAlone() {
 
 // Send sends a copy of msg, which may be empty. While the ring is full it waits for room,
 // until ctx or Options.SendTimeout ends the wait, unless Options.WhenFull says otherwise.
-// While there is room, a ctx that is done ends a loop over Send after at most 64 slots more of
+// While there is room, a ctx that is done ends a loop over Send after at most 64 slots (SPSC: 4 KiB) more of
 // messages (MPSC: of all producers). Errors: those of TrySend, [ErrFull] only with [WhenFullFail]; a [*ContextError];
 // [ErrOrphaned]. After ErrClosed because of a Close during the call, and only then, it is
 // unknown whether the message was sent.
@@ -112,8 +112,9 @@ func (p *Producer) TrySendKind(msg []byte, kind uint16) error { return p.ring.Tr
 
 // SendBatch sends copies of all msgs in order and waits for room while the ring is full, as
 // Send does. n is how many were sent: all of them unless err is not nil, or WhenFullDrop
-// has dropped the rest. Messages are packed into as few records as possible, which makes
-// small ones cheap. Each record is published, released and redelivered as a whole. Errors:
+// has dropped the rest. On an SPSC ring each is a message like any other, and those of a few KiB are
+// published together. On an MPSC ring messages are packed into as few records as possible, which
+// makes small ones cheap, and each record is published, released and redelivered as a whole. Errors:
 // those of Send.
 func (p *Producer) SendBatch(ctx context.Context, msgs [][]byte) (n int, err error) {
 	return p.ring.SendBatch(ctx, msgs)

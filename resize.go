@@ -76,7 +76,8 @@ func (e *ResizeError) Error() string {
 // Resize fails or its process dies, the ring is as it was. Processes that open it meanwhile
 // wait, and get the new one.
 //
-// Positions stay, and with them exactly-once effects, where slots become no fewer and no
+// Positions stay, and with them exactly-once effects, where slots (SPSC: the area that they and
+// MaxMessage make, see [Options].Slots) become no fewer and no
 // smaller. Otherwise messages that nobody has seen may get others, which are behind all that were
 // ever given out; and if a message that a consumer may have seen cannot keep its own, the ring
 // gets another UUID (Resized.NewUUID), which tells whoever compares positions.

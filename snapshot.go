@@ -98,7 +98,7 @@ type Queue struct {
 	Limited bool `json:"limited,omitempty"`
 	// StillFor is for how long, to our knowledge, messages have waited and nothing was released.
 	StillFor time.Duration `json:"still_for_ns"`
-	// Moved is how many slots were released while we watched.
+	// Moved is how far ReadPos has gone while we watched: slots, or on an SPSC ring bytes of records.
 	Moved uint64 `json:"moved"`
 }
 
@@ -257,9 +257,8 @@ func locksOf(cfg layout.Config) shm.Locks {
 // readQueue counts what is in the ring, and whose claims are open.
 func (r *RingState) readQueue(v *layout.View) error {
 	q, err := ring.LookAtQueue(v, mostRecords)
-	used := min(q.End-q.ReadPos, uint64(v.Config.Slots))
 	r.Queue = Queue{
-		Slots: int(used), Fraction: float64(used) / float64(v.Config.Slots), Messages: q.Messages, Bytes: q.Bytes,
+		Slots: q.Slots, Fraction: q.Fraction, Messages: q.Messages, Bytes: q.Bytes,
 		Redelivered: q.Redeliver, OpenClaims: q.Open, Oldest: Position{Record: q.Oldest},
 		ReadPos: Position{Record: q.ReadPos}, End: Position{Record: q.End}, Exact: q.Exact, Limited: q.Limited,
 	}
@@ -273,7 +272,7 @@ func (r *RingState) readQueue(v *layout.View) error {
 		r.Claims = append(r.Claims, claim)
 	}
 	for _, e := range r.Untold {
-		if ahead := e.Position.Record - q.ReadPos; err == nil && q.Exact && int64(ahead) > int64(v.Config.Slots) {
+		if ahead := e.Position.Record - q.ReadPos; err == nil && q.Exact && int64(ahead) > int64(q.Lap) {
 			err = &ring.CorruptError{Field: "position of a stream's end", Position: q.ReadPos, Got: e.Position.Record}
 		}
 	}

@@ -29,9 +29,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 FUTEX, WAIT, WAKE = 202, 0, 1  # never with the PRIVATE flag: section 11.1
 M64 = 2**64 - 1
 
-READ_POS, DATA_BELL, SPACE_BELL, NEWS = 256, 384, 512, 664
+WRITTEN, READ_POS, DATA_BELL, SPACE_BELL, NEWS = 136, 256, 384, 512, 664
 FREE, USED, ENDED, REVOKED = 0, 1, 3, 4   # section 2.1
-FIRST, BATCH = 1, 2                       # section 4
+FIRST, SKIP = 1 << 48, 1 << 49            # section 4.2
+WORD = 1 << 63 | 7 << 56
 FATE_ENDED, FATE_DIED = 0, 3              # section 9.1
 FATES = ("ended", "left", "failed", "died")
 
@@ -80,18 +81,23 @@ class Segment:
             "magic": magic == 0x31474E49524D4853,
             "endian": endian == 0x01020304,
             "major": major == 3,
-            "incompat": incompat == 0,  # and so OFD locks
+            "incompat": incompat == 2,  # OFD locks, and records in line
             "checksum": checksum == crc32c(head[:56] + head[64:]),
             "slots": 8 <= self.slots <= 2**30 and self.slots & (self.slots - 1) == 0,
             "descriptors": self.d == head_size == up(entry(self.participants) + 128 * 40),  # and the events of section 16
-            "payload": self.p == up(self.d + 64 * self.slots),
-            "size": size == ours.st_size == up(self.p + self.slots * self.slot_size),
+            "payload": self.p == self.d,
+            "size": size == ours.st_size == up(self.p + self.area()),
             "doorbell": self.doorbell == 1,
             "kind": self.kind == 1,
         }
         for what, good in check.items():
             if not good:
                 raise SystemExit(f"{path}: {what} is not what this peer speaks")
+
+    def area(self):
+        """How many bytes the records lie in: section 2."""
+        need = max(self.slots * max(self.slot_size, 64), self.max_message + 80)
+        return 1 << (need - 1).bit_length()
 
     # An aligned load of 4 or 8 bytes by ctypes is one MOV: an acquire on amd64.
     def load64(self, at):
@@ -133,10 +139,10 @@ class Segment:
         os.close(self.fd)
 
     def end(self):
-        """The first position of an SPSC ring where no record is finished."""
+        """The first position of an SPSC ring where there is no record."""
         pos = read = self.load64(READ_POS)
-        while pos - read < self.slots and self.is_finished(pos):
-            pos += self.load64(self.ctl(pos)) >> 10 & 0xFFF
+        while pos - read < self.area() and self.load64(self.at(pos)):
+            pos = self.next(pos, self.load64(self.at(pos)))
         return pos
 
     def fates(self, i):
@@ -162,19 +168,20 @@ class Segment:
             self.store64(place, new)
         _add64(self.base + NEWS, 1)
 
-    def lap(self, pos):
-        return (1 + pos // self.slots) % 2**42
+    def at(self, pos):
+        """Where the word at pos stands: section 4.2."""
+        return self.p + pos % self.area()
 
-    def ctl(self, pos):
-        return self.d + 64 * (pos % self.slots)
-
-    def is_finished(self, pos):
-        v = self.load64(self.ctl(pos))
-        return v >> 22 == self.lap(pos) and v & 3 >= 2
-
-    def where(self, pos, n):
-        """Where the n bytes of the record at pos lie: section 4."""
-        return self.ctl(pos) + 16 if n <= 48 else self.p + self.slot_size * (pos % self.slots)
+    def next(self, pos, word):
+        """Where the next record begins. The word of this one is checked."""
+        align, n = word >> 56, word & 0xFFFFFFFF
+        if align not in (0x80 | 7, 0x80 | 63) or word >> 48 & 0xFF & ~3 or \
+                n > self.max_message and not word & SKIP:
+            raise SystemExit(f"corrupt: word {word:#x} at {pos}")
+        end = pos + 8 + n + (align & 63) & ~(align & 63)
+        if end - pos > self.area() - pos % self.area():
+            raise SystemExit(f"corrupt: word {word:#x} at {pos}")
+        return end
 
     def notify(self, bell):
         """Steps N1 to N4."""
@@ -211,16 +218,19 @@ class Producer:
     def send(self, data):
         """Steps S1 to S6."""
         s, n = self.s, len(data)
-        k = 1 if n <= max(48, s.slot_size) else -(-n // s.slot_size)
-        if k > s.slots - self.pos % s.slots:
-            raise SystemExit("this peer does not pad")
-        while self.pos + k - s.load64(READ_POS) > s.slots:
-            s.sleep(SPACE_BELL, lambda: self.pos + k - s.load64(READ_POS) <= s.slots)
-        at = s.where(self.pos, n)
-        s.mem[at:at + n] = data
-        struct.pack_into("=Q", s.mem, s.ctl(self.pos) + 8, n | self.flags << 48)
-        s.store64(s.ctl(self.pos), s.lap(self.pos) << 22 | k << 10 | 1 << 2 | 2)
-        self.pos += k
+        word = WORD | self.flags | n
+        end = s.next(self.pos, word) if n <= s.max_message else self.pos
+        if end == self.pos or (end - 1) // s.area() != self.pos // s.area():
+            raise SystemExit("too long, or this peer does not pad")
+        while end + 8 - s.load64(READ_POS) > s.area():
+            s.sleep(SPACE_BELL, lambda: end + 8 - s.load64(READ_POS) <= s.area())
+        if end + 8 > s.load64(WRITTEN):
+            s.store64(WRITTEN, end + 8)
+        at = s.at(self.pos)
+        s.mem[at + 8:at + 8 + n] = data
+        s.store64(s.at(end), 0)  # the word behind it, and only then
+        s.store64(at, word)
+        self.pos = end
         self.flags = 0
         s.notify(DATA_BELL)
 
@@ -238,7 +248,7 @@ class Consumer:
         s.take(0, 1)
         self.pos = s.load64(READ_POS)  # R1
         self.mark = s.load64(entry(0) + 40)
-        if (self.mark - self.pos) & M64 > s.slots:
+        if (self.mark - self.pos) & M64 > s.area():
             self.set_mark(self.pos)
         over = s.load64(entry(0) + 264)  # U7
         late = ((over & 0xFFFF) - s.load32(entry(1) + 256)) % 2**16
@@ -251,7 +261,7 @@ class Consumer:
         self.s.store64(entry(0) + 40, pos)
 
     def ready(self):
-        return self.s.is_finished(self.pos)
+        return self.s.load64(self.s.at(self.pos)) != 0
 
     def tell(self):
         """Steps U2 to U6. It returns whether a stream has ended cleanly; of others it says how they ended."""
@@ -263,7 +273,7 @@ class Consumer:
             if not fates:
                 return False
             n, place, word = min(fates)  # the oldest, of n streams
-            if (s.load64(place + 8) - self.pos - 1) & M64 < s.slots:
+            if (s.load64(place + 8) - self.pos - 1) & M64 < s.area():
                 return False  # not there yet
             fate, n = (word >> 62, n - 15) if n > 15 else (word >> 32 + 2 * (n - 1) & 3, 1)
             if fate > 0:
@@ -284,28 +294,16 @@ class Consumer:
                     s.leave(0)
                     return
                 s.sleep(DATA_BELL, lambda: self.ready() or s.load64(NEWS) != self.news)
-            h, v = self.pos, s.load64(s.ctl(self.pos))
-            k = v >> 10 & 0xFFF
-            if not 1 <= k <= s.slots - h % s.slots:
-                raise SystemExit("corrupt: slots")
-            if v & 3 == 2:
-                meta = s.load64(s.ctl(h) + 8)
-                n, flags = meta & 0xFFFFFFFF, meta >> 48
-                if n > max(48, k * s.slot_size) or flags & ~(FIRST | BATCH):
-                    raise SystemExit("corrupt: length or flags")
-                if flags & FIRST and self.tell():
+            at, word = s.at(self.pos), s.load64(s.at(self.pos))
+            end = s.next(self.pos, word)
+            if not word & SKIP:
+                if word & FIRST and self.tell():
                     s.leave(0)
                     return
-                if h + k > self.mark:
-                    self.set_mark(h + k)  # R6: before a byte of it is handed out
-                data = s.mem[s.where(h, n):s.where(h, n) + n]
-                if not flags & BATCH:
-                    yield data
-                while flags & BATCH and data:
-                    n = struct.unpack_from("=I", data)[0]
-                    yield data[8:8 + n]
-                    data = data[8 + (n + 7 & ~7):]
-            self.pos = h + k
+                if end > self.mark:
+                    self.set_mark(end)  # R6: before a byte of it is handed out
+                yield s.mem[at + 8:at + 8 + (word & 0xFFFFFFFF)]
+            self.pos = end
             s.store64(READ_POS, self.pos)
             s.notify(SPACE_BELL)
 

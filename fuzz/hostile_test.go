@@ -77,6 +77,8 @@ func newVictim(t *testing.T, s *script) *victim {
 	}
 	if h.cfg.Kind == layout.MPSC {
 		h.cfg.Participants += s.below(3)
+	} else {
+		h.cfg.Start &^= layout.RecordAlign - 1
 	}
 	h.cfg.MaxMessage = pick(s, h.cfg.Capacity(), h.cfg.Capacity(), 100, 48)
 	h.cfg.MaxMessage = min(h.cfg.MaxMessage, h.cfg.Capacity())
@@ -326,7 +328,8 @@ func (h *victim) touch(m ring.Message) {
 	}
 	_ = sum
 	most := h.cfg.MaxMessage
-	if m.Position().Index == 0 && !h.opened { // else the record was looked at before later lies
+	if h.cfg.Kind == layout.MPSC && m.Position().Index == 0 && !h.opened {
+		// Else the record was looked at before later lies.
 		slots := h.v.Descriptors[m.Position().Record%uint64(h.cfg.Slots)].Ctl.Load().Slots()
 		most = min(most, max(48, int(slots)*h.cfg.SlotSize))
 	}
@@ -347,10 +350,13 @@ func (h *victim) lie(s step) {
 	if s.Op&1 == 0 {
 		slot = read + uint64(s.Size%4) // where it matters
 	}
-	d := &h.v.Descriptors[slot%slots]
 	m := &h.v.Participants[int(s.Who)%len(h.v.Participants)]
-	switch s.Op % 20 {
+	switch op := s.Op % 20; op {
 	case 0, 1:
+		if h.cfg.Kind == layout.SPSC {
+			hot.Written.Store(edge(s, hot.Written.Load(), read+s.Word%4096))
+			break
+		}
 		old := hot.Tail.Load()
 		near := layout.PackTail(old.Pos(read)+uint64(int8(s.Word)), s.Word>>8%20, uint8(s.Word>>16))
 		hot.Tail.Store(layout.Tail(edge(s, uint64(old), uint64(near))))
@@ -369,6 +375,21 @@ func (h *victim) lie(s step) {
 		m.DrainPos.Store(edge(s, m.DrainPos.Load(), read+s.Word%16))
 	case 8:
 		m.Counters[s.Word%uint64(layout.Counters)].Store(edge(s, 1, 0))
+	default:
+		if h.cfg.Kind == layout.SPSC {
+			h.lieInLine(s, read)
+		} else {
+			h.lieInSlots(s, slot)
+		}
+	}
+	h.note("lie %d at slot %d, member %d, %#x", s.Op%20, slot%slots, int(s.Who)%len(h.v.Participants), s.Word)
+}
+
+// lieInSlots writes a word of a record of an MPSC ring.
+func (h *victim) lieInSlots(s step, slot uint64) {
+	slots := uint64(h.cfg.Slots)
+	d := &h.v.Descriptors[slot%slots]
+	switch s.Op % 20 {
 	case 9, 10, 11, 12, 13, 14:
 		lap := layout.LapOf(slot, h.cfg.Shift())
 		owner := pick(&script{[]byte{byte(s.Word >> 40)}}, 0, 1, 1, 1, 2, 3, uint8(len(h.v.Participants)), 254, 255)
@@ -388,7 +409,31 @@ func (h *victim) lie(s step) {
 			h.entry(h.v.Payload[slot%slots*uint64(h.cfg.SlotSize):], s)
 		}
 	}
-	h.note("lie %d at slot %d, member %d, %#x", s.Op%20, slot%slots, int(s.Who)%len(h.v.Participants), s.Word)
+}
+
+// lieInLine writes a word of an SPSC ring: that of a record that is there, or one where none begins.
+func (h *victim) lieInLine(s step, read uint64) {
+	size := uint64(len(h.v.Area))
+	at := func(pos uint64) []byte { return h.v.Area[pos%size&^7:] }
+	pos := read
+	for range int(s.Size) % 6 {
+		w := layout.Record(binary.NativeEndian.Uint64(at(pos)))
+		if w == 0 || w.Next(pos)-pos > size {
+			break
+		}
+		pos = w.Next(pos)
+	}
+	if s.Op%3 == 0 {
+		pos = s.Word >> 16 % size &^ 7
+	}
+	S := uint32(max(h.cfg.SlotSize, 8))
+	length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 8, 16, 32, 33, 56, 57, S, 2*S, uint32(h.cfg.MaxMessage),
+		uint32(h.cfg.MaxMessage)+1, uint32(size-pos%size)-8, uint32(size-pos%size)-7, uint32(size), uint32(size)-8,
+		1<<31, 1<<32-8, 1<<32-1)
+	align := pick(&script{[]byte{byte(s.Word >> 24)}}, 8, 8, 64, uint64(16), 1)
+	near := uint64(layout.PackRecord(length, uint16(s.Word>>8), align))
+	near |= s.Word >> 32 & 3 << 48 // flags
+	binary.NativeEndian.PutUint64(at(pos), edge(s, binary.NativeEndian.Uint64(at(pos)), near))
 }
 
 // entry writes what may be taken for the head of a message in a batch.

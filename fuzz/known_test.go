@@ -59,14 +59,19 @@ func (f *fixture) must(err error) {
 
 // The consumer has read everything and sleeps at slot 1 of 8. A message of all 8
 // slots first needs 7 of padding and then waits for the consumer to pass it, so
-// somebody has to tell the consumer.
+// somebody has to tell the consumer. The same where records lie in line.
 func TestPaddingRings(t *testing.T) {
 	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
 		f := newFixture(t, layout.Config{Kind: kind, Slots: 8, SlotSize: 64})
 		p, _ := f.producer()
 		c := f.consumer()
-		f.must(p.TrySend(nil))
-		_, err := c.TryReceive(nil)
+		first := 0
+		if kind == layout.SPSC {
+			first = 512
+		}
+		buf := make([]byte, first)
+		f.must(p.TrySend(buf))
+		_, err := c.TryReceive(buf)
 		f.must(err)
 		if _, err := c.TryReceive(nil); err != ring.ErrEmpty {
 			t.Fatal(err)
@@ -88,8 +93,9 @@ func TestReleaseTwice(t *testing.T) {
 	p, _ := f.producer()
 	c := f.consumer()
 	buf := make([]byte, 512)
+	const size = 136 // of a record, so large that each is released at once
 	for range 3 {
-		f.must(p.TrySend(nil))
+		f.must(p.TrySend(buf[:128]))
 	}
 	m1, err := c.TryNext()
 	f.must(err)
@@ -99,14 +105,14 @@ func TestReleaseTwice(t *testing.T) {
 	_, err = c.TryReceive(buf)
 	f.must(err)
 	m2.Release()
-	if read := f.v.Hot.ReadPos.Load(); read != 2 {
+	if read := f.v.Hot.ReadPos.Load(); read != 2*size {
 		t.Errorf("ReadPos is %d: what Receive returned is released while it is handled", read)
 	}
 	m1.Release()
 	if _, err := c.TryReceive(buf); err != ring.ErrEmpty {
 		t.Fatal(err)
 	}
-	if read := f.v.Hot.ReadPos.Load(); read != 3 {
+	if read := f.v.Hot.ReadPos.Load(); read != 3*size {
 		t.Errorf("ReadPos is %d: what Receive returned is never released, the ring may stay full for ever", read)
 	}
 }
@@ -167,8 +173,7 @@ func TestLieWhileWaiting(t *testing.T) {
 	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
 		f := newFixture(t, layout.Config{Kind: kind, Slots: 8, SlotSize: 64})
 		p, _ := f.producer()
-		for range 8 {
-			f.must(p.TrySend(nil))
+		for p.TrySend(nil) == nil {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
@@ -235,8 +240,14 @@ func TestLiesAreFound(t *testing.T) {
 			},
 			func(_ *ring.Producer, c *ring.Consumer) error { return c.Check() }},
 		{"ReadPos ahead of the producer", layout.SPSC,
-			func(v *layout.View) { v.Hot.ReadPos.Store(9) },
-			func(p *ring.Producer, _ *ring.Consumer) error { return p.TrySend(nil) }},
+			func(v *layout.View) { v.Hot.ReadPos.Store(1 << 20) },
+			func(p *ring.Producer, _ *ring.Consumer) error { return p.TrySend(make([]byte, 500)) }},
+		{"ReadPos where no record can begin", layout.SPSC,
+			func(v *layout.View) { v.Hot.ReadPos.Store(500) },
+			func(p *ring.Producer, _ *ring.Consumer) error { return p.TrySend(make([]byte, 500)) }},
+		{"a record that no producer writes", layout.SPSC,
+			func(v *layout.View) { v.Area[16+7] = 0x81 },
+			func(_ *ring.Producer, c *ring.Consumer) error { _, err := c.TryReceive(nil); return err }},
 		{"ReadPos going back", layout.MPSC,
 			func(v *layout.View) { v.Hot.ReadPos.Store(^uint64(0)) },
 			func(p *ring.Producer, _ *ring.Consumer) error { return p.TrySend(nil) }},
@@ -250,6 +261,9 @@ func TestLiesAreFound(t *testing.T) {
 		c := f.consumer()
 		for range 8 {
 			f.must(p.TrySend(nil))
+		}
+		if tt.kind == layout.SPSC {
+			f.must(p.TrySend(make([]byte, 500)))
 		}
 		for range 2 {
 			_, err := c.TryReceive(nil)

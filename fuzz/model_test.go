@@ -103,6 +103,10 @@ func newWorld(t *testing.T, s *script) *world {
 	cfg.MaxMessage = min(cfg.MaxMessage, cfg.Capacity())
 	var stale bool
 	cfg.Start, stale = start(s, uint64(cfg.Slots))
+	w.align = layout.RecordAlign
+	if cfg.Kind == layout.SPSC {
+		cfg.Start &^= layout.RecordAlign - 1
+	}
 	w.cfg = cfg
 	size, err := cfg.Size()
 	if err != nil {
@@ -117,6 +121,7 @@ func newWorld(t *testing.T, s *script) *world {
 	}
 	w.tail, w.read, w.slots = cfg.Start, cfg.Start, make([]slot, cfg.Participants)
 	w.slots[layout.ConsumerIndex].drain = cfg.Start
+	w.heeded = w.heed
 	w.restart()
 	return w
 }
@@ -144,6 +149,14 @@ func start(s *script, slots uint64) (pos uint64, stale bool) {
 // like committed messages of the laps to come.
 func past(v *layout.View, stale bool) {
 	c := v.Config
+	if c.Kind == layout.SPSC {
+		// Only the word at the position itself is 0.
+		for at := 0; at < len(v.Area); at += 8 {
+			binary.NativeEndian.PutUint64(v.Area[at:], uint64(layout.PackRecord(uint32(at), 5, layout.RecordAlign)))
+		}
+		binary.NativeEndian.PutUint64(v.Area[c.Start%uint64(len(v.Area)):], 0)
+		return
+	}
 	for i := range uint64(c.Slots) {
 		pos := c.Start + i
 		d := &v.Descriptors[pos%uint64(c.Slots)]
@@ -269,7 +282,7 @@ func (w *world) sendOne(p *producer) {
 
 // claimed compares ErrFull or success with what the twin says of n bytes.
 func (w *world) claimed(p *producer, n int, err error) bool {
-	padded, ok := w.room(w.need(n), p.index)
+	padded, ok := w.room(n, p.index)
 	if ok && err != nil || !ok && err != ring.ErrFull {
 		w.fail("%d slots at %d, ReadPos %d: error %v, but room: %v", w.need(n), w.tail, w.read, err, ok)
 	}
@@ -332,6 +345,7 @@ func (w *world) finishClaim(p *producer, c *claim) {
 		w.fail("commit: %v", err)
 	}
 	if !w.shared() {
+		c.rec.slots = w.need(n)
 		w.add(c.rec)
 	}
 	c.rec.state = layout.Committed
@@ -386,6 +400,7 @@ func (w *world) sendBatch(p *producer) {
 			w.fail("%d messages reported, more are in the ring at %d", n, w.tail)
 		}
 		w.add(r)
+		w.heed()
 	}
 	if w.claimed(p, len(batch[n]), err) {
 		w.fail("message %d of the batch would have fitted", n)
@@ -394,6 +409,9 @@ func (w *world) sendBatch(p *producer) {
 
 // found is the record that producer p has put at tail, as the format says it.
 func (w *world) found(p *producer) (*record, bool) {
+	if !w.shared() {
+		return w.foundInLine(p)
+	}
 	d := &w.v.Descriptors[w.tail%w.ring()]
 	c := d.Ctl.Load()
 	if c.Lap() != layout.LapOf(w.tail, w.cfg.Shift()) || c.State() < layout.Committed || int(c.Owner()) != p.index {
@@ -423,6 +441,29 @@ func (w *world) found(p *producer) (*record, bool) {
 		r.msgs = append(r.msgs, message{data[:length], kind})
 		data = data[(length+7)&^7:]
 	}
+	return r, true
+}
+
+// word is the word of an SPSC ring at a position.
+func (w *world) word(pos uint64) layout.Record {
+	return layout.Record(binary.NativeEndian.Uint64(w.v.Area[pos%w.ring():]))
+}
+
+func (w *world) foundInLine(p *producer) (*record, bool) {
+	word := w.word(w.tail)
+	if word == 0 {
+		return nil, false
+	}
+	r := &record{slots: word.Next(w.tail) - w.tail, owner: p.index, epoch: p.epoch, state: layout.Committed}
+	if left := w.ring() - w.tail%w.ring(); !word.IsSound() || r.slots > left {
+		w.fail("record of %d bytes, %#x, at %d", r.slots, uint64(word), w.tail)
+	}
+	if word&layout.RecordSkip != 0 {
+		r.state = layout.Discarded
+		return r, true
+	}
+	at := w.tail%w.ring() + layout.RecordHeader
+	r.msgs = []message{{slices.Clone(w.v.Area[at:][:word.Length()]), word.Kind()}}
 	return r, true
 }
 
@@ -468,6 +509,7 @@ func (w *world) attachProducer() {
 		w.fail("attached %+v, %v, want %+v", p.Attachment(), err, want)
 	}
 	w.producers = append(w.producers, &producer{Producer: p, locks: l, index: index, epoch: want.Epoch})
+	w.heeded()
 }
 
 // dropProducer kills a producer, or closes it.
@@ -566,6 +608,9 @@ func (w *world) sync() {
 		}
 	}
 	for _, r := range w.recs[w.cursor:] {
+		if !w.shared() {
+			break
+		}
 		got := w.v.Descriptors[r.start%w.ring()].Ctl.Load()
 		if r.state == layout.Claimed && r.orphan && got.Lap() == layout.LapOf(r.start, w.cfg.Shift()) &&
 			got.State() == layout.Discarded {
@@ -944,12 +989,25 @@ func (w *world) announce() {
 	w.v.Hot.DataBell.Or(1)
 	w.v.Hot.SpaceBell.Or(1)
 	w.note("both sides announce sleep")
+	if !w.shared() && w.s.coin() {
+		each := w.v.Hot.DataBell.Load() ^ layout.BellEach
+		w.v.Hot.DataBell.Store(each)
+		w.note("the consumer waits for each message: %v", each&layout.BellEach != 0)
+	}
 }
 
 func (w *world) rung(why string) {
 	w.t.Helper()
+	w.heeded()
 	if w.v.Hot.DataBell.Load()&1 != 0 {
 		w.fail("%s and the bell was not rung", why)
+	}
+}
+
+// heed is twin.heeded.
+func (w *world) heed() {
+	if w.align = layout.RecordAlign; w.v.Hot.DataBell.Load()&layout.BellEach != 0 {
+		w.align = layout.LineAlign
 	}
 }
 
@@ -970,7 +1028,7 @@ func (w *world) verify() {
 		}
 	}
 	if w.consumer != nil {
-		ahead := uint64(64)
+		ahead := w.gathered()
 		for _, r := range w.recs[w.cursor:] {
 			if r.state == layout.Committed && len(r.msgs) > 0 {
 				ahead += uint64(max(0, int64(r.next()-w.shown))) // looked at, and left there for want of room
@@ -979,7 +1037,13 @@ func (w *world) verify() {
 		}
 		w.marked(ahead)
 	}
+	if !w.shared() {
+		w.verifyInLine()
+	}
 	for i, r := range w.recs[w.first:] {
+		if !w.shared() {
+			break
+		}
 		lap := layout.LapOf(r.start, w.cfg.Shift())
 		got := w.v.Descriptors[r.start%w.ring()].Ctl.Load()
 		want := layout.PackCtl(lap, r.slots, uint8(r.owner), r.state)
@@ -989,9 +1053,30 @@ func (w *world) verify() {
 		}
 	}
 	if len(w.producers) > 0 {
-		if used := w.producers[0].Used(); used != int(w.tail-w.read) {
+		part := w.ring() / uint64(w.cfg.Slots)
+		if used := w.producers[0].Used(); used != int((w.tail-w.read+part-1)/part) {
 			w.fail("Used says %d, want %d", used, w.tail-w.read)
 		}
+	}
+}
+
+// verifyInLine compares the words of an SPSC ring.
+func (w *world) verifyInLine() {
+	for _, r := range w.recs[w.first:] {
+		word := w.word(r.start)
+		skip := word&layout.RecordSkip != 0
+		if !word.IsSound() || word.Next(r.start) != r.next() || skip != (r.state == layout.Discarded) ||
+			!skip && (word.Kind() != r.msgs[0].kind || int(word.Length()) != len(r.msgs[0].data)) {
+			w.fail("word at %d is %#x, want that of a record up to %d", r.start, uint64(word), r.next())
+		}
+	}
+	if word := w.word(w.tail); word != 0 {
+		w.fail("the word behind the newest record, at %d, is %#x", w.tail, uint64(word))
+	}
+	// What was sent is before it, with the word behind, and nobody writes what is not released.
+	if written := w.v.Hot.Written.Load(); w.tail != w.cfg.Start && int64(written-w.tail) < layout.RecordHeader ||
+		int64(written-w.read-w.ring()) > 0 {
+		w.fail("Written is %d, and the newest record ends at %d, ReadPos is %d", written, w.tail, w.read)
 	}
 }
 

@@ -119,22 +119,39 @@ func forge(t *testing.T, s *script) []byte {
 	p := up(d + 64*slots)
 	size := up(p + slots*uint64(slot))
 	most := max(48, min(slots, 4095)*uint64(slot))
+	kind, most := pick(s, 1, 2, 2, 0, 3), pick(s, most, 0, most+1, 1<<63, 48)
+	features := pick[uint64](s, 0, 0, 0, 2, 1)
+	if kind == 1 {
+		features ^= 2
+		p = d
+		size = up(p + area(slots, uint64(slot), most))
+	}
 	mem := memory(t, int(min(max(size, 4096), 1<<18)))
 	native.PutUint64(mem[atMagic:], layout.Magic)
 	native.PutUint32(mem[8:], layout.EndianOK)
 	native.PutUint16(mem[atMajor:], layout.Major)
 	native.PutUint32(mem[atHead:], uint32(d))
-	native.PutUint32(mem[atKind:], uint32(pick(s, 1, 2, 2, 0, 3)))
+	native.PutUint32(mem[atKind:], uint32(kind))
+	native.PutUint64(mem[atIncom:], features)
 	native.PutUint64(mem[atSize:], size)
 	native.PutUint64(mem[atSlots:], slots)
 	native.PutUint32(mem[atSlot:], slot)
 	native.PutUint32(mem[atParts:], parts)
-	native.PutUint64(mem[atMax:], pick(s, most, 0, most+1, 1<<63, 48))
+	native.PutUint64(mem[atMax:], most)
 	native.PutUint32(mem[atBell:], uint32(pick(s, 1, 2, 3, 4, 0, 5)))
 	native.PutUint64(mem[atDesc:], d)
 	native.PutUint64(mem[atPay:], p)
 	seal(mem)
 	return mem
+}
+
+// area is how long that of an SPSC ring is.
+func area(slots, slot, most uint64) uint64 {
+	n := uint64(64)
+	for n < slots*max(slot, 64) || n < min(most, 1<<40)+80 {
+		n *= 2
+	}
+	return n
 }
 
 func up(n uint64) uint64 { return (n + 4095) &^ 4095 }
@@ -163,6 +180,19 @@ func legal(mem []byte) bool {
 	d := up(768 + 512*parts + 128*40)
 	p := up(d + 64*slots)
 	size := up(p + slots*slot)
+	inLine := u64(atIncom)&2 != 0
+	if inLine != (u32(atKind) == 1) {
+		return false
+	}
+	if inLine {
+		if u64(atMax) > max(48, min(slots, 4095)*slot) {
+			return false
+		}
+		p = d
+		if size = up(p + area(slots, slot, u64(atMax))); size > 1<<40 {
+			return false
+		}
+	}
 	return u64(atMax) <= max(48, min(slots, 4095)*slot) &&
 		u32(atHead) == d && u64(atDesc) == d && u64(atPay) == p && u64(atSize) == size && uint64(len(mem)) == size
 }
@@ -171,9 +201,14 @@ func legal(mem []byte) bool {
 // words say.
 func use(t *testing.T, v *layout.View, mem []byte) {
 	c := v.Config
-	if len(v.Participants) != c.Participants || len(v.Descriptors) != c.Slots || len(v.Payload) != c.Slots*c.SlotSize {
-		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload: %+v", len(v.Participants), len(v.Descriptors),
-			len(v.Payload), c)
+	descriptors, payload, inLine := c.Slots, c.Slots*c.SlotSize, 0
+	if c.Kind == layout.SPSC {
+		descriptors, payload, inLine = 0, 0, int(c.Area())
+	}
+	if len(v.Participants) != c.Participants || len(v.Descriptors) != descriptors || len(v.Payload) != payload ||
+		len(v.Area) != inLine {
+		t.Fatalf("view of %d members, %d descriptors, %d bytes of payload, %d of an area: %+v", len(v.Participants),
+			len(v.Descriptors), len(v.Payload), len(v.Area), c)
 	}
 	inside := func(what string, p unsafe.Pointer, n uintptr) {
 		at := uintptr(p) - uintptr(unsafe.Pointer(&mem[0]))
@@ -183,7 +218,12 @@ func use(t *testing.T, v *layout.View, mem []byte) {
 	}
 	inside("hot", unsafe.Pointer(v.Hot), unsafe.Sizeof(*v.Hot))
 	inside("the last member", unsafe.Pointer(&v.Participants[c.Participants-1]), 512)
-	inside("the last descriptor", unsafe.Pointer(&v.Descriptors[c.Slots-1]), 64)
+	if descriptors > 0 {
+		inside("the last descriptor", unsafe.Pointer(&v.Descriptors[c.Slots-1]), 64)
+	}
+	if inLine > 0 {
+		inside("the last word", unsafe.Pointer(&v.Area[inLine-8]), 8)
+	}
 	if n := len(v.Payload); n > 0 {
 		inside("the last byte", unsafe.Pointer(&v.Payload[n-1]), 1)
 	}
@@ -193,7 +233,10 @@ func use(t *testing.T, v *layout.View, mem []byte) {
 		t.Fatal(err)
 	}
 	cons, err := ring.NewConsumer(v, ring.Config{Locks: table.process()})
-	if err != nil && !errors.Is(err, ring.ErrCorrupt) { // of an SPSC ring it compares hot words
+	if errors.Is(err, ring.ErrCorrupt) && c.Kind == layout.SPSC { // it compares hot words
+		return
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, c.MaxMessage)

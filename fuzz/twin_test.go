@@ -14,7 +14,10 @@ type twin struct {
 	first int       // the one at ReadPos; len(recs) when ReadPos is tail
 	tail  uint64    // where the next one begins
 	read  uint64    // ReadPos
-	slots []slot    // by participant
+	// heeded is called when the producer has looked at what the consumer asks for.
+	heeded func()
+	align  uint64 // of the records of an SPSC ring: what the consumer asks for, as the producer knows it
+	slots  []slot // by participant
 
 	cursor int             // the record that the consumer is at
 	entry  int             // the message of it that is next
@@ -79,29 +82,54 @@ const (
 	gotStopped // the context's error
 )
 
-func (w *twin) shared() bool   { return w.cfg.Kind == layout.MPSC }
-func (w *twin) ring() uint64   { return uint64(w.cfg.Slots) }
+func (w *twin) shared() bool { return w.cfg.Kind == layout.MPSC }
+func (w *twin) ring() uint64 {
+	if w.shared() {
+		return uint64(w.cfg.Slots)
+	}
+	return uint64(w.cfg.Area())
+}
+
+// behind is what has to be free behind the newest record.
+func (w *twin) behind() uint64 {
+	if w.shared() {
+		return 0
+	}
+	return layout.RecordHeader
+}
+
+// gathered is how much a consumer may leave unreleased, and marked ahead, on an SPSC ring.
+func (w *twin) gathered() uint64 {
+	if w.shared() {
+		return 64
+	}
+	return min(4096, w.ring()/8)
+}
 func (r *record) next() uint64 { return r.start + r.slots }
 
-// need is how many slots n bytes take.
+// need is how many slots n bytes take, or bytes of the area.
 func (w *twin) need(n int) uint64 {
+	if !w.shared() {
+		return layout.NextRecord(w.tail, uint64(n), w.align-1) - w.tail
+	}
 	if n <= max(48, w.cfg.SlotSize) {
 		return 1
 	}
 	return uint64((n + w.cfg.SlotSize - 1) / w.cfg.SlotSize)
 }
 
-// room says whether a record of k slots can be claimed now. It adds the padding that
+// room says whether a record of n bytes can be claimed now. It adds the padding that
 // an attempt leaves behind, whether or not it succeeds.
-func (w *twin) room(k uint64, owner int) (padded, ok bool) {
-	if left := w.ring() - w.tail%w.ring(); k > left {
-		if w.tail+left-w.read > w.ring() {
+func (w *twin) room(n int, owner int) (padded, ok bool) {
+	if left := w.ring() - w.tail%w.ring(); w.need(n) > left {
+		if w.tail+left+w.behind()-w.read > w.ring() {
 			return false, false
 		}
 		w.add(&record{slots: left, owner: owner, state: layout.Discarded})
 		padded = true
+		w.heeded()
 	}
-	return padded, w.tail+k-w.read <= w.ring()
+	return padded, w.tail+w.need(n)+w.behind()-w.read <= w.ring()
 }
 
 func (w *twin) add(r *record) *record {

@@ -20,9 +20,10 @@ const (
 
 // Config describes a segment to be formatted, or one that was parsed.
 type Config struct {
-	Kind         Kind
-	Slots        int      // C: a power of two, MinSlots … MaxSlots
-	SlotSize     int      // S: payload bytes per slot, a multiple of SlotAlign; 0: messages of at most 48 bytes
+	Kind     Kind
+	Slots    int // C: a power of two, MinSlots … MaxSlots
+	SlotSize int // S: payload bytes per slot, a multiple of SlotAlign; 0: messages of at most 48 bytes
+	// Slots and SlotSize of an SPSC ring say how large its area is; see Area.
 	MaxMessage   int      // longest message in bytes, 0 … Capacity
 	Participants int      // the consumer and all producers, 2 … 255
 	Doorbell     Doorbell // how sleepers are woken
@@ -36,6 +37,28 @@ type Config struct {
 // slots, or 48 bytes where that is more.
 func (c Config) Capacity() int {
 	return max(InlineSize, c.SlotSize*min(c.Slots, MaxSlotsPerMessage))
+}
+
+// recordSlack is what a record takes besides its message, and the word behind it, at most.
+const recordSlack = 2*RecordHeader + LineAlign
+
+// Area is how many bytes the records of an SPSC ring lie in; 0 of an MPSC ring. It is a power of
+// two: C times S, at least 64 for each slot, or more where one message may take nearly all of
+// that.
+func (c Config) Area() int64 {
+	if c.Kind != SPSC {
+		return 0
+	}
+	need := max(uint64(c.Slots)*uint64(max(c.SlotSize, SlotAlign)), uint64(c.MaxMessage)+recordSlack)
+	return 1 << bits.Len64(need-1)
+}
+
+// features are the Incompat bits of the header.
+func (c Config) features() uint64 {
+	if c.Kind == SPSC {
+		return c.Incompat | InLine
+	}
+	return c.Incompat
 }
 
 // Shift is log2 of Slots.
@@ -69,15 +92,15 @@ func (c Config) check() error {
 	case c.Doorbell < Futex || c.Doorbell > Poll:
 		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore) or 3 (poll)")
 	}
-	if c.Incompat&^KnownIncompat != 0 {
-		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", KnownIncompat))
-	}
-	if _, _, size := c.offsets(); size > min(MaxSize, math.MaxInt) {
-		return bad("size", size, fmt.Sprintf("at most %d bytes", uint64(min(MaxSize, math.MaxInt))))
+	if known := uint64(KnownIncompat &^ InLine); c.Incompat&^known != 0 {
+		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", known))
 	}
 	if c.MaxMessage < 0 || c.MaxMessage > c.Capacity() {
 		return bad("max message", c.MaxMessage, fmt.Sprintf("0 to %d, what %d slots of %d bytes can carry",
 			c.Capacity(), min(c.Slots, MaxSlotsPerMessage), c.SlotSize))
+	}
+	if _, _, size := c.offsets(); size > min(MaxSize, math.MaxInt) {
+		return bad("size", size, fmt.Sprintf("at most %d bytes", uint64(min(MaxSize, math.MaxInt))))
 	}
 	return nil
 }
@@ -86,9 +109,13 @@ func (c Config) eventsOffset() int64 {
 	return participantsOffset + int64(c.Participants)*participantSize
 }
 
-// offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55.
+// offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55. An SPSC ring has no
+// descriptors, and its area where the payload of another one is.
 func (c Config) offsets() (descriptors, payload, size int64) {
 	descriptors = pageUp(c.eventsOffset() + Events*eventSize)
+	if c.Kind == SPSC {
+		return descriptors, descriptors, pageUp(descriptors + c.Area())
+	}
 	payload = pageUp(descriptors + int64(c.Slots)*descriptorSize)
 	return descriptors, payload, pageUp(payload + int64(c.Slots)*int64(c.SlotSize))
 }

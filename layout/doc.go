@@ -2,7 +2,7 @@
 // behaviour beyond [Format], which writes those bytes, and [Parse], which
 // believes nothing it reads until it has checked it.
 //
-// # The segment, version 3.0
+// # The segment, version 3.1
 //
 // All numbers are in the byte order of the machine that made the segment (the
 // endian mark says which); every multi-byte word is naturally aligned. Distances
@@ -36,6 +36,7 @@
 //	   120     8  Payload        creator               everyone, at attach (offset P)
 //	                             hot words, each alone on 128 bytes
 //	   128     8  Tail           MPSC producers (CAS)  MPSC producers; a consumer that waits
+//	   136     8  Written        the SPSC producer     observers
 //	   256     8  ReadPos        the consumer          producers that look full
 //	   384     4  DataBell       both                  producers, after a publish
 //	   512     4  SpaceBell      both                  the consumer, after a release
@@ -50,12 +51,13 @@
 //	                             participants: index 0 is the consumer
 //	   768  512·N Participant    see below             see below
 //	     E  5120  Event          anyone                people
-//	     D   64·C Descriptor     see below             see below
-//	     P    S·C payload        the claim's owner     the consumer, once committed
+//	     D   64·C Descriptor     see below             see below (MPSC)
+//	     P    S·C payload        the claim's owner     the consumer, once committed (MPSC)
+//	     P      A area           the producer          the consumer, once committed (SPSC)
 //
 // Checksum is CRC-32C of bytes 0–55 and 64–127. E is 768 + 512·N. D and P are multiples of 4096
-// and so is the whole. P equals D + 64·C rounded up; there is no payload area
-// when SlotSize is 0.
+// and so is the whole. P equals D + 64·C rounded up, or D on an SPSC ring; there is no payload
+// when SlotSize is 0. A is [Config.Area].
 //
 // # A participant, 512 bytes
 //
@@ -83,7 +85,15 @@
 // Whether a participant lives is said by a byte-range lock that the kernel drops
 // when it dies, never by these bytes.
 //
-// # A descriptor, 64 bytes: one cache line
+// # A record of an SPSC ring
+//
+// Records lie in line in the area, each behind a word of its own, see [Record]. A word is what
+// commits its record; the word behind the newest record is 0, and was cleared before that one was
+// committed. So neither stale nor hostile payload is ever taken for a word, although words and
+// payload lie in the same bytes. A record does not go around the end of the area: the rest of a
+// lap is a record with [RecordSkip]. Positions count bytes.
+//
+// # A descriptor of an MPSC ring, 64 bytes: one cache line
 //
 //	 0     8  Ctl            the claim's owner; a helper (CLAIMED); the consumer (DISCARDED)
 //	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:16; the consumer may write it again
@@ -103,8 +113,8 @@
 //	Over      ended:20 | over:20 | producer:8 | epoch:16  what was told since io.EOF, and of whom last
 //	Priority  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
 //
-// Positions count slots from the segment's first and never repeat: ReadPos and
-// every private position have 64 bits (a century at 5 ns per slot). Tail carries
+// Positions count slots from the segment's first, on an SPSC ring bytes, and never repeat: ReadPos and
+// every private position have 64 bits (a century at 5 ns per slot or 5 GB/s). Tail carries
 // the low 44 bits, which turn over after 2^44 slots (88 hours at 18 ns): a reader
 // completes them from a ReadPos loaded before ([Tail.Pos]), exact while that
 // ReadPos is less than 2^44 slots old. An older one is unmasked by the lap of the

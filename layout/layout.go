@@ -10,7 +10,7 @@ const (
 	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
 	EndianOK  uint32 = 0x01020304
 	Major     uint16 = 3
-	Minor     uint16 = 0
+	Minor     uint16 = 1
 	PageAlign        = 4096
 )
 
@@ -19,8 +19,11 @@ const (
 	// FlockLocks: life locks are flocks on files beside this one instead of OFD locks on its
 	// bytes.
 	FlockLocks uint64 = 1 << 0
+	// InLine: records lie in line in an area of bytes, each behind a word of its own, instead of
+	// in slots. All SPSC rings have it, and no MPSC ring. Format sets it, Parse takes it away.
+	InLine uint64 = 1 << 1
 
-	KnownIncompat = FlockLocks
+	KnownIncompat = FlockLocks | InLine
 )
 
 // Kind tells how many producers a ring admits.
@@ -152,9 +155,12 @@ type Geometry struct {
 
 // Hot holds the words that move while messages flow.
 type Hot struct {
-	_          structs.HostLayout
-	Tail       Word[Tail]
-	_          [120]byte
+	_    structs.HostLayout
+	Tail Word[Tail]
+	// Written is what the producer of an SPSC ring may have written up to: bytes of older laps
+	// before that are gone. It is stored before they are, and runs ahead.
+	Written    atomic.Uint64
+	_          [112]byte
 	ReadPos    atomic.Uint64
 	_          [120]byte
 	DataBell   atomic.Uint32
@@ -178,7 +184,15 @@ const (
 	BellParked   uint32 = 1 << 1 // waiting for the file to be read: rung by reading a byte of it
 	BellCount    uint32 = 1 << 2
 	BellSleeping        = BellSleeper | BellParked
+	// BellEach in DataBell of an SPSC ring asks for records with cache lines of their own: the
+	// consumer waits for each. It is no part of the count.
+	BellEach uint32 = 1 << 31
 )
+
+// Rung is a bell word after a notification: nobody sleeps, and it was counted.
+func Rung(w uint32) uint32 {
+	return (w+BellCount)&^(BellSleeping|BellEach) | w&BellEach
+}
 
 // Semaphores says which SysV semaphore set the doorbells of a segment are, where
 // Config.Doorbell is SysV.

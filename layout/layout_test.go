@@ -17,7 +17,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
 
-const golden = "testdata/segment-v3.0.bin"
+const (
+	golden     = "testdata/segment-v3.1.bin"
+	goldenSPSC = "testdata/segment-v3.1-spsc.bin"
+)
 
 // goldenConfig is as small as a segment gets, with every field set.
 var goldenConfig = layout.Config{
@@ -25,6 +28,14 @@ var goldenConfig = layout.Config{
 	UUID:    [16]byte{0: 0x5e, 15: 0xed},
 	Created: 1_700_000_000_000_000_000,
 	Start:   1<<44 - 3,
+}
+
+// goldenSPSCConfig is the same with records in line.
+var goldenSPSCConfig = layout.Config{
+	Kind: layout.SPSC, Slots: 8, SlotSize: 64, MaxMessage: 400, Participants: 2, Doorbell: layout.Futex,
+	UUID:    [16]byte{0: 0x5e, 15: 0xed},
+	Created: 1_700_000_000_000_000_000,
+	Start:   1<<44 - 24,
 }
 
 func format(t testing.TB, cfg layout.Config) []byte {
@@ -36,7 +47,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 	return mem
 }
 
-// The bytes of version 3.0 are frozen.
+// The bytes of version 3.1 are frozen.
 func TestGolden(t *testing.T) {
 	mem := format(t, goldenConfig)
 	if *update {
@@ -58,6 +69,107 @@ func TestGolden(t *testing.T) {
 	require.Len(t, v.Descriptors, 8)
 	require.Len(t, v.Payload, 8*64)
 	require.Len(t, v.Participants, 3)
+}
+
+// The same of an SPSC ring.
+func TestGoldenSPSC(t *testing.T) {
+	mem := format(t, goldenSPSCConfig)
+	if *update {
+		require.NoError(t, os.WriteFile(goldenSPSC, mem, 0o644))
+	}
+	want, err := os.ReadFile(goldenSPSC)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, mem),
+		"Format writes other bytes than the golden segment: that is a new version, or a mistake")
+
+	copy(mem, want)
+	v, err := layout.Parse(mem)
+	require.NoError(t, err)
+	cfg := goldenSPSCConfig
+	cfg.Start = 0 // not recorded
+	require.Equal(t, cfg, v.Config)
+	require.Equal(t, goldenSPSCConfig.Start, v.Hot.ReadPos.Load())
+	require.Equal(t, goldenSPSCConfig.Start, v.Hot.Written.Load())
+	require.Equal(t, goldenSPSCConfig.Start, v.Participants[0].DrainPos.Load())
+	require.Empty(t, v.Descriptors)
+	require.Empty(t, v.Payload)
+	require.Len(t, v.Area, 512)
+	require.EqualValues(t, 2, binary.NativeEndian.Uint64(mem[88:]), "records in line")
+	require.EqualValues(t, 8192, binary.NativeEndian.Uint64(mem[112:]))
+	require.EqualValues(t, 8192, binary.NativeEndian.Uint64(mem[120:]))
+	v.Hot.Written.Store(5)
+	require.EqualValues(t, 5, binary.NativeEndian.Uint64(mem[136:]))
+	v.Area[511] = 7
+	require.EqualValues(t, 7, mem[8192+511])
+}
+
+// How large the area is that the records of an SPSC ring lie in.
+func TestArea(t *testing.T) {
+	for _, test := range []struct {
+		slots, slotSize, most int
+		want                  int64
+	}{
+		{8, 0, 48, 512},   // at least a line for each
+		{8, 64, 432, 512}, // the longest message, what it takes besides, and a word behind it
+		{8, 64, 433, 1024},
+		{8, 64, 512, 1024},
+		{16, 192, 64, 4096}, // a power of two
+		{8192, 256, 64 << 10, 2 << 20},
+		{1 << 12, 64, 4095 * 64, 1 << 19},
+	} {
+		cfg := layout.Config{Kind: layout.SPSC, Slots: test.slots, SlotSize: test.slotSize, MaxMessage: test.most,
+			Participants: 2, Doorbell: layout.Futex}
+		require.Equal(t, test.want, cfg.Area(), "%+v", test)
+		size, err := cfg.Size()
+		require.NoError(t, err)
+		require.EqualValues(t, 8192+max(4096, test.want), size)
+		cfg.Kind = layout.MPSC
+		require.Zero(t, cfg.Area())
+	}
+}
+
+// The word before a record of an SPSC ring.
+func TestRecordWord(t *testing.T) {
+	for _, align := range []uint64{layout.RecordAlign, layout.LineAlign} {
+		for _, n := range []uint32{0, 1, 8, 56, 57, 1 << 20, math.MaxUint32} {
+			w := layout.PackRecord(n, 0xabcd, align)
+			require.True(t, w.IsSound())
+			require.EqualValues(t, n, w.Length())
+			require.EqualValues(t, 0xabcd, w.Kind())
+			require.Equal(t, align-1, w.Mask())
+			for _, pos := range []uint64{0, 8, 56, 1<<64 - 64} {
+				next := w.Next(pos)
+				require.GreaterOrEqual(t, next-pos, 8+uint64(n))
+				require.Less(t, next-pos, 8+uint64(n)+align)
+				require.Zero(t, next%align)
+			}
+			first := w | layout.RecordFirst
+			require.True(t, first.IsSound())
+			require.NotEqual(t, w.Like(), first.Like())
+			require.Equal(t, w.Like(), first.Plain().Like())
+			require.Equal(t, w.Like(), layout.PackRecord(n/2, 3, align).Like())
+		}
+	}
+	good := layout.PackRecord(8, 0, layout.RecordAlign)
+	for bit := range 64 {
+		w := good ^ 1<<bit
+		require.Equal(t, bit < 50, w.IsSound(), "bit %d", bit)
+		next := w.Next(1 << 20)
+		require.Zero(t, next%8, "bit %d", bit)
+		require.Greater(t, next, uint64(1<<20), "bit %d", bit)
+	}
+	// Nothing but the lower six bits of a mask, whatever the word is.
+	require.EqualValues(t, 63, layout.Record(math.MaxUint64).Mask())
+	require.EqualValues(t, 7, layout.Record(0).Mask())
+}
+
+// A notification counts, and leaves alone what the consumer asks for.
+func TestRung(t *testing.T) {
+	const each = layout.BellEach
+	require.EqualValues(t, 4, layout.Rung(3))
+	require.EqualValues(t, each|8, layout.Rung(each|5))
+	require.EqualValues(t, 0, layout.Rung(each-1), "the count comes around")
+	require.EqualValues(t, each, layout.Rung(1<<32-1))
 }
 
 // The table in the package comment, once more by number: what other languages read.
@@ -148,7 +260,7 @@ func TestConfigLimits(t *testing.T) {
 	ok := layout.Config{Kind: layout.SPSC, Slots: 8, Participants: 2, Doorbell: layout.Futex}
 	size, err := ok.Size()
 	require.NoError(t, err)
-	require.EqualValues(t, 12288, size, "header and descriptors, no payload")
+	require.EqualValues(t, 12288, size, "header and area")
 	for field, bad := range map[string]func(*layout.Config){
 		"kind":          func(c *layout.Config) { c.Kind = 0 },
 		"slots":         func(c *layout.Config) { c.Slots = 4 },
@@ -264,6 +376,22 @@ func TestParseRefuses(t *testing.T) {
 	put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
 	_, err = layout.Parse(mem)
 	require.NoError(t, err)
+
+	// Records lie in line on SPSC rings and on no others.
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		cfg := goldenConfig
+		if kind == layout.SPSC {
+			cfg = goldenSPSCConfig
+		}
+		mem := format(t, cfg)
+		mem[88] ^= byte(layout.InLine)
+		put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
+		_, err = layout.Parse(mem)
+		require.ErrorIs(t, err, layout.ErrVersion)
+		cfg.Incompat = layout.InLine
+		_, err = cfg.Size()
+		require.ErrorIs(t, err, layout.ErrConfig, "that is not the caller's to say")
+	}
 	require.Panics(t, func() { layout.Parse(mem[1:]) }, "not aligned")
 }
 

@@ -44,6 +44,7 @@ var (
 	_ = same[unsafe.Offsetof(Geometry{}.Payload)-(120-geometryOffset)]
 	_ = same[unsafe.Sizeof(Geometry{})-(hotOffset-geometryOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Tail)-(128-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Written)-(136-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
@@ -94,8 +95,9 @@ type View struct {
 	Hot          *Hot
 	Participants []Participant
 	Events       []Event
-	Descriptors  []Descriptor
-	Payload      []byte
+	Descriptors  []Descriptor // of an MPSC ring
+	Payload      []byte       // likewise
+	Area         []byte       // of an SPSC ring: its records; at a multiple of 4096
 }
 
 // header is the checked prefix, as one private copy.
@@ -132,15 +134,24 @@ func Format(mem []byte, cfg Config) (*View, error) {
 	}
 	h.Geometry = Geometry{
 		Slots: uint64(cfg.Slots), SlotSize: uint32(cfg.SlotSize), Participants: uint32(cfg.Participants),
-		MaxMessage: uint64(cfg.MaxMessage), Incompat: cfg.Incompat, Doorbell: cfg.Doorbell,
+		MaxMessage: uint64(cfg.MaxMessage), Incompat: cfg.features(), Doorbell: cfg.Doorbell,
 		Descriptors: uint64(d), Payload: uint64(p),
 	}
 	h.Checksum = h.sum()
 	v := overlay(mem, cfg)
-	v.Hot.Tail.Store(PackTail(cfg.Start, 0, 0))
-	v.Hot.ReadPos.Store(cfg.Start)
-	v.Participants[ConsumerIndex].DrainPos.Store(cfg.Start)
+	if start := cfg.Start; cfg.Kind == MPSC {
+		v.Hot.Tail.Store(PackTail(start, 0, 0))
+		v.begin(start)
+	} else {
+		v.Hot.Written.Store(start &^ (RecordAlign - 1))
+		v.begin(start &^ (RecordAlign - 1))
+	}
 	return v, nil
+}
+
+func (v *View) begin(pos uint64) {
+	v.Hot.ReadPos.Store(pos)
+	v.Participants[ConsumerIndex].DrainPos.Store(pos)
 }
 
 // Parse checks the header of a segment and gives a View of it. It copies the header
@@ -242,11 +253,16 @@ func (h *header) config(length int64) (Config, error) {
 	}
 	cfg := Config{
 		Kind: h.Kind, Slots: int(h.Slots), SlotSize: int(h.SlotSize), MaxMessage: int(h.MaxMessage),
-		Participants: int(h.Participants), Incompat: h.Incompat, Doorbell: h.Doorbell, UUID: h.UUID, Created: h.Created,
+		Participants: int(h.Participants), Incompat: h.Incompat &^ InLine, Doorbell: h.Doorbell, UUID: h.UUID,
+		Created: h.Created,
 	}
 	if err := cfg.check(); err != nil {
 		fe := err.(*FieldError)
 		return bad(ErrCorrupt, fe.Field, fe.Got, fe.Want)
+	}
+	if h.Incompat != cfg.features() {
+		return bad(ErrVersion, "feature bits", fmt.Sprintf("%#x", h.Incompat), fmt.Sprintf("%#x of a ring of kind %v",
+			cfg.features(), cfg.Kind))
 	}
 	d, p, size := cfg.offsets()
 	switch {
@@ -269,14 +285,19 @@ func (h *header) config(length int64) (Config, error) {
 func overlay(mem []byte, cfg Config) *View {
 	d, p, _ := cfg.offsets()
 	base := unsafe.Pointer(unsafe.SliceData(mem))
-	return &View{
+	v := &View{
 		Config:       cfg,
 		Hot:          (*Hot)(unsafe.Add(base, hotOffset)),
 		Participants: unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
 		Events:       unsafe.Slice((*Event)(unsafe.Add(base, cfg.eventsOffset())), Events),
-		Descriptors:  unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots),
-		Payload:      mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)],
 	}
+	if cfg.Kind == SPSC {
+		v.Area = mem[p : p+cfg.Area() : p+cfg.Area()]
+		return v
+	}
+	v.Descriptors = unsafe.Slice((*Descriptor)(unsafe.Add(base, d)), cfg.Slots)
+	v.Payload = mem[p : p+int64(cfg.Slots)*int64(cfg.SlotSize) : p+int64(cfg.Slots)*int64(cfg.SlotSize)]
+	return v
 }
 
 func checkAligned(mem []byte) {

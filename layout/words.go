@@ -113,6 +113,70 @@ func UnpackMeta(m uint64) (length uint32, kind, flags uint16) {
 	return uint32(m), uint16(m >> 32), uint16(m >> 48)
 }
 
+// Record is the word before a record of an SPSC ring. It stands at a multiple of 8, the bytes of
+// the record behind it, and behind those, where Next says, the next word. 0: there is no record.
+//
+//	 0–31  length in bytes
+//	32–47  kind: the user's message type
+//	48–55  flags
+//	56–61  what the next word is aligned to, less one: 7, or LineAlign-1
+//	62     zero
+//	63     1
+type Record uint64
+
+const (
+	RecordHeader = 8  // bytes of the word
+	RecordAlign  = 8  // where records begin
+	LineAlign    = 64 // where they begin behind one that has lines of its own
+
+	recordFlags = 48
+	recordAlign = 56
+	recordThere = 1 << 63
+
+	// RecordFirst is FlagFirst. RecordSkip makes a record that holds nothing for anybody.
+	RecordFirst Record = 1 << recordFlags
+	RecordSkip  Record = 2 << recordFlags
+
+	knownRecordFlags = RecordFirst | RecordSkip
+)
+
+// PackRecord makes a Record; align is RecordAlign or LineAlign.
+func PackRecord(length uint32, kind uint16, align uint64) Record {
+	return recordThere | Record(align-1)<<recordAlign | Record(kind)<<32 | Record(length)
+}
+
+// Length is how many bytes there are.
+func (r Record) Length() uint64 { return uint64(uint32(r)) }
+
+// Kind is the user's message type.
+func (r Record) Kind() uint16 { return uint16(r >> 32) }
+
+// IsSound reports whether a correct producer can have written the word, as far as it can tell.
+func (r Record) IsSound() bool {
+	align := uint64(r) >> recordAlign
+	return r>>recordFlags&0xff&^(knownRecordFlags>>recordFlags) == 0 &&
+		(align == recordThere>>recordAlign|RecordAlign-1 || align == recordThere>>recordAlign|LineAlign-1)
+}
+
+// Like is what all records have in common that are no more than messages, with the same alignment:
+// compare it with that of another, made by [Record.Plain].
+func (r Record) Like() uint64 { return uint64(r) >> recordFlags }
+
+// Plain is the word without its flags.
+func (r Record) Plain() Record { return r &^ knownRecordFlags }
+
+// Mask is what the next word is aligned to, less one: at least 7, and no bit but the lower six,
+// whatever the word is.
+func (r Record) Mask() uint64 { return uint64(r)>>recordAlign&(LineAlign-1) | (RecordAlign - 1) }
+
+// Next is where the next word stands, if this one stands at pos: at least 8 bytes on, and a
+// multiple of 8, whatever the word is.
+func (r Record) Next(pos uint64) uint64 { return NextRecord(pos, r.Length(), r.Mask()) }
+
+// NextRecord is where the next word stands behind a record of n bytes at pos; mask is what it is
+// aligned to, less one.
+func NextRecord(pos, n, mask uint64) uint64 { return (pos + RecordHeader + n + mask) &^ mask }
+
 // FateWord is the first word of a StreamFate.
 //
 //	 0–31  the stream, by its epoch: the newest of those that this fate is about

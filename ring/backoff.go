@@ -1,6 +1,9 @@
 package ring
 
-import "github.com/shmring/shmring/internal/spin"
+import (
+	"github.com/shmring/shmring/internal/spin"
+	"github.com/shmring/shmring/layout"
+)
 
 // backoff notices a consumer that has caught up with its producer and takes each message
 // from under the producer's hands. For every message, and for every look that came too
@@ -13,6 +16,9 @@ type backoff struct {
 	score  int    // how often in a row the next message came at once; below 0: no backoff until then
 	last   bool   // it backed off before the messages behind dryAt
 	pauses int    // how long the next time: twice as long as the last time, while many gather
+
+	each bool // the bell word asks for records with lines of their own (SPSC)
+	odd  int  // how often in a row it should have been otherwise
 }
 
 const (
@@ -23,6 +29,9 @@ const (
 	backoffLooks = 4        // a message that is there at one of so many looks came at once
 	backoffFor   = 128      // PAUSEs; two or three microseconds
 	backoffMost  = 512
+
+	eachMost  = 2 // who finds the ring dry after so many messages waits for each
+	eachAfter = 8 // so often in a row
 )
 
 // ranDry notes that the ring ran dry after so many messages. It reports whether to leave
@@ -41,6 +50,17 @@ func (b *backoff) ranDry(messages uint64) (now bool) {
 	return b.last
 }
 
+// turned notes that the ring ran dry after so many messages, and tells whether it is time to ask for
+// the opposite of what the bell word asks for.
+func (b *backoff) turned(messages uint64) bool {
+	if each := messages-b.dryAt <= eachMost; each == b.each {
+		b.odd = 0
+		return false
+	}
+	b.odd++
+	return b.odd > eachAfter
+}
+
 // came notes whether the message that followed came at once.
 func (b *backoff) came(atOnce bool) {
 	if atOnce {
@@ -52,6 +72,9 @@ func (b *backoff) came(atOnce bool) {
 
 // awaitAtOnce waits for a record that comes at once.
 func (c *Consumer) awaitAtOnce() bool {
+	if !c.mpsc && c.backoff.turned(c.messagesTaken()) {
+		c.askForEach(!c.backoff.each)
+	}
 	if c.backoff.ranDry(c.messagesTaken()) {
 		for range c.backoff.pauses {
 			spin.Pause()
@@ -66,4 +89,16 @@ func (c *Consumer) awaitAtOnce() bool {
 	}
 	c.backoff.came(false)
 	return false
+}
+
+// askForEach says in the bell word whether the consumer waits for each message. Then records
+// get cache lines of their own: the producer writes none of them into the line that the
+// consumer polls, and replies stay quick. Nothing depends on it, so it is no kill point.
+func (c *Consumer) askForEach(each bool) {
+	c.backoff.each, c.backoff.odd = each, 0
+	if each {
+		c.sleepWord.Or(layout.BellEach)
+	} else {
+		c.sleepWord.And(^layout.BellEach)
+	}
 }

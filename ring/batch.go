@@ -13,8 +13,9 @@ import (
 const batchBytes = 32 << 10
 
 // TrySendBatch sends copies of msgs in order, as many as there is room for, and
-// returns how many that were. Messages are packed into as few records as possible:
-// one descriptor for many messages is what makes small messages cheap. Each record
+// returns how many that were. On an SPSC ring each is a message like any other, and those of a
+// few KiB are published together. On an MPSC ring messages are packed into as few records as
+// possible: one claim for many messages is what makes small messages cheap. Each record
 // is published, skipped, released and redelivered as a whole. Errors, with n < len(msgs):
 // ErrFull and those of TrySend; the first message that is too large stops the batch.
 func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
@@ -42,12 +43,29 @@ func (p *Producer) sendBatchBehind(ctx context.Context, msgs [][]byte) (n int, e
 }
 
 func (p *Producer) trySendBatch(msgs [][]byte) (n int, err error) {
+	if !p.mpsc {
+		return p.trySendEach(msgs)
+	}
 	for n < len(msgs) {
 		m, err := p.trySendRecord(msgs[n:])
 		if err != nil {
 			return n, err
 		}
 		n += m
+	}
+	return n, nil
+}
+
+// trySendEach is trySendBatch on an SPSC ring. What cannot go the short way goes alone.
+func (p *Producer) trySendEach(msgs [][]byte) (n int, err error) {
+	for n < len(msgs) {
+		if n += p.batchSPSC(msgs[n:]); n == len(msgs) {
+			break
+		}
+		if err := p.sendRecord(msgs[n], layout.PackMeta(uint32(len(msgs[n])), 0, 0)); err != nil {
+			return n, err
+		}
+		n++
 	}
 	return n, nil
 }
@@ -122,6 +140,5 @@ func (p *Producer) tryBatch(msgs [][]byte, size int) error {
 		return err
 	}
 	putEntries(p.bytes(pos, size), msgs)
-	p.setMeta(pos, layout.PackMeta(uint32(size), 0, layout.FlagBatch))
-	return p.publish(pos, k)
+	return p.commit(pos, k, layout.PackMeta(uint32(size), 0, layout.FlagBatch))
 }

@@ -73,7 +73,7 @@ func (p *Producer) claimed(c *Claim, pos, k uint64, n int, err error) error {
 		*c = Claim{}
 		return err
 	}
-	c.p, c.data, c.pos, c.k, c.kind = p, p.bytes(pos, n), pos, k, 0
+	c.p, c.data, c.pos, c.k, c.kind = p, p.place(pos, n), pos, k, 0
 	return nil
 }
 
@@ -100,14 +100,14 @@ func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
 // ClaimInto is Claim for who has a Claim already: it is not copied. Without a ctx, nil, it is
 // TryClaimInto. After an error the Claim is one that is finished.
 func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
-	// The short way, as in sendShort: one slot, and room that is known of.
-	if pos := p.pos; int64(p.edge-pos) > 0 && uint(n) <= uint(p.most) && p.enter() {
+	// The short way, as in sendShort: room that is known of.
+	if pos := p.pos; uint64(n) <= p.most && int64(p.edge-layout.NextRecord(pos, uint64(n), p.align)) >= 0 && p.enter() {
 		p.open, p.edge = true, pos
 		p.leave()
-		c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
+		c.p, c.data, c.pos, c.k, c.kind = p, p.bodyAt(pos, uint64(n)), pos, 0, 0
 		return nil
 	}
-	if p.mpsc && uint(n) <= uint(p.most) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+	if p.mpsc && uint(n) <= uint(p.oneMost) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
 		if pos, ok := p.reserveShortMPSC(); ok {
 			c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
 			return nil
@@ -172,6 +172,11 @@ func (c *Claim) Shorten(n int) {
 		c.shortenBehind(n)
 		return
 	}
+	if !c.p.mpsc {
+		c.p.dirty() // what was written behind it is no part of the record
+		c.data = c.data[:n:n]
+		return
+	}
 	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
 	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
 		copy(short, c.data)
@@ -190,34 +195,50 @@ func (c *Claim) Commit() error {
 	if p == nil {
 		return nil
 	}
+	if c.k != 0 || p.busy.get() {
+		return c.commit() // of an MPSC ring all are
+	}
+	p.busy.set(true) // enter and leave are written out, as in Send
+	if p.stopped.Load() != 0 {
+		p.busy.set(false)
+		return c.commit()
+	}
+	c.p = nil
+	p.open, p.edge = false, p.far
+	n := uint64(len(c.data))
+	end := layout.NextRecord(c.pos, n, p.align)
+	p.scrub(end)
+	p.publish(c.pos, p.head|layout.Record(c.kind)<<32|layout.Record(n)) // D1: publishSPSC, written out
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+		p.afterSend(end - c.pos)
+		return nil
+	}
+	p.busy.set(false)
+	return nil
+}
+
+// commit is Commit for all else.
+func (c *Claim) commit() error {
+	p := c.p
 	c.p = nil
 	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
 	if p.mpsc {
 		if p.Closed() {
 			return c.commitClosed(p)
 		}
-		p.setMeta(c.pos, meta)
 		if c.k == 1 {
+			p.setMeta(c.pos, meta)
 			return p.publishShortMPSC(c.pos)
 		}
-		return p.publish(c.pos, c.k)
+		return p.commit(c.pos, c.k, meta)
 	}
 	if !p.enter() && !p.enterAnyway() {
 		return c.commitClosed(p)
 	}
 	p.open, p.edge = false, p.far
-	d := p.descAt(c.pos)
-	d.Meta = meta
-	killpoint.At(killpoint.MetaWritten)
-	if c.k != 1 {
-		return p.publish(c.pos, c.k)
-	}
-	p.pos = c.pos + 1
-	d.Ctl.Store(p.word) // D1: publishSPSC, written out
-	killpoint.At(killpoint.CtlStored)
-	p.notify()
-	p.leave()
-	return nil
+	return p.commit(c.pos, c.k, meta)
 }
 
 func (p *Producer) setOpen(open bool) {
@@ -246,6 +267,7 @@ func (c *Claim) Abort() {
 	}
 	if p.enterAnyway() {
 		p.setOpen(false) // never published, so never there
+		p.dirty()        // but what was written is where words will be
 		p.leave()
 	}
 }

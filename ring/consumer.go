@@ -13,7 +13,8 @@ import (
 // Delivery is at least once: a message is released after it was handled, that is by
 // Release, or by coming back for the next one ([Consumer.Receive], [Consumer.TryReceive]),
 // or by the handler's return ([Consumer.Drain], [Consumer.All]). If the process dies
-// before, the next consumer gets it again. Releases are gathered, so that may be up to 64
+// before, the next consumer gets it again. Releases are gathered, so that may be up to 4 KiB of
+// records on an SPSC ring (an eighth of it, if that is less), on an MPSC ring up to 64
 // messages (fewer on rings under 512 slots) and the batches they belong to. With
 // Config.AtMostOnce the next consumer skips what this one may have seen.
 type Consumer struct {
@@ -44,15 +45,26 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	c.received, c.counted = make([]tally, len(c.participants)), make([]sum, len(c.participants))
+	c.short.like = 1 // no word is like that
 	c.usual = layout.PackCtl(0, 1, layout.ConsumerIndex+1, layout.Committed)
 	c.patience = int64(min(c.slots.count, mostPassed))
-	c.flushAfter = max(1, min(choresEvery, c.slots.count/8))
+	if c.flushAfter = max(1, min(choresEvery, c.slots.count/8)); !c.mpsc {
+		c.patience = mostPassed
+		c.flushAfter = min(choresBytes, c.size/8)
+		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
+		c.short.most = uint64(min(c.maxMessage, copyPiece))
+		c.short.few = fewLimit(c.short.most)
+		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
+	}
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
-	if marked-pos > c.slots.count {
+	if !c.mpsc && pos%layout.RecordAlign != 0 {
+		return nil, &CorruptError{"ReadPos", pos, pos}
+	}
+	if marked-pos > c.span {
 		// On an SPSC ring ReadPos leaves the mark behind by a padding at most. (On an MPSC ring
 		// there is Tail to compare it with.)
-		if !c.mpsc && pos-marked > c.slots.count {
+		if !c.mpsc && pos-marked > c.span {
 			return nil, c.corrupt("ReadPos", marked, pos)
 		}
 		marked = pos
@@ -73,6 +85,8 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 // else there is c.
 func (c *Consumer) Guarded() *Consumer {
 	front := &Consumer{behind: c}
+	front.beNowhere()
+	front.short.like, front.short.dryAt = 1, 1 // nothing is like that, and no ring is empty there
 	front.pose()
 	return front
 }

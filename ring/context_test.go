@@ -87,7 +87,11 @@ func TestContextEndsLoopsOfTheConsumer(t *testing.T) {
 }
 
 func sendInBatches(t testing.TB, p *producer, count, batch int) {
-	for msgs := make([][]byte, count); len(msgs) > 0; {
+	msgs := make([][]byte, count)
+	for i := range msgs {
+		msgs[i] = line("")
+	}
+	for len(msgs) > 0 {
 		n, err := p.SendBatch(soon(t), msgs[:min(batch, len(msgs))])
 		require.NoError(t, err)
 		msgs = msgs[n:]
@@ -100,7 +104,7 @@ func TestContextEndsNextWhileOneIsHeld(t *testing.T) {
 		r := rig(layout.Config{Slots: 1024, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
 		for range 500 {
-			require.NoError(t, p.TrySend([]byte("x")))
+			require.NoError(t, p.TrySend(line("x")))
 		}
 		held, err := c.Next(soon(t))
 		require.NoError(t, err)
@@ -119,7 +123,7 @@ func TestContextEndsNextWhileOneIsHeld(t *testing.T) {
 }
 
 func TestContextEndsLoopsOfTheProducer(t *testing.T) {
-	msg := make([]byte, 8)
+	msg := line("")
 	batch := make([][]byte, 16)
 	for i := range batch {
 		batch[i] = make([]byte, 200)
@@ -135,7 +139,7 @@ func TestContextEndsLoopsOfTheProducer(t *testing.T) {
 			return err
 		},
 		"Claim": func(ctx context.Context, p *producer) error {
-			c, err := p.Claim(ctx, 8)
+			c, err := p.Claim(ctx, len(msg))
 			if err == nil {
 				err = c.Commit()
 			}
@@ -252,14 +256,16 @@ func TestReleaseLeavesAloneWhatReceiveReturned(t *testing.T) {
 			}, 1},
 		} {
 			t.Run(way.name, func(t *testing.T) {
-				r := rig(layout.Config{Slots: 8, SlotSize: 64}) // each release is stored at once
+				r := rig(layout.Config{Slots: 1024, SlotSize: 64})
 				p, c := r.producer(), r.consumer()
+				msg := make([]byte, 4088) // so long that each release is stored at once
 				for i := range 6 {
-					require.NoError(t, p.TrySend([]byte{byte(i)}))
+					msg[0] = byte(i)
+					require.NoError(t, p.TrySend(msg))
 				}
 				way.do(c)
 				c.die()
-				buf := make([]byte, 8)
+				buf := make([]byte, len(msg))
 				_, err := r.consumer().TryReceive(buf)
 				require.NoError(t, err)
 				require.LessOrEqual(t, int(buf[0]), way.left, "lost")
@@ -275,6 +281,6 @@ func next(t testing.TB, c *consumer) ring.Message {
 }
 
 func receive(t testing.TB, c *consumer) {
-	_, err := c.TryReceive(make([]byte, 64))
+	_, err := c.TryReceive(make([]byte, c.MaxMessage()))
 	require.NoError(t, err)
 }

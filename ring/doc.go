@@ -6,25 +6,38 @@
 //
 // # Who owns which bytes
 //
-// A position counts slots since the segment's first; slot = position mod C.
+// Records lie in one of two ways. Those of an MPSC ring lie in slots, each with a descriptor, so
+// that many may be claimed and finished in any order (slots.go). Those of an SPSC ring lie in line in
+// an area of bytes, each behind one word, several to a cache line (area.go). A position counts
+// slots, or bytes, since the segment's first; its place is the position mod C, the number of
+// slots, or of bytes in the area. Positions are all that the rest of the package knows of it.
 //
 //	[ReadPos, WritePos)      committed, discarded or claimed records. A claimed one belongs
 //	                         to its owner until it commits; a committed one to the consumer.
 //	[WritePos, ReadPos+C)    free. For SPSC it belongs to the producer; for MPSC a CAS of
 //	                         Tail takes some of it.
 //
-// SPSC has no shared WritePos: it is the first position whose descriptor does not carry
-// the lap of that position, which a producer that takes over finds by walking from
-// ReadPos. For MPSC it is the position in Tail.
+// SPSC has no shared WritePos: it is the first position whose word is 0, which a producer that
+// takes over finds by walking from ReadPos. For MPSC it is the position in Tail.
+//
+//	positions are all that the rest of the package knows
+//	                  ┌──────────────────┴─────────────────┐
+//	    producer.go, claim.go, batch.go        receive.go, drain.go, reader.go
+//	      ┌───────────┴───────────┐              ┌─────────┴──────────┐
+//	   spsc.go                 mpsc.go      read_spsc.go        read_mpsc.go
+//	      └────── area.go ────────┼──────────────┘                    │
+//	                          slots.go ───────────────────────────────┘
+//
+// The twins have the same functions; who calls them asks segment.mpsc.
 //
 // # Edges
 //
 // Every store that hands bytes over, and the load it pairs with, carry the same label.
 //
-//	D1 → D2  Ctl finishes a record  → consumer loads Ctl
+//	D1 → D2  Ctl, or the word before a record, finishes it → consumer loads that
 //	         the record's Meta and payload are readable
 //	S1 → S2  consumer stores ReadPos → producer loads ReadPos
-//	         the consumer has done with those slots
+//	         the consumer has done with those slots, or bytes
 //	H1 → H2  Ctl names the previous claim, then Tail moves → Tail seen moved, Ctl loaded again
 //	         no claim is ever anonymous
 //	B1 → B2  record published, then bell loaded ‖ bell announced, then ring looked at again
@@ -86,12 +99,14 @@
 //	receive.go      Receive, Next, All: the loop of a blocking call
 //	backoff.go      a consumer that has caught up leaves the ring alone for a moment
 //	short.go        what is known of the records that come next
-//	reader.go       the next record: message, entry of a batch, padding
+//	reader.go       the next record
+//	read_spsc.go    how one finds it in line
+//	read_mpsc.go    how one finds it in slots: message, entry of a batch, padding
 //	watch.go        fates of producers: ends, deaths, stalls
 //	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
 //	resize.go       what is in a ring goes into one of another geometry
 //	told.go         what the segment says that the consumer has told
-//	batch.go        SendBatch: many messages in one record
+//	batch.go        SendBatch: many messages that are published together
 //	claim.go        Claim: room to be filled in place
 //	producer.go     the sending handle: reserve, fill, publish, and the wait for room
 //	spsc.go         reserve and publish of one producer
@@ -99,6 +114,7 @@
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
 //	inspect.go      what is in a ring and who is there, for those who take no part
+//	observe.go      a look at what waits in an SPSC ring, for those who have no part in it
 //	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it
@@ -113,8 +129,12 @@
 //	flag.go         the gate's busy flag
 //	flag_race.go    the same where the race detector watches
 //	segment.go      what anybody may do to the shared memory: help, discard, retire
-//	slots.go        geometry: positions, descriptors, bytes, laps, the walk over records
+//	slots.go        geometry of MPSC: positions, descriptors, bytes, laps, the walk over records
 //	slots_unsafe.go where a position lies, without comparisons
+//	glance.go       a look at an SPSC ring from outside
+//	glance_race.go  the same where the race detector watches
+//	area.go         geometry of SPSC: positions, words, bytes, the walk over records
+//	area_unsafe.go  where a position lies, without comparisons; copies of few bytes
 //	position.go     the name of a message
 //	record.go       what the payload of a record is
 //	copy.go         copy, in pieces

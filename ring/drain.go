@@ -92,6 +92,40 @@ func (c *Consumer) drainClosed(ctx context.Context, max int, f func(Message) err
 // drainShort is Drain's loop while the short way lasts. It is inside enter; after an error it is
 // not.
 func (c *Consumer) drainShort(max int, f func(Message) error) (n int, err error) {
+	if c.mpsc {
+		return c.drainShortMPSC(max, f)
+	}
+	return c.drainShortSPSC(max, f)
+}
+
+func (c *Consumer) drainShortSPSC(max int, f func(Message) error) (n int, err error) {
+	s := &c.short
+	for pos := c.pos; n < max; n++ {
+		w := c.load(pos) // D2; once: a peer may rewrite it
+		size := w.Length()
+		next := layout.NextRecord(pos, size, s.align)
+		if !s.admits(w, next, s.drain) {
+			return n, nil
+		}
+		c.expose(next)
+		c.leave()
+		if err := f(Message{nil, c.bodyAt(pos, size), pos, next, about(w.Kind())<<16 | s.about}); err != nil {
+			return n, err
+		}
+		if !c.enter() {
+			return n, c.closeReason()
+		}
+		s.sender.add(int(size))
+		c.pending++
+		pos, c.pos = next, next
+		if c.handled(next) {
+			c.flushReadPos()
+		}
+	}
+	return n, nil
+}
+
+func (c *Consumer) drainShortMPSC(max int, f func(Message) error) (n int, err error) {
 	s := &c.short
 	for pos := c.pos; n < max; n++ {
 		if int64(s.drain-pos) <= 0 {

@@ -51,7 +51,7 @@ func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 // use.
 type CorruptError struct {
 	Field    string // which word
-	Position uint64 // of the record or claim it belongs to, in slots
+	Position uint64 // of the record or claim it belongs to
 	Got      uint64
 }
 

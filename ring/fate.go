@@ -98,7 +98,7 @@ func (s *segment) streamEnd() uint64 {
 	if s.mpsc {
 		return s.hot.Tail.Load().Pos(read)
 	}
-	end, _ := s.finished(read) // what is wrong there the consumer will find too
+	end, _ := s.walk(read, s.load) // what is wrong there the consumer will find too
 	return end
 }
 

@@ -16,6 +16,10 @@ type Queue struct {
 	End     uint64 // behind the last record that is finished, or, on an MPSC ring, claimed
 	Seen    uint64 // records before that may have been seen by a consumer
 
+	Slots    int     // that are taken, as Used of a handle counts them
+	Fraction float64 // of the ring that they are
+	Lap      uint64  // how many positions a lap has: slots, or bytes of records
+
 	Messages  uint64 // that wait, those of batches each
 	Bytes     uint64 // of those
 	Redeliver uint64 // of those messages, how many may have been seen before
@@ -86,22 +90,30 @@ func (s *segment) lookAtQueue(limit int) (q Queue, err error) {
 		pos += k
 	}
 	q.Exact = s.hot.ReadPos.Load() == q.ReadPos
+	used := min(q.End-q.ReadPos, s.span)
+	q.Slots, q.Fraction, q.Lap = s.inSlots(used), float64(used)/float64(s.span), s.span
 	return q, err
 }
 
-// lookAtSPSC looks at the record at pos of an SPSC ring, and returns how many slots it takes, or
+// lookAtSPSC looks at the record at pos of an SPSC ring, and returns how many bytes it takes, or
 // 0 if there is none.
 func (s *segment) lookAtSPSC(q *Queue, pos uint64, _ layout.Tail) (uint64, error) {
-	v := s.ctl(pos).Load()
-	if pos-q.ReadPos >= s.count || !v.IsFinished(s.lap(pos)) {
+	if pos%layout.RecordAlign != 0 {
+		return 0, &CorruptError{"ReadPos", pos, pos}
+	}
+	w := s.glance(pos)
+	if w == 0 || pos-q.ReadPos >= s.size {
 		return 0, nil
 	}
-	k := v.Slots()
-	if k == 0 || pos&s.mask+k > s.count || pos-q.ReadPos+k > s.count {
-		return 0, &CorruptError{"record length in slots", pos, k}
+	end, ok := s.check(pos, w)
+	skip := w&layout.RecordSkip != 0
+	if !ok || end-q.ReadPos > s.size || w.Length() > uint64(s.maxMessage) && !skip {
+		return 0, &CorruptError{"word of a record", pos, uint64(w)}
 	}
-	q.End = pos + k
-	return k, s.countRecord(q, pos, v)
+	if q.End = end; !skip {
+		s.countMessages(q, pos, 1, w.Length())
+	}
+	return end - pos, nil
 }
 
 // lookAtMPSC does the same on an MPSC ring, where claims have owners. Each but the newest, which
@@ -162,15 +174,20 @@ func (s *segment) countRecord(q *Queue, pos uint64, v layout.Ctl) error {
 			return &CorruptError{"batch: entry length", pos, messages}
 		}
 	}
+	s.countMessages(q, pos, messages, bytes)
+	return nil
+}
+
+// countMessages counts those of the record at pos.
+func (s *segment) countMessages(q *Queue, pos, messages, bytes uint64) {
 	if q.Messages == 0 && messages > 0 {
 		q.Oldest = pos
 	}
-	if seen := q.Seen - q.ReadPos; seen <= s.count && pos-q.ReadPos < seen {
+	if seen := q.Seen - q.ReadPos; seen <= s.span && pos-q.ReadPos < seen {
 		q.Redeliver += messages
 	}
 	q.Messages += messages
 	q.Bytes += bytes
-	return nil
 }
 
 // countBatch counts the messages of a batch of n bytes.

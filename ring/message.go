@@ -34,8 +34,8 @@ func (m *Message) Producer() int { return int(m.about.from()) }
 func (m *Message) Position() Position { return Position{m.start, m.about.index()} }
 
 // Redelivered reports that a former consumer may have handled this message already: it
-// held the message, or (if it died) was at most 64 slots away from it, and did not release
-// it.
+// held the message, or (if it died) was at most 64 slots, or 4 KiB of records, away from it, and
+// did not release it.
 func (m *Message) Redelivered() bool { return m.about&redelivered != 0 }
 
 // Release says that this message, and every one handed out before it, has been handled:

@@ -23,6 +23,15 @@ type claims struct {
 	// at: a ReadPos that was loaded before it was stored, or less.
 	floor  atomic.Uint64
 	looked atomic.Uint64 // where errLook was returned last
+
+	oneMost int // the longest message of the short way: it takes one slot
+}
+
+// openMPSC begins at a ReadPos.
+func (p *Producer) openMPSC(read uint64) {
+	p.claims.looked.Store(read)
+	p.floor.Store(read - p.slots.count)
+	p.oneMost = min(p.oneSlot, p.maxMessage, copyPiece)
 }
 
 // reserveMPSC claims k slots and returns their position. It takes two loads and one LOCKed
@@ -44,7 +53,7 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 				continue
 			}
 		}
-		need, pad := p.fit(pos, k)
+		need, pad := p.slots.fit(pos, k)
 		if pos+need-floor > p.slots.count {
 			if err := p.extendMPSC(pos, need, k); err != nil {
 				return 0, err

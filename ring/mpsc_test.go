@@ -24,5 +24,5 @@ func TestPublishAfterClose(t *testing.T) {
 	pos, err := p.reserveMPSC(1)
 	require.NoError(t, err)
 	p.Close()
-	require.ErrorIs(t, p.publish(pos, 1), ErrClosed)
+	require.ErrorIs(t, p.commit(pos, 1, 0), ErrClosed)
 }

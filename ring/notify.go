@@ -11,7 +11,8 @@ import (
 )
 
 // The bell word: bit 0 says that somebody sleeps on the doorbell, bit 1 that somebody is
-// parked, the rest counts notifications.
+// parked, bits 2 to 30 count notifications. Bit 31 is the SPSC consumer's, see backoff.go, and has
+// no part in this.
 //
 //	sleeper                                     notifier, right after it published
 //	  announce: word |= its bit, remember word    (publish is a full barrier)
@@ -64,7 +65,7 @@ func (h *handle) wakeAll(word *atomic.Uint32, bell Bell) {
 		if w = word.Load(); w&layout.BellSleeping == 0 {
 			return // somebody else notifies, or the sleeper got up by itself
 		}
-		won = word.CompareAndSwap(w, (w+layout.BellCount)&^layout.BellSleeping)
+		won = word.CompareAndSwap(w, layout.Rung(w))
 	}
 	if !won {
 		return

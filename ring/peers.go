@@ -97,7 +97,7 @@ func (s *Presence) peer(i int, epoch uint32, alive bool) Peer {
 	if i == layout.ConsumerIndex {
 		p.Position = s.hot.ReadPos.Load()
 	} else {
-		p.Position = s.streamEnd()
+		p.Position = s.sentUpTo()
 	}
 	return p
 }

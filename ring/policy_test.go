@@ -25,13 +25,17 @@ func TestFullPolicies(t *testing.T) {
 			require.NoError(t, err)
 			c := r.consumer()
 			ctx := soon(t)
-			for range 8 {
-				require.NoError(t, p.Send(ctx, []byte("kept")))
+			msg := eighth("kept")
+			if r.cfg.Kind == layout.MPSC {
+				msg = line("kept")
 			}
-			err = p.Send(ctx, []byte("late"))
-			n, batchErr := p.SendBatch(ctx, [][]byte{{1}, {2}, {3}})
+			for range 8 {
+				require.NoError(t, p.Send(ctx, msg))
+			}
+			err = p.Send(ctx, msg)
+			n, batchErr := p.SendBatch(ctx, [][]byte{msg, {2}, {3}})
 			require.Zero(t, n)
-			_, claimErr := p.Claim(ctx, 1)
+			_, claimErr := p.Claim(ctx, len(msg))
 			switch full {
 			case ring.WhenFullBlock:
 				for _, err := range []error{err, batchErr, claimErr} {
@@ -54,10 +58,10 @@ func TestFullPolicies(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- p.CloseSend() }()
 			for range 8 {
-				buf := make([]byte, 8)
+				buf := make([]byte, len(msg))
 				n, err := c.Receive(ctx, buf)
 				require.NoError(t, err)
-				require.Equal(t, "kept", string(buf[:n]))
+				require.Equal(t, string(msg), string(buf[:n]))
 			}
 			_, err = c.Receive(ctx, nil)
 			require.Error(t, err, "the end arrives")
@@ -75,6 +79,9 @@ func TestDropRestOfBatch(t *testing.T) {
 		p, err := ring.NewProducer(v, cfg)
 		require.NoError(t, err)
 		large := make([]byte, 64) // one record each
+		if r.cfg.Kind == layout.SPSC {
+			large = eighth("")
+		}
 		n, err := p.SendBatch(soon(t), [][]byte{large, large, large, large, large, large, large, large, large, large})
 		require.NoError(t, err)
 		require.Equal(t, 8, n)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Position names one message of a ring for ever: the slot at which its record begins,
-// counted from the segment's first, and its place in that record (0 unless it was sent in
-// a batch). Positions grow in the order of delivery and are the same when a message is
+// Position names one message of a ring for ever: the slot at which its record begins, or on an SPSC
+// ring the byte, counted from the segment's first, and its place in that record (0 unless it was
+// sent in a batch on an MPSC ring). Positions grow in the order of delivery and are the same when a message is
 // delivered again, so a sink that stores the last one together with its effect can tell
 // what it has seen.
 type Position struct {

@@ -55,17 +55,11 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 	p.phase.Store(fresh)
 	read := p.hot.ReadPos.Load() // S2
 	p.cachedReadPos.Store(read)
-	if !p.mpsc {
-		var err error
-		if p.pos, err = p.finished(read); err != nil {
-			return nil, err
-		}
-		p.spsc.looked, p.bound = p.pos, p.pos
-	} else {
-		p.claims.looked.Store(read)
-		p.floor.Store(read - p.slots.count)
+	if p.mpsc {
+		p.openMPSC(read)
+	} else if err := p.openSPSC(read); err != nil {
+		return nil, err
 	}
-	p.most = min(p.oneSlot, p.maxMessage, copyPiece)
 	p.setEdge()
 	if p.att.TookOver {
 		p.notify() // of the death that stands in the segment now
@@ -76,11 +70,11 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 // TrySend sends a copy of msg, which may be empty. It never blocks, never allocates and
 // makes no system call unless the consumer has to be woken. Errors: ErrFull, *SizeError,
 // ErrClosed, ErrEnded, ErrContended, ErrRevoked, *CorruptError.
-func (p *Producer) TrySend(msg []byte) error { return p.sendShort(context.Context(nil), msg, 0) }
+func (p *Producer) TrySend(msg []byte) error { return p.Send(context.Context(nil), msg) }
 
 // TrySendKind is TrySend with a message type of the user's own.
 func (p *Producer) TrySendKind(msg []byte, kind uint16) error {
-	return p.sendShort(context.Context(nil), msg, kind)
+	return p.SendKind(context.Context(nil), msg, kind)
 }
 
 func (p *Producer) trySend(msg []byte, kind uint16) error {
@@ -113,9 +107,12 @@ func (p *Producer) sendBehind(ctx context.Context, msg []byte, kind uint16) (err
 	return p.behind.sendShort(ctx, msg, kind)
 }
 
-// lookEvery is after how many slots of messages a producer that is always served asks its
-// context.
-const lookEvery = 64
+// A producer that is always served asks its context after so many slots of messages, or of an SPSC
+// ring bytes of records.
+const (
+	lookEvery = 64
+	lookBytes = 4096
+)
 
 // errLook refuses a call that may wait, for it to ask its context and come again. Calls that
 // do not wait come again at once.
@@ -134,12 +131,48 @@ func (p *Producer) looked(err error) error {
 
 // Send sends a copy of msg and waits for room while the ring is full, until ctx or
 // Config.SendTimeout ends the wait, unless Config.WhenFull says otherwise. While there is
-// room, a ctx that is done ends a loop over Send after at most 64 slots more of messages
-// (MPSC: of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
+// room, a ctx that is done ends a loop over Send after at most 4 KiB more of records (MPSC: 64 slots
+// of messages, of all producers). Errors: those of TrySend, ErrFull only with WhenFullFail; a
 // *ContextError, and whatever Config.Check returns. After ErrClosed from a Close during the
 // call, and only then, it is unknown whether the message was sent.
 func (p *Producer) Send(ctx context.Context, msg []byte) error {
-	return p.sendShort(ctx, msg, 0)
+	if p.mpsc {
+		return p.sendMPSC(ctx, msg, 0)
+	}
+	// The short way of an SPSC ring for few bytes, with enter and leave written out. It calls nothing,
+	// so that nothing has to be kept on the stack.
+	pos, n := p.pos, uint64(len(msg))
+	end := layout.NextRecord(pos, n, p.align)
+	if int64(p.edge-end) < 0 || n-8 >= p.few || p.busy.get() {
+		return p.sendShort(ctx, msg, 0)
+	}
+	p.busy.set(true)
+	if p.stopped.Load() != 0 {
+		p.busy.set(false)
+		return p.sendShort(ctx, msg, 0)
+	}
+	p.scrub(end)
+	w := p.word(pos)
+	copyFew(behind(w), first(msg), n)
+	killpoint.At(killpoint.PayloadWritten)
+	publishAt(w, p.head|layout.Record(n)) // D1
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+		p.afterSend(end - pos)
+		return nil
+	}
+	p.busy.set(false)
+	return nil
+}
+
+// afterSend is what is not always to be done behind the publish of a record of size bytes, and leave.
+//
+//go:noinline
+func (p *Producer) afterSend(size uint64) {
+	p.tell()
+	p.clearBehind(size)
+	p.leave()
 }
 
 // SendKind is Send with a message type of the user's own.
@@ -154,25 +187,35 @@ func (p *Producer) SendKind(ctx context.Context, msg []byte, kind uint16) error 
 // processor in order, so those that follow, spilled registers too, queue up behind the one for a
 // line that the consumer has had, and the next line is asked for the later the more they are.
 func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error {
-	pos := p.pos
-	if int64(p.edge-pos) > 0 && len(msg) <= p.most && p.enter() {
-		d := p.descAt(pos)
-		if len(msg) <= layout.InlineSize {
-			copy(d.Inline[:], msg)
-		} else {
-			copyOut(p.payloadAt(pos, len(msg)), msg)
-		}
-		killpoint.At(killpoint.PayloadWritten)
-		d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
-		killpoint.At(killpoint.MetaWritten)
-		p.pos = pos + 1
-		d.Ctl.Store(p.word) // D1
-		killpoint.At(killpoint.CtlStored)
-		p.notify()
-		p.leave()
-		return nil
+	if p.mpsc {
+		return p.sendMPSC(ctx, msg, kind)
 	}
-	if p.mpsc && len(msg) <= p.most && p.phase.Load() == streaming && p.stopped.Load() == 0 {
+	pos, n := p.pos, uint64(len(msg))
+	end := layout.NextRecord(pos, n, p.align)
+	if int64(p.edge-end) >= 0 && n <= p.most && !p.busy.get() {
+		if p.busy.set(true); p.stopped.Load() == 0 {
+			p.scrub(end)
+			copy(p.bodyAt(pos, n), msg)
+			killpoint.At(killpoint.PayloadWritten)
+			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
+			killpoint.At(killpoint.CtlStored)
+			p.pos = end
+			p.tell()
+			p.clearBehind(end - pos)
+			p.leave()
+			return nil
+		}
+		p.busy.set(false)
+	}
+	if ctx != nil {
+		return p.send(ctx, msg, kind)
+	}
+	return p.trySend(msg, kind)
+}
+
+// sendMPSC is sendShort on an MPSC ring.
+func (p *Producer) sendMPSC(ctx context.Context, msg []byte, kind uint16) error {
+	if len(msg) <= p.oneMost && p.phase.Load() == streaming && p.stopped.Load() == 0 {
 		if err := p.sendShortMPSC(msg, kind); err != errLong {
 			return err
 		}
@@ -219,28 +262,39 @@ func (p *Producer) sendRecord(msg []byte, meta uint64) error {
 	if err != nil {
 		return err
 	}
-	copyOut(p.bytes(pos, len(msg)), msg)
+	copyOut(p.place(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
-	p.setMeta(pos, meta)
-	return p.publish(pos, k)
+	return p.commit(pos, k, meta)
 }
 
-// firstRecord is in the number of slots that reserve returns where the record may be the
+// place is where the bytes of a record lie that was reserved.
+func (p *Producer) place(pos uint64, n int) []byte {
+	if p.mpsc {
+		return p.bytes(pos, n)
+	}
+	return p.body(pos, uint64(n))
+}
+
+// firstRecord is in the number of slots that reserve returns (0 on an SPSC ring) where the record may be the
 // first of the stream. What is done for that is done in functions of their own.
 const firstRecord = 1 << 63
 
-// reserve makes the slots of a record of n bytes, in which the longest message has so
+// reserve makes the room of a record of n bytes, in which the longest message has so
 // many, this producer's. On an SPSC ring the caller is inside the gate then, until publish.
-// k is how many they are, and perhaps firstRecord.
+// k is how many slots they are, and perhaps firstRecord.
 func (p *Producer) reserve(n, longest int) (pos, k uint64, err error) {
 	if longest > p.maxMessage || p.phase.Load() != streaming || p.stopped.Load() != 0 {
 		return p.reserveFirst(n, longest)
 	}
-	k = p.needFor(n)
+	return p.reserveRoom(n)
+}
+
+func (p *Producer) reserveRoom(n int) (pos, k uint64, err error) {
 	if p.mpsc {
+		k = p.needFor(n)
 		pos, err = p.reserveMPSC(k)
 	} else {
-		pos, err = p.reserveInside(k)
+		pos, err = p.reserveInside(uint64(n))
 	}
 	return pos, k, err
 }
@@ -259,17 +313,12 @@ func (p *Producer) reserveFirst(n, longest int) (pos, k uint64, err error) {
 	case p.phase.Load() == ended:
 		return 0, 0, ErrEnded
 	}
-	k = p.needFor(n)
-	if p.mpsc {
-		pos, err = p.reserveMPSC(k)
-	} else {
-		pos, err = p.reserveInside(k)
-	}
+	pos, k, err = p.reserveRoom(n)
 	return pos, k | firstRecord, err
 }
 
-// reserveInside enters the gate of an SPSC ring's producer to reserve k slots.
-func (p *Producer) reserveInside(k uint64) (pos uint64, err error) {
+// reserveInside enters the gate of an SPSC ring's producer to reserve room for n bytes.
+func (p *Producer) reserveInside(n uint64) (pos uint64, err error) {
 	if !p.enter() {
 		return 0, p.refusal()
 	}
@@ -277,23 +326,24 @@ func (p *Producer) reserveInside(k uint64) (pos uint64, err error) {
 		p.leave()
 		panic("shmring: send or claim while a Claim of this producer is open")
 	}
-	if err := p.reserveSPSC(k); err != nil {
+	if err := p.reserveSPSC(n); err != nil {
 		p.leave()
 		return 0, err
 	}
 	return p.pos, nil
 }
 
-// publish hands a record that was reserved and filled to the consumer.
-func (p *Producer) publish(pos, k uint64) error {
+// commit hands a record that was reserved and filled to the consumer.
+func (p *Producer) commit(pos, k, meta uint64) error {
 	if k >= firstRecord {
-		return p.publishFirst(pos, k-firstRecord)
+		return p.commitFirst(pos, k-firstRecord, meta)
 	}
 	if !p.mpsc {
-		p.publishSPSC(k, layout.Committed)
+		p.publishSPSC(p.head | layout.Record(meta)) // Meta without flags, or with FlagFirst
 		p.leave()
 		return nil
 	}
+	p.setMeta(pos, meta)
 	err := p.publishMPSC(pos, k, layout.Committed)
 	if p.Closed() {
 		return p.closeReason() // perhaps into memory that is not shared any more
@@ -301,14 +351,16 @@ func (p *Producer) publish(pos, k uint64) error {
 	return err
 }
 
-// publishFirst is publish of a record that is marked as the first of the stream.
-func (p *Producer) publishFirst(pos, k uint64) error {
-	p.setMeta(pos, p.desc[pos&p.mask].Meta|uint64(layout.FlagFirst)<<48)
+// commitFirst is commit of a record that is marked as the first of the stream.
+func (p *Producer) commitFirst(pos, k, meta uint64) error {
+	meta |= uint64(layout.FlagFirst) << 48
 	if !p.mpsc {
-		p.begun() // publish does not fail, and leaves the gate
-		return p.publish(pos, k)
+		p.publishSPSC(p.head | layout.Record(meta))
+		p.begun()
+		p.leave()
+		return nil
 	}
-	err := p.publish(pos, k)
+	err := p.commit(pos, k, meta)
 	if err == nil {
 		p.begun()
 	}
@@ -350,7 +402,7 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 			a.until = time.Now().Add(p.cfg.SendTimeout)
 		}
 		w.until = a.until
-		return p.awaitSpace(&w, p.needFor(n), a)
+		return p.awaitSpace(&w, n, a)
 	case ErrContended, errLook:
 		w.until = a.until
 		return w.interrupted()
@@ -358,8 +410,8 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 	return refusal
 }
 
-// awaitSpace waits until a record of k slots, or the padding before it, would fit.
-func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
+// awaitSpace waits until a record of n bytes, or the padding before it, would fit.
+func (p *Producer) awaitSpace(w *wait, n int, a *attempt) error {
 	if p.single {
 		if !p.enter() {
 			return p.refusal()
@@ -367,11 +419,12 @@ func (p *Producer) awaitSpace(w *wait, k uint64, a *attempt) error {
 		defer p.leave()
 	}
 	if !p.mpsc {
-		return w.await(func() bool { return p.hasSpaceSPSC(k) }, func() {}, p.checkSpaceSPSC)
+		return w.await(func() bool { return p.hasSpaceSPSC(uint64(n)) }, func() {}, p.checkSpaceSPSC)
 	}
 	if a.begun.IsZero() {
 		a.begun = time.Now()
 	}
+	k := p.needFor(n)
 	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBackIn(k, a) }, func() {}, func() error {
 		p.claimPriority(k, a)
 		if w.held = 0; !a.held.IsZero() && p.hasSpaceMPSC(k) {

@@ -44,9 +44,12 @@ type cursors struct {
 	revocations []revocation // revoked claims that were passed and may not be released
 }
 
-// choresEvery is after how many slots or messages of a batch, at most, a consumer stores
-// ReadPos and looks at what else there is to do.
-const choresEvery = 64
+// A consumer stores ReadPos and looks at what else there is to do after so many slots or messages
+// of a batch, at most, or of an SPSC ring bytes of records.
+const (
+	choresEvery = 64
+	choresBytes = 4096
+)
 
 // short is what is known of the records that come next.
 type short struct {
@@ -55,17 +58,24 @@ type short struct {
 	// and when the user comes back for it no chores are due: those depend on how much is
 	// acknowledged then, which may be all that was read. Each call that goes the long way takes
 	// that back first.
+	// On an SPSC ring it is the position up to which it may end.
 	until  uint64
-	drain  uint64     // inside Drain, where it is time to store ReadPos that counts
-	word   layout.Ctl // its control word
-	slots  uint64     // which says so many
-	most   uint64     // and the longest message that goes the short way, in bytes
-	sender *tally     // of its producer
-	about  about      // of its messages, but for their kind
+	drain  uint64 // inside Drain, where it is time to store ReadPos that counts
+	most   uint64 // the longest message that goes the short way, in bytes
+	sender *tally // of its producer
+	about  about  // of its messages, but for their kind
+
+	word  layout.Ctl // MPSC: its control word
+	slots uint64     // which says so many
+
+	like  uint64 // SPSC: what its word has in common with the last
+	align uint64 // and what the word behind it is aligned to, less one
+	few   uint64 // fewLimit of most
+	dryAt uint64 // at this position the ring was empty, and nothing is left to be done: see TryReceive
 }
 
 // endShort ends the short way: what the next call does is not known any more.
-func (c *Consumer) endShort() { c.short.until, c.short.drain = c.pos, c.pos }
+func (c *Consumer) endShort() { c.short.until, c.short.drain, c.short.dryAt = c.pos, c.pos, c.pos-1 }
 
 // start begins at a position. A former consumer has marked records before another one.
 func (c *cursors) start(pos, marked uint64) {
@@ -152,6 +162,9 @@ func (c *cursors) expose(end uint64) {
 
 // isReady tells whether a finished record is next.
 func (c *Consumer) isReady() bool {
+	if !c.mpsc {
+		return c.load(c.pos) != 0 // D2
+	}
 	g, pos := &c.slots, c.pos
 	return g.desc[pos&g.mask].Ctl.Load().IsFinished(layout.LapOf(pos, g.shift)) // D2
 }
@@ -268,6 +281,15 @@ func (c *Consumer) limitByRevocations(to uint64) uint64 {
 		return c.released // cannot be, unless a peer has tampered
 	}
 	return to
+}
+
+// dropSeen skips a record that is lost to the user, because a former consumer may have
+// handled it.
+//
+//go:noinline
+func (c *Consumer) dropSeen(k uint64) {
+	c.count(layout.Dropped, 1)
+	c.skip(k)
 }
 
 // sum is what was received.

@@ -212,8 +212,12 @@ func Repair(v *layout.View, locks Locks) (r Repaired, err error) {
 // how many slots wait for a consumer then.
 func (s *segment) discardUnfinished() (used, discarded int, err error) {
 	read := s.hot.ReadPos.Load()
+	if !s.mpsc {
+		end, err := s.walk(read, s.load)
+		return s.inSlots(end - read), 0, err
+	}
 	end, err := s.finished(read)
-	if err != nil || !s.mpsc {
+	if err != nil {
 		return int(end - read), 0, err
 	}
 	tail := s.hot.Tail.Load().Pos(read)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 
@@ -39,16 +40,16 @@ func (e *MisfitError) Error() string {
 // Move is where all that is in a ring goes. The zero value is of no use, see PlanMove.
 type Move struct {
 	from segment
-	to   slots
+	to   segment
 	cfg  layout.Config
 	read uint64 // ReadPos of the old ring; positions are counted from there in what follows
-	used uint64 // slots of the old ring that records take, up to the end
+	used uint64 // positions of the old ring that records take, up to the end
 	seen uint64 // records before that may have been seen
 	stay bool   // records keep their positions if they can
 
 	start  uint64      // ReadPos of the new ring; places are counted from there
 	end    uint64      // place behind the last record
-	need   uint64      // slots that must be there, without gaps
+	need   uint64      // positions that must be there, without gaps
 	mark   uint64      // place behind the last record that may have been seen
 	fates  []movedFate // untold, in the order of their positions
 	rename bool        // a record that may have been seen has another position
@@ -70,16 +71,13 @@ func PlanMove(v *layout.View, cfg layout.Config) (*Move, error) {
 	m.to.init(&layout.View{Config: cfg})
 	m.from.finishNote()
 	m.read = v.Hot.ReadPos.Load()
-	end, err := m.from.finished(m.read)
+	end, err := m.from.lastEnd(m.read)
 	if err != nil {
 		return nil, err
 	}
 	m.used = end - m.read
-	if tail := v.Hot.Tail.Load().Pos(m.read); m.from.mpsc && tail != end {
-		return nil, &CorruptError{"end of the last record", tail, end}
-	}
 	m.seen = v.Participants[layout.ConsumerIndex].DrainPos.Load() - m.read
-	if m.seen > m.from.count { // as a consumer takes it
+	if m.seen > m.from.span { // as a consumer takes it
 		m.seen = 0
 	}
 	if err := m.collectFates(); err != nil {
@@ -88,14 +86,39 @@ func PlanMove(v *layout.View, cfg layout.Config) (*Move, error) {
 	m.start, m.stay = m.read, true
 	fits, err := m.place(nil)
 	if err == nil && !fits {
-		m.start, m.stay = (m.read+m.to.mask)&^m.to.mask, false
+		m.start, m.stay = (m.read+m.to.span-1)&^(m.to.span-1), false
 		fits, err = m.place(nil)
 	}
 	if err == nil && !fits {
-		err = &MisfitError{Field: "slots", What: "what is in the ring", Need: int(m.need), Have: cfg.Slots}
+		err = &MisfitError{Field: "slots", What: "what is in the ring", Need: m.to.inSlots(m.need + m.to.behind()),
+			Have: cfg.Slots}
 	}
 	return m, err
 }
+
+// lastEnd is the end of the newest record of a ring that nobody uses.
+func (s *segment) lastEnd(read uint64) (end uint64, err error) {
+	if !s.mpsc {
+		return s.walk(read, s.load)
+	}
+	if end, err = s.finished(read); err != nil {
+		return 0, err
+	}
+	if tail := s.hot.Tail.Load().Pos(read); tail != end {
+		return 0, &CorruptError{"end of the last record", tail, end}
+	}
+	return end, nil
+}
+
+// behind is what has to be free behind the newest record, and unit the smallest record.
+func (s *segment) behind() uint64 {
+	if s.mpsc {
+		return 0
+	}
+	return layout.RecordHeader
+}
+
+func (s *segment) unit() uint64 { return max(1, s.behind()) }
 
 // Renames tells whether a message that a consumer may have seen gets another position. Then the
 // new ring must not have the UUID of the old one.
@@ -117,7 +140,7 @@ func (m *Move) collectFates() error {
 					What: "the end of a stream, which no consumer was told yet,"}
 			}
 			switch ahead := int64(pos - m.read); {
-			case ahead > int64(m.used):
+			case ahead > int64(m.used), ahead > 0 && uint64(ahead)%m.from.unit() != 0:
 				return &CorruptError{"position of a stream's end", m.read, pos}
 			case ahead >= 0:
 				m.fates = append(m.fates, movedFate{at: at, old: uint64(ahead)})
@@ -131,7 +154,7 @@ func (m *Move) collectFates() error {
 // moved is a record, and where it goes.
 type moved struct {
 	old, place uint64
-	slots      uint64 // in the new ring
+	takes      uint64 // positions of the new ring
 	length     int
 	meta       uint64
 	owner      uint8
@@ -142,14 +165,15 @@ type moved struct {
 // calls nothing changes but by a peer that lies, so everything is checked in each.
 func (m *Move) place(put func(moved) error) (fits bool, err error) {
 	m.end, m.need, m.mark, m.rename, fits = 0, 0, 0, false, true
+	most := m.to.span - m.to.behind()
 	fates := m.fates
 	before := -1 // the fate that is in front of the next record, alone with others
 	placeFates := func(upto uint64) {
 		for ; len(fates) > 0 && fates[0].old <= upto; fates = fates[1:] {
 			f := &fates[0]
 			if before >= 0 && f.old != uint64(before) {
-				m.end++
-				m.need++
+				m.end += m.to.unit()
+				m.need += m.to.unit()
 			}
 			if m.stay {
 				m.end = max(m.end, f.old)
@@ -157,11 +181,7 @@ func (m *Move) place(put func(moved) error) (fits bool, err error) {
 			f.place, before = m.end, int(f.old)
 		}
 	}
-	for pos, v := range m.from.records(m.read, m.read+m.used) {
-		if v.State() == layout.Discarded {
-			continue
-		}
-		r, err := m.record(pos, v)
+	for r, err := range m.records() {
 		if err != nil {
 			return false, err
 		}
@@ -170,14 +190,14 @@ func (m *Move) place(put func(moved) error) (fits bool, err error) {
 		if m.stay {
 			r.place = max(r.place, r.old)
 		}
-		if left := m.to.count - (m.start+r.place)&m.to.mask; r.slots > left {
+		if left := m.to.span - (m.start+r.place)&(m.to.span-1); r.takes > left {
 			r.place += left
 		}
-		m.end, m.need, before = r.place+r.slots, m.need+r.slots, -1
-		fits = fits && m.end <= m.to.count
+		m.end, m.need, before = r.place+r.takes, m.need+r.takes, -1
+		fits = fits && m.end <= most
 		if r.old < m.seen {
 			m.mark = m.end
-			m.rename = m.rename || m.start+r.place != pos
+			m.rename = m.rename || m.start+r.place != m.read+r.old
 		}
 		if put != nil {
 			if !fits {
@@ -189,7 +209,48 @@ func (m *Move) place(put func(moved) error) (fits bool, err error) {
 		}
 	}
 	placeFates(m.used)
-	return fits && m.end <= m.to.count, nil
+	return fits && m.end <= most, nil
+}
+
+// records are those that are not discarded, or what is wrong with one, which is the last then.
+func (m *Move) records() iter.Seq2[moved, error] {
+	if !m.from.mpsc {
+		return m.recordsSPSC
+	}
+	return func(yield func(moved, error) bool) {
+		for pos, v := range m.from.slots.records(m.read, m.read+m.used) {
+			if v.State() == layout.Discarded {
+				continue
+			}
+			if r, err := m.record(pos, v); !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// recordsSPSC is records of an SPSC ring. A record is checked as a consumer does.
+func (m *Move) recordsSPSC(yield func(moved, error) bool) {
+	for pos, w := range m.from.area.records(m.read, m.from.load) {
+		n := w.Length()
+		_, ok := m.from.check(pos, w)
+		ok = ok && pos-m.read < m.used
+		if ok && w&layout.RecordSkip != 0 {
+			continue
+		}
+		meta := layout.PackMeta(uint32(n), w.Kind(), uint16(w>>48)&layout.FlagFirst)
+		r := moved{old: pos - m.read, length: int(n), meta: meta, takes: layout.NextRecord(0, n, layout.RecordAlign-1)}
+		var err error
+		switch {
+		case !ok || n > uint64(m.from.maxMessage):
+			err = &CorruptError{"word of a record", pos, uint64(w)}
+		case n > uint64(m.cfg.MaxMessage):
+			err = &MisfitError{"max message", "a message", r.length, m.cfg.MaxMessage, pos}
+		}
+		if !yield(r, err) || err != nil {
+			return
+		}
+	}
 }
 
 // record checks a record that is not discarded as a consumer does, and whether the new ring
@@ -215,7 +276,7 @@ func (m *Move) record(pos uint64, v layout.Ctl) (r moved, err error) {
 	case batch && r.length > m.to.maxRecord:
 		return r, &MisfitError{"slots × slot size", "a batch of messages", r.length, m.to.maxRecord, pos}
 	}
-	r.slots = m.to.needFor(r.length)
+	r.takes = m.to.needFor(r.length)
 	if batch && m.cfg.MaxMessage < m.from.maxMessage {
 		return r, m.entries(pos, r.length)
 	}
@@ -244,7 +305,7 @@ const askEvery = 1 << 12
 func (m *Move) Into(ctx context.Context, v *layout.View, keepSet bool) error {
 	var to segment
 	to.init(v)
-	m.to = to.slots
+	m.to = to
 	planned, filled, n := m.end, uint64(0), 0
 	fits, err := m.place(func(r moved) error {
 		if n++; n%askEvery == 0 && ctx.Err() != nil {
@@ -252,10 +313,8 @@ func (m *Move) Into(ctx context.Context, v *layout.View, keepSet bool) error {
 		}
 		to.fill(m.start+filled, m.start+r.place)
 		pos := m.start + r.place
-		copy(to.bytes(pos, r.length), m.from.bytes(m.read+r.old, r.length))
-		to.setMeta(pos, r.meta)
-		to.ctl(pos).Store(layout.PackCtl(to.lap(pos), r.slots, r.owner, layout.Committed))
-		filled = r.place + r.slots
+		to.put(pos, r, &m.from, m.read+r.old)
+		filled = r.place + r.takes
 		return nil
 	})
 	if err != nil {
@@ -274,9 +333,27 @@ func (m *Move) Into(ctx context.Context, v *layout.View, keepSet bool) error {
 	return nil
 }
 
-// fill makes discarded records of the slots from one position to another, of a ring that nobody
+// put writes a record into a ring that nobody else sees.
+func (s *segment) put(pos uint64, r moved, from *segment, old uint64) {
+	if !s.mpsc {
+		n := uint64(r.length)
+		copy(s.body(pos, n), from.body(old, n))
+		s.publish(pos, layout.PackRecord(0, 0, layout.RecordAlign)|layout.Record(r.meta))
+		return
+	}
+	copy(s.bytes(pos, r.length), from.bytes(old, r.length))
+	s.setMeta(pos, r.meta)
+	s.ctl(pos).Store(layout.PackCtl(s.lap(pos), r.takes, r.owner, layout.Committed))
+}
+
+// fill makes records that nobody gets of what is between two positions, of a ring that nobody
 // else sees.
 func (s *segment) fill(from, to uint64) {
+	for !s.mpsc && from != to {
+		k := min(to-from, s.size-from&s.inLap, 1<<31)
+		s.publish(from, layout.PackRecord(uint32(k-layout.RecordHeader), 0, layout.RecordAlign)|layout.RecordSkip)
+		from += k
+	}
 	for from != to {
 		k := min(to-from, s.count-from&s.mask, layout.MaxSlotsPerMessage)
 		s.ctl(from).Store(layout.PackCtl(s.lap(from), k, layout.ConsumerIndex+1, layout.Discarded))
@@ -330,6 +407,10 @@ func (m *Move) participantsInto(to *segment) {
 func (m *Move) wordsInto(v *layout.View, keepSet bool) {
 	from, to := m.from.hot, v.Hot
 	to.Tail.Store(0)
+	to.Written.Store(0)
+	if !m.from.mpsc {
+		to.Written.Store(m.start + m.end + layout.RecordHeader)
+	}
 	if m.from.mpsc {
 		to.Tail.Store(layout.PackTail(m.start+m.end, 0, 0)) // of no slots: no claim that has to be on record
 	}

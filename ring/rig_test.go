@@ -180,6 +180,12 @@ func eachMemory(t *testing.T, kind layout.Kind, f func(t *testing.T, r func(layo
 	}
 }
 
+// eighth is a message of which eight fill an SPSC ring of 8 slots of 64 bytes.
+func eighth(text string) []byte { return append([]byte(text), make([]byte, 112-len(text))...) }
+
+// line is a message that takes a cache line of an SPSC ring, and a slot of 64 bytes of another.
+func line(text string) []byte { return append([]byte(text), make([]byte, 56-len(text))...) }
+
 // soon bounds every blocking call of a test.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

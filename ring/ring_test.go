@@ -118,18 +118,22 @@ func TestFull(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
+		room := 16
+		if r.cfg.Kind == layout.SPSC {
+			room = int(r.cfg.Area()/16) - 1 // a word is left, and room for a message of nothing
+		}
 		for round := range 40 {
-			for i := range 16 {
+			for i := range room {
 				require.NoError(t, p.TrySend([]byte{byte(round), byte(i)}))
 			}
 			require.Equal(t, 16, p.Used())
-			require.ErrorIs(t, p.TrySend(nil), ring.ErrFull)
-			_, err := p.TryClaim(0)
+			require.ErrorIs(t, p.TrySend([]byte{1}), ring.ErrFull)
+			_, err := p.TryClaim(1)
 			require.ErrorIs(t, err, ring.ErrFull)
 			n, err := p.TrySendBatch([][]byte{{1}, {2}})
 			require.ErrorIs(t, err, ring.ErrFull)
 			require.Zero(t, n)
-			for i := range 16 {
+			for i := range room {
 				buf := make([]byte, 2)
 				n, err := c.TryReceive(buf)
 				require.NoError(t, err)
@@ -305,7 +309,7 @@ func sendStamped(ctx context.Context, t *testing.T, p *producer, id, each int) {
 }
 
 func TestBatchIsOneRecord(t *testing.T) {
-	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 16, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
 		var msgs [][]byte
@@ -332,6 +336,51 @@ func TestBatchIsOneRecord(t *testing.T) {
 		require.Zero(t, c.Used())
 
 		n, err = p.TrySendBatch(nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = p.TrySendBatch([][]byte{{1}, make([]byte, p.MaxMessage()+1), {2}})
+		require.ErrorIs(t, err, ring.ErrTooLarge)
+		require.Equal(t, 1, n, "what came before the message that can never be sent")
+	})
+}
+
+// On an SPSC ring a batch is many messages, each with a position of its own.
+func TestBatchIsManyMessages(t *testing.T) {
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 64, SlotSize: 64})
+		p, c := r.producer(), r.consumer()
+		for round := range 100 {
+			var msgs [][]byte
+			var want []uint64
+			at := uint64(0)
+			for i := range 30 {
+				msgs = append(msgs, message(1, uint64(i), (i*round)%20))
+				want = append(want, at)
+				at += uint64(8 + (len(msgs[i])+7)&^7)
+			}
+			n, err := p.TrySendBatch(msgs)
+			require.NoError(t, err)
+			require.Equal(t, len(msgs), n)
+			var first uint64
+			for i := range msgs {
+				m, err := c.TryNext()
+				require.NoError(t, err)
+				require.Equal(t, msgs[i], append([]byte{}, m.Bytes()...))
+				if i == 0 {
+					first = m.Position().Record
+				}
+				require.Zero(t, m.Position().Index)
+				if m.Position().Record-first != want[i] { // behind padding
+					require.Zero(t, m.Position().Record%uint64(r.cfg.Area()))
+					first = m.Position().Record - want[i]
+				}
+				m.Release()
+			}
+			_, err = c.TryNext()
+			require.ErrorIs(t, err, ring.ErrEmpty)
+			require.Zero(t, c.Used())
+		}
+		n, err := p.TrySendBatch(nil)
 		require.NoError(t, err)
 		require.Zero(t, n)
 		n, err = p.TrySendBatch([][]byte{{1}, make([]byte, p.MaxMessage()+1), {2}})
@@ -461,15 +510,24 @@ func TestReleaseInOrder(t *testing.T) {
 	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
 		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 		p, c := r.producer(), r.consumer()
+		msg := func(i int) []byte { return []byte{byte(i)} }
+		if r.cfg.Kind == layout.SPSC {
+			msg = func(i int) []byte { return eighth(string(rune(i))) }
+			// Padding needs room for the word behind it, so not all of the lap may be taken.
+			require.NoError(t, p.TrySend(msg(9)))
+			require.Equal(t, msg(9), receiveWay(t, c, 0))
+			_, err := c.TryNext()
+			require.ErrorIs(t, err, ring.ErrEmpty)
+		}
 		for i := range 6 {
-			require.NoError(t, p.TrySend([]byte{byte(i)}))
+			require.NoError(t, p.TrySend(msg(i)))
 		}
 		require.ErrorIs(t, p.TrySend(make([]byte, 8*64)), ring.ErrFull, "pads the rest of the lap")
 		var out []ring.Message
 		for i := range 6 {
 			m, err := c.TryNext()
 			require.NoError(t, err)
-			require.Equal(t, []byte{byte(i)}, m.Bytes())
+			require.Equal(t, msg(i), m.Bytes())
 			out = append(out, m)
 		}
 		_, err := c.TryNext()
@@ -733,7 +791,7 @@ func TestProducersAreTold(t *testing.T) {
 		"of the last lap": usual,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, memories[0], layout.Config{Kind: layout.SPSC, Slots: 8, SlotSize: 64})
+			r := newRig(t, memories[0], layout.Config{Kind: layout.MPSC, Slots: 8, SlotSize: 64})
 			p, c := r.producer(), r.consumer()
 			buf := make([]byte, 64)
 			for range 3 {

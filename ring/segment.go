@@ -9,6 +9,8 @@ import (
 // to it who has it mapped: help, discard. It has no state of its own.
 type segment struct {
 	slots
+	area
+	span         uint64 // how many positions there are in a lap: slots, or bytes of the area
 	view         *layout.View
 	hot          *layout.Hot
 	participants []layout.Participant
@@ -18,8 +20,12 @@ type segment struct {
 
 func (s *segment) init(v *layout.View) {
 	s.slots.init(v)
+	s.area.init(v)
 	s.view, s.hot, s.participants, s.events = v, v.Hot, v.Participants, v.Events
 	s.mpsc = v.Config.Kind == layout.MPSC
+	if s.span = s.size; s.mpsc {
+		s.span = s.count
+	}
 }
 
 // used is how many slots are taken: claimed or finished, and not released.
@@ -28,8 +34,45 @@ func (s *segment) used() int {
 	if s.mpsc {
 		return int(min(s.hot.Tail.Load().Pos(read)-read, s.count))
 	}
-	end, _ := s.finished(read)
-	return int(end - read)
+	end := s.glanceEnd(&read)
+	return s.inSlots(min(end-read, s.size))
+}
+
+// inSlots is how many slots so many positions are; of an SPSC ring, whose records lie in no
+// slots, how many of the equal parts of its area that would be, rounded up.
+func (s *segment) inSlots(n uint64) int {
+	if s.mpsc {
+		return int(n)
+	}
+	part := s.size / s.count
+	return int((n + part - 1) / part)
+}
+
+// glanceEnd is the end of the newest record of an SPSC ring as somebody sees it who has no part
+// in it. read is a ReadPos, and becomes the one that goes with it: records that are not released
+// stay as they are. Where it keeps changing, and where a record is not sound, it is as far as one
+// could see.
+func (s *segment) glanceEnd(read *uint64) (end uint64) {
+	for range 3 {
+		end, _ = s.walk(*read, s.glance)
+		now := s.hot.ReadPos.Load()
+		if now == *read {
+			break
+		}
+		if *read = now; int64(end-now) < 0 {
+			end = now
+		}
+	}
+	return end
+}
+
+// sentUpTo is streamEnd for those who only look.
+func (s *segment) sentUpTo() uint64 {
+	read := s.hot.ReadPos.Load()
+	if s.mpsc {
+		return s.hot.Tail.Load().Pos(read)
+	}
+	return s.glanceEnd(&read)
 }
 
 // hasSpaceMPSC tells whether a record of k slots, or the padding before it, would fit behind
@@ -37,7 +80,7 @@ func (s *segment) used() int {
 func (s *segment) hasSpaceMPSC(k uint64) bool {
 	read := s.hot.ReadPos.Load() // S2
 	pos := s.hot.Tail.Load().Pos(read)
-	need, _ := s.fit(pos, k)
+	need, _ := s.slots.fit(pos, k)
 	return pos+need-read <= s.count
 }
 
@@ -119,7 +162,7 @@ func (s *segment) hasUnfinished(owner uint8) bool {
 		return true // the ring has moved on between the two loads
 	}
 	next := read
-	for pos, v := range s.records(read, end) {
+	for pos, v := range s.slots.records(read, end) {
 		k := v.Slots()
 		if v.State() == layout.Claimed && v.Owner() == owner || k == 0 || end-pos < k {
 			return true

@@ -59,7 +59,7 @@ func TestShortWayBelievesNothing(t *testing.T) {
 			"an empty batch":        layout.PackMeta(0, 0, layout.FlagBatch),
 		} {
 			t.Run(fmt.Sprint(way, " ", name), func(t *testing.T) {
-				v, p, c := pair(t, layout.SPSC, 512)
+				v, p, c := pair(t, layout.MPSC, 512)
 				buf := make([]byte, 1024)
 				for range 8 {
 					require.NoError(t, p.TrySend(make([]byte, 8)))
@@ -79,12 +79,57 @@ func TestShortWayBelievesNothing(t *testing.T) {
 	}
 }
 
+// The same of records in line, whose word is all there is.
+func TestShortWayBelievesNoWord(t *testing.T) {
+	const there = layout.Record(1 << 63)
+	good := layout.PackRecord(8, 0, layout.RecordAlign)
+	for way := range 3 {
+		for name, word := range map[string]layout.Record{
+			"too long for the ring":   good + 1<<17,
+			"too long for anything":   good | (1<<32 - 1),
+			"a skip behind all":       layout.PackRecord(1<<16-5*16, 0, layout.RecordAlign) | layout.RecordSkip,
+			"of an unknown kind":      good | 1<<50,
+			"of no kind at all":       good | 1<<62,
+			"without its first bit":   good &^ there,
+			"aligned to one":          good &^ (7 << 56),
+			"aligned to sixteen":      good | 15<<56,
+			"a skip behind the lap":   good + 1<<20 | layout.RecordSkip,
+			"a skip of an odd length": good | layout.RecordSkip | 1<<56 | 1<<61,
+		} {
+			t.Run(fmt.Sprint(way, " ", name), func(t *testing.T) {
+				_, p, c := pair(t, layout.SPSC, 512)
+				buf := make([]byte, 1024)
+				for range 8 {
+					require.NoError(t, p.TrySend(make([]byte, 8)))
+				}
+				p.publish(5*16, word)
+				for range 5 {
+					n, err := take(c, way, buf)
+					require.NoError(t, err)
+					require.Equal(t, 8, n)
+				}
+				_, err := take(c, way, buf)
+				var corrupt *CorruptError
+				require.ErrorAs(t, err, &corrupt)
+				require.EqualValues(t, 5*16, corrupt.Position)
+				require.EqualValues(t, word, corrupt.Got)
+			})
+		}
+	}
+}
+
 // Looks at an empty ring find it empty wherever they are, also where a lap ends and what was
 // there a lap ago looks like what comes next.
 func TestShortWayEndsWithTheLap(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		t.Run(kind.String(), func(t *testing.T) { shortWayEndsWithTheLap(t, kind) })
+	}
+}
+
+func shortWayEndsWithTheLap(t *testing.T, kind layout.Kind) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		_, p, c := pair(t, layout.SPSC, 64)
+		_, p, c := pair(t, kind, 64)
 		buf := make([]byte, 192)
 		send := func(n int) {
 			require.NoError(t, p.TrySend(make([]byte, n)))
@@ -98,7 +143,7 @@ func TestShortWayEndsWithTheLap(t *testing.T) {
 			send(192)
 			receive(192)
 		}
-		for c.pos < 6*64 {
+		for c.pos < 6*c.span {
 			gap := 1 + rng.IntN(12)
 			for i := range gap {
 				send(i)
@@ -114,9 +159,15 @@ func TestShortWayEndsWithTheLap(t *testing.T) {
 
 // The cursors stay in order whatever comes and however it is taken.
 func TestShortWayKeepsTheCursorsInOrder(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		t.Run(kind.String(), func(t *testing.T) { shortWayKeepsTheCursorsInOrder(t, kind) })
+	}
+}
+
+func shortWayKeepsTheCursorsInOrder(t *testing.T, kind layout.Kind) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		_, p, c := pair(t, layout.SPSC, 64<<rng.IntN(4))
+		_, p, c := pair(t, kind, 64<<rng.IntN(4))
 		buf := make([]byte, 4096)
 		size := 8
 		for range 3000 {
@@ -135,9 +186,13 @@ func TestShortWayKeepsTheCursorsInOrder(t *testing.T) {
 			c.invariant()
 			s := &c.short
 			for _, until := range []uint64{s.until, s.drain} {
-				if last := until - 1 + s.slots; int64(until-c.pos) > 0 {
+				last := until // of an SPSC ring it is where the last record ends
+				if kind == layout.MPSC {
+					last = until - 1 + s.slots
+				}
+				if int64(until-c.pos) > 0 {
 					require.LessOrEqual(t, int64(last-c.mark), int64(0), "the segment says that all of it may be seen")
-					require.Equal(t, c.lap(c.pos), c.lap(last-1), "one lap has one word")
+					require.Equal(t, c.pos&^(c.span-1), (last-1)&^(c.span-1), "one lap has one word")
 				}
 			}
 		}

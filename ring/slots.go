@@ -7,9 +7,10 @@ import (
 	"github.com/shmring/shmring/layout"
 )
 
-// slots is the geometry of a ring: where a position's descriptor, bytes and lap are. It
+// slots is the geometry of an MPSC ring: where a position's descriptor, bytes and lap are. It
 // and its two users, the producers' reserve and publish and the consumer's reader, are all
-// that knows slots and laps. Its fields are private copies that decide where an access
+// that knows slots and laps. See area.go for its twin. Of an SPSC ring count and the longest
+// message are what was asked for, and the rest is empty. Its fields are private copies that decide where an access
 // goes; none is read from the segment again.
 type slots struct {
 	desc        []layout.Descriptor

@@ -6,100 +6,222 @@ import (
 )
 
 // The way of a record on an SPSC ring. Everything from the producer's position to
-// ReadPos+C is its own, so reserving is arithmetic on private words, and nothing is shared
-// until D1. See mpsc.go for its twin: the same functions in the same order.
+// ReadPos+size is its own, so reserving is arithmetic on private words, and nothing is shared
+// until D1. See mpsc.go for its twin: the same functions in the same order, and area.go for the
+// rules Z, W and C.
 
 // spsc is the state of an SPSC ring's producer, touched by the one goroutine inside enter
 // and leave.
 type spsc struct {
 	pos    uint64 // next position
-	bound  uint64 // before it there is room, it is the same lap, and nothing else to look at
+	bound  uint64 // up to it a record may end: there is room, it is the same lap, and nothing else to look at
 	looked uint64 // where errLook was returned last
 	open   bool   // a Claim is neither committed nor aborted
 
-	// The short way of a message of one slot: see sendShort.
-	edge uint64     // before it a message needs no more than to be written
-	far  uint64     // where edge is when no Claim is open
-	word layout.Ctl // its control word
-	most int        // the longest such message
+	// The short way of a message: see sendShort.
+	edge  uint64        // up to it a message may end that needs no more than to be written
+	far   uint64        // where edge is when no Claim is open
+	most  uint64        // the longest such message
+	few   uint64        // fewLimit of that
+	align uint64        // what records are aligned to, less one
+	head  layout.Record // what their words have in common
+
+	clean   uint64 // before it, from pos on, all is 0 but what a Claim has written
+	zero    uint64 // the word there is 0, if no record lies over it: see clearNext
+	written uint64 // Hot.Written
+	quiet   uint32 // the bell word when it was heeded last
 }
 
-// reserveSPSC makes the slots of a record of k slots at p.pos this producer's, behind
-// padding if need be. The caller is inside enter.
-func (p *Producer) reserveSPSC(k uint64) error {
+const (
+	// clearAhead is how many bytes are cleared at a time, and clearSoon how far before the end
+	// of what is clear. That is done behind a publish, while nobody waits for it, and fetches
+	// the lines that are written next. It pays for records of up to clearMost bytes.
+	clearAhead = 256
+	clearSoon  = layout.LineAlign
+	clearMost  = 128
+	// writtenStep is how far Written runs ahead, so that not every record costs a store.
+	writtenStep = lookBytes
+)
+
+// openSPSC finds the end of what was committed, which is where this producer goes on.
+func (p *Producer) openSPSC(read uint64) (err error) {
+	if p.pos, err = p.walk(read, p.load); err != nil {
+		return err
+	}
+	p.spsc.looked, p.bound = p.pos, p.pos
+	p.dirty()
+	p.most = uint64(min(p.maxMessage, copyPiece))
+	p.few = fewLimit(p.most)
+	p.written = p.hot.Written.Load()
+	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
+		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
+	}
+	p.heed(p.notifyWord.Load() &^ layout.BellSleeping)
+	return nil
+}
+
+// reserveSPSC makes room for a record of n bytes at p.pos, behind padding if need be. The caller
+// is inside enter.
+func (p *Producer) reserveSPSC(n uint64) error {
 	for {
-		need, pad := p.fit(p.pos, k)
+		need, pad := p.area.fit(p.pos, n, p.align)
 		if int64(p.pos+need-p.bound) > 0 {
 			if err := p.extendSPSC(need); err != nil {
 				return err
 			}
 		}
-		if need > 1 {
-			p.renew(p.pos, need, p.index)
-		}
 		if !pad {
 			return nil
 		}
-		p.publishSPSC(need, layout.Discarded) // there may be no room for the rest before the consumer has passed this
-		p.spsc.looked = p.pos                 // padding is no message
+		// There may be no room for the rest before the consumer has passed this (C).
+		p.publishSPSC(layout.PackRecord(uint32(need-layout.RecordHeader), 0, layout.RecordAlign) | layout.RecordSkip)
+		p.spsc.looked = p.pos // padding is no message
 	}
 }
 
-// extendSPSC moves bound on for a claim of need slots. Not inlined: see cacheReadPos.
+// extendSPSC moves bound on for a record that takes need bytes. Not inlined: see cacheReadPos.
 //
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
 	read := p.cachedReadPos.Load()
-	if p.pos-p.spsc.looked >= lookEvery {
+	most := max(lookBytes, min(16*need, 4*lookBytes)) // not behind every few long records
+	if p.pos-p.spsc.looked >= most {
 		p.spsc.looked = p.pos
-		p.setBound(read, lookEvery)
+		p.setBound(read, most)
 		return errLook
 	}
-	if p.pos+need-read > p.slots.count {
-		read = p.hot.ReadPos.Load() // S2
-		if p.pos-read > p.slots.count {
-			return p.corrupt("ReadPos", p.pos, read)
+	if need > p.room(p.pos, read) {
+		var err error
+		if read, err = p.loadReadPos(); err != nil {
+			return err
 		}
 		p.cachedReadPos.Store(read)
-		if p.pos+need-read > p.slots.count {
+		if need > p.room(p.pos, read) {
 			return ErrFull
 		}
 	}
-	p.setBound(read, max(p.spsc.looked+lookEvery-p.pos, need))
+	p.setBound(read, max(p.spsc.looked+most-p.pos, need))
 	return nil
 }
 
-// setBound moves bound on by so many slots at most, where there is so much room behind read. A
-// lap has one control word, and no record goes on in the next.
+// loadReadPos loads ReadPos. The error tells of one that no correct peer can have written: it
+// would keep the producer waiting for ever, or let it write where the consumer reads.
+func (p *Producer) loadReadPos() (uint64, error) {
+	read := p.hot.ReadPos.Load() // S2
+	if p.pos-read > p.size-layout.RecordHeader || read%layout.RecordAlign != 0 {
+		return 0, p.corrupt("ReadPos", p.pos, read)
+	}
+	return read, nil
+}
+
+// setBound moves bound on by so many bytes at most, where there is so much room behind read, and
+// says that what is before it may be written, with the word behind it (W).
 func (p *Producer) setBound(read, most uint64) {
-	p.bound = p.pos + min(read+p.slots.count-p.pos, most, p.slots.count-p.pos&p.mask)
+	p.bound = p.pos + min(p.room(p.pos, read), most, p.size-p.pos&p.inLap)
+	if end := p.bound + layout.RecordHeader; int64(end-p.written) > 0 {
+		p.written = p.pos + min((end-p.pos+writtenStep-1)&^(writtenStep-1), p.room(p.pos, read)+layout.RecordHeader)
+		p.hot.Written.Store(p.written)
+		killpoint.At(killpoint.WrittenStored)
+	}
 	p.setEdge()
 }
 
-// publishSPSC finishes the k slots at p.pos: Committed hands them to the consumer, Discarded
-// makes them padding.
-func (p *Producer) publishSPSC(k uint64, s layout.State) {
-	g, pos := &p.slots, p.pos
-	p.pos = pos + k
-	g.desc[pos&g.mask].Ctl.Store(layout.PackCtl(layout.LapOf(pos, g.shift), k, p.index, s)) // D1
-	killpoint.At(killpoint.CtlStored)
-	p.notify()
-}
-
-// hasSpaceSPSC tells whether a record of k slots, or the padding before it, would fit.
-func (p *Producer) hasSpaceSPSC(k uint64) bool {
-	read := p.hot.ReadPos.Load() // S2
-	need, _ := p.fit(p.pos, k)
-	return p.pos+need-read <= p.slots.count
-}
-
-// checkSpaceSPSC finds a ReadPos that no correct peer can have written. It would keep the
-// producer waiting for ever.
-func (p *Producer) checkSpaceSPSC() error {
-	if read := p.hot.ReadPos.Load(); p.pos-read > p.slots.count {
-		return p.corrupt("ReadPos", p.pos, read)
+// scrub clears the word behind a record that ends at end, unless it is clear, before the record is
+// published (Z).
+func (p *Producer) scrub(end uint64) {
+	if int64(end-p.clean) >= 0 && end != p.zero {
+		*p.word(end) = 0
+		killpoint.At(killpoint.WordCleared)
 	}
-	return nil
+}
+
+// publishSPSC publishes the record at p.pos with that word.
+func (p *Producer) publishSPSC(w layout.Record) {
+	pos, end := p.pos, w.Next(p.pos)
+	p.scrub(end)
+	p.publish(pos, w) // D1
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	p.tell()
+}
+
+// tell follows every publish (B1). It is notify, and looks besides at what the consumer asks for.
+func (p *Producer) tell() {
+	if w := p.notifyWord.Load(); w != p.quiet {
+		p.heed(w)
+	}
+}
+
+// heed does what a bell word asks for: to wake the consumer, and to give records lines of their
+// own, or not. A consumer that waits for each message polls the line that its record will be
+// in; if the one before is in there too, the line goes to and fro for nothing.
+//
+//go:noinline
+func (p *Producer) heed(w uint32) {
+	if w&layout.BellSleeping != 0 {
+		p.wakePeer()
+		w = p.notifyWord.Load()
+	}
+	p.quiet = w &^ layout.BellSleeping // who sleeps by now has looked again after the publish (B2)
+	align := uint64(layout.RecordAlign)
+	if w&layout.BellEach != 0 {
+		align = layout.LineAlign
+	}
+	p.align, p.head = align-1, layout.PackRecord(0, 0, align)
+}
+
+// clearBehind clears what will be behind the next records, after a publish of one of size bytes.
+func (p *Producer) clearBehind(size uint64) {
+	if size > clearMost {
+		p.clearNext(size)
+	} else if int64(p.pos+clearSoon-p.clean) >= 0 {
+		p.clearSome()
+	}
+}
+
+// clearSome clears what is behind the newest record, up to bound, within the lap.
+//
+//go:noinline
+func (p *Producer) clearSome() {
+	from, left := p.pos, p.size-p.pos&p.inLap
+	if int64(p.bound-from) <= 0 {
+		return
+	}
+	to := from + min(clearAhead, p.bound+layout.RecordHeader-from, left)
+	if int64(p.clean-from) > 0 {
+		from = p.clean
+	}
+	if int64(to-from) > 0 {
+		clear(p.memory[from&p.inLap:][:to-from])
+		killpoint.At(killpoint.AreaCleared)
+		p.clean = to
+	}
+}
+
+// clearNext clears the word behind the next record, if that should be as long as the one that was
+// published last, of size bytes: the line is fetched while that record is written, and not between
+// it and its word.
+func (p *Producer) clearNext(size uint64) {
+	if next := p.pos + size; int64(p.bound-next) >= 0 {
+		*p.word(next) = 0
+		killpoint.At(killpoint.WordCleared)
+		p.zero = next
+	}
+}
+
+// dirty forgets what is known to be 0: a claim was given up, or shortened, that has written there.
+func (p *Producer) dirty() { p.clean, p.zero = p.pos, p.pos }
+
+// hasSpaceSPSC tells whether a record of n bytes, or the padding before it, would fit.
+func (p *Producer) hasSpaceSPSC(n uint64) bool {
+	need, _ := p.area.fit(p.pos, n, p.align)
+	return need <= p.room(p.pos, p.hot.ReadPos.Load()) // S2
+}
+
+// checkSpaceSPSC finds a ReadPos that no correct peer can have written.
+func (p *Producer) checkSpaceSPSC() error {
+	_, err := p.loadReadPos()
+	return err
 }
 
 // setEdge is called whenever something has changed that decides how far the short way goes:
@@ -108,11 +230,55 @@ func (p *Producer) setEdge() {
 	if p.mpsc {
 		return // its goroutines do not share plain words; there is no edge before it
 	}
-	p.word = layout.PackCtl(layout.LapOf(p.pos, p.shift), 1, p.index, layout.Committed)
 	if p.far = p.bound; p.phase.Load() != streaming {
 		p.far = p.pos
 	}
 	if p.edge = p.far; p.open {
 		p.edge = p.pos
 	}
+}
+
+// batchSPSC sends as many of msgs as it may by the short way, and returns how many that were. The
+// word of the first is published last, and with it those of all others.
+func (p *Producer) batchSPSC(msgs [][]byte) (n int) {
+	begin := p.pos
+	if int64(p.edge-begin) <= 0 || !p.enter() {
+		return 0
+	}
+	const mask = layout.RecordAlign - 1 // who takes many at a time does not wait for each
+	head := layout.PackRecord(0, 0, layout.RecordAlign)
+	end := begin
+	for _, m := range msgs {
+		size := uint64(len(m))
+		next := layout.NextRecord(end, size, mask)
+		if size > p.most || int64(p.edge-next) < 0 {
+			break
+		}
+		p.fill(end, m)
+		if n++; n > 1 {
+			*p.word(end) = uint64(head) | size // seen by nobody before the first
+			killpoint.At(killpoint.EntryWritten)
+		}
+		end = next
+	}
+	if n > 0 {
+		p.scrub(end)
+		p.publish(begin, head|layout.Record(len(msgs[0]))) // D1
+		killpoint.At(killpoint.CtlStored)
+		p.pos = end
+		p.tell()
+	}
+	p.leave()
+	return n
+}
+
+// fill copies a message to where it belongs.
+func (p *Producer) fill(pos uint64, msg []byte) {
+	n := uint64(len(msg))
+	if n-8 <= few {
+		copyFew(behind(p.word(pos)), first(msg), n)
+	} else {
+		copy(p.bodyAt(pos, n), msg)
+	}
+	killpoint.At(killpoint.PayloadWritten)
 }

@@ -143,7 +143,7 @@ func (c *Consumer) nextFate() (next *StreamEnd, word layout.FateWord, err error)
 		}
 		pos := at.Pos.Load() // behind the word: of one that covers more meanwhile it is farther
 		if ahead := pos - c.pos; int64(ahead) > 0 {
-			if ahead > c.slots.count {
+			if ahead > c.span {
 				return nil, 0, c.corrupt("position of a stream's end", c.pos, pos)
 			}
 			c.fates.ahead = true

@@ -39,7 +39,7 @@ func (c *client) newMessage() (id uint8, size int) {
 	case n < 15:
 		return id, one + 1 + c.rng.IntN(2*g.SlotSize)
 	}
-	return id, one + 1 + c.rng.IntN(g.Slots*g.SlotSize-one)
+	return id, one + 1 + c.rng.IntN(g.MaxMessage()-one)
 }
 
 // produce makes one call, or two.

@@ -42,17 +42,17 @@ type member struct {
 
 // plan draws a history.
 func plan(number uint64, rng *rand.Rand, mpsc, kills bool, dir string) *cast {
-	g := spec.Geometry{MPSC: mpsc, Slots: 8, SlotSize: smallSlot}
-	if rng.IntN(4) == 0 {
+	g := spec.Geometry{MPSC: mpsc, Slots: 8, SlotSize: smallSlot, InLine: !mpsc}
+	if rng.IntN(4) == 0 && mpsc {
 		g.Slots = 16
 	}
-	if rng.IntN(3) == 0 {
+	if rng.IntN(3) == 0 && mpsc {
 		g.SlotSize = largeSlot
 	}
 	ring := fmt.Sprintf("r%d", number)
 	h := &cast{number: number, options: shmring.Options{
 		Dir: dir, Mode: shmring.ModeCreateOnly, Kind: shmring.KindSPSC, KeepStream: true,
-		Slots: g.Slots, SlotSize: g.SlotSize, MaxMessage: g.Slots * g.SlotSize,
+		Slots: g.Slots, SlotSize: g.SlotSize, MaxMessage: g.MaxMessage(),
 	}}
 	producers, ops := 1, 18
 	if mpsc {

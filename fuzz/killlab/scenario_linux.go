@@ -165,6 +165,9 @@ func (t *scenario) begin() bool {
 	case "absent":
 		return true
 	}
+	if t.kind == shmring.KindSPSC {
+		t.start = t.startInLine()
+	}
 	cfg := layout.Config{Kind: layout.Kind(t.kind), Slots: scenarioSlots, SlotSize: 64, MaxMessage: scenarioSlots * 64,
 		Participants: 2, Doorbell: usualDoorbell(), Start: t.start}
 	if onSemaphores(t.state) {
@@ -186,6 +189,28 @@ func (t *scenario) begin() bool {
 		return err
 	})
 	return t.must("create", err) && t.must("close", seg.Close()) && t.must("map the ring", t.look())
+}
+
+// scenarioArea is how many bytes the records of an SPSC ring lie in, inline how many one of
+// inlineSize takes.
+const (
+	scenarioArea = 2 * scenarioSlots * 64
+	inline       = layout.RecordHeader + inlineSize
+)
+
+// startInLine is the position for a state of an SPSC ring.
+func (t *scenario) startInLine() uint64 {
+	switch t.state {
+	case "wrapping":
+		start := uint64(6*scenarioArea - inline)
+		if t.handlesFirst() {
+			start -= inline
+		}
+		return start
+	case "renewal":
+		return 1<<40 - scenarioArea/2
+	}
+	return 5*scenarioArea + 128
 }
 
 // handlesFirst tells whether the victim has handled a message before its operation.
@@ -269,12 +294,16 @@ func (t *scenario) try(size int) bool {
 
 // fill lets the peer send until nothing fits any more.
 func (t *scenario) fill() bool {
-	for range scenarioSlots + 1 {
+	most := scenarioSlots
+	if t.kind == shmring.KindSPSC {
+		most = scenarioArea / inline
+	}
+	for range most + 1 {
 		if !t.try(inlineSize) {
 			return true
 		}
 	}
-	return t.fault(&t.l.r.Stuck, "%d messages fit into %d slots", scenarioSlots+1, scenarioSlots)
+	return t.fault(&t.l.r.Stuck, "%d messages fit into %d slots", most+1, scenarioSlots)
 }
 
 // openPeer attaches the producer that lives through it.

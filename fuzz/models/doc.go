@@ -8,6 +8,8 @@
 //	            sleep or park; publish, notify            of parked goroutines
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go
+//	dense.pml   records in line: publish, takeover,       ring/area.go, ring/spsc.go,
+//	            redelivery, what an observer may trust    ring/read_spsc.go
 //	door.pml    the doorbell made of SysV semaphores      doorbell
 //	fates.pml   how streams end: storing a fate, finding  ring/fate.go, ring/told.go,
 //	            it, telling it, under kills               ring/watch.go
@@ -24,7 +26,8 @@
 // That everything published is taken and nobody sleeps for ever; and that a sleep that
 // is ended by its cap finds something only after a waker was killed. Of fates: each is told
 // in order, behind the messages of its stream, and again only where the consumer that was
-// told was killed. The search is exhaustive: every order of every step of a few processes
+// told was killed. Of records in line: each message comes whole, in order, and again only below
+// the redelivery mark. The search is exhaustive: every order of every step of a few processes
 // and messages.
 //
 // # What is left out
@@ -35,8 +38,8 @@
 //     while later loads are done, is modelled for the publish (PLAIN_PUBLISH).
 //   - The ring is a number: messages, or free slots. Claims, laps and records are the
 //     business of FuzzModel and of the kill laboratory.
-//   - The count in the bell word does not wrap. In the code it has 30 bits, and a sleeper
-//     that is delayed over exactly 2^30 notifications is left to the cap.
+//   - The count in the bell word does not wrap. In the code it has 29 bits, and a sleeper
+//     that is delayed over exactly 2^29 notifications is left to the cap.
 //   - Time: a cap or a slice may end at any moment, once, and again whenever nothing else
 //     can happen. Spinning before sleeping is only more looking, and is left out.
 //   - Whoever is killed is killed between steps. Its lock, its successor and what becomes

@@ -43,6 +43,9 @@ const (
 	EntryWritten
 	InnerRenewed
 	CtlStored // SPSC: published
+	WordCleared
+	AreaCleared
+	WrittenStored
 	TailMoved // MPSC: claimed
 	ClaimRecorded
 	ClaimFinished
@@ -97,7 +100,8 @@ var names = [Points]string{
 	"LockDirectoryMade", "LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
-	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "TailMoved", "ClaimRecorded",
+	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "WordCleared",
+	"AreaCleared", "WrittenStored", "TailMoved", "ClaimRecorded",
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/shmring/shmring"
@@ -194,17 +195,25 @@ func (r *receiver) drain() error {
 	if err := r.sink.flush(); err != nil {
 		return err
 	}
-	slots := uint64(r.c.Used())
-	var first shmring.Position
-	for n := 0; ; n++ {
+	peers, err := r.c.Peers()
+	if err != nil {
+		return err
+	}
+	var end []shmring.Position // what was sent is before them; without producers it is all there is
+	for _, p := range peers {
+		if p.Role == shmring.RoleProducer {
+			end = append(end, p.Position)
+		}
+	}
+	behind := func(m *shmring.Message) bool {
+		return len(end) > 0 && !slices.ContainsFunc(end, func(p shmring.Position) bool { return m.Position().Compare(p) < 0 })
+	}
+	for {
 		m, err := r.c.TryNext()
 		if err != nil {
 			return errDone // empty, or an end that does not matter any more
 		}
-		if n == 0 {
-			first = m.Position()
-		}
-		if m.Position().Record-first.Record >= slots {
+		if behind(&m) {
 			return errDone // not put, so it stays in the ring
 		}
 		if err := r.take(m); err != nil {

@@ -108,7 +108,7 @@ func TestKilledConsumer(t *testing.T) {
 				ring.consumed(2000)
 				first.kill()
 				second := toFile(t, dir, &out[1])
-				ring.consumed(ring.view.Hot.ReadPos.Load() + 2000)
+				ring.consumed(ring.position() + 2000)
 				close(stop)
 				total := <-sent
 				p.ends(0)
@@ -161,11 +161,11 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			ring := watch(t, dir)
 			for round := range 8 {
 				q := consumer(t, dir, "-verify -json")
-				ring.consumed(ring.view.Hot.ReadPos.Load() + 3000)
+				ring.consumed(ring.position() + 3000)
 				if round%2 == 0 {
 					p.kill()
 					p = start()
-					ring.consumed(ring.view.Hot.ReadPos.Load() + 3000)
+					ring.consumed(ring.position() + 3000)
 				}
 				if round%4 == 1 {
 					q.signal(os.Interrupt)

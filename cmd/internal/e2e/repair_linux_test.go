@@ -116,8 +116,8 @@ func TestResize(t *testing.T) {
 		says string
 	}{
 		{"resize -slots 128 r", 0, path + ": had 64 slots of 256 bytes for messages of up to 300 bytes, max producers 1\n" +
-			path + ": has 128 slots of 256 bytes for messages of up to 300 bytes, max producers 1, and takes 49152 bytes; " +
-			"3 slots waited for a consumer\n"},
+			path + ": has 128 slots of 256 bytes for messages of up to 300 bytes, max producers 1, and takes 40960 bytes; " +
+			"1 slots waited for a consumer\n"},
 		{"resize -slots 128 r", 0, path + ": nothing to do: it has 128 slots of 256 bytes for messages of up to 300 bytes, " +
 			"max producers 1\n"},
 		{"resize -slots 100 r", cli.Usage, "shmring resize: -slots is 100, want a power of two, 8 to 1073741824\n"},
@@ -138,7 +138,7 @@ func TestResize(t *testing.T) {
 	var r shmring.Resized
 	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
 	require.Equal(t, 64, r.Is.SlotSize)
-	require.Equal(t, 8, r.Used)
+	require.Equal(t, 2, r.Used)
 
 	q := consumer(t, dir, "-create")
 	q.prints(8)
@@ -153,12 +153,12 @@ func TestResize(t *testing.T) {
 // What does not fit is an error with its numbers, and stays.
 func TestResizeThatDoesNotFit(t *testing.T) {
 	dir := ringDir(t)
-	producer(t, dir, "-slots 16 -max-message 300", stdin(strings.NewReader(numbered("x", 0, 9)))).ends(0)
+	producer(t, dir, "-slots 16 -max-message 300", stdin(strings.NewReader(numbered("x", 0, 200)))).ends(0)
 	p := command(t, dir, "resize -slots 8 r")
 	p.ends(cli.Failed)
-	require.Equal(t, "shmring resize: ring r: not resized: what is in the ring needs 9 slots, and there would be 8: "+
+	require.Equal(t, "shmring resize: ring r: not resized: what is in the ring needs 13 slots, and there would be 8: "+
 		"ask for more, or let a consumer take what is in the ring first\n", p.stderr.String())
 	q := consumer(t, dir, "-quiet")
 	q.ends(0)
-	require.Equal(t, numbered("x", 0, 9), q.stdout.String())
+	require.Equal(t, numbered("x", 0, 200), q.stdout.String())
 }

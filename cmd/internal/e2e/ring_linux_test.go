@@ -33,10 +33,18 @@ func watch(t *testing.T, dir string) *spy {
 	return s
 }
 
-// consumed waits until at least n slots were released.
+// position is how many slots were released, of an SPSC ring how many records of 8 bytes.
+func (s *spy) position() uint64 {
+	if s.view.Config.Kind == layout.SPSC {
+		return s.view.Hot.ReadPos.Load() / (layout.RecordHeader + 8)
+	}
+	return s.view.Hot.ReadPos.Load()
+}
+
+// consumed waits until at least so many were.
 func (s *spy) consumed(n uint64) {
 	s.t.Helper()
-	eventually(s.t, "consumption", func() bool { return s.view.Hot.ReadPos.Load() >= n })
+	eventually(s.t, "consumption", func() bool { return s.position() >= n })
 }
 
 // full waits until an MPSC ring's producers have claimed all of it.

@@ -68,10 +68,10 @@ func TestHangupsUnderLoad(t *testing.T) {
 	appears(t, out)
 	got, all := "", ""
 	for round := range 10 {
-		ring.consumed(ring.view.Hot.ReadPos.Load() + 1000)
+		ring.consumed(ring.position() + 1000)
 		rotate(t, q, out, fmt.Sprint(out, round))
 	}
-	ring.consumed(ring.view.Hot.ReadPos.Load() + 1000)
+	ring.consumed(ring.position() + 1000)
 	q.signal(os.Interrupt)
 	q.ends(0)
 	for round := range 10 {

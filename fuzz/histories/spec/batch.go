@@ -2,7 +2,7 @@ package spec
 
 // A batch is sent in records, each of as many messages as may be in one. Where there is no room
 // for so many, half as many are tried, and in the end a message alone; if that has no room
-// either, the batch ends there.
+// either, the batch ends there. On an SPSC ring each message is alone.
 
 const (
 	entryHeader = 8
@@ -32,7 +32,7 @@ func (g *Geometry) nextOf(c *Call, p progress) (k uint16, id, n uint8) {
 		size += entrySize(left[n])
 		n++
 	}
-	if n <= 1 {
+	if n <= 1 || g.InLine { // there each message has a record
 		n, size = 1, left[0]
 	}
 	return g.slotsFor(size), c.ID + p.done, n

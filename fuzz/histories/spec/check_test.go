@@ -82,7 +82,7 @@ type test struct {
 func judge(t *testing.T, mpsc bool, want Verdict, tests []test, promise ...int) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := History{Geometry: Geometry{mpsc, 8, slotSize}, Calls: test.calls, Deaths: test.deaths}
+			h := History{Geometry: Geometry{MPSC: mpsc, Slots: 8, SlotSize: slotSize}, Calls: test.calls, Deaths: test.deaths}
 			for _, client := range promise {
 				h.AtMostOnce[client] = true
 			}

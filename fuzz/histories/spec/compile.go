@@ -82,7 +82,10 @@ func (c *compiler) sending(call *Call) {
 			add(reapAny)
 		}
 	case Commit, Abort:
-		switch s.k = c.slots[call.ID]; {
+		if s.k = c.slots[call.ID]; c.h.InLine {
+			s.k = c.h.slotsFor(call.Size) // what was not used is given back
+		}
+		switch {
 		case c.h.MPSC && call.Op == Abort:
 			add(abort)
 		case c.h.MPSC:
@@ -212,7 +215,7 @@ func (c *compiler) paddings(call *Call) int {
 			others += 2 * c.slotsOf(o) // with padding
 		}
 	}
-	return min(4, 1+others/(c.h.Slots-k+1))
+	return min(4, 1+others/(int(c.h.slots())-k+1))
 }
 
 func (c *Call) overlaps(o *Call) bool { return c.Begin <= o.End && o.Begin <= c.End }

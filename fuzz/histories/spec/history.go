@@ -3,13 +3,25 @@ package spec
 // Geometry is what a ring is like.
 type Geometry struct {
 	MPSC     bool
-	Slots    int // 8 or 16
-	SlotSize int // bytes
+	Slots    int // 8 or 16; 8 in line
+	SlotSize int // bytes; 64 in line
+	// InLine: records lie in line, as those of all SPSC rings do. (Some histories of the tests have a
+	// ring for one producer in slots.)
+	InLine bool
+}
+
+// MaxMessage is the longest message that a ring takes. In line it is so long that its
+// records lie in no more bytes than the slots have.
+func (g *Geometry) MaxMessage() int {
+	if g.InLine {
+		return g.Slots*g.SlotSize - 80
+	}
+	return g.Slots * g.SlotSize
 }
 
 // The most that a history may have.
 const (
-	MaxSlots   = 16
+	MaxSlots   = 64 // in line: pieces of 8 bytes
 	MaxClients = 8
 	MaxIDs     = 256 // messages and claims
 )

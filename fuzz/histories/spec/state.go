@@ -21,7 +21,8 @@ type record struct {
 	n     uint8 // messages in it, if it is a batch
 }
 
-// state is a ring and the consumer that has it. Positions count slots, as the library's do.
+// state is a ring and the consumer that has it. Positions count slots, as the library's do, or on
+// an SPSC ring, where the library counts bytes, pieces of 8 bytes, which are called slots here.
 type state struct {
 	tail uint16 // behind the newest claim; SPSC: behind the newest record
 	read uint16 // ReadPos: slots before it may be used again
@@ -58,12 +59,31 @@ type consumer struct {
 	dropped         uint8  // records that were passed over as seen
 }
 
-func (g *Geometry) slots() uint16 { return uint16(g.Slots) }
+// piece is how many bytes of an SPSC ring are called a slot here.
+const piece = 8
 
-func (g *Geometry) at(s *state, pos uint16) *record { return &s.records[int(pos)%g.Slots] }
+func (g *Geometry) slots() uint16 {
+	if g.InLine {
+		return uint16(g.Slots * g.SlotSize / piece)
+	}
+	return uint16(g.Slots)
+}
+
+func (g *Geometry) at(s *state, pos uint16) *record { return &s.records[pos%g.slots()] }
+
+// placeOf is a position of the library's.
+func (g *Geometry) placeOf(pos uint64) uint64 {
+	if g.InLine {
+		return pos / piece
+	}
+	return pos
+}
 
 // slotsFor is how many slots a message takes.
 func (g *Geometry) slotsFor(size int) uint16 {
+	if g.InLine {
+		return uint16(1 + (size+piece-1)/piece)
+	}
 	if size <= max(inline, g.SlotSize) {
 		return 1
 	}
@@ -83,8 +103,13 @@ func (g *Geometry) fit(s *state, k uint16) (need uint16, pad bool) {
 }
 
 // hasRoom tells whether so many slots are free behind tail. Everything from ReadPos to
-// tail is taken: unreleased, claimed and aborted alike.
-func (g *Geometry) hasRoom(s *state, need uint16) bool { return s.tail+need-s.read <= g.slots() }
+// tail is taken: unreleased, claimed and aborted alike. On an SPSC ring a word is kept free behind it.
+func (g *Geometry) hasRoom(s *state, need uint16) bool {
+	if g.InLine {
+		need++
+	}
+	return s.tail+need-s.read <= g.slots()
+}
 
 // add puts a record behind the newest.
 func (g *Geometry) add(s *state, r record) {
@@ -121,7 +146,12 @@ func (g *Geometry) beginsAt(s *state, pos uint64) *record {
 }
 
 // gathered is how many slots a consumer acknowledges before it stores ReadPos.
-func (g *Geometry) gathered() uint16 { return uint16(max(1, min(64, g.Slots/8))) }
+func (g *Geometry) gathered() uint16 {
+	if g.InLine {
+		return min(4096/piece, g.slots()/8)
+	}
+	return max(1, min(64, g.slots()/8))
+}
 
 // flush stores ReadPos, up to a revoked claim at most.
 func (g *Geometry) flush(s *state) {
@@ -238,7 +268,7 @@ func (g *Geometry) release(s *state, loan uint8, m *Got) {
 	if loan <= s.returned {
 		return
 	}
-	end := uint16(m.Position)
+	end := uint16(g.placeOf(m.Position))
 	if r := g.at(s, end); m.Index+1 >= r.n { // not released, so still there
 		end += uint16(r.slots)
 	}

@@ -269,7 +269,8 @@ func (g *Geometry) receive(list []state, s state, t *step) []state {
 		return append(list, s)
 	case r == nil || t.got.ID == 0 || r.id+s.index != t.got.ID:
 		return list
-	case t.got.Placed && (t.got.Position != uint64(s.pos) || t.got.Redelivered != s.isMarked() || t.got.Index != s.index):
+	case t.got.Placed && (g.placeOf(t.got.Position) != uint64(s.pos) ||
+		t.got.Redelivered != s.isMarked() || t.got.Index != s.index):
 		return list
 	}
 	g.take(&s, r, t.once)

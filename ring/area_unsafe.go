@@ -1,0 +1,53 @@
+package ring
+
+import (
+	"unsafe"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// Where a position lies, without the comparisons that the compiler makes of an index. The area is
+// as long as the geometry says (layout.Parse sees to that), a power of two, begins at a multiple
+// of 4096 and stays where it is while the handle lives; what is mapped there may become private
+// memory, of the same length. Positions are multiples of 8: a ReadPos that is not is refused, and
+// all others are made of one by adding multiples of 8.
+
+func (a *area) setStart() { a.start = unsafe.SliceData(a.memory) }
+
+// word is the word at a position.
+func (a *area) word(pos uint64) *uint64 {
+	return (*uint64)(unsafe.Add(unsafe.Pointer(a.start), pos&a.inLap))
+}
+
+// bodyAt is body for the short ways, which have compared: n is at most copyPiece, and the record
+// ends within the lap. (One of no bytes may end where the area does, which is nobody's.)
+func (a *area) bodyAt(pos, n uint64) []byte {
+	at := unsafe.Add(unsafe.Pointer(a.start), (pos+layout.RecordHeader)&a.inLap)
+	return (*[copyPiece]byte)(at)[:n:n]
+}
+
+// behind is where the bytes of a record lie that has some.
+func behind(w *uint64) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(w), layout.RecordHeader)) }
+
+// few is how many bytes, less 8, copyFew copies at most.
+const few = 56
+
+// copyFew copies 8 to 64 bytes, which is what most messages have, without a call: in two pieces,
+// which overlap. Both are that long, and apart.
+func copyFew(to, from *byte, n uint64) {
+	t, f := unsafe.Pointer(to), unsafe.Pointer(from)
+	switch {
+	case n <= 16:
+		*(*uint64)(t) = *(*uint64)(f)
+		*(*uint64)(unsafe.Add(t, n-8)) = *(*uint64)(unsafe.Add(f, n-8))
+	case n <= 32:
+		*(*[16]byte)(t) = *(*[16]byte)(f)
+		*(*[16]byte)(unsafe.Add(t, n-16)) = *(*[16]byte)(unsafe.Add(f, n-16))
+	default:
+		*(*[32]byte)(t) = *(*[32]byte)(f)
+		*(*[32]byte)(unsafe.Add(t, n-32)) = *(*[32]byte)(unsafe.Add(f, n-32))
+	}
+}
+
+// first is where a slice begins.
+func first(b []byte) *byte { return unsafe.SliceData(b) }

@@ -1,0 +1,9 @@
+//go:build !race
+
+package ring
+
+import "github.com/shmring/shmring/layout"
+
+// glance is load for those who look at a ring from outside, while its records come and go under
+// their eyes: they look again, or leave it at that.
+func (a *area) glance(pos uint64) layout.Record { return a.load(pos) }
