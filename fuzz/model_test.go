@@ -81,6 +81,8 @@ type consumer struct {
 	locks *locks
 	msgs  []ring.Message // those of Next
 	which []*delivery
+	// viewing: nothing has come between the last message of the View and now.
+	viewing bool
 }
 
 // endedForSleepers is a context that ends calls that would sleep, and no others: it is never
@@ -253,8 +255,10 @@ func (w *world) send(p *producer, op int) {
 		w.sendOne(p)
 	case op < 9:
 		w.claim(p)
-	case op < 12:
+	case op < 11:
 		w.sendBatch(p)
+	case op < 12:
+		w.buildBatch(p)
 	case op == 12 && w.s.below(4) == 0:
 		w.end(p)
 	default:
@@ -404,6 +408,81 @@ func (w *world) sendBatch(p *producer) {
 	}
 	if w.claimed(p, len(batch[n]), err) {
 		w.fail("message %d of the batch would have fitted", n)
+	}
+}
+
+// buildBatch writes a batch in place.
+func (w *world) buildBatch(p *producer) {
+	size, entry := 0, func(n int) int { return layout.EntryHeader + (n+7)&^7 }
+	msgs := make([][]byte, w.s.below(12))
+	for i := range msgs {
+		msgs[i] = w.payload(min(w.cfg.MaxMessage, w.size()/pick(w.s, 1, 2, 8)))
+		if w.s.below(4) > 0 {
+			size += entry(len(msgs[i]))
+		}
+	}
+	size = max(layout.EntryHeader, size+w.s.below(20))
+	b, err := p.TryClaimBatch(size)
+	w.note("producer %d claims a batch of %d bytes: %v", p.index, size, err)
+	n := size
+	if !w.shared() {
+		n -= layout.RecordHeader
+	}
+	if bad, right := p.wrong(size, p.MaxBatch(), err); bad {
+		if !right {
+			w.fail("refused with %v", err)
+		}
+		return
+	}
+	if !w.claimed(p, n, err) {
+		return
+	}
+	rec := &record{slots: w.need(n), owner: p.index, epoch: p.epoch, state: layout.Claimed, batch: true}
+	if w.shared() {
+		w.add(rec)
+	}
+	var put []message
+	for _, m := range msgs {
+		room, fits := b.Append(len(m)), entry(len(m)) <= size
+		if (room != nil) != fits {
+			w.fail("Append of %d bytes to %d that are left: %v", len(m), size, room != nil)
+		}
+		if !fits {
+			break
+		}
+		copy(room, m)
+		size -= entry(len(m))
+		put = append(put, message{data: m})
+	}
+	if b.Room() != size {
+		w.fail("%d bytes are left, want %d", b.Room(), size)
+	}
+	if w.s.below(4) == 0 {
+		put = nil
+		b.Abort()
+	}
+	err = b.Commit()
+	w.note("producer %d commits a batch of %d: %v", p.index, len(put), err)
+	if err != nil {
+		w.fail("commit: %v", err)
+	}
+	b.Abort() // has no effect
+	switch {
+	case w.shared() && put == nil:
+		rec.state, rec.batch = layout.Discarded, false
+	case w.shared():
+		rec.msgs, rec.state = put, layout.Committed
+	default:
+		for i, m := range put {
+			r, ok := w.found(p)
+			if !ok || !bytes.Equal(r.msgs[0].data, m.data) {
+				w.fail("message %d of the batch is not in the ring at %d", i, w.tail)
+			}
+			w.add(r)
+		}
+	}
+	if put != nil || w.shared() {
+		w.rung("a batch was finished")
 	}
 }
 
@@ -725,7 +804,11 @@ func (w *world) dropConsumer() {
 	w.note("consumer goes, cleanly: %v", clean)
 	s := &w.slots[layout.ConsumerIndex]
 	if clean {
-		w.comeBack()
+		if n := len(w.out); !w.consumer.viewing || n == 0 {
+			w.comeBack()
+		} else if n > 1 {
+			w.handle(w.out[n-2]) // the last one of the View may be in work
+		}
 		w.settle()
 		if !w.consumer.Close() {
 			w.fail("Halt reports false")
@@ -733,7 +816,9 @@ func (w *world) dropConsumer() {
 		w.released(true)
 		at := w.tail
 		if w.cursor < len(w.recs) {
-			at = w.recs[w.cursor].start
+			if at = w.recs[w.cursor].start; w.consumer.viewing {
+				at = w.recs[w.cursor].next() // Next may have been at that one
+			}
 		}
 		w.marked(uint64(max(0, int64(at-w.shown)))) // what it passed over behind them holds no message
 		if _, err := w.consumer.TryReceive(nil); err != ring.ErrClosed {
@@ -751,7 +836,9 @@ func (w *world) dropConsumer() {
 func (w *world) receive(op int) {
 	leased := w.leased()
 	switch {
-	case op < 19 && !leased:
+	case op < 18 && !leased:
+		w.view()
+	case op < 20 && !leased:
 		w.tryReceive(w.s.below(4) == 0)
 	case op < 22 && !leased:
 		w.drain()
@@ -763,6 +850,7 @@ func (w *world) receive(op int) {
 }
 
 func (w *world) tryReceive(short bool) {
+	w.consumer.viewing = false
 	w.comeBack()
 	w.settle()
 	want, outcome := w.next()
@@ -794,6 +882,58 @@ func (w *world) tryReceive(short bool) {
 	w.released(err != nil)
 }
 
+// view takes some messages out of the View, and may leave others in it.
+func (w *world) view() {
+	v := w.consumer.View()
+	for k := 1 + w.s.below(5); k > 0; k-- {
+		known := v.Next()
+		if known && !w.consumer.viewing {
+			w.fail("the View has a message of before")
+		}
+		if !known {
+			w.comeBack()
+			w.settle()
+		}
+		want, outcome := w.next()
+		if !known {
+			ok := v.Wait(nil)
+			err := v.Err()
+			w.note("Wait of the View: %v, %v", ok, err)
+			if ok != (err == nil) {
+				w.fail("Wait: %v, and the error is %v", ok, err)
+			}
+			w.consumer.viewing = ok
+			if w.news(err, outcome) {
+				w.early = true
+				w.released(true)
+				return
+			}
+			w.outcome(err, outcome)
+			if err != nil {
+				w.released(true)
+				return
+			}
+		} else if outcome != gotMessage {
+			w.fail("the View hands out %x, want outcome %d", v.Bytes(), outcome)
+		}
+		m := v.Message()
+		w.note("the View hands out %v", m.Position())
+		w.same(m, want)
+		if !bytes.Equal(v.Bytes(), m.Bytes()) {
+			w.fail("Bytes and Message differ")
+		}
+		w.take(want)
+		w.released(false)
+	}
+	if w.s.below(4) == 0 {
+		w.note("Release of the View")
+		w.comeBack()
+		v.Release()
+		w.consumer.viewing = false
+		w.released(false)
+	}
+}
+
 func (d *delivery) message() message { return d.rec.msgs[d.index] }
 
 func (w *world) outcome(err error, want outcome) {
@@ -812,6 +952,7 @@ func (w *world) outcome(err error, want outcome) {
 }
 
 func (w *world) tryNext() {
+	w.consumer.viewing = false
 	w.comeBack()
 	w.settle()
 	want, outcome := w.next()
@@ -864,6 +1005,7 @@ func (w *world) release() {
 
 // drain passes a context that has ended, so that an empty ring gives its error.
 func (w *world) drain() {
+	w.consumer.viewing = false
 	most, fails := w.s.below(6), w.s.below(6)
 	mine := errors.New("mine")
 	handled, settled := 0, false
@@ -937,6 +1079,7 @@ func (w *world) check() {
 	if w.consumer == nil {
 		return
 	}
+	w.consumer.viewing = false
 	w.settle()
 	err := w.consumer.Check()
 	w.note("Check: %v", err)

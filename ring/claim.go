@@ -82,7 +82,12 @@ func (p *Producer) claimRecord(n int) (pos, k uint64, err error) {
 	if n < 0 {
 		panic(fmt.Sprintf("shmring: Claim of %d bytes", n))
 	}
-	pos, k, err = p.reserve(n, n)
+	return p.claimRoom(n, n)
+}
+
+// claimRoom claims the room of a record; see reserve.
+func (p *Producer) claimRoom(n, longest int) (pos, k uint64, err error) {
+	pos, k, err = p.reserve(n, longest)
 	if err == nil && !p.mpsc {
 		p.setOpen(true)
 		p.leave()
@@ -121,19 +126,20 @@ func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
 		if err == errBehind {
 			return p.claimBehind(ctx, n, c)
 		}
-		pos, k, err = p.claimAfter(ctx, err, n)
+		pos, k, err = p.claimAfter(ctx, err, n, p.claimRecord)
 	}
 	return p.claimed(c, pos, k, n, err)
 }
 
-// claimAfter is Claim after a refusal; see sendAfter.
-func (p *Producer) claimAfter(ctx context.Context, err error, n int) (pos, k uint64, _ error) {
+// claimAfter is Claim, or by another try ClaimBatch, after a refusal; see sendAfter.
+func (p *Producer) claimAfter(ctx context.Context, err error, n int, try func(n int) (pos, k uint64, err error)) (pos,
+	k uint64, _ error) {
 	a := attempt{op: "claim"}
 	for err != nil {
 		if err = p.awaitRetry(ctx, err, n, &a); err != nil {
 			break
 		}
-		pos, k, err = p.claimRecord(n)
+		pos, k, err = try(n)
 	}
 	p.endPriority(&a)
 	if err == errDropped {
@@ -154,6 +160,10 @@ func (c *Claim) Copy(b []byte) int {
 		return 0
 	}
 	b = b[:min(len(b), len(c.data))]
+	if c.p.behind != nil { // a fault has closed the handle, and shows in Commit
+		_ = c.p.behind.Guard(func() { copyOut(c.data, b) })
+		return len(b)
+	}
 	copyOut(c.data, b)
 	return len(b)
 }

@@ -26,6 +26,7 @@ type Consumer struct {
 	reader
 	short   short
 	backoff backoff
+	view    View
 	fates   fates
 	behind  *Consumer // of a front: see guard.go
 	_       [128]byte
@@ -100,6 +101,9 @@ func (c *Consumer) Close() bool {
 	if !c.close(c.stop, c.isLost) {
 		return false
 	}
+	if c.view.viewing {
+		c.closeView()
+	}
 	if !c.outstanding {
 		c.acked = c.implicitAck
 	}
@@ -127,6 +131,9 @@ func (c *Consumer) Check() error {
 	outside := c.checkOutside() // before any byte is touched, which may be there no more
 	if c.Closed() {
 		return outside
+	}
+	if c.view.viewing {
+		c.endView() // which is not to come back
 	}
 	c.comeBack()
 	c.fates.reaped = time.Time{} // now, whenever that was last

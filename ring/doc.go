@@ -96,6 +96,8 @@
 //	message.go      a message in the user's hands
 //	consumer.go     the receiving handle: open, close, check
 //	drain.go        Drain: many messages, one release
+//	view.go         View: messages in place, and most of them without a call
+//	view_unsafe.go  the short way of that
 //	receive.go      Receive, Next, All: the loop of a blocking call
 //	backoff.go      a consumer that has caught up leaves the ring alone for a moment
 //	short.go        what is known of the records that come next
@@ -106,6 +108,7 @@
 //	release.go      the cursors of the consumer: ReadPos, redelivery mark, revoked claims
 //	resize.go       what is in a ring goes into one of another geometry
 //	told.go         what the segment says that the consumer has told
+//	build.go        Batch: many messages that are written in place
 //	batch.go        SendBatch: many messages that are published together
 //	claim.go        Claim: room to be filled in place
 //	producer.go     the sending handle: reserve, fill, publish, and the wait for room

@@ -27,4 +27,9 @@ func (t *tally) add(n int) {
 	t.bytes += uint64(n)
 }
 
+func (t *tally) addAll(messages, bytes uint64) {
+	t.messages += messages
+	t.bytes += bytes
+}
+
 func (t *tally) get() sum { return sum{atomic.LoadUint64(&t.messages), atomic.LoadUint64(&t.bytes)} }

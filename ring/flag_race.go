@@ -20,4 +20,9 @@ func (t *tally) add(n int) {
 	t.bytes.Add(uint64(n))
 }
 
+func (t *tally) addAll(messages, bytes uint64) {
+	t.messages.Add(messages)
+	t.bytes.Add(bytes)
+}
+
 func (t *tally) get() sum { return sum{t.messages.Load(), t.bytes.Load()} }

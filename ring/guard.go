@@ -49,6 +49,13 @@ func (h *handle) Guard(f func()) (err error) {
 	return nil
 }
 
+// guardInside is Guard of an f that is inside the gate when it meets a fault.
+func (h *handle) guardInside(f func()) (err error) {
+	defer h.caught(&err, debug.SetPanicOnFault(true))
+	f()
+	return nil
+}
+
 // caught is deferred by a guarded call that enters the gate. was is what SetPanicOnFault was
 // before.
 func (h *handle) caught(err *error, was bool) {

@@ -53,15 +53,3 @@ func (c *Consumer) take(m *Message) {
 	c.batch.rest = nil
 	c.pos = m.end
 }
-
-// exposedTo is the end of the newest record of which the user has got anything.
-func (c *Consumer) exposedTo() uint64 {
-	to := c.pos
-	if c.batch.index > 0 && len(c.batch.rest) > 0 {
-		to = c.batch.end
-	}
-	if int64(c.exposed-to) > 0 {
-		to = c.exposed
-	}
-	return to
-}

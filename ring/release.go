@@ -2,6 +2,7 @@ package ring
 
 import (
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -139,12 +140,42 @@ func (c *cursors) handled(end uint64) (flushDue bool) {
 // ackImplicit is ack of what the user has handled by making the next call, if nothing is
 // on loan. It tells whether it is time for chores.
 func (c *Consumer) ackImplicit() (choresDue bool) {
+	if c.view.viewing {
+		c.endView()
+	}
 	c.endShort()
 	if !c.outstanding {
 		c.ack(c.implicitAck)
 	}
 	return c.acked-c.looked >= c.flushAfter
 }
+
+// endView is coming back for what the View has handed out.
+func (c *Consumer) endView() {
+	v, b := &c.view, &c.batch
+	v.viewing = false
+	v.stopWindow()
+	taken, off := atomic.SwapUint64(&v.taken, 0), atomic.LoadUint64(&v.off)
+	switch {
+	case !c.mpsc:
+		c.pos = v.start + off
+	case taken != 0:
+		b.index += uint32(taken >> 32)
+		if b.rest = b.rest[off-v.first:]; len(b.rest) == 0 {
+			b.rest = nil
+			c.pos = b.end
+		}
+		c.lookSoon() // as in peekEntry
+	}
+	c.received[v.about.from()].addAll(taken>>32, taken&(1<<32-1))
+	c.pending += int(taken >> 32)
+	if c.implicitAck = c.pos; b.rest != nil {
+		c.implicitAck = b.start
+	}
+}
+
+// stopWindow leaves Next nothing.
+func (w *window) stopWindow() { atomic.StoreUint64(&w.limit, 0) }
 
 // flushDue tells whether enough is acknowledged to store ReadPos: one store for many
 // messages.
@@ -223,8 +254,9 @@ func (c *Consumer) returnLoan(m Position, end uint64) {
 	if c.returned = m; m == c.newest {
 		c.outstanding = false
 	}
+	c.short.dryAt = c.pos - 1         // something is to be released now
 	if int64(c.implicitAck-end) < 0 { // else Receive has come in between, and its user not come back
-		if !c.outstanding {
+		if !c.outstanding && !c.view.viewing {
 			end = c.pos // with it goes what was skipped behind it
 		}
 		c.implicitAck = end
@@ -244,6 +276,18 @@ func (c *Consumer) returnLoanClosed(m Position, end uint64) {
 	var err error
 	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
 	c.behind.returnLoan(m, end)
+}
+
+// exposedTo is the end of the newest record of which the user has got anything.
+func (c *Consumer) exposedTo() uint64 {
+	to := c.pos
+	if c.batch.index > 0 && len(c.batch.rest) > 0 {
+		to = c.batch.end
+	}
+	if int64(c.exposed-to) > 0 {
+		to = c.exposed
+	}
+	return to
 }
 
 // noteRevocation looks whether a discarded record is a revoked claim. ForceSkip marks the

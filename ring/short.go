@@ -41,7 +41,7 @@ func (c *Consumer) isBlank(pos uint64) bool {
 // releases nothing, and no chores are due.
 func (c *Consumer) isDry() bool {
 	switch {
-	case c.batch.rest != nil, c.implicitAck != c.released, c.acked-c.looked >= c.flushAfter:
+	case c.batch.rest != nil, c.view.viewing, c.implicitAck != c.released, c.acked-c.looked >= c.flushAfter:
 		return false
 	case c.fates.more, c.hot.News.Load() != c.fates.news:
 		return false

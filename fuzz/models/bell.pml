@@ -44,6 +44,11 @@ byte out;              // sleepers that will take no more
 bool killed, quit;
 
 #define DRAIN(i) there = there + buffer[i]; buffer[i] = 0 // what a LOCKed instruction does first
+#ifdef UNREGISTERED // the second waker's process gets no barrier
+#define FENCED atomic { DRAIN(0) }
+#else
+#define FENCED atomic { DRAIN(0); DRAIN(WAKERS-1) }
+#endif
 #ifdef SPACE
 #define OVER false
 #else
@@ -104,13 +109,22 @@ proctype Sleeper(byte me; byte todo) {
 		:: how = BELL_PARKED
 		fi;
 #endif
+#ifdef FENCE_FIRST
+		FENCED;
+#endif
 		atomic { word = word | how; key = word } // killpoint.Announced
 		QUITS;
+#if defined(FENCE) && !defined(FENCE_LATE) && !defined(FENCE_FIRST)
+		FENCED; // membarrier: every waker's CPU empties its store buffer
+#endif
 #ifndef NO_RECHECK
 		if
 		:: there > 0 -> goto up // B2
 		:: else
 		fi;
+#endif
+#ifdef FENCE_LATE
+		FENCED;
 #endif
 #ifdef KEY_AFTER_RECHECK
 		key = word;

@@ -148,6 +148,28 @@ func operations(dir string) ([]operation, error) {
 		sendBatch := func() { _, err := p.SendBatch(ctx, batch); must(err) }
 		add("SendBatch 8 × 32 B", nothing, sendBatch, drain)
 		add("Drain 8 × 32 B", sendBatch, drain, nothing)
+		many := make([][]byte, 64)
+		for i := range many {
+			many[i] = batch[0]
+		}
+		sendMany := func() { _, err := p.SendBatch(ctx, many); must(err) }
+		add("View 64 × 32 B", sendMany, func() {
+			v := c.View()
+			for range 64 {
+				if !v.Next() && !v.Wait(ctx) {
+					panic(v.Err())
+				}
+				_ = v.Bytes()[0]
+			}
+		}, nothing)
+		add("Batch 64 × 32 B", nothing, func() {
+			b, err := p.ClaimBatch(ctx, 64*40)
+			must(err)
+			for range 64 {
+				b.Append(32)[0] = 1
+			}
+			must(b.Commit())
+		}, drain)
 		add("TryReceive, empty", nothing, func() { c.TryReceive(buf) }, nothing)
 	}
 	return list, nil
