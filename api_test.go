@@ -118,6 +118,8 @@ func (s *surface) named(where string, t *types.Named) {
 	case pkg == nil: // error
 	case pkg == s.pkg:
 		s.visit(where, t.Underlying())
+	case !t.Obj().Exported(): // embedded in a type that is ours: of it what is promoted can be met
+		s.visit(where, t.Underlying())
 	case slices.ContainsFunc(inner, func(name string) bool { return pkg.Path() == modulePath+"/"+name }):
 		s.met = append(s.met, fmt.Sprintf("%s: %s.%s", where, pkg.Name(), t.Obj().Name()))
 	}
@@ -171,8 +173,8 @@ func TestHandlesAreComplete(t *testing.T) {
 			name := back.Method(i).Name
 			_, has := front.MethodByName(name)
 			switch name {
-			case "Attachment", "Fate", "Closed", "Detach", "Drop", "ClaimInto", "TryClaimInto", "Has", "Facade",
-				"Fail", "Refuse", "Allow", "Guard", "Guarded":
+			case "Attachment", "Fate", "Closed", "Detach", "Drop", "ClaimInto", "TryClaimInto", "ClaimBatchInto", "Has",
+				"Facade", "Fail", "Refuse", "Allow", "Guard", "Guarded":
 				require.False(t, has, "%v has %s", front, name)
 			default:
 				require.True(t, has, "%v has no %s", front, name)

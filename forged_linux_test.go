@@ -81,9 +81,10 @@ func TestForgedReadPosIsRefused(t *testing.T) {
 	o := shmring.Options{Dir: ringDir(t), Slots: 64}
 	p := openProducer(t, &o)
 	first := openConsumer(t, &o)
+	msg := make([]byte, 500)
 	for range 3 * o.Slots { // around the ring, so that the mark is of somewhere
-		require.NoError(t, p.Send(soon(t), nil))
-		_, err := first.Receive(soon(t), nil)
+		require.NoError(t, p.Send(soon(t), msg))
+		_, err := first.Receive(soon(t), msg)
 		require.NoError(t, err)
 	}
 	require.NoError(t, first.Close())

@@ -89,7 +89,8 @@ const briefly = 5 * time.Millisecond
 func TestInspectRingsThatAreWell(t *testing.T) {
 	bothLocks(t, func(t *testing.T) {
 		kinds(t, func(t *testing.T, o shmring.Options) {
-			o.Slots, o.KeepStream, o.Mode = 16, true, shmring.ModeOpenOrCreate
+			o.Slots, o.SlotSize, o.MaxMessage = 16, 256, 1000
+			o.KeepStream, o.Mode = true, shmring.ModeOpenOrCreate
 			_, err := shmring.Inspect(soon(t), "r", &shmring.InspectOptions{Dir: o.Dir})
 			require.ErrorIs(t, err, fs.ErrNotExist)
 			p := openProducer(t, &o)
@@ -99,13 +100,13 @@ func TestInspectRingsThatAreWell(t *testing.T) {
 			requireVerdict(t, glance(t, o.Dir, 0), "note", shmring.VerdictUnused, "shmring remove r")
 
 			p = openProducer(t, &o)
-			for range 12 {
-				require.NoError(t, p.TrySend([]byte("hello")))
+			for range 12 { // on either kind of ring a slot's worth
+				require.NoError(t, p.TrySend(make([]byte, 248)))
 			}
 			require.NoError(t, p.Close())
 			s := glance(t, o.Dir, 0)
 			requireVerdict(t, s, "warning", shmring.VerdictUnattended, "nobody attached; 12 messages | open it to go on")
-			require.EqualValues(t, 12*5, s.Ring.Queue.Bytes)
+			require.EqualValues(t, 12*248, s.Ring.Queue.Bytes)
 			require.Equal(t, 12, s.Ring.Queue.Slots)
 			require.Zero(t, s.Ring.Queue.Oldest)
 			require.True(t, s.Ring.Queue.Exact)
@@ -131,7 +132,7 @@ func TestInspectRingsThatAreWell(t *testing.T) {
 			require.Equal(t, info.Doorbell.String(), s.Ring.Doorbell)
 			require.Equal(t, shmring.Geometry{info.Slots, info.SlotSize, info.MaxMessage, info.MaxProducers}, s.Ring.Geometry)
 			require.Equal(t, "0600", s.File.Mode)
-			require.Equal(t, "3.0", s.File.Version)
+			require.Equal(t, "3.1", s.File.Version)
 			require.WithinDuration(t, time.Now(), s.File.Created, time.Minute)
 
 			m, err := c.Next(soon(t))
@@ -140,7 +141,11 @@ func TestInspectRingsThatAreWell(t *testing.T) {
 			require.NoError(t, c.Check())
 			s = glance(t, o.Dir, 0)
 			require.EqualValues(t, 11, s.Ring.Queue.Messages)
-			require.Equal(t, shmring.Position{Record: 1}, s.Ring.Queue.Oldest)
+			behind := shmring.Position{Record: 1}
+			if o.Kind == shmring.KindSPSC {
+				behind.Record = 256 // bytes
+			}
+			require.Equal(t, behind, s.Ring.Queue.Oldest)
 		})
 	})
 }
@@ -159,18 +164,24 @@ func TestInspectCountsMessages(t *testing.T) {
 		require.EqualValues(t, 9, s.Ring.Queue.Messages)
 		require.EqualValues(t, 657, s.Ring.Queue.Bytes)
 		require.Zero(t, s.Ring.Queue.Redelivered)
-		for range 2 {
+		for range 4 {
 			m, err := c.Next(soon(t))
 			require.NoError(t, err)
 			m.Release()
 		}
-		require.NoError(t, p.TrySend(make([]byte, 130))) // behind padding
+		require.NoError(t, c.Check())                    // which stores what was released
+		require.NoError(t, p.TrySend(make([]byte, 130))) // behind padding, of slots
 		s = glance(t, o.Dir, 0)
-		require.EqualValues(t, 8, s.Ring.Queue.Messages)
-		require.EqualValues(t, 587, s.Ring.Queue.Bytes)
-		require.Zero(t, s.Ring.Queue.Redelivered)
-		require.Equal(t, shmring.Position{Record: 4}, s.Ring.Queue.Oldest)
-		require.Equal(t, s.Ring.Queue.Slots, int(s.Ring.Queue.End.Record-4))
+		require.EqualValues(t, 6, s.Ring.Queue.Messages)
+		require.EqualValues(t, 387, s.Ring.Queue.Bytes)
+		if o.Kind == shmring.KindMPSC {
+			require.Zero(t, s.Ring.Queue.Redelivered) // on the other the mark runs ahead by more than these
+			require.Equal(t, shmring.Position{Record: 8}, s.Ring.Queue.Oldest)
+			require.Equal(t, s.Ring.Queue.Slots, int(s.Ring.Queue.End.Record-8))
+		} else {
+			require.Equal(t, shmring.Position{Record: 4 * 112}, s.Ring.Queue.Oldest)
+			require.Positive(t, s.Ring.Queue.Slots)
+		}
 		_, err = c.Next(soon(t))
 		require.NoError(t, err)
 		require.Positive(t, glance(t, o.Dir, 0).Ring.Queue.Redelivered, "it was shown")
@@ -182,9 +193,12 @@ func TestInspectFull(t *testing.T) {
 	kinds(t, func(t *testing.T, o shmring.Options) {
 		o.Slots, o.Mode = 16, shmring.ModeOpenOrCreate
 		p := openProducer(t, &o)
+		sent := 0
 		for p.TrySend([]byte("x")) == nil {
+			sent++
 		}
-		requireVerdict(t, glance(t, o.Dir, 0), "problem", shmring.VerdictNoConsumer, "16 messages", "100 % full")
+		requireVerdict(t, glance(t, o.Dir, 0), "problem", shmring.VerdictNoConsumer, fmt.Sprint(sent, " messages"),
+			"100 % full")
 		c := openConsumer(t, &o)
 		requireVerdict(t, glance(t, o.Dir, 0), "warning", shmring.VerdictFull, "ring 100 % full")
 		s := glance(t, o.Dir, briefly)
@@ -207,7 +221,8 @@ func TestInspectFull(t *testing.T) {
 		m.Release()
 		require.NoError(t, c.Check())
 		require.NoError(t, p.TrySend([]byte("x")))
-		requireVerdict(t, look(), "warning", shmring.VerdictFull, "released 1 slot in", "shmring resize r")
+		moved := map[shmring.Kind]string{shmring.KindSPSC: "released 16 bytes in", shmring.KindMPSC: "released 1 slot in"}
+		requireVerdict(t, look(), "warning", shmring.VerdictFull, moved[o.Kind], "shmring resize r")
 		requireVerdict(t, look(), "problem", shmring.VerdictStalledConsumer)
 		require.NoError(t, c.Close())
 		requireVerdict(t, look(), "problem", shmring.VerdictNoConsumer)
@@ -409,7 +424,7 @@ func TestInspectWhatIsNoSuchRing(t *testing.T) {
 		require.Equal(t, s.Name == "r", s.Err == nil, s.Name)
 		require.NotNil(t, s.File, s.Name)
 		if s.Name == "version" {
-			require.Equal(t, "9.0", s.File.Version)
+			require.Equal(t, "9.1", s.File.Version)
 			require.Equal(t, fmt.Sprintf("%x", p.Info().UUID), s.File.UUID)
 			require.ErrorIs(t, s.Err, shmring.ErrVersion)
 		}

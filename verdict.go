@@ -202,6 +202,14 @@ func count[T int | uint64](n T, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
+// moved is how far the consumer has released while we watched.
+func (j *judgement) moved() string {
+	if j.s.Ring.Kind == KindSPSC {
+		return count(j.s.Ring.Queue.Moved, "byte")
+	}
+	return count(j.s.Ring.Queue.Moved, "slot")
+}
+
 // percent is how full the ring is.
 func (j *judgement) percent() string {
 	return fmt.Sprintf("ring %.0f %% full", 100*j.s.Ring.Queue.Fraction)
@@ -420,7 +428,7 @@ func (j *judgement) judgeFull() {
 	}
 	text, next := j.percent()+"; "+tellPeer(*j.consumer)+" alive", "watch whether it moves: shmring inspect -watch "+j.name
 	if q.Moved > 0 {
-		text += fmt.Sprintf(", released %s in %s", count(q.Moved, "slot"), tellTime(j.s.Watched))
+		text += fmt.Sprintf(", released %s in %s", j.moved(), tellTime(j.s.Watched))
 		next = fmt.Sprintf("make the consumer faster, or the ring larger for bursts: shmring resize %s", j.name)
 	}
 	if n := j.s.Ring.Produced.Full; n > 0 {
@@ -474,11 +482,10 @@ func (j *judgement) judgeRest() {
 
 // tellHealthy says how well it goes.
 func (j *judgement) tellHealthy() string {
-	q := j.s.Ring.Queue
 	text := fmt.Sprintf("%s and %s alive; %s, %s", tellPeer(*j.consumer), count(len(j.alive), "producer"), j.tellQueue(),
 		j.percent())
 	if j.s.Watched > 0 {
-		text += fmt.Sprintf("; %s released in %s", count(q.Moved, "slot"), tellTime(j.s.Watched))
+		text += fmt.Sprintf("; %s released in %s", j.moved(), tellTime(j.s.Watched))
 	}
 	return text
 }

@@ -413,12 +413,12 @@ func (w *world) sendBatch(p *producer) {
 
 // buildBatch writes a batch in place.
 func (w *world) buildBatch(p *producer) {
-	size, entry := 0, func(n int) int { return layout.EntryHeader + (n+7)&^7 }
+	size := 0
 	msgs := make([][]byte, w.s.below(12))
 	for i := range msgs {
 		msgs[i] = w.payload(min(w.cfg.MaxMessage, w.size()/pick(w.s, 1, 2, 8)))
 		if w.s.below(4) > 0 {
-			size += entry(len(msgs[i]))
+			size += layout.EntryHeader + (len(msgs[i])+7)&^7
 		}
 	}
 	size = max(layout.EntryHeader, size+w.s.below(20))
@@ -441,22 +441,7 @@ func (w *world) buildBatch(p *producer) {
 	if w.shared() {
 		w.add(rec)
 	}
-	var put []message
-	for _, m := range msgs {
-		room, fits := b.Append(len(m)), entry(len(m)) <= size
-		if (room != nil) != fits {
-			w.fail("Append of %d bytes to %d that are left: %v", len(m), size, room != nil)
-		}
-		if !fits {
-			break
-		}
-		copy(room, m)
-		size -= entry(len(m))
-		put = append(put, message{data: m})
-	}
-	if b.Room() != size {
-		w.fail("%d bytes are left, want %d", b.Room(), size)
-	}
+	put := w.append(&b, msgs, size)
 	if w.s.below(4) == 0 {
 		put = nil
 		b.Abort()
@@ -467,6 +452,32 @@ func (w *world) buildBatch(p *producer) {
 		w.fail("commit: %v", err)
 	}
 	b.Abort() // has no effect
+	w.batchEnded(p, rec, put)
+}
+
+// append writes messages to a batch that has so much room, as far as there is some.
+func (w *world) append(b *ring.Batch, msgs [][]byte, size int) (put []message) {
+	for _, m := range msgs {
+		entry := layout.EntryHeader + (len(m)+7)&^7
+		room, fits := b.Append(len(m)), entry <= size
+		if (room != nil) != fits {
+			w.fail("Append of %d bytes to %d that are left: %v", len(m), size, room != nil)
+		}
+		if !fits {
+			break
+		}
+		copy(room, m)
+		size -= entry
+		put = append(put, message{data: m})
+	}
+	if b.Room() != size {
+		w.fail("%d bytes are left, want %d", b.Room(), size)
+	}
+	return put
+}
+
+// batchEnded notes what became of a batch whose claim was rec.
+func (w *world) batchEnded(p *producer, rec *record, put []message) {
 	switch {
 	case w.shared() && put == nil:
 		rec.state, rec.batch = layout.Discarded, false

@@ -97,7 +97,9 @@
 //	consumer.go     the receiving handle: open, close, check
 //	drain.go        Drain: many messages, one release
 //	view.go         View: messages in place, and most of them without a call
-//	view_unsafe.go  the short way of that
+//	view_next.go    the short way of that
+//	view_next_race.go  the same where the race detector watches
+//	view_unsafe.go  the window in which it goes
 //	receive.go      Receive, Next, All: the loop of a blocking call
 //	backoff.go      a consumer that has caught up leaves the ring alone for a moment
 //	short.go        what is known of the records that come next

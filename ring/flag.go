@@ -33,3 +33,7 @@ func (t *tally) addAll(messages, bytes uint64) {
 }
 
 func (t *tally) get() sum { return sum{atomic.LoadUint64(&t.messages), atomic.LoadUint64(&t.bytes)} }
+
+// set says where the next record of a View's window is, and before what it has to begin. Close reads
+// it of another goroutine, as it does the flag.
+func (w *window) set(off, limit uint64) { w.off, w.limit = off, limit }

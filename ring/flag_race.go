@@ -26,3 +26,8 @@ func (t *tally) addAll(messages, bytes uint64) {
 }
 
 func (t *tally) get() sum { return sum{t.messages.Load(), t.bytes.Load()} }
+
+func (w *window) set(off, limit uint64) {
+	atomic.StoreUint64(&w.off, off)
+	atomic.StoreUint64(&w.limit, limit)
+}

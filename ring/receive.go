@@ -19,8 +19,8 @@ import (
 func (c *Consumer) TryReceive(buf []byte) (int, error) {
 	// The ring is as empty as it was, nothing has come to be told, and the handle is open: nothing is
 	// touched, so no gate is needed. (On an MPSC ring load finds 0.)
-	if pos := c.pos; pos == c.short.dryAt && c.load(pos) == 0 && (!c.mpsc || c.isBlank(pos)) &&
-		c.hot.News.Load() == c.fates.news && !c.busy.get() && c.stopped.Load() == 0 {
+	if pos := c.pos; pos == c.short.dryAt && c.stopped.Load() == 0 && c.load(pos) == 0 && (!c.mpsc || c.isBlank(pos)) &&
+		c.hot.News.Load() == c.fates.news && !c.busy.get() {
 		return 0, ErrEmpty
 	}
 	return c.Receive(context.Context(nil), buf)
@@ -47,8 +47,10 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // them, or 4 KiB on an SPSC ring. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
-	// The short way of an SPSC ring for few bytes, with enter and leave written out.
-	if !c.mpsc {
+	// The short way of an SPSC ring for few bytes, with enter and leave written out. Outside them
+	// the word is only looked at, and not once the handle is known to be closed: a file that Check
+	// has refused may have lost its pages.
+	if !c.mpsc && c.stopped.Load() == 0 {
 		pos := c.pos
 		at := c.word(pos)
 		w := loadAt(at) // D2; once: a peer may rewrite it

@@ -2,9 +2,6 @@
 
 package ring
 
-// set says where the next record of the window is, and before what it has to begin.
-func (w *window) set(off, limit uint64) { w.off, w.limit = off, limit }
-
 // Next goes on to the next message by the short way. It is short enough to be inlined. When it
 // reports false, Wait is to be asked.
 //

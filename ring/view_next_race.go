@@ -4,11 +4,6 @@ package ring
 
 import "sync/atomic"
 
-func (w *window) set(off, limit uint64) {
-	atomic.StoreUint64(&w.off, off)
-	atomic.StoreUint64(&w.limit, limit)
-}
-
 // Next is the same where the race detector watches.
 func (v *View) Next() bool {
 	off := v.off

@@ -91,13 +91,6 @@ func allocs(op operation) float64 {
 }
 
 func operations(dir string) ([]operation, error) {
-	ctx := context.Background()
-	nothing := func() {}
-	must := func(err error) {
-		if err != nil {
-			panic(err) // of a ring that nobody else uses: a bug
-		}
-	}
 	list := []operation{{"nothing", nothing, nothing, nothing}}
 	for _, ring := range []struct {
 		kind      shmring.Kind
@@ -118,59 +111,83 @@ func operations(dir string) ([]operation, error) {
 		if err != nil {
 			return nil, err
 		}
-		buf := make([]byte, 256)
-		batch := make([][]byte, 8)
-		for i := range batch {
-			batch[i] = make([]byte, 32)
-		}
-		handle := func(shmring.Message) error { return nil }
-		receive := func() { _, err := c.Receive(ctx, buf); must(err) }
-		drain := func() { _, err := c.Drain(ctx, 0, handle); must(err) }
-		add := func(what string, before, do, after func()) {
-			list = append(list, operation{name + " " + what, before, after, do})
-		}
-		for _, size := range []int{32, 248} {
-			msg := make([]byte, size)
-			send := func() { must(p.Send(ctx, msg)) }
-			add(fmt.Sprintf("Send %d B", size), nothing, send, receive)
-			add(fmt.Sprintf("Receive %d B", size), send, receive, nothing)
-			add(fmt.Sprintf("Claim, Commit %d B", size), nothing, func() {
-				claim, err := p.Claim(ctx, size)
-				must(err)
-				must(claim.Commit())
-			}, receive)
-			add(fmt.Sprintf("Next, Release %d B", size), send, func() {
-				m, err := c.Next(ctx)
-				must(err)
-				m.Release()
-			}, nothing)
-		}
-		sendBatch := func() { _, err := p.SendBatch(ctx, batch); must(err) }
-		add("SendBatch 8 × 32 B", nothing, sendBatch, drain)
-		add("Drain 8 × 32 B", sendBatch, drain, nothing)
-		many := make([][]byte, 64)
-		for i := range many {
-			many[i] = batch[0]
-		}
-		sendMany := func() { _, err := p.SendBatch(ctx, many); must(err) }
-		add("View 64 × 32 B", sendMany, func() {
-			v := c.View()
-			for range 64 {
-				if !v.Next() && !v.Wait(ctx) {
-					panic(v.Err())
-				}
-				_ = v.Bytes()[0]
-			}
-		}, nothing)
-		add("Batch 64 × 32 B", nothing, func() {
-			b, err := p.ClaimBatch(ctx, 64*40)
-			must(err)
-			for range 64 {
-				b.Append(32)[0] = 1
-			}
-			must(b.Commit())
-		}, drain)
-		add("TryReceive, empty", nothing, func() { c.TryReceive(buf) }, nothing)
+		list = append(list, onRing(name, p, c)...)
 	}
 	return list, nil
+}
+
+var ctx = context.Background()
+
+func nothing() {}
+
+func must(err error) {
+	if err != nil {
+		panic(err) // of a ring that nobody else uses: a bug
+	}
+}
+
+// onRing are the operations on the ends of a ring.
+func onRing(name string, p *shmring.Producer, c *shmring.Consumer) (list []operation) {
+	buf := make([]byte, 256)
+	receive := func() { _, err := c.Receive(ctx, buf); must(err) }
+	add := func(what string, before, do, after func()) {
+		list = append(list, operation{name + " " + what, before, after, do})
+	}
+	for _, size := range []int{32, 248} {
+		msg := make([]byte, size)
+		send := func() { must(p.Send(ctx, msg)) }
+		add(fmt.Sprintf("Send %d B", size), nothing, send, receive)
+		add(fmt.Sprintf("Receive %d B", size), send, receive, nothing)
+		add(fmt.Sprintf("Claim, Commit %d B", size), nothing, func() {
+			claim, err := p.Claim(ctx, size)
+			must(err)
+			must(claim.Commit())
+		}, receive)
+		add(fmt.Sprintf("Next, Release %d B", size), send, func() {
+			m, err := c.Next(ctx)
+			must(err)
+			m.Release()
+		}, nothing)
+	}
+	return append(list, ofMany(name, p, c)...)
+}
+
+// ofMany are those of many messages at once, and of none.
+func ofMany(name string, p *shmring.Producer, c *shmring.Consumer) (list []operation) {
+	batch := make([][]byte, 8)
+	for i := range batch {
+		batch[i] = make([]byte, 32)
+	}
+	handle := func(shmring.Message) error { return nil }
+	drain := func() { _, err := c.Drain(ctx, 0, handle); must(err) }
+	add := func(what string, before, do, after func()) {
+		list = append(list, operation{name + " " + what, before, after, do})
+	}
+	sendBatch := func() { _, err := p.SendBatch(ctx, batch); must(err) }
+	add("SendBatch 8 × 32 B", nothing, sendBatch, drain)
+	add("Drain 8 × 32 B", sendBatch, drain, nothing)
+	many := make([][]byte, 64)
+	for i := range many {
+		many[i] = batch[0]
+	}
+	sendMany := func() { _, err := p.SendBatch(ctx, many); must(err) }
+	add("View 64 × 32 B", sendMany, func() {
+		v := c.View()
+		for range 64 {
+			if !v.Next() && !v.Wait(ctx) {
+				panic(v.Err())
+			}
+			_ = v.Bytes()[0]
+		}
+	}, nothing)
+	add("Batch 64 × 32 B", nothing, func() {
+		b, err := p.ClaimBatch(ctx, 64*40)
+		must(err)
+		for range 64 {
+			b.Append(32)[0] = 1
+		}
+		must(b.Commit())
+	}, drain)
+	add("TryReceive, empty", nothing, func() { c.TryReceive(nil) }, nothing)
+	return list
 }
