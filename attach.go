@@ -10,6 +10,7 @@ import (
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/internal/membarrier"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
@@ -92,7 +93,7 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		}
 	}
 	return ring.Config{
-		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot,
+		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot, Barrier: membarrier.System{},
 		Park:    o.WaitPolicy == WaitPark,
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),

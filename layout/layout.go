@@ -187,11 +187,15 @@ const (
 	// BellEach in DataBell of an SPSC ring asks for records with cache lines of their own: the
 	// consumer waits for each. It is no part of the count.
 	BellEach uint32 = 1 << 31
+	// BellFences in DataBell of an SPSC ring says that whoever sleeps on it fences for those who
+	// publish: a producer whose process has joined may publish without a full barrier.
+	BellFences uint32 = 1 << 30
+	bellKept          = BellEach | BellFences
 )
 
 // Rung is a bell word after a notification: nobody sleeps, and it was counted.
 func Rung(w uint32) uint32 {
-	return (w+BellCount)&^(BellSleeping|BellEach) | w&BellEach
+	return (w+BellCount)&^(BellSleeping|bellKept) | w&bellKept
 }
 
 // Semaphores says which SysV semaphore set the doorbells of a segment are, where

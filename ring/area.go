@@ -55,12 +55,8 @@ func (a *area) load(pos uint64) layout.Record { return loadAt(a.word(pos)) }
 // loadAt is load of a word that is at hand.
 func loadAt(at *uint64) layout.Record { return layout.Record(atomic.LoadUint64(at)) } // D2
 
-// publish stores the word of a record, and hands over with it what was written before. It is a
-// full barrier (B1): the bell is looked at next.
-func (a *area) publish(pos uint64, w layout.Record) { publishAt(a.word(pos), w) }
-
-// publishAt is publish of a word that is at hand. All records of SPSC rings are published by it.
-func publishAt(at *uint64, w layout.Record) { atomic.StoreUint64(at, uint64(w)) } // D1
+// publish stores the word of a record, and hands over with it what was written before.
+func (a *area) publish(pos uint64, w layout.Record) { atomic.StoreUint64(a.word(pos), uint64(w)) } // D1
 
 // fewLimit is for messages of at most so many bytes: n is a length that copyFew copies if n−8 is less.
 func fewLimit(most uint64) uint64 { return min(max(most, 7)-7, few+1) }

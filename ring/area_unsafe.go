@@ -3,6 +3,7 @@ package ring
 import (
 	"unsafe"
 
+	"github.com/shmring/shmring/internal/prefetch"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -18,6 +19,9 @@ func (a *area) setStart() { a.start = unsafe.SliceData(a.memory) }
 func (a *area) word(pos uint64) *uint64 {
 	return (*uint64)(unsafe.Add(unsafe.Pointer(a.start), pos&a.inLap))
 }
+
+// fetch asks for n cache lines at a position.
+func (a *area) fetch(pos uint64, n int) { prefetch.ForWriting(unsafe.Pointer(a.word(pos)), n) }
 
 // bodyAt is body for the short ways, which have compared: n is at most copyPiece, and the record
 // ends within the lap. (One of no bytes may end where the area does, which is nobody's.)

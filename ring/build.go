@@ -199,7 +199,7 @@ func (p *Producer) commitLine(b *Batch) error {
 	}
 	end := b.pos + uint64(b.used)
 	p.scrub(end)
-	p.area.publish(b.pos, first) // D1
+	p.publish(b.pos, first) // D1
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
 	if b.k >= firstRecord {

@@ -221,7 +221,7 @@ func (c *Claim) Commit() error {
 	p.publish(c.pos, p.head|layout.Record(c.kind)<<32|layout.Record(n)) // D1: publishSPSC, written out
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
-	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+	if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
 		p.afterSend(end - c.pos)
 		return nil
 	}

@@ -33,6 +33,15 @@ type ParkingLot interface {
 	Subscribe(f func()) (stop func(), err error)
 }
 
+// Barrier is what this package needs to publish without a full barrier. See internal/membarrier.
+type Barrier interface {
+	// Join makes this process one of those that Fence reaches.
+	Join() error
+	// Fence returns when every processor that runs a process that has joined has passed a full barrier since
+	// the call. Any goroutine may call it.
+	Fence() error
+}
+
 // SpinForever as Config.SpinFor never sleeps in the kernel.
 const SpinForever time.Duration = -1
 
@@ -44,6 +53,9 @@ type Config struct {
 	// ParkingLot, if not nil, parks goroutines that had better not block in a system call.
 	// Every handle needs one to wake the parked goroutines of others.
 	ParkingLot ParkingLot
+
+	// Barrier, if not nil, spares the producer of an SPSC ring a full barrier at each message.
+	Barrier Barrier
 
 	// SpinFor is how long a blocking call busy-waits at most before it sleeps. It does less
 	// while that does not pay. 0: not at all; SpinForever: it never sleeps.

@@ -133,6 +133,8 @@
 //	gate.go         closing a handle under its users' feet
 //	flag.go         the gate's busy flag
 //	flag_race.go    the same where the race detector watches
+//	store_amd64.go  a store without a barrier
+//	store_other.go  and where there is none
 //	segment.go      what anybody may do to the shared memory: help, discard, retire
 //	slots.go        geometry of MPSC: positions, descriptors, bytes, laps, the walk over records
 //	slots_unsafe.go where a position lies, without comparisons

@@ -11,8 +11,8 @@ import (
 )
 
 // The bell word: bit 0 says that somebody sleeps on the doorbell, bit 1 that somebody is
-// parked, bits 2 to 30 count notifications. Bit 31 is the SPSC consumer's, see backoff.go, and has
-// no part in this.
+// parked, bits 2 to 29 count notifications. Bit 30 is said below, BellFences. Bit 31 is the SPSC
+// consumer's, see backoff.go, and has no part in this.
 //
 //	sleeper                                     notifier, right after it published
 //	  announce: word |= its bit, remember word    (publish is a full barrier)
@@ -24,7 +24,11 @@ import (
 // The announcement and the publish are each followed by a load of what the other side
 // stored. All four are sequentially consistent, so at least one of the loads sees the
 // other's store: either the sleeper finds the data or the notifier finds the sleeper. A C
-// reader looks for a fence here: Go's atomic Or, Store and CompareAndSwap are one. Between
+// reader looks for a fence here: Go's atomic Or, Store and CompareAndSwap are one. The producer of
+// an SPSC ring may do without, where BellFences says that the consumer has the system do a
+// barrier on every processor that runs such a producer (Config.Barrier), behind the announcement
+// and before its second look: a publish before that is visible to the look, and one after it is
+// followed by a load that sees the announcement. Between
 // looking and sleeping the kernel (of the parking lot: the sleeper, once it has its place)
 // compares the word once more, so a notification in between ends the sleep at once.
 //
@@ -43,6 +47,7 @@ type bells struct {
 	notifyWord *atomic.Uint32
 	notifyBell Bell
 	sleepAlone bool // nobody else sleeps on sleepWord, so its bits may be taken back
+	fences     bool // whoever sleeps on sleepWord fences, as BellFences promises
 	lotFailed  atomic.Pointer[error]
 }
 
@@ -172,7 +177,30 @@ func (h *handle) sleep(limit, waited time.Duration, held bool, ready func() bool
 func (h *handle) announce(bit uint32) (key uint32) {
 	key = h.sleepWord.Or(bit) | bit
 	killpoint.At(killpoint.Announced)
+	if h.fences && h.cfg.Barrier.Fence() != nil {
+		h.withdrawFences()
+	}
 	return key
+}
+
+// promiseFences tells producers that whoever sleeps here fences for them, if that can be.
+func (h *handle) promiseFences() {
+	if h.fences = h.cfg.Barrier != nil && h.cfg.Barrier.Fence() == nil; h.fences {
+		h.sleepWord.Or(layout.BellFences)
+	} else {
+		h.withdrawFences()
+	}
+}
+
+// withdrawFences takes that back, also for a predecessor. A producer sees it at its next look
+// at the bell. If it has looked before, what it has published before that may still be in its
+// processor's store buffer: nobody knows for how long, but a millisecond is thousands of times as
+// long as that takes. (A processor that is taken from the producer meanwhile empties it at once.)
+func (h *handle) withdrawFences() {
+	h.fences = false
+	if h.sleepWord.And(^layout.BellFences)&layout.BellFences != 0 {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // withdraw takes an announcement back where nobody else can have made it. Producers of an

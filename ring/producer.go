@@ -155,10 +155,10 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	w := p.word(pos)
 	copyFew(behind(w), first(msg), n)
 	killpoint.At(killpoint.PayloadWritten)
-	publishAt(w, p.head|layout.Record(n)) // D1
+	p.publishAt(w, p.head|layout.Record(n)) // D1
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
-	if p.notifyWord.Load() != p.quiet || int64(end+clearSoon-p.clean) >= 0 { // B1
+	if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
 		p.afterSend(end - pos)
 		return nil
 	}
@@ -171,7 +171,7 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 //go:noinline
 func (p *Producer) afterSend(size uint64) {
 	p.tell()
-	p.clearBehind(size)
+	p.prepare(size)
 	p.leave()
 }
 
@@ -200,8 +200,10 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
 			killpoint.At(killpoint.CtlStored)
 			p.pos = end
-			p.tell()
-			p.clearBehind(end - pos)
+			if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
+				p.afterSend(end - pos)
+				return nil
+			}
 			p.leave()
 			return nil
 		}

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"sync/atomic"
+
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
@@ -27,18 +29,24 @@ type spsc struct {
 	head  layout.Record // what their words have in common
 
 	clean   uint64 // before it, from pos on, all is 0 but what a Claim has written
-	zero    uint64 // the word there is 0, if no record lies over it: see clearNext
+	soon    uint64 // when a record ends there or behind, prepare is due
 	written uint64 // Hot.Written
 	quiet   uint32 // the bell word when it was heeded last
+	plain   bool   // records are published without a full barrier: see publishAt
+	joined  bool   // Config.Barrier reaches this process
+	barrier atomic.Uint32
 }
 
 const (
 	// clearAhead is how many bytes are cleared at a time, and clearSoon how far before the end
-	// of what is clear. That is done behind a publish, while nobody waits for it, and fetches
-	// the lines that are written next. It pays for records of up to clearMost bytes.
+	// of what is clear. It pays for records of up to clearMost bytes.
 	clearAhead = 256
 	clearSoon  = layout.LineAlign
 	clearMost  = 128
+	// fetchAhead is how far behind what is cleared lines are asked for. Of longer records those of
+	// fetchStep bytes at a time, so far behind the last record.
+	fetchAhead = 512
+	fetchStep  = 1024
 	// writtenStep is how far Written runs ahead, so that not every record costs a store.
 	writtenStep = lookBytes
 )
@@ -56,6 +64,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
 		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
 	}
+	p.joined = plainStores && p.cfg.Barrier != nil && p.cfg.Barrier.Join() == nil
 	p.heed(p.notifyWord.Load() &^ layout.BellSleeping)
 	return nil
 }
@@ -129,7 +138,7 @@ func (p *Producer) setBound(read, most uint64) {
 // scrub clears the word behind a record that ends at end, unless it is clear, before the record is
 // published (Z).
 func (p *Producer) scrub(end uint64) {
-	if int64(end-p.clean) >= 0 && end != p.zero {
+	if int64(end-p.clean) >= 0 {
 		*p.word(end) = 0
 		killpoint.At(killpoint.WordCleared)
 	}
@@ -145,6 +154,21 @@ func (p *Producer) publishSPSC(w layout.Record) {
 	p.tell()
 }
 
+// publish stores the word of the record at pos, and hands over with it what was written before (D1).
+func (p *Producer) publish(pos uint64, w layout.Record) { p.publishAt(p.word(pos), w) }
+
+// publishAt is publish of a word that is at hand. All records of this producer are published by
+// it. It is a full barrier, because the bell is looked at next (B1), or none at all: then the
+// consumer that goes to sleep has one done for us, by Config.Barrier, between its announcement
+// and its second look, as it has promised in the bell word (BellFences).
+func (p *Producer) publishAt(at *uint64, w layout.Record) {
+	if p.plain {
+		storePlain(at, uint64(w))
+	} else {
+		atomic.StoreUint64(at, uint64(w))
+	}
+}
+
 // tell follows every publish (B1). It is notify, and looks besides at what the consumer asks for.
 func (p *Producer) tell() {
 	if w := p.notifyWord.Load(); w != p.quiet {
@@ -152,16 +176,28 @@ func (p *Producer) tell() {
 	}
 }
 
-// heed does what a bell word asks for: to wake the consumer, and to give records lines of their
-// own, or not. A consumer that waits for each message polls the line that its record will be
-// in; if the one before is in there too, the line goes to and fro for nothing.
+// heed does what a bell word asks for: to wake the consumer, to publish without a barrier or with
+// one, and to give records lines of their own, or not. A consumer that waits for each message
+// polls the line that its record will be in; if the one before is in there too, the line goes to
+// and fro for nothing.
 //
 //go:noinline
 func (p *Producer) heed(w uint32) {
-	if w&layout.BellSleeping != 0 {
-		p.wakePeer()
+	for {
+		if w&layout.BellSleeping != 0 {
+			p.wakePeer()
+			w = p.notifyWord.Load()
+		}
+		if !p.plain || w&layout.BellFences != 0 {
+			break
+		}
+		// The promise is withdrawn, by a consumer that then waits longer than a store takes to leave
+		// a processor. So the last publish becomes one with a barrier after the event.
+		p.plain = false
+		p.barrier.Store(0)
 		w = p.notifyWord.Load()
 	}
+	p.plain = p.joined && w&layout.BellFences != 0
 	p.quiet = w &^ layout.BellSleeping // who sleeps by now has looked again after the publish (B2)
 	align := uint64(layout.RecordAlign)
 	if w&layout.BellEach != 0 {
@@ -170,47 +206,42 @@ func (p *Producer) heed(w uint32) {
 	p.align, p.head = align-1, layout.PackRecord(0, 0, align)
 }
 
-// clearBehind clears what will be behind the next records, after a publish of one of size bytes.
-func (p *Producer) clearBehind(size uint64) {
-	if size > clearMost {
-		p.clearNext(size)
-	} else if int64(p.pos+clearSoon-p.clean) >= 0 {
-		p.clearSome()
-	}
-}
-
-// clearSome clears what is behind the newest record, up to bound, within the lap.
-//
-//go:noinline
-func (p *Producer) clearSome() {
-	from, left := p.pos, p.size-p.pos&p.inLap
-	if int64(p.bound-from) <= 0 {
+// prepare makes ready what is written next, behind a publish of a record of size bytes, while nobody
+// waits for it. Lines that will be written are asked for long before: to have them brought takes
+// longer than to write them, and a store that waits for its line holds up all behind it. And
+// what will be behind short records is cleared for many of them at once.
+func (p *Producer) prepare(size uint64) {
+	from := p.pos
+	if int64(from-p.soon) < 0 {
 		return
 	}
-	to := from + min(clearAhead, p.bound+layout.RecordHeader-from, left)
+	if size > clearMost {
+		p.soon = from + fetchStep
+		p.fetchBehind(p.soon, fetchStep/layout.LineAlign)
+		return
+	}
+	// Up to bound, within the lap.
+	to := from + min(clearAhead, p.bound+layout.RecordHeader-from, p.size-from&p.inLap)
 	if int64(p.clean-from) > 0 {
 		from = p.clean
 	}
-	if int64(to-from) > 0 {
+	if int64(p.bound-p.pos) > 0 && int64(to-from) > 0 {
 		clear(p.memory[from&p.inLap:][:to-from])
 		killpoint.At(killpoint.AreaCleared)
-		p.clean = to
+		p.clean, p.soon = to, to-clearSoon
+		p.fetchBehind(to, clearAhead/layout.LineAlign)
 	}
 }
 
-// clearNext clears the word behind the next record, if that should be as long as the one that was
-// published last, of size bytes: the line is fetched while that record is written, and not between
-// it and its word.
-func (p *Producer) clearNext(size uint64) {
-	if next := p.pos + size; int64(p.bound-next) >= 0 {
-		*p.word(next) = 0
-		killpoint.At(killpoint.WordCleared)
-		p.zero = next
+// fetchBehind asks for lines, fetchAhead behind pos, if the consumer is done with them.
+func (p *Producer) fetchBehind(pos uint64, lines int) {
+	if pos += fetchAhead; pos+uint64(lines)*layout.LineAlign-p.cachedReadPos.Load() <= p.size {
+		p.fetch(pos, lines)
 	}
 }
 
 // dirty forgets what is known to be 0: a claim was given up, or shortened, that has written there.
-func (p *Producer) dirty() { p.clean, p.zero = p.pos, p.pos }
+func (p *Producer) dirty() { p.clean, p.soon = p.pos, p.pos }
 
 // hasSpaceSPSC tells whether a record of n bytes, or the padding before it, would fit.
 func (p *Producer) hasSpaceSPSC(n uint64) bool {
@@ -267,6 +298,7 @@ func (p *Producer) batchSPSC(msgs [][]byte) (n int) {
 		killpoint.At(killpoint.CtlStored)
 		p.pos = end
 		p.tell()
+		p.prepare(end - begin)
 	}
 	p.leave()
 	return n
