@@ -55,7 +55,6 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
 		c.promiseFences()
 		c.short.most = uint64(min(c.maxMessage, copyPiece))
-		c.short.few = fewLimit(c.short.most)
 		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
 	}
 	// What a consumer may have seen is still so after others have come and gone.

@@ -139,17 +139,21 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	if p.mpsc {
 		return p.sendMPSC(ctx, msg, 0)
 	}
-	// The short way of an SPSC ring for few bytes, with enter and leave written out. It calls nothing,
+	// The short way of an SPSC ring, with enter and leave written out. For few bytes it calls nothing,
 	// so that nothing has to be kept on the stack.
 	pos, n := p.pos, uint64(len(msg))
 	end := layout.NextRecord(pos, n, p.align)
-	if int64(p.edge-end) < 0 || n-8 >= p.few || p.busy.get() {
+	if int64(p.edge-end) < 0 || n > p.most || p.busy.get() {
 		return p.sendShort(ctx, msg, 0)
 	}
 	p.busy.set(true)
 	if p.stopped.Load() != 0 {
 		p.busy.set(false)
 		return p.sendShort(ctx, msg, 0)
+	}
+	if n-8 > few {
+		p.sendMany(pos, end, msg)
+		return nil
 	}
 	p.scrub(end)
 	w := p.word(pos)
@@ -164,6 +168,23 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	}
 	p.busy.set(false)
 	return nil
+}
+
+// sendMany is the rest of Send if it takes a call to copy the bytes.
+//
+//go:noinline
+func (p *Producer) sendMany(pos, end uint64, msg []byte) {
+	copyOut(p.bodyAt(pos, uint64(len(msg))), msg)
+	killpoint.At(killpoint.PayloadWritten)
+	p.scrub(end)
+	p.publish(pos, p.head|layout.Record(len(msg))) // D1
+	killpoint.At(killpoint.CtlStored)
+	p.pos = end
+	if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
+		p.tell()
+		p.prepare(end - pos)
+	}
+	p.leave()
 }
 
 // afterSend is what is not always to be done behind the publish of a record of size bytes, and leave.
@@ -195,7 +216,7 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	if int64(p.edge-end) >= 0 && n <= p.most && !p.busy.get() {
 		if p.busy.set(true); p.stopped.Load() == 0 {
 			p.scrub(end)
-			copy(p.bodyAt(pos, n), msg)
+			copyOut(p.bodyAt(pos, n), msg)
 			killpoint.At(killpoint.PayloadWritten)
 			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
 			killpoint.At(killpoint.CtlStored)

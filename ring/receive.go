@@ -47,22 +47,25 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // them, or 4 KiB on an SPSC ring. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
-	// The short way of an SPSC ring for few bytes, with enter and leave written out. Outside them
-	// the word is only looked at, and not once the handle is known to be closed: a file that Check
-	// has refused may have lost its pages.
+	// The short way of an SPSC ring, with enter and leave written out. Outside them the word is
+	// only looked at, and not once the handle is known to be closed: a file that Check has refused may
+	// have lost its pages.
 	if !c.mpsc && c.stopped.Load() == 0 {
 		pos := c.pos
 		at := c.word(pos)
 		w := loadAt(at) // D2; once: a peer may rewrite it
 		n := w.Length()
 		end := layout.NextRecord(pos, n, c.short.align)
-		if w.Like() == c.short.like && int64(c.short.until-end) >= 0 && n-8 < c.short.few && n <= uint64(len(buf)) &&
-			!c.busy.get() {
+		if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) && !c.busy.get() {
 			c.busy.set(true)
 			if c.stopped.Load() == 0 {
 				c.takeShort(int(n))
 				c.pos, c.implicitAck = end, end
-				copyFew(first(buf), behind(at), n)
+				if n-8 <= few {
+					copyFew(first(buf), behind(at), n)
+				} else {
+					copy(buf, c.bodyAt(pos, n))
+				}
 				c.leave()
 				return int(n), nil
 			}

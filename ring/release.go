@@ -71,7 +71,6 @@ type short struct {
 
 	like  uint64 // SPSC: what its word has in common with the last
 	align uint64 // and what the word behind it is aligned to, less one
-	few   uint64 // fewLimit of most
 	dryAt uint64 // at this position the ring was empty, and nothing is left to be done: see TryReceive
 }
 

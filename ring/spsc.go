@@ -310,7 +310,7 @@ func (p *Producer) fill(pos uint64, msg []byte) {
 	if n-8 <= few {
 		copyFew(behind(p.word(pos)), first(msg), n)
 	} else {
-		copy(p.bodyAt(pos, n), msg)
+		copyOut(p.bodyAt(pos, n), msg)
 	}
 	killpoint.At(killpoint.PayloadWritten)
 }
