@@ -30,6 +30,7 @@ FUTEX, WAIT, WAKE = 202, 0, 1  # never with the PRIVATE flag: section 11.1
 M64 = 2**64 - 1
 
 WRITTEN, READ_POS, DATA_BELL, SPACE_BELL, NEWS = 136, 256, 384, 512, 664
+FENCES, KEPT = 1 << 30, 3 << 30  # bits of DATA_BELL that are no part of its count
 FREE, USED, ENDED, REVOKED = 0, 1, 3, 4   # section 2.1
 FIRST, SKIP = 1 << 48, 1 << 49            # section 4.2
 WORD = 1 << 63 | 7 << 56
@@ -189,12 +190,21 @@ class Segment:
             word = self.load32(bell)
             if word & 3 == 0:
                 return
-            if _cas32(self.base + bell, word, (word + 4) & ~3 & 0xFFFFFFFF) == word:
+            if _cas32(self.base + bell, word, word & KEPT | (word + 4) & ~KEPT & ~3) == word:
                 if word & 1:
                     _libc.syscall(FUTEX, ctypes.c_void_p(self.base + bell), WAKE, 2**31 - 1, None, None, 0)
                 if word & 2:
                     os.pread(self.fd, 1, 0)
                 return
+
+    def take_back_fences(self):
+        """Step Y1 of a consumer that does not fence."""
+        while True:
+            word = self.load32(DATA_BELL)
+            if not word & FENCES:
+                return
+            if _cas32(self.base + DATA_BELL, word, word & ~FENCES) == word:
+                time.sleep(0.001)
 
     def sleep(self, bell, ready):
         """Steps Z1 to Z4, for at most 10 ms."""
@@ -246,6 +256,7 @@ class Consumer:
     def __init__(self, path):
         self.s = s = Segment(path)
         s.take(0, 1)
+        s.take_back_fences()
         self.pos = s.load64(READ_POS)  # R1
         self.mark = s.load64(entry(0) + 40)
         if (self.mark - self.pos) & M64 > s.area():

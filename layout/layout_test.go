@@ -165,11 +165,13 @@ func TestRecordWord(t *testing.T) {
 
 // A notification counts, and leaves alone what the consumer asks for.
 func TestRung(t *testing.T) {
-	const each = layout.BellEach
+	const each, fences = layout.BellEach, layout.BellFences
 	require.EqualValues(t, 4, layout.Rung(3))
 	require.EqualValues(t, each|8, layout.Rung(each|5))
-	require.EqualValues(t, 0, layout.Rung(each-1), "the count comes around")
-	require.EqualValues(t, each, layout.Rung(1<<32-1))
+	require.EqualValues(t, each|fences|8, layout.Rung(each|fences|5))
+	require.EqualValues(t, 0, layout.Rung(fences-1), "the count comes around")
+	require.EqualValues(t, fences, layout.Rung(each-1))
+	require.EqualValues(t, each|fences, layout.Rung(1<<32-1))
 }
 
 // The table in the package comment, once more by number: what other languages read.

@@ -1,5 +1,7 @@
 package ring
 
+import "github.com/shmring/shmring/layout"
+
 // ParkEverybody makes all sleepers of this process park, until undone. No
 // handle may be in use when it is called.
 func ParkEverybody() (undo func()) {
@@ -20,3 +22,12 @@ func FakeCPU(f func() int) (undo func()) {
 
 // MoveAfter is after how many crowded waits a producer tries to be moved.
 func (p *Producer) MoveAfter() int { return int(p.adaptive.moveAfter.Load()) }
+
+// PlainStores says that there are such.
+const PlainStores = plainStores
+
+// IsPlain tells whether the next message is published without a full barrier.
+func (p *Producer) IsPlain() bool { return p.plain }
+
+// PutByHand stores the word of the next record, and does nothing else.
+func (p *Producer) PutByHand(w uint64) { p.area.publish(p.pos, layout.Record(w)) }

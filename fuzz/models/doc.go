@@ -35,11 +35,12 @@
 //   - One step of a model is one atomic operation of the code, or one thing the kernel
 //     does under its own lock. Steps are sequentially consistent, as sync/atomic is; the
 //     one thing that is not so on amd64, a plain store that is still in the store buffer
-//     while later loads are done, is modelled for the publish (PLAIN_PUBLISH).
+//     while later loads are done, is modelled for the publish (PLAIN_PUBLISH), with
+//     the barrier that a sleeper has the system do on the publisher's processor (FENCE).
 //   - The ring is a number: messages, or free slots. Claims, laps and records are the
 //     business of FuzzModel and of the kill laboratory.
-//   - The count in the bell word does not wrap. In the code it has 29 bits, and a sleeper
-//     that is delayed over exactly 2^29 notifications is left to the cap.
+//   - The count in the bell word does not wrap. In the code it has 28 bits, and a sleeper
+//     that is delayed over exactly 2^28 notifications is left to the cap.
 //   - Time: a cap or a slice may end at any moment, once, and again whenever nothing else
 //     can happen. Spinning before sleeping is only more looking, and is left out.
 //   - Whoever is killed is killed between steps. Its lock, its successor and what becomes

@@ -1,0 +1,148 @@
+package ring_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// barrier is a ring.Barrier that does what a test wants.
+type barrier struct{ join, fence func() error }
+
+func (b *barrier) Join() error  { return b.join() }
+func (b *barrier) Fence() error { return b.fence() }
+
+func succeeds() error { return nil }
+
+var errRefused = errors.New("refused")
+
+func refused() error { return errRefused }
+
+// fencedRing is a ring whose producer and consumer have these barriers.
+func fencedRing(t *testing.T, join, fence func() error, bell ring.Bell) (*ring.Producer, *consumer,
+	*layout.View, *rig) {
+	r := newRig(t, memories[0], layout.Config{Kind: layout.SPSC, Slots: 16, SlotSize: 64})
+	_, v, cfg := r.process()
+	cfg.Barrier = &barrier{join, func() error { panic("a producer fences for nobody") }}
+	p, err := ring.NewProducer(v, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Close() })
+	c := fencedConsumer(t, r, fence, bell)
+	return p, c, v, r
+}
+
+func fencedConsumer(t *testing.T, r *rig, fence func() error, bell ring.Bell) *consumer {
+	h, v, cfg := r.process()
+	if fence != nil {
+		cfg.Barrier = &barrier{func() error { panic("a consumer has nothing to join for") }, fence}
+	}
+	if bell != nil {
+		cfg.DataBell = bell
+	}
+	c, err := ring.NewConsumer(v, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return &consumer{c, h, v}
+}
+
+// A producer publishes plainly if it has joined and the consumer fences, and from the next message on.
+func TestWhoPublishesPlainly(t *testing.T) {
+	for _, c := range []struct {
+		join, fence func() error
+		want        bool
+	}{
+		{succeeds, succeeds, ring.PlainStores},
+		{refused, succeeds, false},
+		{succeeds, refused, false},
+		{succeeds, nil, false},
+	} {
+		p, consumer, v, _ := fencedRing(t, c.join, c.fence, nil)
+		require.False(t, p.IsPlain(), "it has attached before")
+		require.NoError(t, p.TrySend([]byte("12345678")))
+		require.Equal(t, c.want, p.IsPlain())
+		require.Equal(t, c.fence != nil && c.fence() == nil, v.Hot.DataBell.Load()&layout.BellFences != 0)
+		buf := make([]byte, 8)
+		_, err := consumer.TryReceive(buf)
+		require.NoError(t, err)
+	}
+}
+
+// neverBell is a bell that nobody may sleep on.
+type neverBell struct{ slept atomic.Bool }
+
+func (b *neverBell) Sleep(uint32, time.Duration, []*atomic.Uint32) (bool, error) {
+	b.slept.Store(true)
+	return true, nil
+}
+func (b *neverBell) Wake(uint32)         {}
+func (b *neverBell) Stop(*atomic.Uint32) {}
+
+// The barrier is between the announcement and the second look: what it makes visible is found, and
+// nobody sleeps. The message that it makes visible is one whose producer has looked at the bell
+// before: a word that is stored by hand, without a notification.
+func TestFenceBeforeTheSecondLook(t *testing.T) {
+	var p *ring.Producer
+	var v *layout.View
+	announced := 0
+	bell := &neverBell{}
+	fence := func() error {
+		if p != nil && v.Hot.DataBell.Load()&layout.BellSleeping != 0 {
+			if announced++; announced == 1 {
+				p.PutByHand(uint64(layout.PackRecord(8, 0, layout.RecordAlign) | layout.RecordFirst))
+			}
+		}
+		return nil
+	}
+	producer, c, view, _ := fencedRing(t, succeeds, fence, bell)
+	p, v = producer, view
+	n, err := c.Receive(soon(t), make([]byte, 8))
+	require.NoError(t, err)
+	require.Equal(t, 8, n)
+	require.Equal(t, 1, announced, "before the announcement it shows nothing")
+	require.False(t, bell.slept.Load(), "behind the second look it is too late")
+}
+
+// A consumer that cannot keep the promise of its predecessor, or not any more its own, takes it
+// back, and its producer goes by barriers again.
+func TestPromiseIsTakenBack(t *testing.T) {
+	refuses := false
+	fence := func() error {
+		if refuses {
+			return errRefused
+		}
+		return nil
+	}
+	p, c, v, r := fencedRing(t, succeeds, fence, nil)
+	buf := make([]byte, 8)
+	send := func() {
+		require.NoError(t, p.TrySend(buf))
+		_, err := c.TryReceive(buf)
+		require.NoError(t, err)
+	}
+	send()
+	require.Equal(t, ring.PlainStores, p.IsPlain())
+	refuses = true
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	_, err := c.Receive(ctx, buf)
+	require.Error(t, err)
+	require.Zero(t, v.Hot.DataBell.Load()&layout.BellFences)
+	send()
+	require.False(t, p.IsPlain())
+
+	v.Hot.DataBell.Or(layout.BellFences)
+	send()
+	require.Equal(t, ring.PlainStores, p.IsPlain())
+	c.die()
+	c = fencedConsumer(t, r, nil, nil)
+	require.Zero(t, v.Hot.DataBell.Load()&layout.BellFences, "the new one has promised nothing")
+	send()
+	require.False(t, p.IsPlain())
+}
