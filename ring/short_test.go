@@ -201,18 +201,25 @@ func shortWayKeepsTheCursorsInOrder(t *testing.T, kind layout.Kind) {
 
 // Looking at a ring that is empty leaves nothing undone for a call that may only look once.
 func TestDryRingHasNoChoresLeft(t *testing.T) {
-	_, p, c := pair(t, layout.SPSC, 8)
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		dryWithoutChores(t, kind)
+	}
+}
+
+func dryWithoutChores(t *testing.T, kind layout.Kind) {
+	_, p, c := pair(t, kind, 8)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
+	msg := make([]byte, 40) // a few of them make chores due
 	for range 20 {
 		for range 4 {
-			require.NoError(t, p.TrySend(nil))
+			require.NoError(t, p.TrySend(msg))
 		}
 		_, err := c.TryDrain(0, func(Message) error { return nil })
 		require.NoError(t, err)
 		_, err = c.TryReceive(nil)
 		require.ErrorIs(t, err, ErrEmpty)
-		require.NoError(t, p.TrySend(nil))
+		require.NoError(t, p.TrySend(msg))
 		n, err := c.Drain(ended, 0, func(Message) error { return nil })
 		require.NoError(t, err, "there is a message, and no loop to end")
 		require.Equal(t, 1, n)

@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +34,8 @@ func TestFramesFitTheScreen(t *testing.T) {
 // one begins anew.
 func TestTopTellsRates(t *testing.T) {
 	dir := t.TempDir()
-	o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Doorbell: shmring.DoorbellFutex, Slots: 16}
+	o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Doorbell: shmring.DoorbellFutex,
+		Slots: 16, SlotSize: 256, MaxMessage: 1000}
 	make := func() (*shmring.Producer, *shmring.Consumer) {
 		p, err := shmring.OpenProducer(t.Context(), "r", o)
 		require.NoError(t, err)
@@ -47,7 +49,7 @@ func TestTopTellsRates(t *testing.T) {
 	require.Len(t, show.rings, 1)
 	require.Nil(t, show.rings[0].rates)
 	for range 8 {
-		require.NoError(t, p.TrySend([]byte("x")))
+		require.NoError(t, p.TrySend(bytes.Repeat([]byte("x"), 248)))
 	}
 	n, err := c.TryDrain(4, func(shmring.Message) error { return nil })
 	require.NoError(t, err)
