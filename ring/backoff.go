@@ -17,6 +17,9 @@ type backoff struct {
 	last   bool   // it backed off before the messages behind dryAt
 	pauses int    // how long the next time: twice as long as the last time, while many gather
 
+	slept uint64 // messages taken when it slept last
+	few   int    // how often in a row those since the sleep before were few
+
 	each bool // the bell word asks for records with lines of their own (SPSC)
 	odd  int  // how often in a row it should have been otherwise
 }
@@ -29,6 +32,9 @@ const (
 	backoffLooks = 4        // a message that is there at one of so many looks came at once
 	backoffFor   = 128      // PAUSEs; two or three microseconds
 	backoffMost  = 512
+
+	promiseAfter = 1024 // who takes so many between two sleeps had better fence for its producer
+	promiseMost  = 4    // and who takes fewer so often in a row not: a fence takes as long as a hundred barriers
 
 	eachMost  = 2 // who finds the ring dry after so many messages waits for each
 	eachAfter = 8 // so often in a row
@@ -75,6 +81,9 @@ func (c *Consumer) awaitAtOnce() bool {
 	if !c.mpsc && c.backoff.turned(c.messagesTaken()) {
 		c.askForEach(!c.backoff.each)
 	}
+	if c.mayFence && !c.fences && c.messagesTaken()-c.backoff.slept >= promiseAfter {
+		c.promiseFences()
+	}
 	if c.backoff.ranDry(c.messagesTaken()) {
 		for range c.backoff.pauses {
 			spin.Pause()
@@ -89,6 +98,35 @@ func (c *Consumer) awaitAtOnce() bool {
 	}
 	c.backoff.came(false)
 	return false
+}
+
+// openPromise promises to fence, if that can be, and takes back what a predecessor has promised if not.
+func (c *Consumer) openPromise() {
+	if c.cfg.Barrier == nil || c.cfg.Barrier.Fence() != nil {
+		c.withdrawFences()
+		return
+	}
+	c.mayFence, c.weigh = true, c.weighPromise
+	c.promiseFences()
+}
+
+// weighPromise looks before a sleep whether the promise to fence pays: each sleep takes a fence then,
+// and each message spares a barrier.
+func (c *Consumer) weighPromise() {
+	taken := c.messagesTaken()
+	many := taken-c.backoff.slept >= promiseAfter
+	c.backoff.slept = taken
+	switch {
+	case many:
+		if c.backoff.few = 0; c.mayFence && !c.fences {
+			c.promiseFences()
+		}
+	case c.fences:
+		if c.backoff.few++; c.backoff.few >= promiseMost {
+			c.backoff.few = 0
+			c.withdrawFences()
+		}
+	}
 }
 
 // askForEach says in the bell word whether the consumer waits for each message. Then records

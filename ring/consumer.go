@@ -53,7 +53,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.patience = mostPassed
 		c.flushAfter = min(choresBytes, c.size/8)
 		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
-		c.promiseFences()
+		c.openPromise()
 		c.short.most = uint64(min(c.maxMessage, copyPiece))
 		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
 	}

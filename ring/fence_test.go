@@ -109,6 +109,40 @@ func TestFenceBeforeTheSecondLook(t *testing.T) {
 	require.False(t, bell.slept.Load(), "behind the second look it is too late")
 }
 
+// A consumer that sleeps often promises nothing, and does when it takes many messages in between.
+func TestPromiseOnlyWhileItPays(t *testing.T) {
+	fences := 0
+	p, c, v, _ := fencedRing(t, succeeds, func() error { fences++; return nil }, nil)
+	buf := make([]byte, 8)
+	nap := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := c.Receive(ctx, buf)
+		require.Error(t, err)
+	}
+	promised := func() bool { return v.Hot.DataBell.Load()&layout.BellFences != 0 }
+	require.True(t, promised())
+	for promised() {
+		nap()
+	}
+	before := fences
+	require.LessOrEqual(t, before, 8)
+	for range 5 {
+		nap()
+	}
+	require.Equal(t, before, fences, "who has promised nothing fences for nobody")
+	for range 2000 {
+		require.NoError(t, p.TrySend(buf))
+		_, err := c.TryReceive(buf)
+		require.NoError(t, err)
+	}
+	require.False(t, p.IsPlain())
+	nap()
+	require.True(t, promised())
+	require.NoError(t, p.TrySend(buf))
+	require.Equal(t, ring.PlainStores, p.IsPlain())
+}
+
 // A consumer that cannot keep the promise of its predecessor, or not any more its own, takes it
 // back, and its producer goes by barriers again.
 func TestPromiseIsTakenBack(t *testing.T) {

@@ -46,8 +46,10 @@ type bells struct {
 	sleepBell  Bell
 	notifyWord *atomic.Uint32
 	notifyBell Bell
-	sleepAlone bool // nobody else sleeps on sleepWord, so its bits may be taken back
-	fences     bool // whoever sleeps on sleepWord fences, as BellFences promises
+	sleepAlone bool   // nobody else sleeps on sleepWord, so its bits may be taken back
+	fences     bool   // whoever sleeps on sleepWord fences, as BellFences promises
+	mayFence   bool   // and can
+	weigh      func() // of who may: called before each announcement
 	lotFailed  atomic.Pointer[error]
 }
 
@@ -175,30 +177,35 @@ func (h *handle) sleep(limit, waited time.Duration, held bool, ready func() bool
 
 // announce says in the bell word that somebody sleeps, and returns the word.
 func (h *handle) announce(bit uint32) (key uint32) {
+	if h.weigh != nil {
+		h.weigh()
+	}
 	key = h.sleepWord.Or(bit) | bit
 	killpoint.At(killpoint.Announced)
 	if h.fences && h.cfg.Barrier.Fence() != nil {
+		h.mayFence = false
 		h.withdrawFences()
 	}
 	return key
 }
 
-// promiseFences tells producers that whoever sleeps here fences for them, if that can be.
+// promiseFences tells producers that whoever sleeps here fences for them.
 func (h *handle) promiseFences() {
-	if h.fences = h.cfg.Barrier != nil && h.cfg.Barrier.Fence() == nil; h.fences {
-		h.sleepWord.Or(layout.BellFences)
-	} else {
-		h.withdrawFences()
-	}
+	h.fences = true
+	h.sleepWord.Or(layout.BellFences)
 }
 
-// withdrawFences takes that back, also for a predecessor. A producer sees it at its next look
-// at the bell. If it has looked before, what it has published before that may still be in its
-// processor's store buffer: nobody knows for how long, but a millisecond is thousands of times as
-// long as that takes. (A processor that is taken from the producer meanwhile empties it at once.)
+// withdrawFences takes that back, also for a predecessor. A producer sees it at its next look at
+// the bell. If it has looked before, what it has published before that may still be in its processor's
+// store buffer, so one fence more is due. Who cannot have it done waits: nobody knows how long a
+// store takes to leave, but a millisecond is thousands of times as long. (A processor that is taken
+// from the producer meanwhile empties its buffer at once.)
 func (h *handle) withdrawFences() {
 	h.fences = false
-	if h.sleepWord.And(^layout.BellFences)&layout.BellFences != 0 {
+	if h.sleepWord.And(^layout.BellFences)&layout.BellFences == 0 {
+		return
+	}
+	if h.mayFence = h.mayFence && h.cfg.Barrier.Fence() == nil; !h.mayFence {
 		time.Sleep(time.Millisecond)
 	}
 }
