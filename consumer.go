@@ -100,8 +100,8 @@ func (c *Consumer) TryNext() (Message, error) {
 // Drain handles what is there: it waits for one message, then calls f for it and for those
 // behind it that are there already, at most max of them (max ≤ 0: as many as the ring has
 // slots). A message is released when f returns nil, many of them with one store, which
-// makes this the fastest way to receive. When f returns an error, Drain returns it and that
-// message stays next. n is how many were handled; it can be above 0 together with an error.
+// makes this, beside [Consumer.View], the fastest way to receive. When f returns an error, Drain
+// returns it and that message stays next. n is how many were handled; it can be above 0 together with an error.
 // The message is valid until f returns or the consumer is closed, which f may do; f calls
 // nothing else of the consumer. A ctx that is done ends a loop over Drain after at most 64
 // messages or one more Drain. Errors: those of Receive, and those of f.

@@ -907,7 +907,7 @@ func (w *world) view() {
 		}
 		want, outcome := w.next()
 		if !known {
-			ok := v.Wait(nil)
+			ok := v.Wait(context.Context(nil))
 			err := v.Err()
 			w.note("Wait of the View: %v, %v", ok, err)
 			if ok != (err == nil) {

@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"testing"
@@ -96,7 +97,7 @@ func TestViewOfAClosedConsumer(t *testing.T) {
 			}
 		}
 		require.False(t, v.Next())
-		require.False(t, v.Wait(nil))
+		require.False(t, v.Wait(context.Context(nil)))
 		require.ErrorIs(t, v.Err(), ring.ErrEmpty)
 	})
 }
