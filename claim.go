@@ -10,10 +10,35 @@ import "github.com/shmring/shmring/ring"
 // A Claim is used by one goroutine and must not be copied.
 type Claim ring.Claim
 
+// ClaimState is what has become of a claim, see [Producer.ClaimState].
+type ClaimState int
+
+const (
+	// ClaimForgotten: others use its slots by now, and nothing is known of it any more.
+	ClaimForgotten ClaimState = iota
+	// ClaimUnsent: it was not committed, and will not be if its owner is gone.
+	ClaimUnsent
+	// ClaimSent: it was committed.
+	ClaimSent
+)
+
+// String is "forgotten", "unsent" or "sent".
+func (s ClaimState) String() string {
+	if s < 0 || s > ClaimSent {
+		return "unknown"
+	}
+	return [...]string{"forgotten", "unsent", "sent"}[s]
+}
+
 // Bytes returns the memory of the message, as many bytes as were claimed, with undefined
 // content. It begins at an address that is a multiple of 8. The caller may write to it
 // until Commit or Abort, and must not touch it afterwards.
 func (c *Claim) Bytes() []byte { return (*ring.Claim)(c).Bytes() }
+
+// Position returns the [Message.Position] that the message will have once it is committed. Who
+// notes it before Commit can tell later, by [Producer.ClaimState], whether the message was sent,
+// though it was killed in between.
+func (c *Claim) Position() Position { return Position((*ring.Claim)(c).Position()) }
 
 // Copy copies b into the first bytes of Bytes and returns how many those were: all of b, or
 // as many as were claimed. It is as quick as Send: from 2 KiB on 1.3 to 4 times as fast as the

@@ -3,6 +3,7 @@ package shmring
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/shmring/shmring/layout"
@@ -151,6 +152,27 @@ func (p *Producer) CloseSend() error { return p.s.guarded(p.handle.CloseSend) }
 // its own input broke off: the consumer gets a [*StreamError] that matches [ErrFailed]
 // behind its last message.
 func (p *Producer) FailSend() error { return p.s.guarded(p.handle.FailSend) }
+
+// EndSend is CloseSend with any fate: for a relay, which passes on what another producer has sent
+// and says how that one ended, [FateDied] too, though it lives itself. [FateLeft] tells the consumer
+// nothing but Options.OnStreamEnd. A fate that is none panics. Errors: those of CloseSend.
+func (p *Producer) EndSend(f Fate) error {
+	if f > FateDied {
+		panic(fmt.Sprintf("shmring: EndSend with fate %d", f))
+	}
+	return p.s.guarded(func() error { return p.handle.EndSend(layout.Fate(f)) })
+}
+
+// ClaimState tells what has become of a claim that a producer of this ring made, at the position
+// that [Claim.Position] had. It is for who begins after one that was killed, and found its note of
+// what it was about to send. On an MPSC ring the claim is the one that was made; on an SPSC ring,
+// where a claim that was not committed leaves nothing, another producer may have sent at that
+// position, if there was one since (Info.Epoch tells). The owner must be gone, or the answer may be
+// old when it arrives.
+func (p *Producer) ClaimState(at Position) (state ClaimState) {
+	_ = p.s.guard(func() { state = ClaimState(p.handle.ClaimState(at.Record)) })
+	return state
+}
 
 // Ended reports whether the stream was ended.
 func (p *Producer) Ended() bool { return p.handle.Ended() }

@@ -152,6 +152,9 @@ func (p *Producer) claimAfter(ctx context.Context, err error, n int, try func(n 
 // caller's to write until Commit or Abort, and not to be touched after.
 func (c *Claim) Bytes() []byte { return c.data }
 
+// Position is where the record of this claim begins: the name that its message will have.
+func (c *Claim) Position() Position { return Position{Record: c.pos} }
+
 // Copy copies b into the first bytes of Bytes, by whatever is quickest for bytes that another
 // processor is about to read, and returns how many those were: all of b, or as many as were
 // claimed. On a claim that is finished it does nothing.

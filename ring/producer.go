@@ -496,6 +496,9 @@ func (p *Producer) CloseSend() error { return p.endStream(layout.FateEnded) }
 // consumer gets a *StreamError that matches ErrFailed.
 func (p *Producer) FailSend() error { return p.endStream(layout.FateFailed) }
 
+// EndSend is CloseSend with any fate, for who passes on the stream of another.
+func (p *Producer) EndSend(f layout.Fate) error { return p.endStream(f) }
+
 // Close ends this handle: calls that wait and all later ones return ErrClosed. It returns
 // when no call is in progress that could still wait; the calls of other goroutines that do
 // not wait may still be running (see gate). Only the first Close reports true. The stream

@@ -152,6 +152,34 @@ func (s *segment) discard(pos uint64, v layout.Ctl) bool {
 	return won
 }
 
+// ClaimState is what has become of a claim.
+type ClaimState int
+
+const (
+	ClaimForgotten ClaimState = iota // its slots are others' by now
+	ClaimUnsent                      // it is not committed
+	ClaimSent                        // it is
+)
+
+// ClaimState tells what has become of the claim that a producer made at pos. While ReadPos is not
+// behind it the control word says so, which is of an older lap if the claim was never recorded.
+// After that the word stays until somebody claims the slot again. ReadPos is loaded last: where it
+// has not passed pos by then, nobody could claim the slot before the word was loaded.
+func (s *segment) ClaimState(pos uint64) ClaimState {
+	v := s.ctl(pos).Load() // D2
+	read := s.hot.ReadPos.Load()
+	switch {
+	case v.IsRecorded(s.lap(pos)):
+		if v.State() == layout.Committed {
+			return ClaimSent
+		}
+		return ClaimUnsent
+	case pos-read < s.count:
+		return ClaimUnsent
+	}
+	return ClaimForgotten
+}
+
 // hasUnfinished tells whether an owner that makes no more claims has left one unfinished.
 // In doubt it says yes, which only costs a quarantine.
 func (s *segment) hasUnfinished(owner uint8) bool {
