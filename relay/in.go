@@ -1,0 +1,681 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shmring/shmring"
+)
+
+// In is a producer of a ring that sends into it what it reads of a JetStream stream, with a durable
+// consumer. Run is called once, by one goroutine. Stats may be called by any.
+type In struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	name     string
+	o        *InOptions
+	wait     patience
+	counts   inCounts
+	stream   jetstream.Stream
+	consumer jetstream.Consumer
+	keepLast bool // the newest message stays unacknowledged, so that Out can read it back
+	ackAll   bool // an acknowledgement is for all before, too
+	mark     *mark
+	ring     *shmring.Producer
+	last     uint64        // what is before it, and it, is in the ring
+	partial  int           // how many entries of the next are
+	held     jetstream.Msg // the newest that was sent
+	due      jetstream.Msg // to be acknowledged
+	unacked  int
+	ackedAt  time.Time
+}
+
+// InStats is what an In has counted.
+type InStats struct {
+	Messages uint64 `json:"messages"` // sent into the ring
+	Bytes    uint64 `json:"bytes"`
+	Ends     uint64 `json:"ends"`
+	Again    uint64 `json:"again"`   // NATS messages that were delivered again, and not sent again
+	Fetched  uint64 `json:"fetched"` // those that were fetched one by one, because they had been lost on their way
+	Missing  uint64 `json:"missing"` // sequences that were gone (InOptions.SkipGaps)
+	Sequence uint64 `json:"sequence"`
+}
+
+type inCounts struct{ messages, bytes, ends, again, fetched, missing, sequence atomic.Uint64 }
+
+// Stats returns what has been counted.
+func (i *In) Stats() InStats {
+	c := &i.counts
+	return InStats{c.messages.Load(), c.bytes.Load(), c.ends.Load(), c.again.Load(), c.fetched.Load(), c.missing.Load(),
+		c.sequence.Load()}
+}
+
+// NewIn makes an In for a ring, over a connection that stays the caller's. Nothing is opened yet.
+// Errors: options that cannot be; a connection that is closed.
+func NewIn(nc *nats.Conn, ring string, o *InOptions) (*In, error) {
+	own, err := o.orDefault(ring)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, &ServerError{Op: "JetStream", Err: err}
+	}
+	in := &In{nc: nc, js: js, name: ring, o: own}
+	in.wait = patience{nc: nc, options: &in.o.Common}
+	return in, nil
+}
+
+// Run relays until ctx is done, and returns nil then. With InOptions.UntilEnd it also returns nil behind the end
+// of all streams of the other ring. The ring is created if need be, and anew if it is
+// removed. Who is killed in it, or gets an error, loses nothing: the next Run goes on.
+//
+// Errors: a [*ServerError]; a [*GapError]; a [*RewoundError]; a [*ReplacedError]; a [*WireError]; an
+// [*UncertainError]; a [*MarkError]; [ErrBusy]; those of [shmring.OpenProducer], and a [*shmring.SizeError] where
+// a message does not fit into this ring.
+func (i *In) Run(ctx context.Context) (err error) {
+	if i.ring, err = i.open(ctx); err != nil {
+		return i.stopped(ctx, err)
+	}
+	defer func() {
+		err = errors.Join(err, i.acknowledge())
+		if i.ring != nil {
+			err = errors.Join(err, ignoreOrphaned(i.ring.Close()))
+		}
+		err = errors.Join(err, i.mark.close(), i.flush())
+	}()
+	if err := i.prepare(ctx); err != nil {
+		return i.stopped(ctx, err)
+	}
+	for {
+		err := i.read(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		var server *ServerError
+		if err != nil && (ctx.Err() != nil || !errors.As(err, &server)) {
+			return i.stopped(ctx, err)
+		}
+		if server != nil {
+			if err := i.wait.trouble(ctx, server.Op, server.Err); err != nil {
+				return i.stopped(ctx, err)
+			}
+		}
+		if err := i.catchUp(ctx); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return i.stopped(ctx, err)
+		}
+	}
+}
+
+// stopped is what Run returns: nothing, if it was asked to end.
+func (i *In) stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	return err
+}
+
+// flush waits until the server has what we wrote last.
+func (i *In) flush() error {
+	if !i.nc.IsConnected() {
+		return nil // acknowledgements that are lost are no harm
+	}
+	if err := i.nc.FlushTimeout(callWithin); err != nil && !canWait(err) {
+		return &ServerError{Op: "flush", Err: err}
+	}
+	return nil
+}
+
+// open opens the ring, and the mark file beside it.
+func (i *In) open(ctx context.Context) (*shmring.Producer, error) {
+	options := i.o.Ring
+	options.OnPeer, options.KeepStream = nil, true // what is left is gone on with
+	p, err := shmring.OpenProducer(ctx, i.name, &options)
+	if err != nil {
+		return nil, err
+	}
+	own := i.mark == nil
+	if own {
+		err = i.openMark(p.Info())
+	}
+	if err == nil {
+		err = i.resolve(ctx, p)
+	}
+	if err != nil {
+		if own && i.mark != nil {
+			err = errors.Join(err, i.mark.close())
+		}
+		return nil, errors.Join(err, ignoreOrphaned(p.Close()))
+	}
+	return p, nil
+}
+
+func (i *In) openMark(info shmring.Info) (err error) {
+	dir := i.o.MarkDir
+	if dir == "" {
+		dir = filepath.Dir(info.Path)
+	}
+	path, err := markPath(dir, i.name, i.o.Durable)
+	if err != nil {
+		return err
+	}
+	i.mark, err = openMark(path)
+	return err
+}
+
+// resolve finds out whether what the In before was about to send was sent, and notes that we are the
+// next one.
+func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
+	info := p.Info()
+	events, err := shmring.Events(ctx, i.name, &shmring.AdminOptions{Dir: filepath.Dir(info.Path), AnyOwner: i.o.Ring.AnyOwner})
+	if err != nil {
+		return err
+	}
+	newest, found := i.mark.newest()
+	if found && !newest.done {
+		sent, err := i.wasSent(p, newest, events)
+		switch {
+		case err != nil:
+			return err
+		case sent:
+			i.mark.done()
+			newest.done = true
+		default:
+			i.mark.undo()
+			newest, found = i.mark.newest()
+		}
+	}
+	var last uint64
+	if len(events) > 0 {
+		last = events[len(events)-1].Seq
+	}
+	i.mark.attached(info, last)
+	if found {
+		if i.last, i.partial = newest.seq, 0; !newest.complete {
+			i.last, i.partial = newest.seq-1, newest.index+1
+		}
+	}
+	return nil
+}
+
+// wasSent tells whether a message was committed by one that was killed before it could say so. What was
+// sent into a ring that is no more was not sent.
+func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool, error) {
+	info := p.Info()
+	if !i.mark.isRing(info.UUID) || w.what == noteNothing {
+		return false, nil
+	}
+	slot, epoch, known := int(i.mark.word(atSlot).Load()), uint32(i.mark.word(atEpoch).Load()), i.mark.word(atEvents).Load()
+	if w.what == noteEnd {
+		for _, e := range events {
+			if e.Kind == "ended" && e.Participant == slot && e.Epoch == epoch {
+				return true, nil
+			}
+		}
+		return false, nil // or so long ago that it is told once more
+	}
+	if info.Kind == shmring.KindSPSC && info.Epoch != epoch+1 {
+		return false, &UncertainError{i.name, w.seq, shmring.Position{Record: w.position}} // another has sent there since
+	}
+	switch p.ClaimState(shmring.Position{Record: w.position}) {
+	case shmring.ClaimSent:
+		return true, nil
+	case shmring.ClaimUnsent:
+		return false, nil
+	}
+	// The consumer writes down which claims of the dead it passes over.
+	for _, e := range events {
+		if e.Kind == "skipped" && e.Position.Record == w.position {
+			return false, nil
+		}
+	}
+	if complete := len(events) > 0 && events[0].Seq <= known+1 &&
+		events[len(events)-1].Seq-events[0].Seq == uint64(len(events)-1); !complete {
+		return false, &UncertainError{i.name, w.seq, shmring.Position{Record: w.position}}
+	}
+	return true, nil
+}
+
+// ackWait is when a server delivers again what was not acknowledged. Nothing depends on it.
+const ackWait = 30 * time.Second
+
+// prepare finds the stream, which it waits for, and the durable consumer, which is made if need be.
+func (i *In) prepare(ctx context.Context) error {
+	i.wait.created = true // an Out makes it, which may start later
+	for {
+		err := i.tryPrepare(ctx)
+		if err == nil {
+			i.wait.well()
+			i.wait.created = false
+			return nil
+		}
+		if isOurs(err) {
+			return err
+		}
+		if err := i.wait.trouble(ctx, "open stream "+i.o.Stream, err); err != nil {
+			return err
+		}
+	}
+}
+
+// isOurs tells whether an error is one of this package's, which no waiting helps against.
+func isOurs(err error) bool {
+	for _, e := range []error{ErrGap, ErrRewound, ErrReplaced, ErrWire, ErrUncertain} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (i *In) tryPrepare(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	if i.stream, err = i.js.Stream(ctx, i.o.Stream); err != nil {
+		return err
+	}
+	info := i.stream.CachedInfo()
+	created := uint64(info.Created.UnixNano())
+	switch was := i.mark.word(atCreated).Load(); was {
+	case created:
+	case 0:
+		i.mark.word(atCreated).Store(created)
+	default:
+		return &ReplacedError{i.o.Stream, info.Created, i.mark.path}
+	}
+	retention := info.Config.Retention
+	i.keepLast = retention != jetstream.LimitsPolicy
+	i.ackAll = retention != jetstream.WorkQueuePolicy // which wants one for each
+	cfg := jetstream.ConsumerConfig{
+		Durable: i.o.Durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: i.o.InFlight,
+	}
+	if i.ackAll {
+		cfg.AckPolicy = jetstream.AckAllPolicy
+	}
+	i.consumer, err = i.js.Consumer(ctx, i.o.Stream, i.o.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if i.last > 0 && retention != jetstream.WorkQueuePolicy {
+			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, i.last+1
+		}
+		i.consumer, err = i.js.CreateConsumer(ctx, i.o.Stream, cfg)
+		if err == nil && i.last == 0 && i.partial == 0 && info.State.FirstSeq > 0 {
+			i.last = info.State.FirstSeq - 1 // what was gone before we came is not ours
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// A mark that is gone, with its ring, leaves what the server knows.
+	if floor := i.consumer.CachedInfo().AckFloor.Stream; floor > i.last {
+		i.last, i.partial = floor, 0
+	}
+	i.counts.sequence.Store(i.last)
+	return nil
+}
+
+// catchUp fetches what the server has given to an In that did not get it, or lost it: it would come
+// again, but only after a while, and out of order.
+func (i *In) catchUp(ctx context.Context) error {
+	for {
+		err := i.tryCatchUp(ctx)
+		if err == nil {
+			i.wait.well()
+			return nil
+		}
+		var server *ServerError
+		if !errors.As(err, &server) || ctx.Err() != nil {
+			return err
+		}
+		if err := i.wait.trouble(ctx, server.Op, server.Err); err != nil {
+			return err
+		}
+	}
+}
+
+func (i *In) tryCatchUp(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	info, err := i.stream.Info(call)
+	if err != nil {
+		return i.server(err)
+	}
+	if info.State.LastSeq < i.last {
+		return &RewoundError{i.o.Stream, info.State.LastSeq, i.last}
+	}
+	consumer, err := i.consumer.Info(call)
+	if err != nil {
+		return i.server(err)
+	}
+	if delivered := min(consumer.Delivered.Stream, info.State.LastSeq); delivered > i.last {
+		return i.fetch(ctx, delivered)
+	}
+	return nil
+}
+
+// server is an error of reading.
+func (i *In) server(err error) error {
+	return &ServerError{Op: "read stream " + i.o.Stream, Err: err, Waiting: canWait(err)}
+}
+
+// fetch reads messages one by one, up to and with a sequence.
+func (i *In) fetch(ctx context.Context, upto uint64) error {
+	for i.last < upto {
+		call, cancel := context.WithTimeout(ctx, callWithin)
+		m, err := i.stream.GetMsg(call, i.last+1)
+		cancel()
+		if isMissing(err) {
+			if err := i.gap(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return i.server(err)
+		}
+		i.counts.fetched.Add(1)
+		if err := i.apply(ctx, m.Sequence, m.Header, m.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gap handles that the next message is gone. More may be, up to the first that is there.
+func (i *In) gap(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	m, err := i.stream.GetMsg(call, i.last+1, jetstream.WithGetMsgSubject(">"))
+	next := uint64(0)
+	switch {
+	case err == nil:
+		next = m.Sequence
+	case isMissing(err):
+		info, err := i.stream.Info(call)
+		if err != nil {
+			return i.server(err)
+		}
+		next = info.State.LastSeq + 1
+	default:
+		return i.server(err)
+	}
+	if next <= i.last+1 {
+		return nil // it is there by now
+	}
+	if !i.o.SkipGaps {
+		return &GapError{i.o.Stream, i.last + 1, next - 1}
+	}
+	i.counts.missing.Add(next - 1 - i.last)
+	i.mark.begin(note{seq: next - 1, complete: true, what: noteNothing})
+	i.mark.done()
+	i.last, i.partial = next-1, 0
+	return nil
+}
+
+// lookEvery is how often an In that gets nothing asks whether it should have got something.
+const lookEvery = time.Second
+
+// ackAfter is how long what was sent may be unacknowledged.
+const ackAfter = 50 * time.Millisecond
+
+// read reads the stream, until something has to be looked after. A *ServerError is one of those.
+func (i *In) read(ctx context.Context) error {
+	status := i.nc.StatusChanged(nats.CONNECTED)
+	defer i.nc.RemoveStatusListener(status)
+	it, err := i.consumer.Messages(jetstream.PullMaxBytes(max(i.o.InFlightBytes, int(i.nc.MaxPayload()))),
+		jetstream.PullHeartbeat(lookEvery), jetstream.PullExpiry(4*lookEvery))
+	if err != nil {
+		return i.server(err)
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Stop)()
+	quiet := time.Now()
+	for {
+		wait := lookEvery
+		if i.due != nil {
+			wait = ackAfter
+		}
+		m, err := it.Next(jetstream.NextMaxWait(wait))
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, nats.ErrTimeout):
+			if err := i.acknowledge(); err != nil {
+				return err
+			}
+			select {
+			case <-status:
+				return nil // what was on its way is lost
+			default:
+			}
+			if time.Since(quiet) > lookEvery {
+				return nil
+			}
+			continue
+		case err != nil:
+			return i.server(err)
+		}
+		quiet = time.Now()
+		if err := i.got(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+// got handles a message that the consumer was given.
+func (i *In) got(ctx context.Context, m jetstream.Msg) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return &WireError{"the reply subject", m.Reply()}
+	}
+	seq := meta.Sequence.Stream
+	if seq <= i.last {
+		i.counts.again.Add(1)
+		if seq == i.last && i.keepLast {
+			i.held = m
+			return nil
+		}
+		return i.ack(m)
+	}
+	if seq > i.last+1 {
+		if err := i.fetch(ctx, seq-1); err != nil {
+			return err
+		}
+	}
+	end := i.apply(ctx, seq, m.Headers(), m.Data())
+	if end != nil && end != io.EOF {
+		return end
+	}
+	if err := i.hold(m); err != nil {
+		return err
+	}
+	return end
+}
+
+// hold notes that a message is in the ring, and acknowledges it, or the one before it where the newest
+// has to stay, when it is time to.
+func (i *In) hold(m jetstream.Msg) error {
+	before := i.held
+	i.held, i.due = m, m
+	if i.keepLast {
+		i.due = before
+	}
+	i.unacked++
+	if i.ackAll && i.unacked < max(1, min(DefaultBatch, i.o.InFlight/4)) && time.Since(i.ackedAt) < ackAfter {
+		return nil
+	}
+	return i.acknowledge()
+}
+
+// acknowledge acknowledges what is due. A lost acknowledgement is no harm, so nobody waits for it.
+func (i *In) acknowledge() error {
+	if i.due == nil {
+		return nil
+	}
+	m := i.due
+	i.due, i.unacked, i.ackedAt = nil, 0, time.Now()
+	return i.ack(m)
+}
+
+func (i *In) ack(m jetstream.Msg) error {
+	if err := m.Ack(); err != nil && !canWait(err) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+		return &ServerError{Op: "acknowledge", Err: err}
+	}
+	return nil
+}
+
+// apply sends what a message of the stream has into the ring. io.EOF: it was the end, and that is
+// what Run waits for.
+func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) error {
+	e, err := readEnd(h)
+	if err != nil {
+		return err
+	}
+	if e != nil {
+		return i.end(ctx, seq, e)
+	}
+	count, text := 1, get(h, HeaderPacked)
+	if text != "" {
+		if count, err = strconv.Atoi(text); err != nil || count < 1 {
+			return &WireError{HeaderPacked, text}
+		}
+	}
+	var before shmring.Position
+	for index := range count {
+		var one entry
+		if text == "" {
+			one, err = readEntry(h, data)
+		} else if one, data, err = unpack(data, before); err == nil {
+			before = one.position
+		}
+		if err != nil {
+			return err
+		}
+		if index < i.partial {
+			continue
+		}
+		if err := i.send(ctx, note{seq: seq, index: index, complete: index == count-1, what: noteMessage}, &one); err != nil {
+			return err
+		}
+	}
+	i.finished(seq)
+	return nil
+}
+
+// finished notes that a sequence is done with.
+func (i *In) finished(seq uint64) {
+	i.last, i.partial = seq, 0
+	i.counts.sequence.Store(seq)
+}
+
+// send sends one message, once. The ring is opened anew when it was removed.
+func (i *In) send(ctx context.Context, w note, e *entry) error {
+	for {
+		if err := i.attach(ctx); err != nil {
+			return err
+		}
+		err := i.trySend(ctx, w, e)
+		switch {
+		case err == nil:
+			i.counts.messages.Add(1)
+			i.counts.bytes.Add(uint64(len(e.data)))
+			i.partial = w.index + 1
+			return nil
+		case !errors.Is(err, shmring.ErrOrphaned):
+			return err
+		}
+		if err := i.detach(); err != nil {
+			return err
+		}
+	}
+}
+
+func (i *In) trySend(ctx context.Context, w note, e *entry) error {
+	c, err := i.ring.Claim(ctx, len(e.data))
+	if err != nil {
+		return err
+	}
+	defer c.Abort()
+	c.Copy(e.data)
+	c.SetKind(e.kind)
+	w.position = c.Position().Record
+	i.mark.begin(w)
+	if err := c.Commit(); err != nil {
+		i.mark.undo()
+		return err
+	}
+	i.mark.done()
+	return nil
+}
+
+// attach opens the ring, if it is not open, or our stream in it is over.
+func (i *In) attach(ctx context.Context) (err error) {
+	if i.ring != nil && i.ring.Ended() {
+		if err := i.detach(); err != nil {
+			return err
+		}
+	}
+	if i.ring == nil {
+		last, partial := i.last, i.partial
+		i.ring, err = i.open(ctx)
+		i.last, i.partial = last, partial // the mark may be of the one before
+	}
+	return err
+}
+
+func (i *In) detach() error {
+	p := i.ring
+	i.ring = nil
+	return ignoreOrphaned(p.Close())
+}
+
+// end ends our stream as one of the other ring's has ended. Those that were ended are over for a
+// consumer when all are.
+func (i *In) end(ctx context.Context, seq uint64, e *end) error {
+	w := note{seq: seq, complete: true, what: noteEnd}
+	fate := e.Fate
+	if e.all {
+		fate = shmring.FateEnded
+	} else if fate == shmring.FateEnded || fate == shmring.FateLeft {
+		w.what = noteNothing
+	}
+	i.counts.ends.Add(1)
+	if w.what == noteNothing {
+		i.mark.begin(w)
+		i.mark.done()
+		i.finished(seq)
+		return nil
+	}
+	for {
+		if err := i.attach(ctx); err != nil {
+			return err
+		}
+		i.mark.begin(w)
+		err := i.ring.EndSend(fate)
+		if err == nil {
+			i.mark.done()
+			break
+		}
+		i.mark.undo()
+		if !errors.Is(err, shmring.ErrOrphaned) {
+			return err
+		}
+		if err := i.detach(); err != nil {
+			return err
+		}
+	}
+	i.finished(seq)
+	if e.all && i.o.UntilEnd {
+		return io.EOF
+	}
+	return nil
+}
