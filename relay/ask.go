@@ -43,7 +43,7 @@ func (o *Out) ask(ctx context.Context) error {
 
 // newest reads the newest message of the stream, which is created if need be.
 func (o *Out) newest(ctx context.Context) (last stored, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	ctx, cancel := o.wait.call(ctx)
 	defer cancel()
 	o.counts.asked.Add(1)
 	if o.stream == nil {
@@ -151,7 +151,7 @@ func (o *Out) openStream(ctx context.Context) (jetstream.Stream, error) {
 func (o *Out) lastEnd(ctx context.Context, producer int) (epoch uint32, found bool, err error) {
 	e := end{StreamEnd: shmring.StreamEnd{Producer: producer}}
 	for {
-		call, cancel := context.WithTimeout(ctx, callWithin)
+		call, cancel := o.wait.call(ctx)
 		m, err := o.stream.GetLastMsgForSubject(call, o.endSubject(&e))
 		cancel()
 		switch {

@@ -266,7 +266,7 @@ func canWait(err error) bool {
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0
 	}
 	for _, e := range []error{
-		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
+		errReset, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded, jetstream.ErrNoHeartbeat,
 		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrMsgIteratorClosed,
 		jetstream.ErrNoStreamResponse, jetstream.ErrConnectionClosed,

@@ -34,6 +34,7 @@ type In struct {
 	partial  int           // how many entries of the next are
 	held     jetstream.Msg // the newest that was sent
 	due      jetstream.Msg // to be acknowledged
+	lost     atomic.Bool   // the connection was made anew
 	unacked  int
 	ackedAt  time.Time
 }
@@ -70,7 +71,7 @@ func NewIn(nc *nats.Conn, ring string, o *InOptions) (*In, error) {
 		return nil, &ServerError{Op: "JetStream", Err: err}
 	}
 	in := &In{nc: nc, js: js, name: ring, o: own}
-	in.wait = patience{nc: nc, options: &in.o.Common}
+	in.wait.nc, in.wait.options = nc, &in.o.Common
 	return in, nil
 }
 
@@ -92,6 +93,7 @@ func (i *In) Run(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, i.mark.close(), i.flush())
 	}()
+	defer i.wait.watch(func() { i.lost.Store(true) })()
 	if err := i.prepare(ctx); err != nil {
 		return i.stopped(ctx, err)
 	}
@@ -279,7 +281,7 @@ func isOurs(err error) bool {
 }
 
 func (i *In) tryPrepare(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	ctx, cancel := i.wait.call(ctx)
 	defer cancel()
 	if i.stream, err = i.js.Stream(ctx, i.o.Stream); err != nil {
 		return err
@@ -297,7 +299,10 @@ func (i *In) tryPrepare(ctx context.Context) (err error) {
 	i.keepLast = retention != jetstream.LimitsPolicy
 	i.ackAll = retention != jetstream.WorkQueuePolicy // which wants one for each
 	cfg := jetstream.ConsumerConfig{
-		Durable: i.o.Durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: i.o.InFlight,
+		Durable: i.o.Durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+		// How much is under way is bounded by what we ask for. The server's own limit would keep it from
+		// giving anything to the successor of one that was killed, until ackWait is over.
+		MaxAckPending: -1,
 	}
 	if i.ackAll {
 		cfg.AckPolicy = jetstream.AckAllPolicy
@@ -343,7 +348,7 @@ func (i *In) catchUp(ctx context.Context) error {
 }
 
 func (i *In) tryCatchUp(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, callWithin)
+	call, cancel := i.wait.call(ctx)
 	defer cancel()
 	info, err := i.stream.Info(call)
 	if err != nil {
@@ -370,7 +375,7 @@ func (i *In) server(err error) error {
 // fetch reads messages one by one, up to and with a sequence.
 func (i *In) fetch(ctx context.Context, upto uint64) error {
 	for i.last < upto {
-		call, cancel := context.WithTimeout(ctx, callWithin)
+		call, cancel := i.wait.call(ctx)
 		m, err := i.stream.GetMsg(call, i.last+1)
 		cancel()
 		if isMissing(err) {
@@ -392,7 +397,7 @@ func (i *In) fetch(ctx context.Context, upto uint64) error {
 
 // gap handles that the next message is gone. More may be, up to the first that is there.
 func (i *In) gap(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, callWithin)
+	call, cancel := i.wait.call(ctx)
 	defer cancel()
 	m, err := i.stream.GetMsg(call, i.last+1, jetstream.WithGetMsgSubject(">"))
 	next := uint64(0)
@@ -429,9 +434,8 @@ const ackAfter = 50 * time.Millisecond
 
 // read reads the stream, until something has to be looked after. A *ServerError is one of those.
 func (i *In) read(ctx context.Context) error {
-	status := i.nc.StatusChanged(nats.CONNECTED)
-	defer i.nc.RemoveStatusListener(status)
-	it, err := i.consumer.Messages(jetstream.PullMaxBytes(max(i.o.InFlightBytes, int(i.nc.MaxPayload()))),
+	it, err := i.consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(i.o.InFlight, max(i.o.InFlightBytes, int(i.nc.MaxPayload()))),
 		jetstream.PullHeartbeat(lookEvery), jetstream.PullExpiry(4*lookEvery))
 	if err != nil {
 		return i.server(err)
@@ -452,13 +456,8 @@ func (i *In) read(ctx context.Context) error {
 			if err := i.acknowledge(); err != nil {
 				return err
 			}
-			select {
-			case <-status:
-				return nil // what was on its way is lost
-			default:
-			}
-			if time.Since(quiet) > lookEvery {
-				return nil
+			if i.lost.Swap(false) || time.Since(quiet) > lookEvery {
+				return nil // what was on its way is lost, or may be
 			}
 			continue
 		case err != nil:

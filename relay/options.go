@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,7 @@ const (
 	DefaultBatch         = 256
 	DefaultBatchBytes    = 256 << 10
 	DefaultInFlight      = 4096 // a server drops what comes behind 10 000 that it has not come to
+	DefaultPulled        = 1024
 	DefaultInFlightBytes = 8 << 20
 	DefaultPackBytes     = 32 << 10
 	DefaultAckTimeout    = 5 * time.Second
@@ -32,7 +34,8 @@ type Common struct {
 	// Stream is the JetStream stream. Empty: the name of the ring, with _ for dots.
 	Stream string
 	// InFlight and InFlightBytes bound what is under way: sent and not acknowledged (Out), or pulled and not sent
-	// (In). Zero: DefaultInFlight, DefaultInFlightBytes. Both bound the memory of a relay.
+	// (In): a successor of an In that was killed fetches those one by one. Both bound the memory of a
+	// relay. Zero: DefaultInFlight, of an In DefaultPulled; DefaultInFlightBytes.
 	InFlight      int
 	InFlightBytes int
 	// Patience is for how long in a row a server may be away, full, or without a leader, before Run returns the
@@ -143,6 +146,7 @@ func (o *InOptions) orDefault(ring string) (*InOptions, error) {
 	if o != nil {
 		own = *o
 	}
+	own.InFlight = cmp.Or(own.InFlight, DefaultPulled)
 	own.Common.defaults(ring)
 	if own.Durable == "" {
 		host, err := os.Hostname()
@@ -163,8 +167,37 @@ type patience struct {
 	options *Common
 	since   time.Time // of the first failure in a row; zero: all is well
 	pause   time.Duration
-	created bool // a stream that is not there is waited for
+	cancel  atomic.Pointer[context.CancelFunc] // of the request that is under way
+	created bool                               // a stream that is not there is waited for
 }
+
+// call is the context of one request to the server: a request that was under way when the connection
+// broke is not waited for.
+func (p *patience) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	p.cancel.Store(&cancel)
+	return ctx, func() { p.cancel.Store(nil); cancel() }
+}
+
+// watch calls f, and ends the call that is under way, each time that the connection is made anew, until
+// stop is called.
+func (p *patience) watch(f func()) (stop func()) {
+	status := p.nc.StatusChanged(nats.CONNECTED)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range status {
+			if cancel := p.cancel.Load(); cancel != nil {
+				(*cancel)()
+			}
+			f()
+		}
+	}()
+	return func() { p.nc.RemoveStatusListener(status); <-done }
+}
+
+// errReset: there is a new connection.
+var errReset = errors.New("the connection was lost, and made anew")
 
 // The pauses between two tries.
 const (
@@ -186,6 +219,9 @@ func (p *patience) well() {
 func (p *patience) trouble(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errReset
 	}
 	// A request that is not permitted is not answered either.
 	if last := p.nc.LastError(); errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {

@@ -80,7 +80,7 @@ func NewOut(nc *nats.Conn, ring string, o *OutOptions) (*Out, error) {
 		return nil, &ServerError{Op: "JetStream", Err: err}
 	}
 	out := &Out{nc: nc, js: js, name: ring, o: own, acks: make(chan ack, own.InFlight+16), inbox: nc.NewInbox()}
-	out.wait = patience{nc: nc, options: &out.o.Common}
+	out.wait.nc, out.wait.options = nc, &out.o.Common
 	return out, nil
 }
 
@@ -102,23 +102,7 @@ func (o *Out) Run(ctx context.Context) (err error) {
 		return &ServerError{Op: "subscribe", Err: err}
 	}
 	// What was under way when a connection broke is not acknowledged.
-	status := o.nc.StatusChanged(nats.CONNECTED)
-	defer o.nc.RemoveStatusListener(status)
-	watched := make(chan struct{})
-	defer close(watched)
-	go func() {
-		for {
-			select {
-			case _, open := <-status:
-				if !open {
-					return
-				}
-				o.tell(ack{err: errReset})
-			case <-watched:
-				return
-			}
-		}
-	}()
+	defer o.wait.watch(func() { o.tell(ack{err: errReset}) })()
 	for {
 		again, err := o.relayRing(ctx)
 		if !again || err != nil {
@@ -423,9 +407,6 @@ func (o *Out) tell(a ack) {
 		(*c)()
 	}
 }
-
-// errReset: there is a new connection.
-var errReset = errors.New("connected anew")
 
 // errOtherSequence: a message was stored already, and the server has known it by its id.
 var errOtherSequence = errors.New("stored under another sequence")
