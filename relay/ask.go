@@ -19,6 +19,9 @@ type stored struct {
 	lost        bool   // there was a message, and it cannot be read
 }
 
+// errNoReader: such a stream keeps nothing while nobody is to read it, and says that all is well.
+var errNoReader = errors.New("the stream keeps what somebody is to read (retention interest), and has no consumer")
+
 // ask asks the stream what it has, until it answers, and makes everything else be sent again. What
 // was sent before and is still on its way does no harm: it comes under the sequence that it has to
 // have, or it is refused.
@@ -54,6 +57,9 @@ func (o *Out) newest(ctx context.Context) (last stored, err error) {
 	info, err := o.stream.Info(ctx)
 	if err != nil {
 		return last, err
+	}
+	if info.Config.Retention == jetstream.InterestPolicy && info.State.Consumers == 0 {
+		return last, errNoReader
 	}
 	if last.seq = info.State.LastSeq; last.seq < o.last.seq {
 		return last, &RewoundError{o.o.Stream, last.seq, o.last.seq}

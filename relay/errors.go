@@ -120,7 +120,8 @@ func (e *GapError) Error() string {
 func (e *GapError) Is(target error) bool { return target == ErrGap }
 
 // UncertainError tells of a message that a killed In was sending, of which the ring knows nothing
-// any more: so much was sent since, by others, that its slots were used again.
+// any more: the ring was removed before another In could ask it, or so much was sent since, by others,
+// that its slots were used again.
 type UncertainError struct {
 	Ring     string
 	Sequence uint64
@@ -130,7 +131,7 @@ type UncertainError struct {
 // Error names the message and the remedy.
 func (e *UncertainError) Error() string {
 	return fmt.Sprintf("relay: ring %s: message %d of the stream was being sent at %v when a relay was killed, and the "+
-		"ring does not tell any more whether it was: remove the mark file to have it sent again, or not at all by Assume",
+		"ring does not tell any more whether it was: let the relay send it, or skip it (Uncertain)",
 		e.Ring, e.Sequence, e.Position)
 }
 
@@ -266,7 +267,7 @@ func canWait(err error) bool {
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0
 	}
 	for _, e := range []error{
-		errReset, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
+		errReset, errNoReader, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded, jetstream.ErrNoHeartbeat,
 		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrMsgIteratorClosed,
 		jetstream.ErrNoStreamResponse, jetstream.ErrConnectionClosed,

@@ -210,12 +210,14 @@ func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 	return nil
 }
 
-// wasSent tells whether a message was committed by one that was killed before it could say so. What was
-// sent into a ring that is no more was not sent.
+// wasSent tells whether a message was committed by one that was killed before it could say so.
 func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool, error) {
 	info := p.Info()
-	if !i.mark.isRing(info.UUID) || w.what == noteNothing {
-		return false, nil
+	if w.what == noteNothing || w.what == noteEnd && !i.mark.isRing(info.UUID) {
+		return false, nil // it does no harm again
+	}
+	if !i.mark.isRing(info.UUID) { // that ring was removed before anybody could ask it
+		return i.uncertain(w)
 	}
 	slot, epoch, known := int(i.mark.word(atSlot).Load()), uint32(i.mark.word(atEpoch).Load()), i.mark.word(atEvents).Load()
 	if w.what == noteEnd {
@@ -227,7 +229,7 @@ func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool,
 		return false, nil // or so long ago that it is told once more
 	}
 	if info.Kind == shmring.KindSPSC && info.Epoch != epoch+1 {
-		return false, &UncertainError{i.name, w.seq, shmring.Position{Record: w.position}} // another has sent there since
+		return i.uncertain(w) // another has sent there since
 	}
 	switch p.ClaimState(shmring.Position{Record: w.position}) {
 	case shmring.ClaimSent:
@@ -243,9 +245,19 @@ func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool,
 	}
 	if complete := len(events) > 0 && events[0].Seq <= known+1 &&
 		events[len(events)-1].Seq-events[0].Seq == uint64(len(events)-1); !complete {
-		return false, &UncertainError{i.name, w.seq, shmring.Position{Record: w.position}}
+		return i.uncertain(w)
 	}
 	return true, nil
+}
+
+func (i *In) uncertain(w note) (sent bool, err error) {
+	switch i.o.Uncertain {
+	case UncertainSend:
+		return false, nil
+	case UncertainSkip:
+		return true, nil
+	}
+	return false, &UncertainError{i.name, w.seq, shmring.Position{Record: w.position}}
 }
 
 // ackWait is when a server delivers again what was not acknowledged. Nothing depends on it.

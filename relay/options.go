@@ -96,9 +96,21 @@ type InOptions struct {
 	MarkDir string
 	// SkipGaps goes on behind messages that are gone, and counts them, instead of returning a *GapError.
 	SkipGaps bool
+	// Uncertain says what to do where an *UncertainError would be. It does not happen while the ring is there
+	// and other producers have not sent its whole length since a relay was killed.
+	Uncertain Uncertain
 	// UntilEnd makes Run return when the other side says that all streams of its ring are over.
 	UntilEnd bool
 }
+
+// Uncertain is what an In does with the one message of which it cannot know whether it was sent.
+type Uncertain int
+
+const (
+	UncertainFail Uncertain = iota // Run returns an *UncertainError
+	UncertainSend                  // send it, perhaps twice
+	UncertainSkip                  // do not, perhaps never
+)
 
 func (o *OutOptions) orDefault(ring string) (*OutOptions, error) {
 	own := OutOptions{}

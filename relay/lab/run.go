@@ -177,6 +177,26 @@ func (l *lab) kill(p *process) error {
 	return nil
 }
 
+// end asks a process to end.
+func (l *lab) end(p *process) error {
+	if p.what != "in" {
+		return l.kill(p)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case err := <-p.gone:
+		p.cmd = nil
+		if ended, ok := errors.AsType[*exec.ExitError](err); ok && !ended.Exited() {
+			return nil // it had not come to look for signals yet, and so not to the ring
+		}
+		return err
+	case <-time.After(patience):
+		return errors.New(p.what + " does not end")
+	}
+}
+
 func (l *lab) killAll() {
 	for _, p := range l.processes {
 		if p.cmd != nil {
@@ -231,7 +251,9 @@ func (l *lab) makeAnew(ctx context.Context, first bool) error {
 	if !first {
 		from, to, name = l.processes[in], l.processes[consumer], ringIn
 	}
-	if err := l.kill(from); err != nil {
+	// A relay that is killed in the middle of a send, and whose ring is removed before another can look
+	// what became of it, cannot know: it says so. So it is asked to end.
+	if err := l.end(from); err != nil {
 		return err
 	}
 	if err := l.empty(ctx, name); err != nil {
