@@ -30,6 +30,7 @@ type In struct {
 	ackAll   bool // an acknowledgement is for all before, too
 	mark     *mark
 	ring     *shmring.Producer
+	marked   bool          // the mark says so
 	last     uint64        // what is before it, and it, is in the ring
 	partial  int           // how many entries of the next are
 	held     jetstream.Msg // the newest that was sent
@@ -202,7 +203,7 @@ func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 		last = events[len(events)-1].Seq
 	}
 	i.mark.attached(info, last)
-	if found {
+	if i.marked = found; found {
 		if i.last, i.partial = newest.seq, 0; !newest.complete {
 			i.last, i.partial = newest.seq-1, newest.index+1
 		}
@@ -332,9 +333,10 @@ func (i *In) tryPrepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// A mark that is gone, with its ring, leaves what the server knows.
-	if floor := i.consumer.CachedInfo().AckFloor.Stream; floor > i.last {
-		i.last, i.partial = floor, 0
+	// A mark that is gone, with its ring, leaves what the server knows. It is not believed else: a purge
+	// makes it say that what is gone was acknowledged.
+	if floor := i.consumer.CachedInfo().AckFloor.Stream; !i.marked && floor > i.last {
+		i.last = floor
 	}
 	i.counts.sequence.Store(i.last)
 	return nil

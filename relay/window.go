@@ -94,7 +94,10 @@ func (o *Out) publish(work context.Context, flush bool) error {
 		last := n == len(rest)
 		if err := o.send(rest[:n], last); err != nil {
 			if tooLong, ok := errors.AsType[*PayloadError](err); ok {
-				return o.refuse(work, tooLong)
+				if err := o.refuse(work, tooLong); err != nil {
+					return err
+				}
+				continue
 			}
 			if err := o.wait.trouble(work, "publish to "+o.o.Subject, err); err != nil {
 				return err
@@ -106,15 +109,13 @@ func (o *Out) publish(work context.Context, flush bool) error {
 	}
 }
 
-// refuse returns an error about the first message that was not sent, when all before it is stored.
+// refuse returns an error about the first message that was not sent, when all before it is stored. Without
+// one, that has to be sent again first, so that it says when it is.
 func (o *Out) refuse(work context.Context, err *PayloadError) error {
-	before := &o.window
-	for before.sent > 0 {
-		if before.unasked > 0 { // the last that was sent has not asked
-			if err := o.ask(work); err != nil {
-				return err
-			}
-			break
+	for w := &o.window; w.sent > 0; {
+		if w.unasked > 0 { // the last that was sent has not asked
+			o.careful = true
+			return o.ask(work)
 		}
 		if err := o.awaitAck(work); err != nil {
 			return err
