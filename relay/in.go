@@ -141,9 +141,7 @@ func (i *In) flush() error {
 
 // open opens the ring, and the mark file beside it.
 func (i *In) open(ctx context.Context) (*shmring.Producer, error) {
-	options := i.o.Ring
-	options.OnPeer, options.KeepStream = nil, true // what is left is gone on with
-	p, err := shmring.OpenProducer(ctx, i.name, &options)
+	p, err := i.openRing(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +161,25 @@ func (i *In) open(ctx context.Context) (*shmring.Producer, error) {
 	return p, nil
 }
 
+func (i *In) openRing(ctx context.Context) (*shmring.Producer, error) {
+	options := i.o.Ring
+	options.OnPeer, options.KeepStream = nil, true // what is left is gone on with
+	return shmring.OpenProducer(ctx, i.name, &options)
+}
+
+// events are what has happened to the ring.
+func (i *In) events(ctx context.Context, p *shmring.Producer) ([]shmring.Event, error) {
+	return shmring.Events(ctx, i.name, &shmring.AdminOptions{Dir: filepath.Dir(p.Info().Path), AnyOwner: i.o.Ring.AnyOwner})
+}
+
+// newestOf is the number of the newest event.
+func newestOf(events []shmring.Event) uint64 {
+	if len(events) == 0 {
+		return 0
+	}
+	return events[len(events)-1].Seq
+}
+
 func (i *In) openMark(info shmring.Info) (err error) {
 	dir := i.o.MarkDir
 	if dir == "" {
@@ -180,7 +197,7 @@ func (i *In) openMark(info shmring.Info) (err error) {
 // next one.
 func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 	info := p.Info()
-	events, err := shmring.Events(ctx, i.name, &shmring.AdminOptions{Dir: filepath.Dir(info.Path), AnyOwner: i.o.Ring.AnyOwner})
+	events, err := i.events(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -198,11 +215,7 @@ func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 			newest, found = i.mark.newest()
 		}
 	}
-	var last uint64
-	if len(events) > 0 {
-		last = events[len(events)-1].Seq
-	}
-	i.mark.attached(info, last)
+	i.mark.attached(info, newestOf(events))
 	if i.marked = found; found {
 		if i.last, i.partial = newest.seq, 0; !newest.complete {
 			i.last, i.partial = newest.seq-1, newest.index+1
@@ -669,16 +682,13 @@ func (i *In) end(ctx context.Context, seq uint64, e *end) error {
 		return nil
 	}
 	for {
-		if err := i.attach(ctx); err != nil {
-			return err
-		}
-		i.mark.begin(w)
-		err := i.ring.EndSend(fate)
+		err := i.attach(ctx)
 		if err == nil {
-			i.mark.done()
+			err = i.tryEnd(ctx, w, fate)
+		}
+		if err == nil {
 			break
 		}
-		i.mark.undo()
 		if !errors.Is(err, shmring.ErrOrphaned) {
 			return err
 		}
@@ -690,5 +700,35 @@ func (i *In) end(ctx context.Context, seq uint64, e *end) error {
 	if e.all && i.o.UntilEnd {
 		return io.EOF
 	}
+	return nil
+}
+
+// tryEnd ends our stream. On an MPSC ring it has a successor before that, unless all is over: else a
+// consumer would get io.EOF behind a failure, because nobody is there who may send.
+func (i *In) tryEnd(ctx context.Context, w note, fate shmring.Fate) (err error) {
+	var next *shmring.Producer
+	if i.ring.Info().Kind == shmring.KindMPSC && fate != shmring.FateEnded {
+		if next, err = i.openRing(ctx); err != nil && !errors.Is(err, shmring.ErrBusy) { // no place for a successor
+			return err
+		}
+	}
+	i.mark.begin(w)
+	if err = i.ring.EndSend(fate); err != nil {
+		i.mark.undo()
+		if next != nil {
+			err = errors.Join(err, ignoreOrphaned(next.Close()))
+		}
+		return err
+	}
+	i.mark.done()
+	if next == nil {
+		return nil
+	}
+	if err := i.detach(); err != nil {
+		return errors.Join(err, ignoreOrphaned(next.Close()))
+	}
+	i.ring = next
+	events, _ := i.events(ctx, next) // without them more cannot be known, and nothing is known wrongly
+	i.mark.attached(next.Info(), newestOf(events))
 	return nil
 }

@@ -17,9 +17,9 @@ import (
 // gone when the machine stops.
 //
 // It has two places, which are written in turn. The note of message n is complete before the message is
-// committed, and that of n+1 is begun only when that of n was. So a newer place that is being
-// written says that the older one was sent, and of a newest one without its done bit the ring is asked
-// (Producer.ClaimState). Only the holder of the file's flock reads or writes it.
+// committed, and that of n+1 is begun only when that of n has its done bit. So there is always one that is
+// complete, and of a newest one without its done bit the ring is asked (Producer.ClaimState). Only the
+// holder of the file's flock reads or writes it.
 //
 //	0   magic          40  participant slot of In in the ring
 //	8   version        48  its epoch
@@ -115,24 +115,16 @@ func (m *mark) close() error {
 	return errors.Join(err, m.file.Close())
 }
 
-// newest is the newest note, if there is one. One behind which another is being written is done.
+// newest is the newest complete note, if there is one.
 func (m *mark) newest() (newest note, found bool) {
-	writing := false
 	for i := range 2 {
 		at := atPlaces + i*placeSize
 		state := m.word(at + atState).Load()
-		if state == 0 {
-			writing = true
-			continue
-		}
 		if n := state >> 1; n > newest.n {
 			index := m.word(at + atIndex).Load()
 			newest, found = note{seq: m.word(at + atSequence).Load(), index: int(index >> 1), complete: index&1 != 0,
 				what: m.word(at + atWhat).Load(), position: m.word(at + atPosition).Load(), done: state&1 != 0, n: n}, true
 		}
-	}
-	if writing {
-		newest.done = true
 	}
 	return newest, found
 }

@@ -177,9 +177,11 @@ func (o *Out) pump(ctx, work context.Context) error {
 		if err == nil {
 			err = o.takeAcks(work)
 		}
-		if err == nil && idle {
+		switch sent := o.window.sent == o.window.items; {
+		case err != nil, !sent: // there is something to send again
+		case idle:
 			err = o.await(ctx)
-		} else if err == nil && o.isFull() {
+		case o.isFull():
 			err = o.awaitAck(work)
 		}
 		if err = o.received(work, err); err != nil {
