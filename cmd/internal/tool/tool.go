@@ -36,6 +36,8 @@ Commands
   remove        remove a ring that nobody uses
   resize        make a ring that nobody uses larger or smaller
   force-skip    pass over the claim of a producer that is stuck
+  relay         take rings from host to host over NATS JetStream: a program of its own,
+                shmring-relay
   help COMMAND  its flags
   version       which build this is
   completion    completion for a shell: bash, zsh, fish or pwsh
@@ -57,6 +59,8 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return demo.RunChild(ctx, args[1:], stdin, stdout, stderr)
 		case wait.ChildCommand:
 			return wait.RunChild(ctx, args[1:], stdin, stdout, stderr)
+		case "relay":
+			return relay(args[1:], stderr)
 		}
 	}
 	root := program(args, stdout, stderr)
