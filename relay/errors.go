@@ -27,7 +27,7 @@ var (
 	ErrWire         = errors.New("relay: a message of the stream is not what a relay writes")     // *WireError
 	ErrServer       = errors.New("relay: the server cannot do it at present, or cannot be found") // *ServerError
 	ErrRefused      = errors.New("relay: the server refuses it")                                  // *ServerError
-	ErrBusy         = shmring.ErrBusy                                                             // another In has the mark file
+	ErrBusy         = shmring.ErrBusy                                                             // of the mark file
 )
 
 // PayloadError tells of a message that the server does not take. It is still in the ring.
@@ -267,7 +267,9 @@ func canWait(err error) bool {
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0
 	}
 	for _, e := range []error{
-		errReset, errNoReader, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
+		errReset, errNoReader, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded, jetstream.ErrNoHeartbeat,
 		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrMsgIteratorClosed,
 		jetstream.ErrNoStreamResponse, jetstream.ErrConnectionClosed,

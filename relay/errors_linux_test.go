@@ -330,7 +330,11 @@ func TestPermissions(t *testing.T) {
 	s.Start()
 	t.Cleanup(s.Shutdown)
 	require.True(t, s.ReadyForConnections(within))
-	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo("u", "p"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(
+		s.ClientURL(),
+		nats.UserInfo("u", "p"),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	)
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
 	r := &rig{t: t, dir: t.TempDir(), nc: nc}

@@ -169,7 +169,11 @@ func (i *In) openRing(ctx context.Context) (*shmring.Producer, error) {
 
 // events are what has happened to the ring.
 func (i *In) events(ctx context.Context, p *shmring.Producer) ([]shmring.Event, error) {
-	return shmring.Events(ctx, i.name, &shmring.AdminOptions{Dir: filepath.Dir(p.Info().Path), AnyOwner: i.o.Ring.AnyOwner})
+	return shmring.Events(
+		ctx,
+		i.name,
+		&shmring.AdminOptions{Dir: filepath.Dir(p.Info().Path), AnyOwner: i.o.Ring.AnyOwner},
+	)
 }
 
 // newestOf is the number of the newest event.
@@ -233,7 +237,12 @@ func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool,
 	if !i.mark.isRing(info.UUID) { // that ring was removed before anybody could ask it
 		return i.uncertain(w)
 	}
-	slot, epoch, known := int(i.mark.word(atSlot).Load()), uint32(i.mark.word(atEpoch).Load()), i.mark.word(atEvents).Load()
+	slot, epoch, known := int(
+		i.mark.word(atSlot).Load(),
+	), uint32(
+		i.mark.word(atEpoch).Load(),
+	), i.mark.word(atEvents).
+		Load()
 	if w.what == noteEnd {
 		for _, e := range events {
 			if e.Kind == "ended" && e.Participant == slot && e.Epoch == epoch {
@@ -459,11 +468,23 @@ const lookEvery = time.Second
 // ackAfter is how long what was sent may be unacknowledged.
 const ackAfter = 50 * time.Millisecond
 
+// fewestAhead is how many messages are asked for at least, however long they are.
+const fewestAhead = 8
+
+// ahead is how many messages to ask for: as many as InFlightBytes has room for, of the length that those
+// of the stream have. (To ask for bytes makes the server and nats.go wait for each other at the beginning.)
+func (i *In) ahead() int {
+	if st := i.stream.CachedInfo().State; st.Msgs > 0 && st.Bytes > 0 {
+		length := st.Bytes / st.Msgs
+		return min(i.o.InFlight, max(fewestAhead, int(uint64(i.o.InFlightBytes)/max(1, length))))
+	}
+	return i.o.InFlight
+}
+
 // read reads the stream, until something has to be looked after. A *ServerError is one of those.
 func (i *In) read(ctx context.Context) error {
-	it, err := i.consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(i.o.InFlight, max(i.o.InFlightBytes, int(i.nc.MaxPayload()))),
-		jetstream.PullHeartbeat(lookEvery), jetstream.PullExpiry(4*lookEvery))
+	it, err := i.consumer.Messages(jetstream.PullMaxMessages(i.ahead()), jetstream.PullHeartbeat(lookEvery),
+		jetstream.PullExpiry(4*lookEvery))
 	if err != nil {
 		return i.server(err)
 	}

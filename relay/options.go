@@ -35,7 +35,8 @@ type Common struct {
 	Stream string
 	// InFlight and InFlightBytes bound what is under way: sent and not acknowledged (Out), or pulled and not sent
 	// (In): a successor of an In that was killed fetches those one by one. Both bound the memory of a
-	// relay. Zero: DefaultInFlight, of an In DefaultPulled; DefaultInFlightBytes.
+	// relay; of an In the bytes are those of messages as long as the stream's are on average. Zero:
+	// DefaultInFlight, of an In DefaultPulled; DefaultInFlightBytes.
 	InFlight      int
 	InFlightBytes int
 	// Patience is for how long in a row a server may be away, full, or without a leader, before Run returns the

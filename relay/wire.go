@@ -15,7 +15,7 @@ import (
 const (
 	HeaderRing        = "Shmring-Ring"        // Info.UUID of the ring, 32 hex digits
 	HeaderOrigin      = "Shmring-Origin"      // OutOptions.Origin
-	HeaderPosition    = "Shmring-Position"    // of the message; of several, of the last; of an end, of the last message before it
+	HeaderPosition    = "Shmring-Position"    // of the message, or of the last; of an end, of the last before it
 	HeaderKind        = "Shmring-Kind"        // Message.Kind, if it is not 0
 	HeaderProducer    = "Shmring-Producer"    // Message.Producer
 	HeaderRedelivered = "Shmring-Redelivered" // "1": a consumer before the relay may have handled it

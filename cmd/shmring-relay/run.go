@@ -97,7 +97,8 @@ func (c *config) flags() *cli.Flags {
 	if c.what == "out" {
 		common = &c.o.Common
 	}
-	for name, p := range map[string]*string{"nats": &c.url, "creds": &c.creds, "user": &c.user, "password-file": &c.passwordFile,
+	for name, p := range map[string]*string{
+		"nats": &c.url, "creds": &c.creds, "user": &c.user, "password-file": &c.passwordFile,
 		"tls-ca": &c.ca, "tls-cert": &c.cert, "tls-key": &c.key, "stream": &common.Stream, "metrics": &c.metrics} {
 		f.String(p, name)
 	}
@@ -147,11 +148,15 @@ func (c *config) check(f *cli.Flags, operands []string) error {
 	case c.ring.Unix != "":
 		return cli.Usagef("-unix: a relay wants a ring with a name")
 	case c.what == "in" && common.Stream == "":
-		return cli.Usagef("no stream named: give -stream NAME, the ring's name on the other side unless that was told another")
+		return cli.Usagef(
+			"no stream named: give -stream NAME, the ring's name on the other side unless that was told another",
+		)
 	case c.url != "" && (f.IsSet("embed") || f.IsSet("listen")):
 		return cli.Usagef("-nats is another's server, -embed and -listen are about one of our own: give one or the other")
 	case c.what == "out" && c.url == "" && c.o.UntilEnd:
-		return cli.Usagef("-until-end would end our own server too, with what nobody has read yet: use one that stays (-nats)")
+		return cli.Usagef(
+			"-until-end would end our own server too, with what nobody has read yet: use one that stays (-nats)",
+		)
 	case (c.user == "") != (c.passwordFile == ""):
 		return cli.Usagef("-user and -password-file belong together")
 	case (c.cert == "") != (c.key == ""):
@@ -328,11 +333,21 @@ func (c *config) finish(n counts, err error) int {
 	}
 	switch {
 	case n.Out != nil:
-		c.out.Remark("%d messages, %s stored; %d came again; the stream is at %d", n.Out.Messages, cli.Size(float64(n.Out.Bytes)),
-			n.Out.Skipped, n.Out.Sequence)
+		c.out.Remark(
+			"%d messages, %s stored; %d came again; the stream is at %d",
+			n.Out.Messages,
+			cli.Size(float64(n.Out.Bytes)),
+			n.Out.Skipped,
+			n.Out.Sequence,
+		)
 	case n.In != nil:
-		c.out.Remark("%d messages, %s sent; %d came again; read to %d", n.In.Messages, cli.Size(float64(n.In.Bytes)), n.In.Again,
-			n.In.Sequence)
+		c.out.Remark(
+			"%d messages, %s sent; %d came again; read to %d",
+			n.In.Messages,
+			cli.Size(float64(n.In.Bytes)),
+			n.In.Again,
+			n.In.Sequence,
+		)
 	}
 	if err != nil {
 		c.out.Notice("%s", r.Error)
@@ -359,8 +374,10 @@ func (c *config) progress(look func() counts) (stop func()) {
 			case <-tick.C:
 				n := look()
 				messages, sequence := n.totals()
-				line.Show(fmt.Sprintf("%s messages/s, %d in all, the stream is at %d", cli.Short(float64(messages-before)), messages,
-					sequence))
+				line.Show(
+					fmt.Sprintf("%s messages/s, %d in all, the stream is at %d", cli.Short(float64(messages-before)), messages,
+						sequence),
+				)
 				before = messages
 			}
 		}

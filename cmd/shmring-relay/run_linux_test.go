@@ -154,7 +154,20 @@ func TestOwnServerAndMetrics(t *testing.T) {
 	p, err := shmring.OpenProducer(t.Context(), "a", &shmring.Options{Dir: dir})
 	require.NoError(t, err)
 	defer p.Close()
-	out := start(t, "out", "-ring", "a", "-dir", dir, "-embed", filepath.Join(dir, "store"), "-listen", at, "-metrics", metrics)
+	out := start(
+		t,
+		"out",
+		"-ring",
+		"a",
+		"-dir",
+		dir,
+		"-embed",
+		filepath.Join(dir, "store"),
+		"-listen",
+		at,
+		"-metrics",
+		metrics,
+	)
 	require.NoError(t, p.Send(t.Context(), []byte("hello")))
 	require.Eventually(t, func() bool {
 		r, err := http.Get("http://" + metrics + "/metrics")
@@ -180,7 +193,11 @@ func TestWrongServers(t *testing.T) {
 	require.NoError(t, l.Close())
 	code, said := run(t, "out", "-ring", "a", "-dir", dir, "-nats", nobody)
 	require.Equal(t, cli.Failed, code)
-	require.Contains(t, said, "connect to "+nobody+": nats: no servers available for connection: is the server there, and the URL right?")
+	require.Contains(
+		t,
+		said,
+		"connect to "+nobody+": nats: no servers available for connection: is the server there, and the URL right?",
+	)
 
 	s := server(t, &embed.Options{User: "u", Password: "right"})
 	file := filepath.Join(dir, "password")
@@ -190,8 +207,24 @@ func TestWrongServers(t *testing.T) {
 	require.Contains(t, said, "Authorization Violation: give the credentials that the server wants (-creds, -user)")
 
 	require.NoError(t, os.WriteFile(file, []byte("right\n"), 0o600))
-	code, said = run(t, "in", "-ring", "b", "-dir", dir, "-nats", s.URL(), "-user", "u", "-password-file", file, "-stream", "none",
-		"-patience", "50ms")
+	code, said = run(
+		t,
+		"in",
+		"-ring",
+		"b",
+		"-dir",
+		dir,
+		"-nats",
+		s.URL(),
+		"-user",
+		"u",
+		"-password-file",
+		file,
+		"-stream",
+		"none",
+		"-patience",
+		"50ms",
+	)
 	require.Equal(t, cli.TimedOut, code)
 	require.Contains(t, said, "stream not found")
 }

@@ -135,7 +135,12 @@ func sentPath(dir string, run int) string { return fmt.Sprintf("%s/sent-%d", dir
 func relayIt(ctx context.Context, s setup, what string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
-	nc, err := nats.Connect(s.URL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.RetryOnFailedConnect(true))
+	nc, err := nats.Connect(
+		s.URL,
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(20*time.Millisecond),
+		nats.RetryOnFailedConnect(true),
+	)
 	if err != nil {
 		return err
 	}
@@ -208,7 +213,16 @@ func consume(ctx context.Context, s setup) error {
 		if !bytes.Equal(b, message(run, number)) {
 			state = "damaged"
 		}
-		if _, err := fmt.Fprintf(f, "%s %v %d %d %s %08x\n", id, m.Position(), run, number, state, crc32.ChecksumIEEE(b)); err != nil {
+		if _, err := fmt.Fprintf(
+			f,
+			"%s %v %d %d %s %08x\n",
+			id,
+			m.Position(),
+			run,
+			number,
+			state,
+			crc32.ChecksumIEEE(b),
+		); err != nil {
 			return err
 		}
 	}

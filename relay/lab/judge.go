@@ -46,8 +46,14 @@ func (v *verdict) count(what string) {
 func (v *verdict) err() error {
 	switch {
 	case v.StoredTwo > 0, v.Twice > 0, v.Lost > 0, v.Damaged > 0, v.OutOfOrder > 0:
-		return fmt.Errorf("%d stored more than once, %d delivered more than once, %d lost, %d damaged, %d out of order", v.StoredTwo,
-			v.Twice, v.Lost, v.Damaged, v.OutOfOrder)
+		return fmt.Errorf(
+			"%d stored more than once, %d delivered more than once, %d lost, %d damaged, %d out of order",
+			v.StoredTwo,
+			v.Twice,
+			v.Lost,
+			v.Damaged,
+			v.OutOfOrder,
+		)
 	case v.Delivered == 0:
 		return errors.New("nothing was delivered")
 	}

@@ -119,6 +119,29 @@ func TestProgramsAreInstalledByVersion(t *testing.T) {
 	}
 }
 
+// Who imports the library, or builds its programs, has no module of NATS in his graph: those are of the
+// relay, which is for who asks for it.
+func TestNobodyGetsNATSUnasked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it asks for modules")
+	}
+	proxy := proxy(t)
+	for path, pkg := range map[string]string{module: module, module + "/cmd": ""} {
+		dir := t.TempDir()
+		env := environment(t, proxy, dir)
+		mod := "module x\n\ngo 1.26.0\n\nrequire " + path + " " + version + "\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o600))
+		graph := run(t, dir, append(env, "GOFLAGS=-mod=mod -modcacherw"), "go", "list", "-m", "all")
+		require.Contains(t, graph, path+" "+version)
+		require.NotContains(t, graph, "nats", path)
+		if pkg != "" {
+			deps := run(t, dir, append(env, "GOFLAGS=-mod=mod -modcacherw"), "go", "list", "-deps", pkg)
+			require.Contains(t, deps, module+"/ring")
+			require.NotContains(t, deps, "nats")
+		}
+	}
+}
+
 // What go.mod and go.sum of the programs say is what go mod tidy would. It cannot be asked
 // in the checkout, where the required version of the library is not released yet.
 func TestModuleIsTidy(t *testing.T) {

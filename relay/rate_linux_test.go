@@ -1,0 +1,141 @@
+package relay_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/relay"
+)
+
+// Rates beside plain nats.go, in one run, in turns: go test -run - -bench Rates -benchtime 1x . It
+// prints medians of the ratios; it judges nothing.
+func BenchmarkRates(b *testing.B) {
+	rounds := 3
+	for _, size := range []int{32, 256, 4096, 65536} {
+		n := min(60_000, 150_000_000/(size+2000))
+		var publish, out, packed, consume, in []float64
+		for range rounds {
+			r := newRig(b, nil)
+			publish = append(publish, plainPublish(b, r, "P", size, n))
+			out = append(out, outRate(b, r, "o", size, n, false))
+			packed = append(packed, outRate(b, r, "k", size, n, true))
+			consume = append(consume, plainConsume(b, r, "P", n))
+			in = append(in, inRate(b, r, "o", n))
+			r.nc.Close()
+			r.server.Close()
+		}
+		fmt.Fprintf(
+			os.Stderr,
+			"%6d B: publish nats.go %.0f/s, Out %.0f/s (%.2f), packed %.0f/s (%.2f); consume nats.go %.0f/s, In %.0f/s (%.2f)\n",
+			size,
+			median(publish),
+			median(out),
+			ratio(out, publish),
+			median(packed),
+			ratio(packed, publish),
+			median(consume),
+			median(in),
+			ratio(in, consume),
+		)
+	}
+}
+
+func median(list []float64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
+}
+
+func ratio(a, b []float64) float64 {
+	var list []float64
+	for i := range a {
+		list = append(list, a[i]/b[i])
+	}
+	return median(list)
+}
+
+// plainPublish publishes asynchronously, 4096 unacknowledged at most.
+func plainPublish(b *testing.B, r *rig, stream string, size, n int) float64 {
+	js, err := jetstream.New(r.nc, jetstream.WithPublishAsyncMaxPending(4096))
+	require.NoError(b, err)
+	_, err = js.CreateStream(deadline(b), jetstream.StreamConfig{Name: stream, Subjects: []string{"plain." + stream}})
+	require.NoError(b, err)
+	data := make([]byte, size)
+	begin := time.Now()
+	for range n {
+		_, err := js.PublishAsync("plain."+stream, data, jetstream.WithStallWait(time.Minute))
+		require.NoError(b, err)
+	}
+	<-js.PublishAsyncComplete()
+	return float64(n) / time.Since(begin).Seconds()
+}
+
+func plainConsume(b *testing.B, r *rig, stream string, n int) float64 {
+	c, err := r.js().
+		CreateConsumer(deadline(b), stream, jetstream.ConsumerConfig{Durable: "plain", AckPolicy: jetstream.AckAllPolicy,
+			MaxAckPending: -1})
+	require.NoError(b, err)
+	got, done := 0, make(chan struct{})
+	begin := time.Now()
+	stop, err := c.Consume(func(m jetstream.Msg) {
+		if got++; got%256 == 0 || got == n {
+			m.Ack()
+		}
+		if got == n {
+			close(done)
+		}
+	}, jetstream.PullMaxMessages(1024))
+	require.NoError(b, err)
+	<-done
+	took := time.Since(begin)
+	stop.Stop()
+	return float64(n) / took.Seconds()
+}
+
+func outRate(b *testing.B, r *rig, ring string, size, n int, pack bool) float64 {
+	p := r.producer(ring, shmring.Options{})
+	data := make([]byte, size)
+	out, err := relay.NewOut(
+		r.nc,
+		ring,
+		&relay.OutOptions{Pack: pack, UntilEnd: true, Common: relay.Common{Ring: r.ring(shmring.Options{})}},
+	)
+	require.NoError(b, err)
+	begin := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- out.Run(context.Background()) }()
+	for range n {
+		require.NoError(b, p.Send(context.Background(), data))
+	}
+	require.NoError(b, p.Close())
+	require.NoError(b, <-done)
+	return float64(n) / time.Since(begin).Seconds()
+}
+
+func inRate(b *testing.B, r *rig, stream string, n int) float64 {
+	ring := stream + "-copy"
+	c := make(chan error, 1)
+	in, err := relay.NewIn(r.nc, ring, &relay.InOptions{UntilEnd: true, Durable: "d",
+		Common: relay.Common{Stream: stream, Ring: r.ring(shmring.Options{})}})
+	require.NoError(b, err)
+	begin := time.Now()
+	go func() { c <- in.Run(context.Background()) }()
+	got := 0
+	consumer := r.consumer(ring, shmring.Options{})
+	for err != io.EOF {
+		var k int
+		k, err = consumer.Drain(context.Background(), 0, func(shmring.Message) error { return nil })
+		got += k
+	}
+	require.NoError(b, <-c)
+	require.Equal(b, n, got)
+	return float64(n) / time.Since(begin).Seconds()
+}
