@@ -99,6 +99,11 @@ func (i *In) Run(ctx context.Context) (err error) {
 		return i.stopped(ctx, err)
 	}
 	for {
+		if err := i.catchUp(ctx); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return i.stopped(ctx, err)
+		}
 		err := i.read(ctx)
 		if err == io.EOF {
 			return nil
@@ -111,11 +116,6 @@ func (i *In) Run(ctx context.Context) (err error) {
 			if err := i.wait.trouble(ctx, server.Op, server.Err); err != nil {
 				return i.stopped(ctx, err)
 			}
-		}
-		if err := i.catchUp(ctx); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return i.stopped(ctx, err)
 		}
 	}
 }

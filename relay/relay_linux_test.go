@@ -222,3 +222,26 @@ func TestServerRestarts(t *testing.T) {
 	s.Close()
 	require.Equal(t, troubles.Load() > 0, over.Load() > 0)
 }
+
+// An In that ends in the middle of a packed message, because its ring is full, goes on there.
+func TestInEndsInsideOfAPack(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.producer("a", shmring.Options{})
+	produce(t, p, 0, 60)
+	out, _ := r.out("a", relay.OutOptions{Pack: true})
+	require.Eventually(t, func() bool { return out.Stats().Messages == 60 }, within, time.Millisecond)
+	require.Less(t, out.Stats().Stored, uint64(10))
+	o := relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a", Ring: shmring.Options{Slots: 8, SlotSize: 448}}}
+	for sent := 0; sent < 60; {
+		in, runs := r.in("b", o)
+		want := min(8, 60-sent)
+		require.Eventually(t, func() bool { return in.Stats().Messages == uint64(want) }, within, time.Millisecond)
+		runs.stop()
+		require.NoError(t, runs.wait(t))
+		require.EqualValues(t, want, in.Stats().Messages, "as many as fit")
+		c := r.consumer("b", shmring.Options{})
+		consume(t, c, sent, sent+want)
+		require.NoError(t, c.Close())
+		sent += want
+	}
+}
