@@ -81,6 +81,10 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 	if err != nil {
 		return ring.Config{}, fmt.Errorf("shmring: %s: %w", s.info.Path, err)
 	}
+	lot := ring.ParkingLot(s.lot)
+	if o.lot != nil {
+		lot = o.lot
+	}
 	first, longest := sleepLimits(o.MaxSleep)
 	check := s.check
 	if o.NoPeer == NoPeerFail {
@@ -93,7 +97,7 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		}
 	}
 	return ring.Config{
-		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: s.lot, Barrier: membarrier.System{},
+		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: lot, Barrier: membarrier.System{},
 		Park:    o.WaitPolicy == WaitPark,
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),

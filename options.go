@@ -273,6 +273,9 @@ type Options struct {
 	Logger *slog.Logger
 
 	doorbellFromEnv bool
+	// lot, if not nil, wakes those who are parked at the other end, in place of the ring's own. Who
+	// sets it (package shmnet) looks after the peer by other means, so there is no attendant.
+	lot ring.ParkingLot
 }
 
 // AdminOptions tell [Recover], [Remove], [Resize], [ForceSkip], [Events] and [Peers] where a

@@ -136,7 +136,7 @@ type attendant struct {
 
 // attend begins to look after a handle.
 func (s *segment) attend(o *Options, every time.Duration, look func()) {
-	if look == nil && o.OnPeer == nil {
+	if look == nil && o.OnPeer == nil || o.lot != nil {
 		return
 	}
 	if o.OnPeer != nil {

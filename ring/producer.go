@@ -457,6 +457,43 @@ func (p *Producer) awaitSpace(w *wait, n int, a *attempt) error {
 	})
 }
 
+// HasSpace tells whether a message of n bytes, or the padding before it, would fit. On an SPSC ring it
+// is for the producer's goroutine.
+func (p *Producer) HasSpace(n int) bool {
+	if p.mpsc {
+		return p.hasSpaceMPSC(p.needFor(n))
+	}
+	return p.hasSpaceSPSC(uint64(n))
+}
+
+// Arm announces somebody who sleeps in a way of its own until Config.ParkingLot of the consumer is
+// called, and looks once more (B2). true: a message of n bytes, or the padding before it, fits, or
+// the next call returns an error; then nobody is announced, except perhaps on an MPSC ring. It
+// is for one goroutine at a time.
+func (p *Producer) Arm(n int) bool {
+	if p.single {
+		if !p.enter() {
+			return true
+		}
+		defer p.leave()
+	} else if p.stopped.Load() != 0 {
+		return true
+	}
+	p.count(layout.Sleeps, 1)
+	key := p.announce(layout.BellParked)
+	var bad error
+	if p.mpsc {
+		bad = p.checkSpaceMPSC()
+	} else {
+		bad = p.checkSpaceSPSC()
+	}
+	if bad == nil && !p.HasSpace(n) {
+		return false
+	}
+	p.withdraw(key)
+	return true
+}
+
 // Check looks whether the segment is still the one that others open by its name, as
 // blocked calls do by themselves now and then. Programs that only use the Try calls, or
 // whose ring is never full, call it if they want to know. Any goroutine may. Errors:

@@ -315,3 +315,27 @@ func (c *Consumer) awaitMessage(ctx context.Context, refusal error, try int) err
 	}
 	return w.await(c.isDue, c.flushReadPos, c.maintain)
 }
+
+// HasNews tells whether the next call has something to say: a message, the end of a stream, or
+// that the handle is closed. It is for the consumer's goroutine.
+func (c *Consumer) HasNews() bool { return c.hasNews() }
+
+// Arm announces somebody who sleeps in a way of its own until Config.ParkingLot of the producer is
+// called, and looks once more (B2). true: the next call has something to say, and nobody is
+// announced. The announcement stays until a producer has answered it, so whoever gets up by
+// itself is woken once for nothing. It is for the consumer's goroutine.
+func (c *Consumer) Arm() bool {
+	if !c.enter() {
+		return true
+	}
+	defer c.leave()
+	c.ackImplicit()
+	c.flushReadPos()
+	c.count(layout.Sleeps, 1)
+	key := c.announce(layout.BellParked)
+	if !c.hasNews() {
+		return false
+	}
+	c.withdraw(key)
+	return true
+}

@@ -13,11 +13,11 @@
 //	offset  size  what
 //	     0     8  magic, "shmring" and 0xf1
 //	     8     1  version, 1
-//	     9     1  kind: 1 offer, 2 answer
+//	     9     1  kind: 1 offer of a ring, 2 answer, 3 offer of a connection (package shmnet)
 //	    10     1  role of the taker: 0 any, 1 consumer, 2 producer
 //	    11     1  of an answer: 0 taken, 1 refused
 //	    12     4  how many descriptors come with it, little-endian
-//	    16    16  UUID of the ring
+//	    16    16  UUID of the ring, of a connection's first
 package handover
 
 import (
@@ -42,8 +42,9 @@ type Kind uint8
 
 // What a frame is.
 const (
-	Offer  Kind = 1
-	Answer Kind = 2
+	Offer      Kind = 1
+	Answer     Kind = 2
+	Connection Kind = 3
 )
 
 // What an answer says.
@@ -94,7 +95,7 @@ func decode(b []byte, want Kind) (f Frame, err error) {
 		return f, fmt.Errorf("%w: kind %d where %d is due", ErrFrame, f.Kind, want)
 	case f.Role > 2:
 		return f, fmt.Errorf("%w: role %d", ErrFrame, f.Role)
-	case f.Status > Refused || f.Kind == Offer && f.Status != 0:
+	case f.Status > Refused || f.Kind != Answer && f.Status != 0:
 		return f, fmt.Errorf("%w: status %d", ErrFrame, f.Status)
 	case files > MaxFiles:
 		return f, fmt.Errorf("%w: it speaks of %d, at most %d can be", ErrFiles, files, MaxFiles)

@@ -1,0 +1,179 @@
+package shmnet
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/ring"
+)
+
+// reader is the receiving half of a connection.
+type reader struct {
+	half
+	ring *ring.Consumer
+	msg  ring.Message
+	rest []byte // of msg: in the ring, and not read yet
+	end  error  // what every call returns from now on
+}
+
+func (r *reader) start(sleeps bool) {
+	r.spinner.start(sleeps)
+	r.ready = func() bool { return r.ring.HasNews() || r.c.over() }
+}
+
+// armed is what the bell asks before it sleeps.
+func (r *reader) armed() bool { return r.c.over() || r.ring.Arm() }
+
+// Read reads what is there, at most len(b) bytes, and waits if there is nothing.
+func (c *Conn) Read(b []byte) (n int, err error) {
+	r := &c.in
+	r.mu.Lock()
+	if err = r.begin(); err == nil && len(b) > 0 {
+		n, err = r.read(b)
+	}
+	r.mu.Unlock()
+	read()
+	if err != nil && err != io.EOF {
+		err = c.opError("read", err)
+	}
+	return n, err
+}
+
+func (r *reader) read(b []byte) (n int, err error) {
+	for {
+		// A page that is missing is an error, and does not end the process.
+		if lost := r.ring.Guard(func() { n = r.take(b) }); lost != nil {
+			return 0, r.c.failed(lost, syscall.ECONNRESET)
+		}
+		switch {
+		case r.c.closed.Load():
+			return 0, net.ErrClosed // the bytes may be those of memory that is not shared any more
+		case n > 0:
+			return n, nil
+		}
+		if err := r.wait(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take copies what is there.
+func (r *reader) take(b []byte) (n int) {
+	for {
+		if len(r.rest) > 0 {
+			k := copy(b[n:], r.rest)
+			n += k
+			r.rest = r.rest[k:]
+			if len(r.rest) > 0 {
+				return n
+			}
+			r.msg.Release()
+		}
+		if n == len(b) || !r.next() {
+			return n
+		}
+	}
+}
+
+// next makes the next message rest. false: there is none now, or never again (end).
+func (r *reader) next() bool {
+	if r.end != nil {
+		return false
+	}
+	m, err := r.ring.TryNext()
+	switch err {
+	case nil:
+		r.msg, r.rest = m, m.Bytes()
+		return true
+	case shmring.ErrEmpty:
+	default:
+		r.end = err
+	}
+	return false
+}
+
+// wait waits after next found nothing. After nil next is to be asked again.
+func (r *reader) wait() error {
+	if r.end == nil {
+		if gone := r.c.gone.Load(); gone {
+			// What it did was before it was gone, and next is asked after that.
+			if lost := r.ring.Guard(func() {
+				if !r.next() && r.end == nil {
+					r.end = shmring.ErrPeerDead
+				}
+			}); lost != nil {
+				r.end = lost
+			}
+		} else {
+			var err error
+			if r.end = r.ring.Guard(func() { err = r.await() }); r.end == nil {
+				return err
+			}
+		}
+	}
+	switch r.end {
+	case nil, io.EOF:
+		return r.end
+	case shmring.ErrPeerDead:
+		return r.c.peerError(syscall.ECONNRESET)
+	}
+	return r.c.failed(r.end, syscall.ECONNRESET)
+}
+
+// WriteTo writes what is read to w, straight from shared memory, until the end. Errors: those of
+// Read, other than io.EOF, and of w.
+func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
+	r := &c.in
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		err := r.begin()
+		if err == nil {
+			var n int64
+			if lost := r.ring.Guard(func() { n, err = r.pass(w) }); lost != nil {
+				err = r.c.failed(lost, syscall.ECONNRESET)
+			}
+			total += n
+			switch {
+			case err != nil:
+				return total, err
+			case c.closed.Load():
+				err = net.ErrClosed
+			default:
+				err = r.wait()
+			}
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			return total, nil
+		default:
+			return total, c.opError("read", err)
+		}
+	}
+}
+
+// pass writes what is there. Its error is that of w.
+func (r *reader) pass(w io.Writer) (total int64, err error) {
+	for len(r.rest) > 0 || r.next() {
+		read()
+		n, err := w.Write(r.rest)
+		total += int64(n)
+		if n < 0 || n > len(r.rest) {
+			return total, io.ErrShortWrite
+		}
+		short := n < len(r.rest)
+		if r.rest = r.rest[n:]; !short {
+			r.msg.Release()
+		}
+		if err != nil || r.c.closed.Load() {
+			return total, err
+		}
+		if short {
+			return total, io.ErrShortWrite
+		}
+	}
+	return total, nil
+}

@@ -1,0 +1,104 @@
+package shmnet
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/shmring/shmring/internal/spin"
+)
+
+// spinner decides how long a call looks before it sleeps. It is used by one goroutine at a time.
+type spinner struct {
+	off   bool
+	score int32 // 0 to scoreMax: a moving average of how often it paid
+	waits int32 // since it was tried last
+	after int32 // how many of them there are to be before it is tried again
+}
+
+const (
+	scoreMax    = 1024
+	scoreEnough = scoreMax / 3
+	scoreShift  = 3
+	// moment is how many looks come first, always.
+	moment = 32
+	// spinFor is about what sleeping and waking cost the two sides together.
+	spinFor = 20 * time.Microsecond
+	// probeFor is longer than waking takes, so that two who both sleep find back.
+	probeFor   = 100 * time.Microsecond
+	probeFirst = 16 // waits
+	probeLast  = 1024
+	// busy is how long it takes to let others run where there are some.
+	busy = 3 * time.Microsecond
+)
+
+// spinners is how many goroutines of this process spin. More than one for two processors take from
+// those who have something to do.
+var spinners atomic.Int32
+
+func (s *spinner) start(off bool) { *s = spinner{off: off, score: scoreMax, after: probeFirst} }
+
+// spin looks until something is ready, while that is likely to pay.
+func (s *spinner) spin(ready func() bool) bool {
+	if s.off {
+		return ready()
+	}
+	for range moment {
+		if ready() {
+			s.learn(true)
+			return true
+		}
+		spin.Pause()
+	}
+	budget, probe := spinFor, false
+	if s.score < scoreEnough {
+		if s.waits++; s.waits < s.after {
+			return false
+		}
+		s.waits, s.after = 0, min(2*s.after, probeLast)
+		budget, probe = probeFor, true
+	}
+	if spinners.Add(1) > int32(max(1, runtime.GOMAXPROCS(0)/2)) {
+		spinners.Add(-1)
+		return false
+	}
+	found := spinUntil(ready, budget)
+	spinners.Add(-1)
+	if probe && found {
+		s.score = scoreMax / 2
+	} else {
+		s.learn(found)
+	}
+	return found
+}
+
+// spinUntil looks for so long, and lets others run now and then.
+func spinUntil(ready func() bool, budget time.Duration) bool {
+	for begin := time.Now(); ; {
+		for range moment {
+			if ready() {
+				return true
+			}
+			spin.Pause()
+		}
+		now := time.Since(begin)
+		if now >= budget {
+			return false
+		}
+		runtime.Gosched()
+		if time.Since(begin)-now > busy {
+			return ready() // somebody else had use for the processor: leave it to them
+		}
+	}
+}
+
+func (s *spinner) learn(paid bool) {
+	if paid {
+		if s.score >= scoreEnough {
+			s.after = probeFirst
+		}
+		s.score += (scoreMax - s.score) >> scoreShift
+	} else {
+		s.score -= (s.score + 1<<scoreShift - 1) >> scoreShift
+	}
+}
