@@ -14,7 +14,7 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultBuffer    = 64 << 10
+	DefaultBuffer    = 256 << 10
 	DefaultMaxBuffer = 16 << 20
 	DefaultBacklog   = 128
 	DefaultTimeout   = 10 * time.Second

@@ -15,12 +15,33 @@ type reader struct {
 	ring *ring.Consumer
 	msg  ring.Message
 	rest []byte // of msg: in the ring, and not read yet
+	owed int    // bytes that were read and are not released
+	most int    // so many are released at once
 	end  error  // what every call returns from now on
 }
 
 func (r *reader) start(sleeps bool) {
 	r.spinner.start(sleeps)
 	r.ready = func() bool { return r.ring.HasNews() || r.c.over() }
+	r.most = r.ring.Slots() * slotSize / releaseShare
+}
+
+// releaseShare is which part of a ring is released at once: the writer, if it waits for room, is not
+// woken for every message. What is left is released before waiting.
+const releaseShare = 4
+
+// done notes that all of msg was read.
+func (r *reader) done() {
+	if r.owed += max(slotSize, r.msg.Len()); r.owed >= r.most {
+		r.release()
+	}
+}
+
+func (r *reader) release() {
+	if r.owed > 0 {
+		r.owed = 0
+		r.msg.Release()
+	}
 }
 
 // armed is what the bell asks before it sleeps.
@@ -69,7 +90,7 @@ func (r *reader) take(b []byte) (n int) {
 			if len(r.rest) > 0 {
 				return n
 			}
-			r.msg.Release()
+			r.done()
 		}
 		if n == len(b) || !r.next() {
 			return n
@@ -108,7 +129,7 @@ func (r *reader) wait() error {
 			}
 		} else {
 			var err error
-			if r.end = r.ring.Guard(func() { err = r.await() }); r.end == nil {
+			if r.end = r.ring.Guard(func() { r.release(); err = r.await() }); r.end == nil {
 				return err
 			}
 		}
@@ -166,7 +187,7 @@ func (r *reader) pass(w io.Writer) (total int64, err error) {
 		}
 		short := n < len(r.rest)
 		if r.rest = r.rest[n:]; !short {
-			r.msg.Release()
+			r.done()
 		}
 		if err != nil || r.c.closed.Load() {
 			return total, err

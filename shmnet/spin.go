@@ -19,15 +19,15 @@ type spinner struct {
 const (
 	scoreMax    = 1024
 	scoreEnough = scoreMax / 3
-	scoreShift  = 3
+	scoreShift  = 4
 	// moment is how many looks come first, always.
 	moment = 32
 	// spinFor is about what sleeping and waking cost the two sides together.
-	spinFor = 20 * time.Microsecond
+	spinFor = 30 * time.Microsecond
 	// probeFor is longer than waking takes, so that two who both sleep find back.
 	probeFor   = 100 * time.Microsecond
 	probeFirst = 16 // waits
-	probeLast  = 1024
+	probeLast  = 256
 	// busy is how long it takes to let others run where there are some.
 	busy = 3 * time.Microsecond
 )
@@ -62,32 +62,34 @@ func (s *spinner) spin(ready func() bool) bool {
 		spinners.Add(-1)
 		return false
 	}
-	found := spinUntil(ready, budget)
+	found, left := spinUntil(ready, budget)
 	spinners.Add(-1)
-	if probe && found {
+	switch {
+	case probe && found:
 		s.score = scoreMax / 2
-	} else {
+	case found || !left:
 		s.learn(found)
 	}
 	return found
 }
 
-// spinUntil looks for so long, and lets others run now and then.
-func spinUntil(ready func() bool, budget time.Duration) bool {
+// spinUntil looks for so long, and lets others run now and then. If one did it has left the
+// processor to them, and does not know what it would have found.
+func spinUntil(ready func() bool, budget time.Duration) (found, left bool) {
 	for begin := time.Now(); ; {
 		for range moment {
 			if ready() {
-				return true
+				return true, false
 			}
 			spin.Pause()
 		}
 		now := time.Since(begin)
 		if now >= budget {
-			return false
+			return false, false
 		}
 		runtime.Gosched()
 		if time.Since(begin)-now > busy {
-			return ready() // somebody else had use for the processor: leave it to them
+			return ready(), true
 		}
 	}
 }
