@@ -119,7 +119,8 @@ func (c *Config) ring() *shmring.Options {
 	return &shmring.Options{
 		Kind: shmring.KindSPSC, Slots: slots, SlotSize: slotSize,
 		MaxMessage: max(slotSize, min(mostChunk, slots*slotSize/chunkShare)),
-		Doorbell:   shmring.DoorbellPoll, // nobody sleeps by it
+		// Nobody sleeps by it, or as the ring would.
+		Doorbell: shmring.DoorbellPoll, WaitPolicy: shmring.WaitSleep,
 	}
 }
 

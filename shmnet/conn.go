@@ -239,7 +239,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	if c.closed.Load() {
 		return nil, c.opError("raw", net.ErrClosed)
 	}
-	return control{c.in.bell.raw}, nil
+	return control{c.out.bell.raw}, nil
 }
 
 type control struct{ raw syscall.RawConn }

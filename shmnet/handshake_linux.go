@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 	"github.com/shmring/shmring/internal/inner"
 )
 
-// files is how many descriptors an offer has: the ring that the dialer reads, the one that it
-// writes, and its end of the writers' bell.
-const files = 3
+// rings is how many descriptors of an offer are rings: the one that the dialer reads, and the one that
+// it writes. Those of the readers' bell come behind them.
+const rings = 2
 
 // handshake is the making of one connection.
 type handshake struct {
@@ -70,14 +71,19 @@ func (h *handshake) judgePeer() (err error) {
 	return h.cfg.allows(h.peer)
 }
 
+// trusted tells whether the peer can do what it likes to this process anyway.
+func (h *handshake) trusted() bool {
+	own := os.Geteuid()
+	return h.peer.UID == own || h.peer.UID == 0
+}
+
 // accept is the listener's side.
 func (h *handshake) accept(ctx context.Context, c *Conn) error {
 	h.doing = "make the rings"
-	var fds [files]int // what the dialer gets
-	n := 0
-	defer func() { handover.Close(fds[:n]) }()
+	var fds []int // what the dialer gets
+	defer func() { handover.Close(fds) }()
 	var uuid [16]byte
-	for i := range 2 {
+	for i := range rings {
 		r, err := shmring.NewSealed(ctx, "shmnet", h.cfg.ring())
 		if err != nil {
 			return err
@@ -85,23 +91,27 @@ func (h *handshake) accept(ctx context.Context, c *Conn) error {
 		if i == 0 {
 			uuid = r.Info().UUID
 		}
-		fds[i], err = inner.Share(r)
+		fd, err := inner.Share(r)
+		if err == nil {
+			fds = append(fds, fd)
+		}
 		if err = errors.Join(err, r.Close()); err != nil {
 			return err
 		}
-		n++
 	}
-	own, theirs, err := newBell()
+	make := newSocketBell
+	if eventBells && h.peer.UID == os.Geteuid() { // who trusts us, too
+		make = newEventBell
+	}
+	bell, theirs, err := make()
 	if err != nil {
 		return err
 	}
-	fds[2] = theirs
-	n++
-	if err := c.open(ctx, h.cfg.Wait, h.conn, own, fds[1], fds[0]); err != nil {
-		_ = own.Close()
+	fds = append(fds, theirs...)
+	if err := c.open(ctx, h.cfg.Wait, h.conn, bell, fds[1], fds[0]); err != nil {
 		return err
 	}
-	if err := h.offer(uuid, fds[:]); err != nil {
+	if err := h.offer(uuid, fds); err != nil {
 		_ = c.Close()
 		return err
 	}
@@ -161,17 +171,16 @@ func (h *handshake) dial(ctx context.Context, c *Conn) error {
 // take opens what was offered.
 func (h *handshake) take(ctx context.Context, c *Conn, fds []int) error {
 	h.doing = "take the offer"
-	if len(fds) != files {
+	if n := len(fds); n != rings+1 && n != rings+2 {
 		handover.Close(fds)
-		return fmt.Errorf("%w: %d came, a connection has %d", handover.ErrFiles, len(fds), files)
+		return fmt.Errorf("%w: %d came, a connection has %d or %d", handover.ErrFiles, n, rings+1, rings+2)
 	}
-	defer handover.Close(fds[:2])
-	bell, err := socketOf(fds[2])
+	defer handover.Close(fds[:rings])
+	bell, err := bellOf(fds[rings:], h.trusted())
 	if err != nil {
 		return fmt.Errorf("%w: %w", shmring.ErrRefused, err)
 	}
 	if err := c.open(ctx, h.cfg.Wait, h.conn, bell, fds[0], fds[1]); err != nil {
-		_ = bell.Close()
 		return err
 	}
 	for _, info := range []shmring.Info{c.in.handle.Info(), c.out.handle.Info()} {
@@ -186,17 +195,24 @@ func (h *handshake) take(ctx context.Context, c *Conn, fds []int) error {
 	return nil
 }
 
-// open takes the roles: consumer of one ring, producer of another. After an error the sockets are
-// the caller's still.
-func (c *Conn) open(ctx context.Context, wait Wait, data, space *net.UnixConn, in, fd int) error {
+// open takes the roles: consumer of one ring, producer of another. It takes the bell of readers; after an error
+// the socket is the caller's still.
+func (c *Conn) open(ctx context.Context, wait Wait, socket *net.UnixConn, data bell, in, fd int) error {
 	r, w := &c.in, &c.out
 	r.c, w.c = c, c
-	if err := r.bell.open(data, r.armed, c.lose); err != nil {
-		return err
+	r.bell, w.bell = data, socketBell(socket)
+	err := errors.Join(r.bell.open(r.armed, c.lose), w.bell.open(w.armed, c.lose))
+	if err == nil {
+		err = c.takeRoles(ctx, wait, in, fd)
 	}
-	if err := w.bell.open(space, w.armed, c.lose); err != nil {
-		return err
+	if err != nil {
+		r.bell.close()
 	}
+	return err
+}
+
+func (c *Conn) takeRoles(ctx context.Context, wait Wait, in, fd int) error {
+	r, w := &c.in, &c.out
 	// Who frees room rings for a writer, who writes for a reader.
 	consumer, ring, err := inner.OpenConsumer(ctx, in, lot{bell: &w.bell})
 	if err != nil {
@@ -216,7 +232,7 @@ func (c *Conn) open(ctx context.Context, wait Wait, data, space *net.UnixConn, i
 
 // watchPeer is told when the peer is gone. After an error the connection is closed.
 func (c *Conn) watchPeer() (err error) {
-	if c.watch, err = watching.add(c.in.bell.raw, c.lose); err != nil {
+	if c.watch, err = watching.add(c.out.bell.raw, c.lose); err != nil {
 		_ = c.Close()
 	}
 	return err
@@ -224,3 +240,6 @@ func (c *Conn) watchPeer() (err error) {
 
 // spinsPay asks once for the process's quota.
 var spinsPay = sync.OnceValue(func() bool { return inner.Spins() })
+
+// eventBells is false in tests of the other kind.
+var eventBells = true

@@ -28,13 +28,21 @@ const (
 	probeFor   = 100 * time.Microsecond
 	probeFirst = 16 // waits
 	probeLast  = 256
+	glance     = 4
+	// calmAfter is how long nobody spins after somebody had use for the processor.
+	calmAfter = 500 * time.Microsecond
 	// busy is how long it takes to let others run where there are some.
 	busy = 3 * time.Microsecond
+	// preempted is what is more than goroutines take mostly: the system had use for the processor.
+	preempted = time.Millisecond
 )
 
 // spinners is how many goroutines of this process spin. More than one for two processors take from
 // those who have something to do.
 var spinners atomic.Int32
+
+// busyUntil is the time since began until which nobody spins.
+var busyUntil atomic.Int64
 
 func (s *spinner) start(off bool) { *s = spinner{off: off, score: scoreMax, after: probeFirst} }
 
@@ -43,15 +51,23 @@ func (s *spinner) spin(ready func() bool) bool {
 	if s.off {
 		return ready()
 	}
-	for range moment {
+	pays := s.score >= scoreEnough
+	looks := moment
+	if !pays || time.Since(began) < time.Duration(busyUntil.Load()) {
+		looks = glance
+	}
+	for range looks {
 		if ready() {
 			s.learn(true)
 			return true
 		}
 		spin.Pause()
 	}
+	if pays && looks == glance {
+		return false
+	}
 	budget, probe := spinFor, false
-	if s.score < scoreEnough {
+	if !pays {
 		if s.waits++; s.waits < s.after {
 			return false
 		}
@@ -88,7 +104,8 @@ func spinUntil(ready func() bool, budget time.Duration) (found, left bool) {
 			return false, false
 		}
 		runtime.Gosched()
-		if time.Since(begin)-now > busy {
+		if took := time.Since(begin) - now; took > busy && took < preempted {
+			busyUntil.Store(int64(time.Since(began) + calmAfter))
 			return ready(), true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,7 @@ var (
 	perCase = flag.Duration("for", 200*time.Millisecond, "how long each is measured at one time")
 	cases   = flag.String("cases", "", "only those whose name contains this")
 	kinds   = flag.String("kinds", "shm,unix,tcp", "which")
+	profile = flag.String("cpuprofile", "", "file for a profile of the client")
 	server  = flag.String("server", "", "directory: be the server")
 )
 
@@ -84,6 +86,17 @@ func main() {
 		log.Fatal(err)
 	}
 	addrs := strings.Fields(line)
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			log.Fatal(err)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	measure(addrs[:3], cmd.Process.Pid)
 	measureServices(addrs[3:], cmd.Process.Pid)
 	in.Close()

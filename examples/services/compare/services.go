@@ -119,14 +119,19 @@ func (f *figure) calls(service, kind, addr string, size, n, pid int) {
 	}
 	call, end := caller(kind, addr)
 	defer end()
-	for range 20 {
-		if err := call(size); err != nil {
-			log.Fatal(err)
-		}
-	}
 	var mu sync.Mutex
 	var lat []time.Duration
 	var workers sync.WaitGroup
+	for range n { // connections are made, which is not what is measured
+		workers.Go(func() {
+			for range 5 {
+				if err := call(size); err != nil {
+					log.Fatal(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
 	before := cpuOf(pid) + cpuOf(os.Getpid())
 	begin := time.Now()
 	for range n {
