@@ -1,0 +1,22 @@
+package shmnet
+
+import "testing"
+
+// SocketBells makes connections of this process as they are with another user.
+func SocketBells(t *testing.T) {
+	eventBells = false
+	t.Cleanup(func() { eventBells = true })
+}
+
+// Watched is how many connections the watcher knows, and whether it runs.
+func Watched() (n int, runs bool) {
+	watching.mu.Lock()
+	defer watching.mu.Unlock()
+	return len(watching.conns), watching.file != nil
+}
+
+// Sleeps is how often calls of the connection have announced that they sleep.
+func (c *Conn) Sleeps() uint64 {
+	r, w := c.in.ring.Stats(), c.out.ring.Stats()
+	return r.Sleeps + w.Sleeps
+}
