@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shmring/shmring/fuzz/internal/labs"
+)
+
+// modes are who is killed.
+var modes = []struct {
+	name    string
+	summary string
+	listens bool // the victim does
+}{
+	{"dialer", "who dialed is killed", false},
+	{"listener", "who listened is killed; the next one takes its socket over", true},
+}
+
+const (
+	full  = 5000
+	short = 60
+)
+
+func program() *labs.Program {
+	n := 0
+	p := &labs.Program{
+		Name:  "connlab",
+		Title: "Modes, and how many kills in full and with -short",
+		Flags: func(f *flag.FlagSet) { f.IntVar(&n, "n", 0, "how many kills (default: see the modes)") },
+		Check: func() error {
+			if n < 0 {
+				return errors.New("-n must not be negative")
+			}
+			return nil
+		},
+		Experiment: func(ctx context.Context, mode int, o labs.Options) labs.Report { return experiment(ctx, mode, n, o) },
+		Child:      victim,
+	}
+	for _, m := range modes {
+		p.Modes = append(p.Modes, labs.Mode{Name: m.name, Summary: fmt.Sprintf("%s (%d, %d)", m.summary, full, short)})
+	}
+	return p
+}
+
+func main() { program().Main() }
+
+// result is what one mode found: the object that -json prints.
+type result struct {
+	labs.Result
+	Kills       int            `json:"kills"`
+	Connections int            `json:"connections"`
+	Bytes       int64          `json:"bytes"` // that came from victims and were right
+	Ends        map[string]int `json:"ends"`  // of calls
+	// Microseconds from the kill to the end of the last call of a connection.
+	P50  int64 `json:"p50_us"`
+	P99  int64 `json:"p99_us"`
+	Max  int64 `json:"max_us"`
+	Late int   `json:"late"` // more than 10 ms
+
+	delays []time.Duration
+}
+
+// Print shows the result to people.
+func (r *result) Print(w io.Writer) {
+	verdict := "ok"
+	if !r.OK {
+		verdict = "FAILED"
+	}
+	fmt.Fprintf(w, "%-9s %s: %d kills, %d connections, %d MB right; calls ended after p50 %d µs, p99 %d µs, longest %d µs, "+
+		"%d after more than 10 ms; %.1f s\n", r.Mode, verdict, r.Kills, r.Connections, r.Bytes>>20, r.P50, r.P99, r.Max,
+		r.Late, r.Seconds)
+	r.PrintRest(w, strings.Repeat(" ", 10), "not permitted here", func() {
+		for what, n := range r.Ends {
+			fmt.Fprintf(w, "%10s%7d %s\n", "", n, what)
+		}
+	})
+}
+
+// experiment runs one mode.
+func experiment(ctx context.Context, mode, n int, o labs.Options) labs.Report {
+	m := modes[mode]
+	n = o.Times(n, full, short)
+	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed}, Ends: map[string]int{}}
+	left, err := r.Run(ctx, "connlab", o, func(l *labs.Lab) {
+		s := newSurvivor(l, r)
+		if err := s.run(n, m.listens); err != nil {
+			r.Problem("%v", err)
+		}
+		if l.Ctx.Err() != nil {
+			r.Problem("interrupted")
+		}
+	})
+	if err != nil {
+		r.Problem("%v", err)
+	}
+	for _, leak := range left {
+		r.Problem("left behind: %s", leak)
+	}
+	if r.Connections < n/2 {
+		r.Problem("only %d connections came about", r.Connections)
+	}
+	if slices.Sort(r.delays); len(r.delays) > 0 {
+		at := func(q float64) int64 { return r.delays[int(q*float64(len(r.delays)-1))].Microseconds() }
+		r.P50, r.P99, r.Max = at(0.5), at(0.99), at(1)
+	}
+	if r.OK = len(r.Problems) == 0; !r.OK {
+		r.Repeat = fmt.Sprintf("go run ./fuzz/connlab -mode %s -n %d -seed %d", m.name, n, o.Seed)
+	}
+	return r
+}

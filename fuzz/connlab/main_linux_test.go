@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/fuzz/internal/labs"
+)
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(labs.ChildEnv); text != "" {
+		if err := victim(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Some kills of each mode, with real processes.
+func TestRun(t *testing.T) {
+	var said strings.Builder
+	require.Zero(t, program().Run(t.Context(), strings.Fields("-mode all -n 30"), &said, &said), said.String())
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/shmnet"
+)
+
+// survivor is the side that is not killed.
+type survivor struct {
+	lab *labs.Lab
+
+	mu     sync.Mutex
+	r      *result
+	killed map[int]time.Time // when, by process id
+	calls  sync.WaitGroup
+}
+
+func newSurvivor(l *labs.Lab, r *result) *survivor {
+	return &survivor{lab: l, r: r, killed: map[int]time.Time{}}
+}
+
+const most = 3 * time.Millisecond // a victim lives so long, from the first connection on
+
+// run kills n victims.
+func (s *survivor) run(n int, listens bool) error {
+	path := filepath.Join(s.lab.Files, "socket")
+	var l *shmnet.Listener
+	if !listens {
+		var err error
+		if l, err = shmnet.Listen(path, nil); err != nil {
+			return err
+		}
+		s.calls.Go(func() {
+			for {
+				c, err := l.AcceptConn()
+				if err != nil {
+					return
+				}
+				s.calls.Go(func() { s.converse(c) })
+			}
+		})
+	}
+	var err error
+	for i := 0; i < n && s.lab.Ctx.Err() == nil && err == nil; i++ {
+		err = s.round(i, arguments{
+			Path: path, Listens: listens, Conns: 1 + s.lab.Rand.IntN(2), Traffic: i % len(traffics),
+			Buffer: []int{0, 4 << 10, 64 << 10}[i/len(traffics)%3],
+		})
+	}
+	ended := make(chan struct{})
+	if l != nil {
+		err = errors.Join(err, l.Close()) // and with it who was connected, and is not accepted
+	}
+	go func() { s.calls.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(labs.Patience):
+		return errors.Join(err, errors.New("a call does not end"))
+	}
+	return err
+}
+
+// round is the life of one victim.
+func (s *survivor) round(i int, a arguments) error {
+	child, err := s.lab.Spawn(fmt.Sprint("victim ", i), a, nil)
+	if err != nil {
+		return err
+	}
+	began := make(chan struct{}, a.Conns)
+	ctx, cancel := context.WithCancel(s.lab.Ctx)
+	defer cancel()
+	if a.Listens {
+		for range a.Conns {
+			s.calls.Go(func() { s.dial(ctx, child, a, began) })
+		}
+	} else {
+		began <- struct{}{} // it may be killed before it has connected
+		time.Sleep(s.chance(2 * most))
+	}
+	select {
+	case <-began:
+	case <-time.After(labs.Patience):
+		return errors.New("no connection comes about")
+	}
+	time.Sleep(s.chance(most))
+	s.mu.Lock()
+	s.killed[child.PID()] = time.Now()
+	s.mu.Unlock()
+	child.Kill()
+	if s.r.Kills++; !child.WasKilled() {
+		return fmt.Errorf("victim %d ended by itself: %s", i, child.Stderr())
+	}
+	return nil
+}
+
+func (s *survivor) chance(limit time.Duration) time.Duration {
+	return time.Duration(s.lab.Rand.Int64N(int64(limit)))
+}
+
+// dial connects to a victim that listens, or will, unless it is killed before.
+func (s *survivor) dial(ctx context.Context, victim *labs.Child, a arguments, began chan<- struct{}) {
+	for ctx.Err() == nil {
+		c, err := shmnet.Dial(ctx, a.Path, &shmnet.Config{Buffer: a.Buffer})
+		if err == nil {
+			began <- struct{}{}
+			s.converse(c)
+			return
+		}
+		var op *net.OpError
+		var hs *shmnet.HandshakeError
+		switch {
+		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), ctx.Err() != nil:
+			time.Sleep(100 * time.Microsecond)
+		case errors.As(err, &hs) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+			s.count("connecting was cut off")
+			return
+		case errors.As(err, &op):
+			s.problem("connecting with victim %d: %v", victim.PID(), err)
+			return
+		}
+	}
+}
+
+func (s *survivor) count(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.r.Ends[what]++
+}
+
+func (s *survivor) problem(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.r.Problem(format, args...)
+}
+
+// converse reads and writes until the victim is dead, and judges.
+func (s *survivor) converse(c *shmnet.Conn) {
+	pid, _, _ := c.Peer()
+	t := traffics[3+pid%2]
+	began := time.Now()
+	var in stream
+	var read, written error
+	var both sync.WaitGroup
+	both.Go(func() { read = t.receive(c, &in) })
+	both.Go(func() { written = t.send(c) })
+	both.Wait()
+	ended := time.Now()
+	again, _ := c.Write([]byte("x"))
+	if err := c.Close(); err != nil {
+		s.problem("close: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.r
+	r.Connections++
+	r.Bytes += in.at
+	killed, known := s.killed[pid]
+	switch {
+	case !known:
+		r.Problem("calls ended before victim %d was killed: %v; %v", pid, read, written)
+	case !errors.Is(read, syscall.ECONNRESET) || !errors.Is(read, shmring.ErrPeerDead):
+		r.Problem("read of victim %d: %v", pid, read)
+	case !errors.Is(written, syscall.EPIPE):
+		r.Problem("write to victim %d: %v", pid, written)
+	case again != 0:
+		r.Problem("write to victim %d after it was dead", pid)
+	}
+	if killed.Before(began) {
+		killed = began // it was dead before anybody looked
+	}
+	delay := ended.Sub(killed)
+	if r.delays = append(r.delays, delay); delay > 10*time.Millisecond {
+		r.Late++
+	}
+}
