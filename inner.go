@@ -22,6 +22,7 @@ func init() {
 		}
 		return p, p.handle, nil
 	}
+	inner.Abandon = func(producer any) { producer.(*Producer).keepStream = true }
 	inner.Share = func(sealed any) (int, error) {
 		r := sealed.(*Sealed)
 		fd, err := r.s.seg.Share()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/internal/handover"
+	"github.com/shmring/shmring/internal/inner"
 	"github.com/shmring/shmring/ring"
 )
 
@@ -153,10 +154,19 @@ func (c *Conn) opError(op string, err error) error {
 
 // Close closes the connection. Calls that wait return net.ErrClosed. The peer gets what was
 // written, and then io.EOF. Closing again returns what it should: net.ErrClosed.
-func (c *Conn) Close() error {
+func (c *Conn) Close() error { return c.close(false) }
+
+// Abort closes the connection like Close, except that the peer gets syscall.ECONNRESET behind what
+// was written: for who knows that it is not the whole.
+func (c *Conn) Abort() error { return c.close(true) }
+
+func (c *Conn) close(abort bool) error {
 	again := true
 	c.once.Do(func() {
 		again = false
+		if abort {
+			inner.Abandon(c.out.handle)
+		}
 		c.closed.Store(true) // before the memory is zeros
 		err := errors.Join(c.out.handle.Close(), c.in.handle.Close())
 		c.in.bell.close()

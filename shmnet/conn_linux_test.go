@@ -225,6 +225,7 @@ func TestWhatEndsSleeps(t *testing.T) {
 	}{
 		"close":       {func(c, _ *shmnet.Conn) error { return c.Close() }, net.ErrClosed, net.ErrClosed},
 		"peer closes": {func(_, peer *shmnet.Conn) error { return peer.Close() }, io.EOF, syscall.EPIPE},
+		"peer aborts": {func(_, peer *shmnet.Conn) error { return peer.Abort() }, syscall.ECONNRESET, syscall.EPIPE},
 		"deadline": {func(c, _ *shmnet.Conn) error { return c.SetDeadline(time.Now().Add(-time.Second)) },
 			os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
 		"deadline in a moment": {func(c, _ *shmnet.Conn) error { return c.SetDeadline(time.Now().Add(time.Millisecond)) },

@@ -19,6 +19,9 @@ var (
 	// OpenProducer likewise takes the producer's role, and returns a *shmring.Producer; lot wakes a
 	// consumer that is parked.
 	OpenProducer func(ctx context.Context, fd int, lot ring.ParkingLot) (any, *ring.Producer, error)
+	// Abandon makes the Close of a *shmring.Producer leave its stream without an end. It is called by
+	// who calls Close.
+	Abandon func(producer any)
 	// Share returns a descriptor of a *shmring.Sealed, which is the caller's.
 	Share func(sealed any) (int, error)
 	// Spins tells whether busy-waiting can pay: the quota of the process's control groups pays

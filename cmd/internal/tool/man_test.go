@@ -13,6 +13,7 @@ import (
 	"github.com/shmring/shmring/cmd/internal/consume"
 	"github.com/shmring/shmring/cmd/internal/demo"
 	"github.com/shmring/shmring/cmd/internal/produce"
+	"github.com/shmring/shmring/cmd/internal/proxy"
 	"github.com/shmring/shmring/cmd/internal/wait"
 )
 
@@ -24,6 +25,7 @@ func TestManualPagesAreThoseOfTheHelps(t *testing.T) {
 		{Name: "shmring", Summary: summary, Help: Help},
 		{Name: "shmring demo", Summary: demo.Summary, Help: demo.Help},
 		{Name: "shmring wait", Summary: wait.Summary, Help: wait.Help},
+		{Name: "shmring proxy", Summary: proxy.Summary, Help: proxy.Help},
 	}
 	for _, r := range repairs {
 		pages = append(pages, &cli.Flags{Name: "shmring " + r.name, Summary: r.summary, Help: r.text()})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/demo"
+	"github.com/shmring/shmring/cmd/internal/proxy"
 	"github.com/shmring/shmring/cmd/internal/wait"
 )
 
@@ -38,6 +39,7 @@ Commands
   force-skip    pass over the claim of a producer that is stuck
   relay         take rings from host to host over NATS JetStream: a program of its own,
                 shmring-relay
+  proxy         forward connections between sockets and shared memory
   help COMMAND  its flags
   version       which build this is
   completion    completion for a shell: bash, zsh, fish or pwsh
@@ -84,7 +86,8 @@ func program(args []string, stdout, stderr io.Writer) *command.Command {
 		return cli.Usage
 	})
 	root.HideHelpCommand = false
-	root.Commands = []*command.Command{demo.Command(args, stdout, stderr), wait.Command(args, stdout, stderr)}
+	root.Commands = []*command.Command{demo.Command(args, stdout, stderr), wait.Command(args, stdout, stderr),
+		proxy.Command(args, stdout, stderr)}
 	for _, r := range repairs {
 		root.Commands = append(root.Commands, r.command(args, stdout, stderr))
 	}
