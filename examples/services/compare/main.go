@@ -52,14 +52,15 @@ func dial(kind, addr string) (net.Conn, error) {
 }
 
 var (
-	buffer  = flag.Int("buffer", 0, "shmnet.Config.Buffer")
-	sleep   = flag.Bool("sleep", false, "shmnet.WaitSleep")
-	rounds  = flag.Int("rounds", 5, "how often each is measured, turn by turn")
-	perCase = flag.Duration("for", 200*time.Millisecond, "how long each is measured at one time")
-	cases   = flag.String("cases", "", "only those whose name contains this")
-	kinds   = flag.String("kinds", "shm,unix,tcp", "which")
-	profile = flag.String("cpuprofile", "", "file for a profile of the client")
-	server  = flag.String("server", "", "directory: be the server")
+	buffer    = flag.Int("buffer", 0, "shmnet.Config.Buffer")
+	sleep     = flag.Bool("sleep", false, "shmnet.WaitSleep")
+	rounds    = flag.Int("rounds", 5, "how often each is measured, turn by turn")
+	perCase   = flag.Duration("for", 200*time.Millisecond, "how long each is measured at one time")
+	cases     = flag.String("cases", "", "only those whose name contains this")
+	kinds     = flag.String("kinds", "shm,unix,tcp", "which")
+	profile   = flag.String("cpuprofile", "", "file for a profile of the client")
+	idleConns = flag.Int("idle", 0, "only this: so many connections over which nothing is said")
+	server    = flag.String("server", "", "directory: be the server")
 )
 
 func main() {
@@ -96,6 +97,12 @@ func main() {
 			log.Fatal(err)
 		}
 		defer pprof.StopCPUProfile()
+	}
+	if *idleConns > 0 {
+		idle(addrs[:3], cmd.Process.Pid, *idleConns)
+		in.Close()
+		cmd.Wait()
+		return
 	}
 	measure(addrs[:3], cmd.Process.Pid)
 	measureServices(addrs[3:], cmd.Process.Pid)
