@@ -32,6 +32,8 @@ type Conn struct {
 	closed atomic.Bool
 	gone   atomic.Bool           // the peer
 	why    atomic.Pointer[error] // unless it died or closed
+	ended  chan struct{}         // closed with closed, or gone
+	ending sync.Once
 	watch  uint64
 	done   func() // tells the listener
 	once   sync.Once
@@ -125,10 +127,17 @@ func (c *Conn) lose(why error) {
 		c.why.Store(&why)
 	}
 	if c.gone.CompareAndSwap(false, true) {
+		c.end()
 		c.in.bell.endSleeps()
 		c.out.bell.endSleeps()
 	}
 }
+
+// Done returns a channel that is closed when the peer has gone, or the connection was closed. What
+// the peer had written can still be read in the first case.
+func (c *Conn) Done() <-chan struct{} { return c.ended }
+
+func (c *Conn) end() { c.ending.Do(func() { close(c.ended) }) }
 
 // peerError is what a call returns when the peer is gone.
 func (c *Conn) peerError(errno syscall.Errno) error {
@@ -153,7 +162,8 @@ func (c *Conn) opError(op string, err error) error {
 }
 
 // Close closes the connection. Calls that wait return net.ErrClosed. The peer gets what was
-// written, and then io.EOF. Closing again returns what it should: net.ErrClosed.
+// written, and then io.EOF. A call that is handing bytes to the user in place ([Conn.WriteTo],
+// [Conn.ReadMessage]) keeps the memory until that returns. Closing again returns net.ErrClosed.
 func (c *Conn) Close() error { return c.close(false) }
 
 // Abort closes the connection like Close, except that the peer gets syscall.ECONNRESET behind what
@@ -167,10 +177,14 @@ func (c *Conn) close(abort bool) error {
 		if abort {
 			inner.Abandon(c.out.handle)
 		}
-		c.closed.Store(true) // before the memory is zeros
-		err := errors.Join(c.out.handle.Close(), c.in.handle.Close())
+		c.closed.Store(true)
+		c.end()
+		err := c.out.handle.Close() // who writes into it meanwhile writes into memory that is its own
 		c.in.bell.close()
 		c.out.bell.close()
+		if c.in.mu.TryLock() {
+			c.in.unlock()
+		} // else who has it lets go of its ring
 		watching.remove(c.watch)
 		if c.done != nil {
 			c.done()

@@ -39,7 +39,7 @@ func shake(ctx context.Context, path string, conn *net.UnixConn, cfg Config,
 		_ = conn.SetDeadline(past)
 		close(ended)
 	})
-	c := &Conn{addr: Addr{path}}
+	c := &Conn{addr: Addr{path}, ended: make(chan struct{})}
 	err := h.judgePeer()
 	if err == nil {
 		c.peer = h.peer

@@ -18,6 +18,8 @@ type reader struct {
 	owed int    // bytes that were read and are not released
 	most int    // so many are released at once
 	end  error  // what every call returns from now on
+	// letGo: the handle is closed. Whoever is the last to have mu does that.
+	letGo bool
 }
 
 func (r *reader) start(sleeps bool) {
@@ -44,6 +46,24 @@ func (r *reader) release() {
 	}
 }
 
+// unlock ends a call. If Close came meanwhile, it lets go of the ring: not before, because what is read
+// would be zeros then.
+func (r *reader) unlock() {
+	for {
+		if r.c.closed.Load() && !r.letGo {
+			r.letGo = true
+			_ = r.handle.Close()
+		}
+		if r.mu.Unlock(); !r.c.closed.Load() || !r.mu.TryLock() {
+			return
+		}
+		if r.letGo {
+			r.mu.Unlock()
+			return
+		}
+	}
+}
+
 // armed is what the bell asks before it sleeps.
 func (r *reader) armed() bool { return r.c.over() || r.ring.Arm() }
 
@@ -54,7 +74,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 	if err = r.begin(); err == nil && len(b) > 0 {
 		n, err = r.read(b)
 	}
-	r.mu.Unlock()
+	r.unlock()
 	read()
 	if err != nil && err != io.EOF {
 		err = c.opError("read", err)
@@ -70,7 +90,7 @@ func (r *reader) read(b []byte) (n int, err error) {
 		}
 		switch {
 		case r.c.closed.Load():
-			return 0, net.ErrClosed // the bytes may be those of memory that is not shared any more
+			return 0, net.ErrClosed
 		case n > 0:
 			return n, nil
 		}
@@ -148,7 +168,7 @@ func (r *reader) wait() error {
 func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 	r := &c.in
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	for {
 		err := r.begin()
 		if err == nil {

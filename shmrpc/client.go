@@ -1,0 +1,428 @@
+package shmrpc
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/shmnet"
+)
+
+// Config of a [Client]. The zero value and nil are good defaults.
+type Config struct {
+	// Conn is how connections are made.
+	Conn *shmnet.Config
+	// MaxPayload is the longest reply that is taken; a server that sends a longer one loses the
+	// connection. Zero: DefaultMaxPayload.
+	MaxPayload int
+	// Idempotent, if not nil, tells which methods may be carried out more than once. Calls of these
+	// are made again, until their context ends, when the connection was lost, and wait for the
+	// server to come back.
+	Idempotent func(method uint32) bool
+}
+
+// Client makes calls to the server that listens at a path. All methods may be called by any
+// goroutine at any time. It connects when it is needed: by the first call, and by the first after
+// the connection was lost.
+type Client struct {
+	path string
+	cfg  Config
+
+	dialing chan struct{} // a token: whoever has it may connect
+	mu      sync.Mutex
+	link    *link
+	closed  bool
+}
+
+// NewClient returns a client. It makes no connection, and so cannot fail.
+func NewClient(path string, c *Config) *Client {
+	cl := &Client{path: path, dialing: make(chan struct{}, 1)}
+	if c != nil {
+		cl.cfg = *c
+	}
+	return cl
+}
+
+// Close closes the connection. Calls that wait return a [*LostError], and later ones
+// shmring.ErrClosed. Closing again does nothing.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	l := c.link
+	c.link = nil
+	c.mu.Unlock()
+	if l != nil {
+		l.fail(shmring.ErrClosed)
+	}
+	return nil
+}
+
+// Call sends a copy of request and returns buf with the reply appended, as append would. It waits for room,
+// and for the reply, until ctx ends, whose deadline the server is told, and which it is told of. Errors: an [*Error] of
+// the handler; a [*LostError]; the context's error, which matches os.ErrDeadlineExceeded if it was a deadline; those of
+// shmnet.Dial; shmring.ErrClosed; a *shmring.SizeError if a request is longer than 4 GiB.
+func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) ([]byte, error) {
+	err := c.Do(ctx, method, len(request),
+		func(b []byte) (int, error) { return copy(b, request), nil },
+		func(b []byte) error { buf = append(buf, b...); return nil })
+	return buf, err
+}
+
+// Do is Call in place. fill writes the request, n bytes at most, and returns how many there are; take gets the
+// reply. Both get memory of the ring if one message takes so many bytes (shmnet's Conn.MaxMessage, less 32), which is
+// valid until they return. take may be called by another goroutine that waits for a reply of its own, one at a time,
+// so it should not take long, and must not make calls; it is not called any more when Do has returned. Errors: as Call, and those of
+// fill and take.
+func (c *Client) Do(ctx context.Context, method uint32, n int,
+	fill func([]byte) (int, error), take func([]byte) error) error {
+	if n > math.MaxUint32 {
+		return &shmring.SizeError{Size: n, Max: math.MaxUint32}
+	}
+	again := c.cfg.Idempotent != nil && c.cfg.Idempotent(method)
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if err := ended(ctx); err != nil {
+			return err
+		}
+		l, err := c.connect(ctx)
+		if err == nil {
+			err = l.call(ctx, method, n, fill, take)
+		}
+		switch {
+		case err == nil, ended(ctx) != nil, errors.Is(err, shmring.ErrClosed):
+			return err
+		case errors.Is(err, ErrLost) && (again || !mayBeDone(err)):
+			continue // at once: it may have been restarted already
+		case !again:
+			return err
+		case l != nil:
+			return err // of the handler, of fill or take
+		}
+		select { // nobody listens: it is being restarted
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// mayBeDone tells whether the server may have carried out a call that was lost.
+func mayBeDone(err error) bool {
+	lost, ok := errors.AsType[*LostError](err)
+	return !ok || lost.Sent
+}
+
+// ended is the error of a context.
+func ended(ctx context.Context) error {
+	switch err := ctx.Err(); err {
+	case nil:
+		return nil
+	case context.DeadlineExceeded:
+		return errors.Join(err, os.ErrDeadlineExceeded)
+	default:
+		return err
+	}
+}
+
+// connect returns the connection, which it makes if there is none.
+func (c *Client) connect(ctx context.Context) (*link, error) {
+	if l, err := c.current(); l != nil || err != nil {
+		return l, err
+	}
+	select {
+	case c.dialing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ended(ctx)
+	}
+	defer func() { <-c.dialing }()
+	if l, err := c.current(); l != nil || err != nil {
+		return l, err
+	}
+	conn, err := shmnet.Dial(ctx, c.path, c.cfg.Conn)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{
+		conn: conn, waiting: map[uint64]*call{}, reading: make(chan struct{}, 1),
+		in: assembly{most: orDefault(c.cfg.MaxPayload, DefaultMaxPayload)},
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return nil, shmring.ErrClosed
+	}
+	c.link = l
+	return l, nil
+}
+
+func (c *Client) current() (*link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, shmring.ErrClosed
+	}
+	if l := c.link; l != nil {
+		if l.isAlive() {
+			return l, nil
+		}
+		c.link = nil
+		defer l.fail(shmring.ErrPeerDead) // outside of mu; whoever reads may not be there
+	}
+	return nil, nil
+}
+
+// link is one connection of a client.
+type link struct {
+	conn    *shmnet.Conn
+	sending sync.Mutex    // the frames of one payload follow each other
+	reading chan struct{} // a token: of those who wait for replies, whoever has it reads
+	in      assembly      // whoever reads has it
+	last    atomic.Uint64
+
+	mu      sync.Mutex
+	waiting map[uint64]*call
+	lost    error
+}
+
+// call is one call that waits.
+type call struct {
+	take func([]byte) error
+	err  error
+	done chan struct{} // a token, once err stands and take has been called
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// isAlive tells whether the link is still of use.
+func (l *link) isAlive() bool {
+	select {
+	case <-l.conn.Done():
+		return false
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost == nil
+}
+
+// fail ends the link, and all calls that wait.
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	if l.lost == nil {
+		l.lost = err
+	}
+	waiting := l.waiting
+	l.waiting = map[uint64]*call{}
+	l.mu.Unlock()
+	_ = l.conn.Close()
+	for _, k := range waiting {
+		k.err = &LostError{true, err}
+		k.done <- struct{}{}
+	}
+}
+
+func (l *link) call(ctx context.Context, method uint32, n int,
+	fill func([]byte) (int, error), take func([]byte) error) error {
+	k := calls.Get().(*call)
+	k.take, k.err = take, nil
+	h := header{kind: kindRequest, method: method, id: l.last.Add(1)}
+	if d, ok := ctx.Deadline(); ok {
+		h.limit = uint64(max(1, time.Until(d)))
+	}
+	l.mu.Lock()
+	lost := l.lost
+	if lost == nil {
+		l.waiting[h.id] = k
+	}
+	l.mu.Unlock()
+	if lost != nil {
+		return &LostError{false, lost}
+	}
+	returns := false
+	defer func() {
+		if !returns { // fill panics
+			l.forget(h.id)
+			return
+		}
+		k.take = nil
+		calls.Put(k)
+	}()
+	err := l.exchange(ctx, h, n, fill, k)
+	returns = true
+	return err
+}
+
+// exchange sends a request and waits for the reply.
+func (l *link) exchange(ctx context.Context, h header, n int, fill func([]byte) (int, error), k *call) error {
+	if sent, err := l.send(ctx, h, n, fill); err != nil {
+		if !l.forget(h.id) {
+			<-k.done // somebody has ended it meanwhile
+		}
+		if sent {
+			err = &LostError{true, err}
+		}
+		return err
+	}
+	return l.await(ctx, h.id, k)
+}
+
+// forget takes a call off the list; false: somebody else has, and will leave a token.
+func (l *link) forget(id uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.waiting[id]
+	delete(l.waiting, id)
+	return ok
+}
+
+// send sends a request. lost: the error is one of the connection.
+func (l *link) send(ctx context.Context, h header, n int, fill func([]byte) (int, error)) (lost bool, err error) {
+	l.sending.Lock()
+	defer l.sending.Unlock()
+	stop := func() bool { return true }
+	var over chan struct{}
+	if ctx.Done() != nil {
+		over = make(chan struct{})
+		stop = context.AfterFunc(ctx, func() {
+			_ = l.conn.SetWriteDeadline(time.Unix(1, 0))
+			close(over)
+		})
+	}
+	defer func() {
+		if !stop() {
+			<-over
+			_ = l.conn.SetWriteDeadline(time.Time{})
+		}
+	}()
+	var refused error
+	err = sendInPlace(l.conn, h, n, func(b []byte) (int, error) {
+		var k int
+		k, refused = fill(b)
+		return k, refused
+	})
+	switch {
+	case err == nil, refused != nil:
+		return false, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if !inOne(l.conn, n) {
+			l.fail(err) // in the middle of a payload: nothing can follow
+		}
+		return false, ended(ctx)
+	}
+	l.fail(err)
+	return true, err
+}
+
+// await waits for the reply, and reads for others meanwhile, if nobody does.
+func (l *link) await(ctx context.Context, id uint64, k *call) error {
+	for {
+		select {
+		case <-k.done:
+			return k.err
+		case l.reading <- struct{}{}:
+			mine, err := l.read(ctx, k)
+			if mine {
+				return k.err
+			}
+			if err != nil {
+				l.fail(err) // k is among those that end, or has ended
+				<-k.done
+				return k.err
+			}
+		case <-ctx.Done():
+		}
+		if err := ended(ctx); err != nil {
+			if !l.forget(id) {
+				<-k.done // the reply is being taken
+				return k.err
+			}
+			l.cancel(id)
+			return err
+		}
+	}
+}
+
+// read reads until the reply to k has come (mine), or ctx ends. The error is one of the connection. It
+// gives the token back.
+func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
+	defer func() { <-l.reading }()
+	if ctx.Done() != nil {
+		over := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+			close(over)
+		})
+		defer func() {
+			if !stop() {
+				<-over
+				_ = l.conn.SetReadDeadline(time.Time{})
+			}
+		}()
+	}
+	for {
+		select {
+		case <-k.done:
+			return true, nil
+		default:
+		}
+		err := l.conn.ReadMessage(l.deliver)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded):
+			return false, nil
+		default:
+			return false, err
+		}
+	}
+}
+
+// deliver gives a frame to whom it is for.
+func (l *link) deliver(b []byte) error {
+	h, payload, whole, err := l.in.add(b)
+	if err != nil || !whole {
+		return err
+	}
+	if h.kind != kindReply && h.kind != kindError {
+		return badFrame("kind %d comes from a server", h.kind)
+	}
+	if h.id > l.last.Load() {
+		return badFrame("a reply to request %d, the last was %d", h.id, l.last.Load())
+	}
+	l.mu.Lock()
+	k := l.waiting[h.id]
+	delete(l.waiting, h.id)
+	l.mu.Unlock()
+	if k == nil {
+		return nil // it was cancelled
+	}
+	k.err = &LostError{true, errTake}
+	defer func() { k.done <- struct{}{} }()
+	if h.kind == kindError {
+		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
+	} else {
+		k.err = k.take(payload)
+	}
+	return nil
+}
+
+// errTake is what a call returns whose take has panicked on another goroutine.
+var errTake = errors.New("a panic while the reply was taken")
+
+// cancel tells the server that nobody waits any more. If there is no room for that it is not told: it is
+// busy.
+func (l *link) cancel(id uint64) {
+	if !l.sending.TryLock() {
+		return
+	}
+	defer l.sending.Unlock()
+	_ = l.conn.SetWriteDeadline(time.Now().Add(cancelFor))
+	_ = send(l.conn, header{kind: kindCancel, id: id}, nil)
+	_ = l.conn.SetWriteDeadline(time.Time{})
+}
+
+// cancelFor is how long a call waits for room to say that it was cancelled.
+const cancelFor = time.Millisecond

@@ -1,0 +1,76 @@
+package shmrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+)
+
+// ErrLost matches a [*LostError].
+var ErrLost = errors.New("the connection was lost")
+
+// LostError tells that a call got no reply because the connection broke off: the server died, was
+// restarted, or closed it. It matches ErrLost and what it wraps.
+type LostError struct {
+	Sent bool // the server may have carried it out
+	Err  error
+}
+
+// Error says whether the request had been sent.
+func (e *LostError) Error() string {
+	if e.Sent {
+		return fmt.Sprintf("shmrpc: no reply, and the server may have carried the request out: %v", e.Err)
+	}
+	return fmt.Sprintf("shmrpc: the request was not sent: %v", e.Err)
+}
+
+// Unwrap returns ErrLost and Err.
+func (e *LostError) Unwrap() []error { return []error{ErrLost, e.Err} }
+
+// Error is what a handler has returned instead of a reply. A handler that returns one chooses the
+// code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
+// the client too.
+type Error struct {
+	Code uint32
+	Text string
+}
+
+// Error returns the text.
+func (e *Error) Error() string { return e.Text }
+
+// The codes of errors of contexts.
+const (
+	CodeDeadline uint32 = math.MaxUint32 - iota
+	CodeCanceled
+)
+
+// Is makes errors of contexts match.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case context.DeadlineExceeded, os.ErrDeadlineExceeded:
+		return e.Code == CodeDeadline
+	case context.Canceled:
+		return e.Code == CodeCanceled
+	}
+	return false
+}
+
+// mostText is how much of the text of an error goes to the client.
+const mostText = 4 << 10
+
+// errorOf is what of an error goes to the client.
+func errorOf(err error) *Error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Text: err.Error()}
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			e.Code = CodeDeadline
+		case errors.Is(err, context.Canceled):
+			e.Code = CodeCanceled
+		}
+	}
+	return &Error{e.Code, e.Text[:min(len(e.Text), mostText)]}
+}

@@ -1,0 +1,151 @@
+package shmrpc
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/shmnet"
+)
+
+const (
+	kindRequest = 1
+	kindReply   = 2
+	kindError   = 3
+	kindCancel  = 4
+
+	headerSize = 32
+)
+
+// header is what comes before a payload.
+type header struct {
+	kind   uint8
+	more   bool
+	method uint32 // code of an error
+	id     uint64
+	limit  uint64 // nanoseconds until the deadline; 0: none
+	size   uint64 // of the whole payload
+}
+
+func (h *header) put(b []byte) {
+	b[0], b[1] = h.kind, 0
+	if h.more {
+		b[1] = 1
+	}
+	b[2], b[3] = 0, 0
+	binary.LittleEndian.PutUint32(b[4:], h.method)
+	binary.LittleEndian.PutUint64(b[8:], h.id)
+	binary.LittleEndian.PutUint64(b[16:], h.limit)
+	binary.LittleEndian.PutUint64(b[24:], h.size)
+}
+
+// frameError tells of a frame that no correct peer sends.
+type frameError struct{ text string }
+
+func (e *frameError) Error() string { return "not a frame: " + e.text }
+func (e *frameError) Unwrap() error { return shmring.ErrCorrupt }
+
+func badFrame(format string, args ...any) error { return &frameError{fmt.Sprintf(format, args...)} }
+
+// parse checks a frame. b may change meanwhile: each byte is read once.
+func parse(b []byte) (h header, payload []byte, err error) {
+	if len(b) < headerSize {
+		return h, nil, badFrame("%d bytes", len(b))
+	}
+	var head [headerSize]byte
+	copy(head[:], b)
+	h = header{
+		kind: head[0], more: head[1] == 1, method: binary.LittleEndian.Uint32(head[4:]),
+		id: binary.LittleEndian.Uint64(head[8:]), limit: binary.LittleEndian.Uint64(head[16:]),
+		size: binary.LittleEndian.Uint64(head[24:]),
+	}
+	if h.kind < kindRequest || h.kind > kindCancel || head[1] > 1 || head[2] != 0 || head[3] != 0 {
+		return h, nil, badFrame("it begins with %x", head[:4])
+	}
+	return h, b[headerSize:], nil
+}
+
+// assembly puts the pieces of a payload together. One is under way at a time.
+type assembly struct {
+	most int
+	h    header
+	buf  []byte
+	on   bool
+}
+
+// add takes a frame. whole: payload is all of it, in place, or in memory of its own.
+func (a *assembly) add(b []byte) (h header, payload []byte, whole bool, err error) {
+	h, payload, err = parse(b)
+	switch {
+	case err != nil:
+		return h, nil, false, err
+	case h.size > uint64(a.most):
+		return h, nil, false, badFrame("a payload of %d bytes, at most %d are taken (MaxPayload)", h.size, a.most)
+	case !a.on && !h.more:
+		if uint64(len(payload)) != h.size {
+			return h, nil, false, badFrame("%d bytes of %d", len(payload), h.size)
+		}
+		return h, payload, true, nil
+	case !a.on:
+		a.on, a.h, a.buf = true, h, nil
+	case h.id != a.h.id || h.kind != a.h.kind || h.size != a.h.size:
+		return h, nil, false, badFrame("a piece of something else")
+	}
+	if len(payload) == 0 || uint64(len(a.buf)+len(payload)) > h.size {
+		return h, nil, false, badFrame("a piece of %d bytes behind %d of %d", len(payload), len(a.buf), h.size)
+	}
+	a.buf = append(a.buf, payload...)
+	if h.more {
+		return h, nil, false, nil
+	}
+	if uint64(len(a.buf)) != h.size {
+		return h, nil, false, badFrame("%d bytes of %d", len(a.buf), h.size)
+	}
+	first, buf := a.h, a.buf
+	a.on, a.buf = false, nil
+	return first, buf, true, nil
+}
+
+// inOne tells whether a payload of n bytes fits into one message.
+func inOne(c *shmnet.Conn, n int) bool { return n <= c.MaxMessage()-headerSize }
+
+// send sends a payload, in as many frames as it takes. The caller sees to it that nobody else sends
+// in between.
+func send(c *shmnet.Conn, h header, payload []byte) error {
+	h.size = uint64(len(payload))
+	for first := true; first || len(payload) > 0; first = false {
+		piece := payload[:min(len(payload), c.MaxMessage()-headerSize)]
+		payload = payload[len(piece):]
+		h.more = len(payload) > 0
+		err := c.WriteMessage(headerSize+len(piece), func(b []byte) (int, error) {
+			h.put(b)
+			return headerSize + copy(b[headerSize:], piece), nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendInPlace sends a payload of n bytes at most that fill writes, in place if it fits into one
+// message. Nothing is sent if fill returns an error.
+func sendInPlace(c *shmnet.Conn, h header, n int, fill func([]byte) (int, error)) error {
+	if !inOne(c, n) {
+		b := make([]byte, n)
+		n, err := fill(b)
+		if err != nil {
+			return err
+		}
+		return send(c, h, b[:n])
+	}
+	return c.WriteMessage(headerSize+n, func(b []byte) (int, error) {
+		n, err := fill(b[headerSize:])
+		if err != nil {
+			return 0, err
+		}
+		h.size = uint64(n)
+		h.put(b)
+		return headerSize + n, nil
+	})
+}
