@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,15 +19,15 @@ var modes = []struct {
 	name    string
 	summary string
 	listens bool // the victim does
+	rpc     bool // calls are made (package shmrpc)
+	full    int
+	short   int
 }{
-	{"dialer", "who dialed is killed", false},
-	{"listener", "who listened is killed; the next one takes its socket over", true},
+	{"dialer", "who dialed is killed", false, false, 5000, 60},
+	{"listener", "who listened is killed; the next one takes its socket over", true, false, 5000, 60},
+	{"server", "a server is killed and restarted, while clients make calls", true, true, 1000, 20},
+	{"client", "clients are killed while they and others make calls", false, true, 1000, 20},
 }
-
-const (
-	full  = 5000
-	short = 60
-)
 
 func program() *labs.Program {
 	n := 0
@@ -44,7 +45,7 @@ func program() *labs.Program {
 		Child:      victim,
 	}
 	for _, m := range modes {
-		p.Modes = append(p.Modes, labs.Mode{Name: m.name, Summary: fmt.Sprintf("%s (%d, %d)", m.summary, full, short)})
+		p.Modes = append(p.Modes, labs.Mode{Name: m.name, Summary: fmt.Sprintf("%s (%d, %d)", m.summary, m.full, m.short)})
 	}
 	return p
 }
@@ -73,12 +74,15 @@ func (r *result) Print(w io.Writer) {
 	if !r.OK {
 		verdict = "FAILED"
 	}
-	fmt.Fprintf(w, "%-9s %s: %d kills, %d connections, %d MB right; calls ended after p50 %d µs, p99 %d µs, longest %d µs, "+
-		"%d after more than 10 ms; %.1f s\n", r.Mode, verdict, r.Kills, r.Connections, r.Bytes>>20, r.P50, r.P99, r.Max,
-		r.Late, r.Seconds)
+	fmt.Fprintf(w, "%-9s %s: %d kills", r.Mode, verdict, r.Kills)
+	if len(r.delays) > 0 {
+		fmt.Fprintf(w, ", %d connections, %d MB right; calls ended after p50 %d µs, p99 %d µs, longest %d µs, "+
+			"%d after more than 10 ms", r.Connections, r.Bytes>>20, r.P50, r.P99, r.Max, r.Late)
+	}
+	fmt.Fprintf(w, "; %.1f s\n", r.Seconds)
 	r.PrintRest(w, strings.Repeat(" ", 10), "not permitted here", func() {
-		for what, n := range r.Ends {
-			fmt.Fprintf(w, "%10s%7d %s\n", "", n, what)
+		for _, what := range slices.Sorted(maps.Keys(r.Ends)) {
+			fmt.Fprintf(w, "%10s%8d %s\n", "", r.Ends[what], what)
 		}
 	})
 }
@@ -86,11 +90,15 @@ func (r *result) Print(w io.Writer) {
 // experiment runs one mode.
 func experiment(ctx context.Context, mode, n int, o labs.Options) labs.Report {
 	m := modes[mode]
-	n = o.Times(n, full, short)
+	n = o.Times(n, m.full, m.short)
 	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed}, Ends: map[string]int{}}
 	left, err := r.Run(ctx, "connlab", o, func(l *labs.Lab) {
 		s := newSurvivor(l, r)
-		if err := s.run(n, m.listens); err != nil {
+		run := s.run
+		if m.rpc {
+			run = s.runRPC
+		}
+		if err := run(n, m.listens); err != nil {
 			r.Problem("%v", err)
 		}
 		if l.Ctx.Err() != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -117,20 +116,24 @@ func (s *survivor) dial(ctx context.Context, victim *labs.Child, a arguments, be
 			s.converse(c)
 			return
 		}
-		var op *net.OpError
-		var hs *shmnet.HandshakeError
 		switch {
 		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), ctx.Err() != nil:
 			time.Sleep(100 * time.Microsecond)
-		case errors.As(err, &hs) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-			errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		case isCutOff(err):
 			s.count("connecting was cut off")
 			return
-		case errors.As(err, &op):
+		default:
 			s.problem("connecting with victim %d: %v", victim.PID(), err)
 			return
 		}
 	}
+}
+
+// isCutOff tells whether connecting failed because the other side has gone in the middle of it.
+func isCutOff(err error) bool {
+	var hs *shmnet.HandshakeError
+	return errors.As(err, &hs) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }
 
 func (s *survivor) count(what string) {

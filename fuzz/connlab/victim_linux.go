@@ -19,6 +19,7 @@ type arguments struct {
 	Conns   int
 	Traffic int // which of traffics
 	Buffer  int
+	RPC     bool
 }
 
 // traffic is what one side does with a connection.
@@ -93,6 +94,9 @@ func victim(text string) error {
 	var a arguments
 	if err := labs.BeChild(text, &a); err != nil {
 		return err
+	}
+	if a.RPC {
+		return rpcVictim(a)
 	}
 	cfg := &shmnet.Config{Buffer: a.Buffer}
 	next := func() (net.Conn, error) { return shmnet.Dial(context.Background(), a.Path, cfg) }
