@@ -16,9 +16,10 @@ import (
 // bell is how one side of a connection wakes the other, in one direction. A ring means that who
 // sleeps had better look at its ring. Sleeping is done by the runtime, with the deadlines of package net.
 //
-// There are two kinds. A socket can be used by whoever the peer is: each end has an open file of its own. An event
-// counter (eventfd) takes a third of the time. But it is one open file of two processes, and either can make
-// the other's writes to it block; so it is for peers who could do us harm anyway, those of our own user.
+// There are two kinds. A socket can be used by whoever the peer is: each end has an open file of its
+// own. An event counter (eventfd) takes a third of the time. But it is one open file of two processes,
+// and either can make the other's writes to it block; so it is for peers who could do us harm anyway,
+// those of our own user.
 type bell struct {
 	socket bool
 	sleepy sleepable       // where we sleep
@@ -198,7 +199,7 @@ func eventBell(own, peer int) (bell, error) {
 	return b, err
 }
 
-var errNoBell = errors.New("the descriptors behind the rings are neither a connected Unix stream socket nor two eventfds")
+var errNoBell = errors.New("behind the rings comes neither a connected Unix stream socket nor two eventfds")
 
 // bellOf makes a bell of the descriptors that a listener has sent, and takes them.
 func bellOf(fds []int, trusted bool) (bell, error) {

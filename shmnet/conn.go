@@ -18,12 +18,12 @@ import (
 
 // Conn is a connection: a net.Conn. All methods may be called by any goroutine at any time.
 //
-// What a Write returned for is in shared memory: the peer can read it also when this process is dead. A Read returns
-// io.EOF behind what a peer had written that closed the connection, or its half of it. Errors come
-// as *net.OpError; they match net.ErrClosed, os.ErrDeadlineExceeded, syscall.ECONNRESET or
+// What a Write returned for is in shared memory: the peer can read it also when this process is dead.
+// A Read returns io.EOF behind what a peer had written that closed the connection, or its half of it.
+// Errors come as *net.OpError; they match net.ErrClosed, os.ErrDeadlineExceeded, syscall.ECONNRESET or
 // syscall.EPIPE (*[PeerError]), or, where the peer did what no correct peer does, also
-// shmring.ErrCorrupt. Whoever passes data on that was read in place ([Conn.WriteTo]) should know
-// that a peer which breaks the rules can change it meanwhile.
+// shmring.ErrCorrupt. Whoever passes data on that was read in place ([Conn.WriteTo]) should know that
+// a peer which breaks the rules can change it meanwhile.
 type Conn struct {
 	addr   Addr
 	peer   handover.Credentials

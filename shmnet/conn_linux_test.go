@@ -108,7 +108,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 	}
 	n := min(len(b), p.size-p.at, 1+rand.IntN(5000))
 	for i := range b[:n] {
-		b[i] = byte((p.at + i) * 2654435761 >> 13)
+		b[i] = byte(uint32(p.at+i) * 2654435761 >> 13)
 	}
 	p.at += n
 	return n, nil
@@ -326,6 +326,91 @@ func TestCloseInTheMiddle(t *testing.T) {
 		})
 		all.Wait()
 	}
+}
+
+// What is read in place stays what it is until the user is done with it, whoever closes meanwhile.
+func TestCloseWhileReadingInPlace(t *testing.T) {
+	for name, read := range map[string]func(c *shmnet.Conn, f func([]byte) error) error{
+		"ReadMessage": func(c *shmnet.Conn, f func([]byte) error) error { return c.ReadMessage(f) },
+		"WriteTo": func(c *shmnet.Conn, f func([]byte) error) error {
+			_, err := c.WriteTo(writerFunc(f))
+			require.ErrorIs(t, err, net.ErrClosed)
+			return nil
+		},
+	} {
+		a, b := pair(t, nil)
+		sent := bytes.Repeat([]byte("x"), 1000)
+		_, err := a.Write(sent)
+		require.NoError(t, err)
+		calls := 0
+		require.NoError(t, read(b, func(got []byte) error {
+			calls++
+			require.NoError(t, b.Close())
+			require.Equal(t, sent, got, name)
+			return nil
+		}))
+		require.Equal(t, 1, calls)
+		require.ErrorIs(t, b.ReadMessage(nil), net.ErrClosed)
+	}
+}
+
+type writerFunc func([]byte) error
+
+func (f writerFunc) Write(b []byte) (int, error) { return len(b), f(b) }
+
+// A peer that writes and closes, or dies, just after a reader has looked in vain has still written.
+func TestLastWords(t *testing.T) {
+	for _, end := range []func(*shmnet.Conn) error{(*shmnet.Conn).Close, (*shmnet.Conn).Abort} {
+		a, b := pair(t, nil)
+		require.NoError(t, b.FindsNothing(func() {
+			_, err := a.Write([]byte("last words"))
+			require.NoError(t, err)
+			require.NoError(t, end(a))
+			<-b.Done()
+		}))
+		buf := make([]byte, 100)
+		n, err := b.Read(buf)
+		require.NoError(t, err)
+		require.Equal(t, "last words", string(buf[:n]))
+		_, err = b.Read(buf)
+		require.Error(t, err)
+	}
+}
+
+// Messages are read in one piece, in place, as they were written.
+func TestMessages(t *testing.T) {
+	each(t, func(t *testing.T, c *shmnet.Config) {
+		a, b := pair(t, c)
+		require.Equal(t, a.MaxMessage(), b.MaxIncoming())
+		var all sync.WaitGroup
+		all.Go(func() {
+			for i := range 500 {
+				n := 1 + i*37%a.MaxMessage()
+				err := a.WriteMessage(a.MaxMessage(), func(m []byte) (int, error) {
+					return copy(m, bytes.Repeat([]byte{byte(i)}, n)), nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		for i := range 500 {
+			require.NoError(t, b.ReadMessage(func(m []byte) error {
+				require.Equal(t, bytes.Repeat([]byte{byte(i)}, 1+i*37%a.MaxMessage()), m)
+				return nil
+			}))
+		}
+		all.Wait()
+		refused := errors.New("refused")
+		require.ErrorIs(t, a.WriteMessage(5, func([]byte) (int, error) { return 5, refused }), refused)
+		require.NoError(t, a.WriteMessage(5, func([]byte) (int, error) { return 0, nil }))
+		require.ErrorIs(t, a.WriteMessage(a.MaxMessage()+1, nil), shmring.ErrTooLarge)
+		require.ErrorIs(t, a.WriteMessage(0, nil), shmring.ErrTooLarge)
+		require.NoError(t, a.CloseWrite())
+		require.ErrorIs(t, a.WriteMessage(5, nil), syscall.EPIPE)
+		require.Equal(t, io.EOF, b.ReadMessage(nil))
+	})
 }
 
 // ReadFrom may be in the middle of reading from something that says nothing: Close and CloseWrite do

@@ -19,7 +19,8 @@
 // # Sleeping
 //
 // A call that has to wait looks for a moment, goes on looking while that pays, lets other goroutines
-// run meanwhile, and then sleeps: it says so in the ring's bell word (edge B of package ring), looks once more, and waits for its
-// socket to become readable. The Go runtime does that for all connections of a process with one
-// thread. One goroutine of a process watches all its connections for peers that are gone.
+// run meanwhile, and then sleeps: it says so in the ring's bell word (edge B of package ring), looks
+// once more, and waits for its socket to become readable. The Go runtime does that for all connections
+// of a process with one thread. One goroutine of a process watches all its connections for peers that
+// are gone.
 package shmnet

@@ -24,8 +24,8 @@ func (Addr) Network() string { return "shm" }
 func (a Addr) String() string { return a.Path }
 
 // PeerError tells that nobody is at the other end of a connection any more, inside a *net.OpError. Of
-// a read it matches syscall.ECONNRESET and shmring.ErrPeerDead: the peer has gone without
-// saying that what it had written was the whole. Of a write it matches syscall.EPIPE: the peer has gone, however.
+// a read it matches syscall.ECONNRESET and shmring.ErrPeerDead: the peer has gone without saying that
+// what it had written was the whole. Of a write it matches syscall.EPIPE: the peer has gone, however.
 type PeerError struct {
 	PID int   // of the peer, as the kernel says
 	Err error // syscall.ECONNRESET or syscall.EPIPE

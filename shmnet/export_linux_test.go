@@ -15,6 +15,19 @@ func Watched() (n int, runs bool) {
 	return len(watching.conns), watching.file != nil
 }
 
+// FindsNothing has a reader look in vain, then calls meanwhile, and returns what the wait returns that
+// the reader begins then.
+func (c *Conn) FindsNothing(meanwhile func()) error {
+	r := &c.in
+	r.mu.Lock()
+	defer r.unlock()
+	if r.next() {
+		panic("there is something")
+	}
+	meanwhile()
+	return r.wait()
+}
+
 // Sleeps is how often calls of the connection have announced that they sleep.
 func (c *Conn) Sleeps() uint64 {
 	r, w := c.in.ring.Stats(), c.out.ring.Stats()

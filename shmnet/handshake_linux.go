@@ -195,8 +195,8 @@ func (h *handshake) take(ctx context.Context, c *Conn, fds []int) error {
 	return nil
 }
 
-// open takes the roles: consumer of one ring, producer of another. It takes the bell of readers; after an error
-// the socket is the caller's still.
+// open takes the roles: consumer of one ring, producer of another. It takes the bell of readers; after
+// an error the socket is the caller's still.
 func (c *Conn) open(ctx context.Context, wait Wait, socket *net.UnixConn, data bell, in, fd int) error {
 	r, w := &c.in, &c.out
 	r.c, w.c = c, c

@@ -32,9 +32,10 @@ var _ net.Listener = (*Listener)(nil)
 
 // Listen listens for connections at a path, where it makes a Unix socket. A socket that is left there
 // of a process that died is replaced. A path that begins with @ is an abstract one, of which nothing
-// is in the file system. Connections are made in the background, whether Accept is called or not. Errors come as *net.OpError: syscall.EADDRINUSE where
-// somebody listens there, or something else has that name; a *shmring.OptionError; what the system said;
-// shmring.ErrUnsupported on systems other than Linux.
+// is in the file system. Connections are made in the background, whether Accept is called or not.
+// Errors come as *net.OpError: syscall.EADDRINUSE where somebody listens there, or something else has
+// that name; a *shmring.OptionError; what the system said; shmring.ErrUnsupported on systems other
+// than Linux.
 func Listen(path string, c *Config) (*Listener, error) {
 	cfg, err := c.resolve()
 	if err != nil {
@@ -179,11 +180,12 @@ func (l *Listener) Close() error {
 // Addr returns the [Addr] at which it listens.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// Dial connects to a listener of this package at a path. ctx and Config.Timeout bound that, not the life of
-// the connection. Like net.Dial it fails where nobody listens. Errors come as *net.OpError: what
-// connecting said (fs.ErrNotExist, syscall.ECONNREFUSED), a *[HandshakeError], which matches
+// Dial connects to a listener of this package at a path. ctx and Config.Timeout bound that, not the
+// life of the connection. Like net.Dial it fails where nobody listens. Errors come as *net.OpError:
+// what connecting said (fs.ErrNotExist, syscall.ECONNREFUSED), a *[HandshakeError], which matches
 // shmring.ErrRefused where the peer may not be there or offers what is no connection, and
-// os.ErrDeadlineExceeded or the context's error; a *shmring.OptionError; shmring.ErrUnsupported on systems other than Linux.
+// os.ErrDeadlineExceeded or the context's error; a *shmring.OptionError; shmring.ErrUnsupported on
+// systems other than Linux.
 func Dial(ctx context.Context, path string, c *Config) (*Conn, error) {
 	cfg, err := c.resolve()
 	if err != nil {

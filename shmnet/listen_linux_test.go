@@ -260,34 +260,37 @@ func TestListenersThatLie(t *testing.T) {
 		"too large":            {offered{connection, []int{one, large, pair[0]}}, shmring.ErrRefused},
 		"the same ring twice":  {offered{connection, []int{one, one, pair[0]}}, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "s")
-			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-			require.NoError(t, err)
-			defer l.Close()
-			go func() {
-				c, err := l.AcceptUnix()
-				if err == nil {
-					_ = handover.Send(c, k.offer.frame, k.offer.files...)
-					_, _, _ = handover.Receive(c, handover.Answer)
-					_ = c.Close()
-				}
-			}()
-			c, err := shmnet.Dial(t.Context(), path, &shmnet.Config{MaxBuffer: 1 << 20})
-			if k.want == nil { // we are our own peer then
-				require.NoError(t, err)
-				require.NoError(t, c.Close())
-				return
-			}
-			require.ErrorIs(t, err, k.want)
-			var hs *shmnet.HandshakeError
-			require.ErrorAs(t, err, &hs)
-			require.Equal(t, os.Getpid(), hs.PID)
-		})
+		t.Run(name, func(t *testing.T) { dialed(t, k.offer, k.want) })
 	}
 	for begin := time.Now(); descriptors(t) > before; runtime.Gosched() {
 		require.Less(t, time.Since(begin), within, "%d descriptors, %d before", descriptors(t), before)
 	}
+}
+
+// dialed connects to a listener that offers that.
+func dialed(t *testing.T, o offered, want error) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		c, err := l.AcceptUnix()
+		if err == nil {
+			_ = handover.Send(c, o.frame, o.files...)
+			_, _, _ = handover.Receive(c, handover.Answer)
+			_ = c.Close()
+		}
+	}()
+	c, err := shmnet.Dial(t.Context(), path, &shmnet.Config{MaxBuffer: 1 << 20})
+	if want == nil { // we are our own peer then
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		return
+	}
+	require.ErrorIs(t, err, want)
+	var hs *shmnet.HandshakeError
+	require.ErrorAs(t, err, &hs)
+	require.Equal(t, os.Getpid(), hs.PID)
 }
 
 // A peer that writes garbage into the rings ends the connection, and nothing else.

@@ -16,10 +16,11 @@ func (c *Conn) MaxMessage() int { return c.out.chunk }
 // MaxIncoming returns how many bytes a message that comes has at most.
 func (c *Conn) MaxIncoming() int { return c.in.ring.MaxMessage() }
 
-// WriteMessage writes a message of n bytes, 1 to MaxMessage, or fewer: fill writes it in place and returns how many
-// there are. [Conn.ReadMessage] gets it in one piece, Read as it does other bytes. fill may be called only when there is
-// room, and calls nothing of c; if it returns an error or 0, nothing is written, and WriteMessage returns that error.
-// Other errors: those of Write; a *shmring.SizeError.
+// WriteMessage writes a message of n bytes, 1 to MaxMessage, or fewer: fill writes it in place and
+// returns how many there are. [Conn.ReadMessage] gets it in one piece, Read as it does other bytes.
+// fill may be called only when there is room, and calls nothing of c; if it returns an error or 0,
+// nothing is written, and WriteMessage returns that error. Other errors: those of Write; a
+// *shmring.SizeError.
 func (c *Conn) WriteMessage(n int, fill func([]byte) (int, error)) error {
 	w := &c.out
 	w.mu.Lock()

@@ -134,12 +134,13 @@ func (w *writer) failed(err error) error {
 	return w.c.failed(err, syscall.EPIPE)
 }
 
-// ReadFrom writes what it reads from r, which reads into shared memory, until r ends. Errors: those of Write and of
-// r, other than io.EOF. While r reads nothing else is written.
+// ReadFrom writes what it reads from r, which reads into shared memory, until r ends. Errors: those of
+// Write and of r, other than io.EOF. While r reads nothing else is written.
 func (c *Conn) ReadFrom(r io.Reader) (total int64, err error) {
 	w := &c.out
 	w.mu.Lock()
 	defer w.unlock()
+	piece := min(firstPiece, w.chunk)
 	for {
 		var n int
 		var ended error // of r
@@ -147,13 +148,19 @@ func (c *Conn) ReadFrom(r io.Reader) (total int64, err error) {
 			err = w.usable()
 		}
 		if err == nil {
-			w.need = w.chunk
+			w.need = piece
 			if lost := w.ring.Guard(func() { n, ended, err = w.fill(r) }); lost != nil {
 				err = lost
 			}
 			switch err {
 			case nil:
 				total += int64(n)
+				// A message keeps the room that was claimed for it.
+				if n == piece {
+					piece = min(2*piece, w.chunk)
+				} else if n < piece/4 {
+					piece = max(piece/2, slotSize)
+				}
 			case shmring.ErrFull:
 				err = w.wait()
 			default:
@@ -170,6 +177,9 @@ func (c *Conn) ReadFrom(r io.Reader) (total int64, err error) {
 		}
 	}
 }
+
+// firstPiece is how much ReadFrom reads at first. It goes by what comes.
+const firstPiece = 4 << 10
 
 // fill sends what r reads at one time. ended is the error of r.
 func (w *writer) fill(r io.Reader) (n int, ended, err error) {

@@ -62,10 +62,11 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Call sends a copy of request and returns buf with the reply appended, as append would. It waits for room,
-// and for the reply, until ctx ends, whose deadline the server is told, and which it is told of. Errors: an [*Error] of
-// the handler; a [*LostError]; the context's error, which matches os.ErrDeadlineExceeded if it was a deadline; those of
-// shmnet.Dial; shmring.ErrClosed; a *shmring.SizeError if a request is longer than 4 GiB.
+// Call sends a copy of request and returns buf with the reply appended, as append would. It waits for
+// room, and for the reply, until ctx ends, whose deadline the server is told, and which it is told of.
+// Errors: an [*Error] of the handler; a [*LostError]; the context's error, which matches
+// os.ErrDeadlineExceeded if it was a deadline; those of shmnet.Dial; shmring.ErrClosed; a
+// *shmring.SizeError if a request is longer than 2 GiB.
 func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) ([]byte, error) {
 	err := c.Do(ctx, method, len(request),
 		func(b []byte) (int, error) { return copy(b, request), nil },
@@ -73,15 +74,15 @@ func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) (
 	return buf, err
 }
 
-// Do is Call in place. fill writes the request, n bytes at most, and returns how many there are; take gets the
-// reply. Both get memory of the ring if one message takes so many bytes (shmnet's Conn.MaxMessage, less 32), which is
-// valid until they return. take may be called by another goroutine that waits for a reply of its own, one at a time,
-// so it should not take long, and must not make calls; it is not called any more when Do has returned. Errors: as Call, and those of
-// fill and take.
+// Do is Call in place. fill writes the request, n bytes at most, and returns how many there are; take
+// gets the reply. Both get memory of the ring if one message takes so many bytes (shmnet's
+// Conn.MaxMessage, less 32), which is valid until they return. take may be called by another goroutine
+// that waits for a reply of its own, one at a time, so it should not take long, and must not make
+// calls; it is not called any more when Do has returned. Errors: as Call, and those of fill and take.
 func (c *Client) Do(ctx context.Context, method uint32, n int,
 	fill func([]byte) (int, error), take func([]byte) error) error {
-	if n > math.MaxUint32 {
-		return &shmring.SizeError{Size: n, Max: math.MaxUint32}
+	if n > math.MaxInt32 {
+		return &shmring.SizeError{Size: n, Max: math.MaxInt32}
 	}
 	again := c.cfg.Idempotent != nil && c.cfg.Idempotent(method)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {

@@ -1,9 +1,10 @@
 // Package shmrpc has requests and replies over connections in shared memory (package shmnet): a
 // [Server], and a [Client] that connects anew when the server was restarted.
 //
-// Each client has a connection of its own, so no reply can get to another client, whatever anybody writes, and who
-// is dead is known. Requests of one client carry numbers, and any number of goroutines may make calls at the same
-// time; there is no goroutine that reads for them: of those that wait, one reads for all.
+// Each client has a connection of its own, so no reply can get to another client, whatever anybody
+// writes, and who is dead is known. Requests of one client carry numbers, and any number of goroutines
+// may make calls at the same time; there is no goroutine that reads for them: of those that wait, one
+// reads for all.
 //
 // A message on a connection is a frame, little-endian:
 //

@@ -133,7 +133,7 @@ func TestManyCallers(t *testing.T) {
 				all.Go(func() {
 					var buf []byte
 					for k := range 200 {
-						sent := binary.AppendUvarint(nil, uint64(i<<40|j<<20|k))
+						sent := binary.AppendUvarint(nil, uint64(i)<<40|uint64(j<<20|k))
 						sent = append(sent, make([]byte, k*k)...)
 						var err error
 						if buf, err = c.Call(bounded(t), echo, sent, buf[:0]); err != nil || !bytes.Equal(sent, buf) {
@@ -311,16 +311,17 @@ func TestMaxRunning(t *testing.T) {
 	require.Positive(t, most.Load())
 }
 
-// A peer that breaks the rules loses its connection, and nobody else does.
-func TestLiars(t *testing.T) {
-	frame := func(kind, more byte, id, size uint64, payload string) []byte {
-		b := make([]byte, 32, 32+len(payload))
-		b[0], b[1] = kind, more
-		binary.LittleEndian.PutUint64(b[8:], id)
-		binary.LittleEndian.PutUint64(b[24:], size)
-		return append(b, payload...)
-	}
-	lies := map[string][][]byte{
+func frame(kind, more byte, id, size uint64, payload string) []byte {
+	b := make([]byte, 32, 32+len(payload))
+	b[0], b[1] = kind, more
+	binary.LittleEndian.PutUint64(b[8:], id)
+	binary.LittleEndian.PutUint64(b[24:], size)
+	return append(b, payload...)
+}
+
+// framesThatLie are of a client; by kind, not of a server.
+func framesThatLie() map[string][][]byte {
+	return map[string][][]byte{
 		"short":           {make([]byte, 10)},
 		"zeros":           {make([]byte, 32)},
 		"kind":            {frame(9, 0, 1, 0, "")},
@@ -334,6 +335,12 @@ func TestLiars(t *testing.T) {
 		"a reply":         {frame(2, 0, 1, 0, "")},
 		"same number":     {frame(1, 0, 1, 0, ""), frame(1, 0, 1, 0, "")},
 	}
+}
+
+// A peer that breaks the rules loses its connection, and nobody else does.
+func TestClientsThatLie(t *testing.T) {
+	lies := framesThatLie()
+
 	a := &asked{make(chan struct{}, 100), make(chan struct{}, 100)}
 	path := serve(t, &shmrpc.Server{Handler: func(ctx context.Context, r *shmrpc.Request) error {
 		if r.Method == 0 && len(r.Bytes) == 0 {
@@ -358,7 +365,10 @@ func TestLiars(t *testing.T) {
 		_, err = honest.Call(bounded(t), echo, []byte("x"), nil)
 		require.NoError(t, err)
 	}
-	// And servers that lie.
+}
+
+func TestServersThatLie(t *testing.T) {
+	lies := framesThatLie()
 	lies["request"] = [][]byte{frame(1, 0, 1, 0, "")}
 	lies["unasked"] = [][]byte{frame(2, 0, 77, 0, "")}
 	delete(lies, "a reply")

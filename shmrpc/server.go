@@ -17,8 +17,9 @@ const DefaultMaxPayload = 16 << 20
 // DefaultMaxRunning is that of Server.MaxRunning.
 const DefaultMaxRunning = 64
 
-// Handler carries out one request. ctx ends with the request's deadline, when the client has cancelled it, and when the
-// client is gone. If it returns nil without a reply the reply is empty; an error goes to the client as an [*Error].
+// Handler carries out one request. ctx ends with the request's deadline, when the client has cancelled
+// it, and when the client is gone. If it returns nil without a reply the reply is empty; an error goes
+// to the client as an [*Error].
 type Handler func(ctx context.Context, r *Request) error
 
 // Server serves requests. Its fields are set before Serve; its methods may be called by any
@@ -111,8 +112,8 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-// Close closes the listeners and the connections, ends the contexts of the handlers, and waits until they have returned. Calls that
-// have no reply return a [*LostError]. Closing again does nothing.
+// Close closes the listeners and the connections, ends the contexts of the handlers, and waits until
+// they have returned. Calls that have no reply return a [*LostError]. Closing again does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -280,16 +281,16 @@ func (r *Request) reply(h header, b []byte) error {
 	return send(r.n.c, h, b)
 }
 
-// Reply sends the reply, a copy of b. It waits while the client's ring is full. A handler replies once; more panics.
-// The error is one of the connection: the client is gone.
+// Reply sends the reply, a copy of b. It waits while the client's ring is full. A handler replies
+// once; more panics. The error is one of the connection: the client is gone.
 func (r *Request) Reply(b []byte) error {
 	r.once()
 	return r.reply(header{kind: kindReply}, b)
 }
 
-// ReplyInPlace sends a reply of n bytes at most, which fill writes, in shared memory if one message takes
-// so many, and returns how many there are. After an error of fill, which it returns, nothing is sent, and the handler may
-// return that error.
+// ReplyInPlace sends a reply of n bytes at most, which fill writes, in shared memory if one message
+// takes so many, and returns how many there are. After an error of fill, which it returns, nothing is
+// sent, and the handler may return that error.
 func (r *Request) ReplyInPlace(n int, fill func([]byte) (int, error)) error {
 	r.once()
 	r.n.sending.Lock()

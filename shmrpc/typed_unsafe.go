@@ -11,11 +11,12 @@ import (
 	"github.com/shmring/shmring"
 )
 
-// CallStruct is Call with a request and a reply that are structs, or other values, of a fixed size without
-// pointers: their bytes are sent as they stand in memory, so both programs have to be built for
-// the same kind of processor, and know the same types. A type with pointers panics. Errors: those of Call; shmring.ErrCorrupt if the reply
-// is of another size.
-func CallStruct[Reply, Request any](ctx context.Context, c *Client, method uint32, request *Request) (reply Reply, err error) {
+// CallStruct is Call with a request and a reply that are structs, or other values, of a fixed size
+// without pointers: their bytes are sent as they stand in memory, so both programs have to be built
+// for the same kind of processor, and know the same types. A type with pointers panics. Errors: those
+// of Call; shmring.ErrCorrupt if the reply is of another size.
+func CallStruct[Reply, Request any](ctx context.Context, c *Client, method uint32,
+	request *Request) (reply Reply, err error) {
 	out, in := bytesOf(&reply), bytesOf(request)
 	err = c.Do(ctx, method, len(in),
 		func(b []byte) (int, error) { return copy(b, in), nil },
@@ -29,8 +30,9 @@ func CallStruct[Reply, Request any](ctx context.Context, c *Client, method uint3
 	return reply, err
 }
 
-// Struct returns a copy of the request as a value of a fixed size without pointers, as CallStruct sends it. A type with
-// pointers panics. The error matches shmring.ErrCorrupt: the request is of another size.
+// Struct returns a copy of the request as a value of a fixed size without pointers, as CallStruct
+// sends it. A type with pointers panics. The error matches shmring.ErrCorrupt: the request is of
+// another size.
 func Struct[T any](r *Request) (v T, err error) {
 	if b := bytesOf(&v); copy(b, r.Bytes) != len(b) || len(r.Bytes) != len(b) {
 		return v, fmt.Errorf("%w: a request of %d bytes, %T has %d", shmring.ErrCorrupt, len(r.Bytes), v, len(b))
@@ -77,8 +79,8 @@ func isPlain(t reflect.Type) bool {
 	return false
 }
 
-// CallBinary is Call with a request that writes itself into bytes, and a reply that reads itself from them, which it does while they
-// are valid only. Errors: those of Call, and of the two.
+// CallBinary is Call with a request that writes itself into bytes, and a reply that reads itself from
+// them, which it does while they are valid only. Errors: those of Call, and of the two.
 func CallBinary(ctx context.Context, c *Client, method uint32,
 	request encoding.BinaryAppender, reply encoding.BinaryUnmarshaler) error {
 	b, err := request.AppendBinary(nil)

@@ -40,7 +40,9 @@ func service(t *testing.T, c *shmnet.Config) testpb.TestServiceClient {
 		require.NoError(t, <-ended)
 	})
 	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(),
-		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) { return shmnet.Dial(ctx, path, c) }),
+		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
+			return shmnet.Dial(ctx, path, c)
+		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*huge), grpc.MaxCallSendMsgSize(2*huge)))
 	require.NoError(t, err)
@@ -134,7 +136,9 @@ func TestGRPCDeadlineAndLoss(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(),
-		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) { return shmnet.Dial(ctx, path, nil) }),
+		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
+			return shmnet.Dial(ctx, path, nil)
+		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()

@@ -112,18 +112,22 @@ func TestEndsGoThrough(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
+func execute(t *testing.T, args []string) int {
+	return cli.Execute(t.Context(), Command(args, io.Discard, io.Discard), args, io.Discard, io.Discard)
+}
+
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"-listen", "x", "-to", "tcp:x:1"}, {"-listen", "shm:x"}, {"-listen", "shm:x", "-to", "tcp:"},
 		{"-listen", "shm:x", "-to", "tcp:x:1", "more"}, {"-listen", "shm:x", "-to", "tcp:x:1", "-max", "0"},
 		{"-listen", "shm:x", "-to", "tcp:x:1", "-allow-uid", "me"},
 	} {
-		require.Equal(t, cli.Usage, cli.Execute(t.Context(), Command(args, io.Discard, io.Discard), args, io.Discard, io.Discard))
+		require.Equal(t, cli.Usage, execute(t, args), args)
 	}
 	for _, args := range [][]string{
 		{"-listen", "shm:/nowhere/at/all", "-to", "tcp:x:1"}, {"-listen", "shm:x", "-to", "tcp:x:1", "-buffer", "1"},
 	} {
-		require.Equal(t, cli.Failed, cli.Execute(t.Context(), Command(args, io.Discard, io.Discard), args, io.Discard, io.Discard))
+		require.Equal(t, cli.Failed, execute(t, args), args)
 	}
 }
 

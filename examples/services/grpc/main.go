@@ -58,7 +58,9 @@ func serve(ctx context.Context, path string) error {
 func check(ctx context.Context, path string) error {
 	// The kernel has told each side who the other is, and nobody else sees the memory.
 	conn, err := grpc.NewClient("passthrough:///"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) { return shmnet.Dial(ctx, path, nil) }))
+		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
+			return shmnet.Dial(ctx, path, nil)
+		}))
 	if err != nil {
 		return err
 	}
