@@ -50,7 +50,7 @@ func newPlace(t *testing.T) place {
 	t.Cleanup(cancel)
 	p := place{t, ctx, t.TempDir()}
 	t.Cleanup(func() { // semaphores, with SHMRING_DOORBELL=sysv, outlive the directory
-		for _, ring := range []string{"hello", "fanin", "ticks"} {
+		for _, ring := range []string{"hello", "fanin", "ticks", "logs"} {
 			_ = shmring.Remove(context.Background(), ring, &shmring.AdminOptions{Dir: p.dir})
 		}
 	})
@@ -246,4 +246,24 @@ func TestSupervised(t *testing.T) {
 	}
 	supervisor.stop()
 	require.Error(t, syscall.Kill(worker, 0), "the worker is gone")
+}
+
+func TestLogs(t *testing.T) {
+	p := newPlace(t)
+	p.run("logs", "say", "first")
+	p.run("logs", "say", "second")
+	said := p.run("logs", "collect")
+	require.Equal(t, 2, strings.Count(said, "\n"), said)
+	require.Contains(t, said, `"msg":"first"`)
+	require.Contains(t, said, `"msg":"second"`)
+}
+
+func TestCalls(t *testing.T) {
+	t.Setenv(shmring.EnvLocks, "") // sealed rings have locks of one kind
+	p := newPlace(t)
+	socket := filepath.Join(p.dir, "s")
+	server := p.start("calls", "serve", socket)
+	require.Equal(t, "serving", server.line())
+	require.Equal(t, "7\n", p.run("calls", "add", socket, "3", "4"))
+	server.stop()
 }
