@@ -36,7 +36,7 @@ func goTool(t *testing.T, args ...string) string {
 // imports reads what the compiler wrote of this package and of all that it needs.
 func imports(t *testing.T, fset *token.FileSet) types.Importer {
 	exports := map[string]string{}
-	for line := range strings.Lines(goTool(t, "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")) {
+	for line := range strings.Lines(goTool(t, "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".", "./shmnet", "./shmrpc")) {
 		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
 		exports[path] = file
 	}
@@ -134,6 +134,11 @@ func TestNoForeignTypes(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, pkg.Scope().Names(), "OpenProducer")
 	require.Empty(t, foreignTypes(pkg))
+	for _, name := range []string{"shmnet", "shmrpc"} {
+		upon, err := from.Import(modulePath + "/" + name)
+		require.NoError(t, err)
+		require.Empty(t, foreignTypes(upon))
+	}
 
 	// And this would be seen.
 	for source, want := range map[string]string{

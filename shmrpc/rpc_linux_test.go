@@ -122,6 +122,27 @@ func TestCalls(t *testing.T) {
 	})
 }
 
+// The handler's context has the deadline of the call's, also where nobody can be told that it is over.
+func TestDeadlineTravels(t *testing.T) {
+	for _, in := range []bool{false, true} {
+		c := client(t, serve(t, &shmrpc.Server{InPlace: in, Handler: func(ctx context.Context, r *shmrpc.Request) error {
+			d, ok := ctx.Deadline()
+			if !ok {
+				return nil
+			}
+			return r.Reply([]byte(time.Until(d).String()))
+		}}), nil)
+		got, err := c.Call(bounded(t), 0, nil, nil)
+		require.NoError(t, err)
+		left, err := time.ParseDuration(string(got))
+		require.NoError(t, err)
+		require.LessOrEqual(t, left, within)
+		got, err = c.Call(context.Background(), 0, nil, nil)
+		require.NoError(t, err)
+		require.Empty(t, got)
+	}
+}
+
 // Many goroutines of many clients: each gets its own reply.
 func TestManyCallers(t *testing.T) {
 	each(t, func(t *testing.T, s *shmrpc.Server, _ *asked) {
@@ -328,7 +349,7 @@ func framesThatLie() map[string][][]byte {
 		"more":            {frame(1, 2, 1, 0, "")},
 		"length":          {frame(1, 0, 1, 5, "four")},
 		"too long":        {frame(1, 1, 1, 1<<62, "x")},
-		"another piece":   {frame(1, 1, 1, 9, "x"), frame(1, 0, 2, 9, "x")},
+		"another piece":   {frame(1, 1, 1, 2, "x"), frame(1, 0, 2, 2, "x")},
 		"empty piece":     {frame(1, 1, 1, 9, "x"), frame(1, 1, 1, 9, "")},
 		"too many pieces": {frame(1, 1, 1, 3, "xx"), frame(1, 0, 1, 3, "xx")},
 		"too few":         {frame(1, 1, 1, 9, "xx"), frame(1, 0, 1, 9, "xx")},
