@@ -235,10 +235,12 @@ func TestListenersThatLie(t *testing.T) {
 	require.NoError(t, err)
 	blocking, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	require.NoError(t, err)
+	var pipe [2]int
+	require.NoError(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
 	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
 	require.NoError(t, err)
 	defer file.Close()
-	defer handover.Close([]int{pair[0], pair[1], datagram[0], datagram[1], count, blocking})
+	defer handover.Close([]int{pipe[0], pipe[1], pair[0], pair[1], datagram[0], datagram[1], count, blocking})
 	plain := int(file.Fd())
 	connection := handover.Frame{Kind: handover.Connection}
 	before := descriptors(t)
@@ -255,6 +257,7 @@ func TestListenersThatLie(t *testing.T) {
 		"files for a bell":     {offered{connection, []int{one, two, plain, plain}}, shmring.ErrRefused},
 		"a counter and a file": {offered{connection, []int{one, two, count, plain}}, shmring.ErrRefused},
 		"a blocking counter":   {offered{connection, []int{one, two, count, blocking}}, shmring.ErrRefused},
+		"a pipe":               {offered{connection, []int{one, two, pipe[0], pipe[1]}}, shmring.ErrRefused},
 		"datagrams":            {offered{connection, []int{one, two, datagram[0]}}, shmring.ErrRefused},
 		"many producers":       {offered{connection, []int{one, many, pair[0]}}, shmring.ErrRefused},
 		"too large":            {offered{connection, []int{one, large, pair[0]}}, shmring.ErrRefused},
