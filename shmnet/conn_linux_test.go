@@ -377,6 +377,32 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+// Half-closing a connection that has failed returns, and so does what comes after it.
+func TestCloseWriteAfterAFailure(t *testing.T) {
+	a, _ := pair(t, nil)
+	a.FailWrites(shmring.ErrCorrupt)
+	done := make(chan error, 1)
+	go func() { done <- a.CloseWrite() }()
+	require.NoError(t, ended(t, done))
+	_, err := a.Write([]byte("x"))
+	require.ErrorIs(t, err, syscall.EPIPE)
+	require.NoError(t, a.Close())
+}
+
+// A deadline ends WriteTo also while there is always something to read.
+func TestDeadlineOfWriteTo(t *testing.T) {
+	a, b := pair(t, nil)
+	go func() { _, _ = a.ReadFrom(&pattern{size: 1 << 40}) }()
+	n := 0
+	_, err := b.WriteTo(writerFunc(func(p []byte) error {
+		if n += len(p); n > 1<<20 {
+			return b.SetReadDeadline(time.Now().Add(-time.Second))
+		}
+		return nil
+	}))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
 // Messages are read in one piece, in place, as they were written.
 func TestMessages(t *testing.T) {
 	each(t, func(t *testing.T, c *shmnet.Config) {

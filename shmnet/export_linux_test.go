@@ -28,6 +28,9 @@ func (c *Conn) FindsNothing(meanwhile func()) error {
 	return r.wait()
 }
 
+// FailWrites has the ring that is written find that its peer is no correct one.
+func (c *Conn) FailWrites(err error) { c.out.ring.Fail(err) }
+
 // Sleeps is how often calls of the connection have announced that they sleep.
 func (c *Conn) Sleeps() uint64 {
 	r, w := c.in.ring.Stats(), c.out.ring.Stats()

@@ -3,6 +3,7 @@ package shmnet
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"github.com/shmring/shmring"
@@ -182,6 +183,8 @@ func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 				return total, err
 			case c.closed.Load():
 				err = net.ErrClosed
+			case r.deadline.over():
+				err = os.ErrDeadlineExceeded
 			default:
 				err = r.wait()
 			}
@@ -209,7 +212,7 @@ func (r *reader) pass(w io.Writer) (total int64, err error) {
 		if r.rest = r.rest[n:]; !short {
 			r.done()
 		}
-		if err != nil || r.c.closed.Load() {
+		if err != nil || r.c.closed.Load() || r.deadline.over() {
 			return total, err
 		}
 		if short {

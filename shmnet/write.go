@@ -19,6 +19,7 @@ type writer struct {
 	need  int         // for so many the sleeper needs room
 	claim ring.Claim  // of ReadFrom
 	ended atomic.Bool // by CloseWrite
+	said  bool        // the peer was told of that
 }
 
 func (w *writer) start(sleeps bool) {
@@ -36,10 +37,13 @@ func (w *writer) armed() bool { return w.over() || w.ring.Arm(w.need) }
 // unlock ends a call. If CloseWrite came meanwhile, it ends the stream.
 func (w *writer) unlock() {
 	for {
-		if w.ended.Load() {
-			_ = w.ring.Guard(func() { _ = w.ring.CloseSend() }) // of a connection that is closed: it has ended
+		if w.ended.Load() && !w.said {
+			w.said = true
+			// It fails where the connection is closed, or has failed: then it has ended.
+			_ = w.ring.Guard(func() { _ = w.ring.CloseSend() })
 		}
-		if w.mu.Unlock(); !w.ended.Load() || w.ring.Ended() || w.c.closed.Load() || !w.mu.TryLock() {
+		said := w.said
+		if w.mu.Unlock(); said || !w.ended.Load() || !w.mu.TryLock() {
 			return
 		}
 	}
