@@ -36,7 +36,8 @@ func goTool(t *testing.T, args ...string) string {
 // imports reads what the compiler wrote of this package and of all that it needs.
 func imports(t *testing.T, fset *token.FileSet) types.Importer {
 	exports := map[string]string{}
-	for line := range strings.Lines(goTool(t, "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".", "./shmnet", "./shmrpc")) {
+	list := goTool(t, "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".", "./shmnet", "./shmrpc")
+	for line := range strings.Lines(list) {
 		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
 		exports[path] = file
 	}
