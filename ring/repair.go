@@ -236,8 +236,12 @@ func (s *segment) discardUnfinished() (used, discarded int, err error) {
 			return 0, 0, &CorruptError{"control word of a claim", end, uint64(s.ctl(end).Load())}
 		}
 		discarded++
-		if end, err = s.finished(end); err != nil {
+		was := end
+		if end, err = s.finished(was); err != nil {
 			return 0, 0, err
+		}
+		if end == was { // somebody has claimed it again, and might for ever
+			return 0, 0, &CorruptError{"control word of a claim", was, uint64(s.ctl(was).Load())}
 		}
 		if end-read > tail-read {
 			return 0, 0, &CorruptError{"end of the last record", tail, end}

@@ -76,6 +76,7 @@ type rig struct {
 	park      bool
 	expected  int
 	stall     func(ring.StalledClaim)
+	streamEnd func(ring.StreamEnd)
 	producers []*producer // all there were
 }
 
@@ -115,7 +116,7 @@ func (r *rig) process() (*shm.Segment, *layout.View, ring.Config) {
 	r.t.Cleanup(lot.Close)
 	return h, v, ring.Config{Locks: h, DataBell: data, SpaceBell: space, ParkingLot: lot, SpinFor: r.spin,
 		FirstSleep: r.cap, OnSkip: r.skip, AtMostOnce: r.once, Park: r.park, OnStall: r.stall,
-		ExpectedProducers: r.expected, Identity: ring.ProcessIdentity{PID: 4711}}
+		OnStreamEnd: r.streamEnd, ExpectedProducers: r.expected, Identity: ring.ProcessIdentity{PID: 4711}}
 }
 
 func (r *rig) producer() *producer {

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -43,18 +44,32 @@ type fates struct {
 func (c *Consumer) nothingNext() error {
 	c.streak = 0
 	if c.fates.more || c.hot.News.Load() != c.fates.news {
-		return c.tell(true)
+		if err := c.tell(true); err != errMore {
+			return err
+		}
 	}
 	return ErrEmpty
 }
 
+// mostTold bounds how many streams of each producer one try passes of which the user is told
+// nothing: as many as the ring remembers. A peer that ends streams faster than that keeps us no
+// longer, and a call that waits asks its context before the next try.
+const mostTold = layout.Fates + layout.FatesTogether
+
+// errMore: there is more to tell.
+var errMore = errors.New("more")
+
 // tell says what there is to say in front of the next record: *StreamError, io.EOF, or
-// ErrEmpty. atEnd: there is no next record.
+// ErrEmpty; or errMore. atEnd: there is no next record.
 func (c *Consumer) tell(atEnd bool) error {
 	f := &c.fates
 	news := c.hot.News.Load()
 	c.comeBack()
-	for f.ahead || news != f.news {
+	for left := mostTold * len(c.participants); f.ahead || news != f.news; left-- {
+		if left == 0 {
+			f.news, f.more = news-1, true
+			return errMore
+		}
 		e, word, err := c.nextFate()
 		if err != nil {
 			return err
@@ -81,12 +96,17 @@ func (c *Consumer) tell(atEnd bool) error {
 	return ErrEmpty
 }
 
-// tellBefore is tell in front of a record; nil: there is nothing to say.
+// tellBefore is tell in front of a record; nil: there is nothing to say. ErrEmpty: there may be more
+// to come before the record, at the next try.
 func (c *Consumer) tellBefore() error {
-	if err := c.tell(false); err != ErrEmpty {
+	switch err := c.tell(false); err {
+	case ErrEmpty:
+		return nil
+	case errMore:
+		return ErrEmpty
+	default:
 		return err
 	}
-	return nil
 }
 
 // hasMore tells whether there is anything to tell behind what was just told. A Poller does
@@ -305,7 +325,10 @@ func (c *Consumer) chores(ctx context.Context) error {
 	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {
 		return nil
 	}
-	return c.tellBefore()
+	if err := c.tellBefore(); err != ErrEmpty {
+		return err
+	}
+	return nil // the rest at the next chores
 }
 
 // hasNews tells whether the next call has something to say.

@@ -1,0 +1,59 @@
+package ring_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/ring"
+)
+
+// A peer that ends one stream after the other, and faster than they are told, keeps no call: one
+// that does not wait says that there is nothing, and one that waits asks its context. Behind all
+// that comes what was sent.
+func TestStreamsThatEndWithoutEnd(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p := r.producer()
+		forge, told := true, 0
+		var m *layout.Participant
+		r.streamEnd = func(e ring.StreamEnd) {
+			if told++; told > 1<<20 {
+				panic("it does not end")
+			}
+			if forge {
+				m.Fates[0].Fate.Store(layout.FateWord(0).With(e.Epoch+1, layout.FateLeft))
+				m.Epoch.Store(e.Epoch + 1)
+				p.view.Hot.News.Add(1)
+			}
+		}
+		c := r.consumer()
+		m = &c.view.Participants[1]
+		begin := func() {
+			m.Fates[0].Fate.Store(layout.FateWord(0).With(m.Epoch.Load(), layout.FateLeft))
+			p.view.Hot.News.Add(1)
+		}
+		begin()
+		_, err := c.TryReceive(nil)
+		require.Equal(t, ring.ErrEmpty, err)
+		over, cancel := context.WithDeadline(t.Context(), time.Now())
+		defer cancel()
+		_, err = c.Receive(over, nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = c.Drain(over, 0, func(ring.Message) error { return nil })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, c.Check())
+		require.Less(t, told, 1<<16)
+
+		require.NoError(t, p.TrySend([]byte("a"))) // the first of its stream: what was before comes first
+		_, err = c.TryReceive(nil)
+		require.Equal(t, ring.ErrEmpty, err)
+		forge = false
+		n, err := c.TryReceive(make([]byte, 8))
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	})
+}
