@@ -353,7 +353,8 @@ func Reachable(cfg layout.Config, at *layout.Semaphores) error {
 
 // Remove removes the semaphore set of a segment with that configuration and that file, if there
 // is one and it is recognised. The caller makes sure that nobody uses the segment. Removing again
-// does nothing, and so does removing from another IPC namespace, where the set is out of reach.
+// does nothing, and so does removing from another IPC namespace, where the set is out of reach. What
+// the segment says of namespaces is not believed: a set that can be found here is here.
 // The error is a [*SetError]: EPERM for who is neither root nor the owner.
 func Remove(cfg layout.Config, at *layout.Semaphores, file File) error {
 	if cfg.Doorbell != layout.SysV {
@@ -361,9 +362,6 @@ func Remove(cfg layout.Config, at *layout.Semaphores, file File) error {
 	}
 	var s semset
 	s.init(cfg, file.Inode, at)
-	if s.here() != nil {
-		return nil
-	}
 	// What the segment says of it does not matter: a peer may have written anything.
 	err := s.find(begun, file.Owner, func(id int, key uint32, _ state) error {
 		_, e := sys.ctl(id, 0, unix.IPC_RMID, 0)
@@ -376,7 +374,9 @@ func Remove(cfg layout.Config, at *layout.Semaphores, file File) error {
 	if err != nil {
 		return err
 	}
-	at.Set.Store(at.Set.Load().Gone())
-	at.Key.Store(0)
+	if s.here() == nil {
+		at.Set.Store(at.Set.Load().Gone())
+		at.Key.Store(0)
+	}
 	return nil
 }

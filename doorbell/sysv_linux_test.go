@@ -355,6 +355,7 @@ func TestForgedWordsLeakNoSet(t *testing.T) {
 	require.Equal(t, append(before, ours), sets(t, 0))
 	sems.Set.Store(0)
 	sems.Key.Store(0)
+	sems.Namespace.Store(77) // a peer's lie that it is elsewhere keeps nobody from removing it
 	m.remove(t)
 	require.Equal(t, before, sets(t, 0))
 }
@@ -521,7 +522,6 @@ func TestProbeLeavesNothing(t *testing.T) {
 func TestSysVInAnotherNamespace(t *testing.T) {
 	m := sysv(t)
 	b := m.bell(t, false)
-	before := sets(t, 0)
 	set, key := m.set(), m.key()
 	refused := func() {
 		_, err := doorbell.New(layout.SysV, m.again(t).site(false))
@@ -534,10 +534,11 @@ func TestSysVInAnotherNamespace(t *testing.T) {
 	t.Run("elsewhere", func(t *testing.T) {
 		doorbell.InNamespace(t, 77)
 		refused()
+		// The segment may say so because a peer has written it. A set that is here goes, and what the
+		// segment says of another one stays.
 		m.remove(t)
-		require.Equal(t, before, sets(t, 0))
+		require.NotContains(t, sets(t, 0), set.ID())
 		require.Equal(t, set, m.set())
-		require.NoError(t, doorbell.RemoveSet(set.ID()))
 		refused()
 		_, err := b.Sleep(0, time.Second, nil)
 		require.ErrorIs(t, err, doorbell.ErrUnavailable)
