@@ -155,7 +155,7 @@ func openBare(ctx context.Context, name string, o *AdminOptions) (*shm.Segment, 
 	file := o.orDefault()
 	seg, err := shm.Open(ctx, name, layout.MinSize, judged(name, shm.Options{Dir: file.Dir, AnyOwner: file.AnyOwner}, nil))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, ofFile(name, err)
 	}
 	view, err := parse(seg)
 	if err != nil {

@@ -274,6 +274,9 @@ func ofFile(path string, err error) error {
 	if e, ok := errors.AsType[*shm.SpaceError](err); ok {
 		return (*SpaceError)(e)
 	}
+	if errors.Is(err, shm.ErrChanged) { // while it was being opened
+		return changed{err}
+	}
 	return err
 }
 

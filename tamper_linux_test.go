@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -163,4 +165,49 @@ func addressSpace(t *testing.T) (bytes int64) {
 	_, err = fmt.Sscan(string(text), &bytes)
 	require.NoError(t, err)
 	return bytes * int64(os.Getpagesize())
+}
+
+// A file that is changed in the middle of being opened is told as one that was changed before.
+func TestChangedWhileBeingOpened(t *testing.T) {
+	o := shmring.Options{Dir: ringDir(t), Slots: 8}
+	p := openProducer(t, &o)
+	path, size := p.Info().Path, p.Info().Size
+	ctx, over := soon(t), make(chan struct{})
+	var peer sync.WaitGroup
+	peer.Go(func() {
+		for longer := false; ; longer = !longer {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			to := size
+			if longer {
+				to++
+			}
+			if os.Truncate(path, to) != nil {
+				return
+			}
+		}
+	})
+	for _, open := range []func() error{
+		func() error { _, err := shmring.Peers(ctx, "r", at(o.Dir)); return err },
+		func() error {
+			c, err := shmring.OpenConsumer(ctx, "r", &o)
+			if err == nil {
+				_ = c.Close() // its error is what this is about
+			}
+			return err
+		},
+	} {
+		for seen := false; !seen; {
+			require.NoError(t, ctx.Err())
+			if err := open(); err != nil {
+				require.ErrorIs(t, err, shmring.ErrCorrupt)
+				seen = strings.Contains(err.Error(), "changed (it has")
+			}
+		}
+	}
+	close(over)
+	peer.Wait()
 }
