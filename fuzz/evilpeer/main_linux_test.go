@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(labs.ChildEnv); text != "" {
-		if err := victim(text); err != nil {
+		if err := child(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -27,17 +29,66 @@ func TestMain(m *testing.M) {
 // Some rings of each mode, with real processes.
 func TestRun(t *testing.T) {
 	var said strings.Builder
-	require.Zero(t, program().Run(t.Context(), strings.Fields("-mode all -n 50"), &said, &said), said.String())
+	require.Zero(
+		t,
+		program().Run(t.Context(), strings.Fields("-mode all -n 6 -for 50ms"), &said, &said),
+		said.String(),
+	)
+}
+
+// Every call is in one of the tables, so that an attack may meet it.
+func TestEveryCallIsMade(t *testing.T) {
+	made := map[string]bool{}
+	for _, file := range []string{"calls_linux.go", "life_linux.go", "round_linux.go"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, call := range regexp.MustCompile(`\.([A-Z]\w+)\b`).FindAllStringSubmatch(string(text), -1) {
+			made[call[1]] = true
+		}
+	}
+	for _, handle := range []any{&shmring.Producer{}, &shmring.Consumer{}, &shmring.Claim{}, &shmring.Message{},
+		&shmring.Inspector{}} {
+		for m := range reflect.TypeOf(handle).Methods() {
+			require.True(t, made[m.Name], "%T has a method %s, which no victim calls", handle, m.Name)
+		}
+	}
+}
+
+// Each kind of sealed ring, doorbell, lock, style and way to wait is in the short form of each mode.
+func TestConfigurations(t *testing.T) {
+	for _, m := range modes {
+		if m.once != nil {
+			continue
+		}
+		seen := map[any]bool{}
+		for i := range m.short {
+			c := configured(arguments{}, m, i)
+			for _, what := range []any{c.kind, c.doorbell, "locks " + c.locks, c.style, c.polling} {
+				seen[what] = true
+			}
+			seen[fmt.Sprint("sealed ", c.sealed)], seen[fmt.Sprint("untrusted ", c.options.Untrusted)] = true, true
+		}
+		want := 2 + 3 + 2 + int(styles) + 2 + 2 + 2
+		for _, less := range []bool{m.mpsc, m.sealed != sometimes, m.sealed == always} {
+			if less {
+				want--
+			}
+		}
+		if m.sysv {
+			want -= 2
+		}
+		require.Len(t, seen, want, "%s: %v", m.name, seen)
+	}
 }
 
 // An end that says nothing of what has happened is seen.
 func TestEndsAreJudged(t *testing.T) {
 	r := &report{Ends: map[string]int{}}
-	r.end("send", &shmring.TruncatedError{})
+	r.end("send", &shmring.TruncatedError{Path: "p"})
 	r.end("send", &shmring.CorruptError{Field: "x"})
 	r.end("send", context.DeadlineExceeded)
 	require.Equal(t, map[string]int{"TruncatedError": 1, "CorruptError: x": 1, "deadline": 1}, r.Ends)
 	require.Empty(t, r.Wrong)
-	r.end("send", shmring.ErrBusy)
+	r.end("send", os.ErrInvalid)
 	require.Len(t, r.Wrong, 1)
 }

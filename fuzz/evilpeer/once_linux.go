@@ -11,8 +11,8 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
-// attack does something to an open file of so many bytes.
-type attack func(chance *rand.Rand, fd int, size int64) error
+// blow does something to an open file of so many bytes, once.
+type blow func(chance *rand.Rand, fd int, size int64) error
 
 func truncate(chance *rand.Rand, fd int, size int64) error {
 	return unix.Ftruncate(fd, chance.Int64N(2)*chance.Int64N(size)) // every second time nothing is left
@@ -37,12 +37,12 @@ func punch(chance *rand.Rand, fd int, size int64) error {
 
 // attackAll attacks each of the victim's rings once, a moment after it has come into being, until
 // the victim has ended. It returns how many that were.
-func attackAll(l *labs.Lab, victim *labs.Child, a attack) (attacks int) {
+func attackAll(l *labs.Lab, victim *labs.Child, b blow) (attacks int) {
 	go func() { _ = victim.Wait() }()
 	path := filepath.Join(l.Rings, attacked+".shmring")
 	last := uint64(0)
 	for !victim.HasEnded() && l.Ctx.Err() == nil {
-		ino, done := attackOnce(l.Rand, path, last, a)
+		ino, done := attackOnce(l.Rand, path, last, b)
 		if done {
 			attacks++
 			last = ino
@@ -53,7 +53,7 @@ func attackAll(l *labs.Lab, victim *labs.Child, a attack) (attacks int) {
 	return attacks
 }
 
-func attackOnce(chance *rand.Rand, path string, last uint64, a attack) (ino uint64, done bool) {
+func attackOnce(chance *rand.Rand, path string, last uint64, b blow) (ino uint64, done bool) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, false
@@ -64,5 +64,5 @@ func attackOnce(chance *rand.Rand, path string, last uint64, a attack) (ino uint
 		return 0, false
 	}
 	time.Sleep(time.Duration(chance.Int64N(int64(2 * time.Millisecond))))
-	return st.Ino, a(chance, fd, st.Size) == nil
+	return st.Ino, b(chance, fd, st.Size) == nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
 // send and receive are one call, of so many ways.
@@ -59,13 +61,35 @@ var receivers = []func(ctx context.Context, c *shmring.Consumer) error{
 
 var doorbells = []shmring.Doorbell{shmring.DoorbellFutex, shmring.DoorbellSysV, shmring.DoorbellPoll}
 
-// cases is how many rounds differ: which calls, who makes any, the kind of ring, how it ends, and the doorbell.
-const cases = 4 * 3 * 2 * 2 * 3
+// cases is how many rounds differ: which calls, who makes any, the kind of ring, how it ends, the doorbell, and the
+// locks.
+const cases = 4 * 3 * 2 * 2 * 3 * 2
+
+// rounds uses one ring after the other, each of which is attacked once.
+func (r *report) rounds(a arguments) error {
+	files := 0
+	for ; r.Rounds < a.Rounds && !r.tooMuch(); r.Rounds++ {
+		if err := r.round(a, r.Rounds); err != nil {
+			return fmt.Errorf("ring %d: %w", r.Rounds, err)
+		}
+		open := footprintNow().descriptors
+		switch {
+		case r.Rounds == cases: // each has been there once
+			files = open
+		case r.Rounds > cases && open > files+machine.DescriptorSlack:
+			return fmt.Errorf("%d descriptors are open, %d were", open, files)
+		}
+	}
+	return nil
+}
 
 // round is the life of one ring that is attacked.
 func (r *report) round(a arguments, i int) error {
 	calls, who, kind, checks := i%4, i/4%3, shmring.Kind(i/12%2)+shmring.KindSPSC, i/24%2 == 0
 	o := &shmring.Options{Dir: a.Dir, Kind: kind, Slots: 64, Doorbell: doorbells[i/48%3], Untrusted: true}
+	if err := os.Setenv(shmring.EnvLocks, []string{"ofd", "flock"}[i/144%2]); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), labs.Patience)
 	defer cancel()
 	// Whoever is attacked so early that it cannot attach says so.
@@ -82,21 +106,11 @@ func (r *report) round(a arguments, i int) error {
 	}
 	size := p.Info().Size
 	var all sync.WaitGroup
-	calling := func(name string, call func() error) {
-		all.Go(func() {
-			for {
-				err := call()
-				if err != nil && err != shmring.ErrFull && err != shmring.ErrEmpty && err != shmring.ErrContended {
-					r.end(name, err)
-					return
-				}
-			}
-		})
-	}
+	var seen atomic.Bool
+	calling := func(name string, call func() error) { all.Go(func() { r.callOn(name, call, &seen) }) }
 	if who != 1 { // else the other side waits
 		calling("send", func() error { return senders[calls](ctx, p) })
 	}
-	var seen atomic.Bool
 	if who != 2 {
 		calling("receive", func() error {
 			if checks && seen.Load() {
@@ -107,7 +121,9 @@ func (r *report) round(a arguments, i int) error {
 	}
 	attackSeen(p.Info().Path, size, a.Always)
 	if seen.Store(true); checks {
+		begin := time.Now()
 		if err := r.check(p.Check, a); err != nil {
+			r.told(err, time.Since(begin))
 			r.end("check", err)
 		}
 	}
@@ -123,6 +139,38 @@ func (r *report) round(a arguments, i int) error {
 	return r.remove(a)
 }
 
+// callOn makes one call after the other, until one tells of the attack. Where it begins when all of the
+// file is gone it has to tell at once, if it meets the file at all.
+func (r *report) callOn(name string, call func() error, seen *atomic.Bool) {
+	for {
+		late, begin := seen.Load(), time.Now()
+		err := call()
+		if err == nil || err == shmring.ErrFull || err == shmring.ErrEmpty || err == shmring.ErrContended {
+			continue
+		}
+		if late {
+			r.told(err, time.Since(begin))
+		}
+		r.end(name, err)
+		return
+	}
+}
+
+// told counts a call that began behind the truncation and tells of it.
+func (r *report) told(err error, took time.Duration) {
+	if !errors.Is(err, shmring.ErrTruncated) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Told++; took < soon {
+		r.ToldSoon++
+	}
+}
+
+// soon is within what a call that begins behind the truncation is to tell of it.
+const soon = 10 * time.Millisecond
+
 // check looks from outside, after the attack.
 func (r *report) check(check func() error, a arguments) error {
 	err := check()
@@ -133,7 +181,8 @@ func (r *report) check(check func() error, a arguments) error {
 }
 
 func (r *report) opening(err error) {
-	if errors.Is(err, shmring.ErrCorrupt) || errors.Is(err, shmring.ErrTruncated) || errors.Is(err, shmring.ErrFormat) {
+	if errors.Is(err, shmring.ErrCorrupt) || errors.Is(err, shmring.ErrTruncated) ||
+		errors.Is(err, shmring.ErrFormat) {
 		r.mu.Lock()
 		r.Ends["refused to be opened"]++
 		r.mu.Unlock()
@@ -170,9 +219,7 @@ func (r *report) close(stop func() error) {
 		r.wrong("Close does not return")
 		os.Exit(4)
 	}
-	if took := time.Since(begin).Microseconds(); took > r.LongestClose {
-		r.LongestClose, r.Longest = took, r.Rounds
-	}
+	r.closed(time.Since(begin))
 }
 
 func (r *report) remove(a arguments) error {

@@ -1,122 +1,347 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/shm"
 )
 
 // arguments tell the victim what it is.
 type arguments struct {
-	Dir, Report string
-	Rounds      int
-	Always      bool // the attack leaves less of the file, whatever the victim does
+	Role, Mode string
+	Files      string // where it writes its report
+	place
+	Seed   uint64
+	Rounds int           // rings that are attacked once each, or configurations
+	For    time.Duration // each of those
+	Always bool          // the attack leaves less of the file, whatever the victim does
 }
+
+func (a arguments) report() string { return filepath.Join(a.Files, "report") }
 
 // report is what the victim tells.
 type report struct {
-	Rounds       int            `json:"rounds"`
+	Rounds       int            `json:"rounds"` // rings
+	Configured   int            `json:"configurations,omitempty"`
+	Calls        int            `json:"calls,omitempty"`
 	Ends         map[string]int `json:"ends"` // of calls that ended with an error, by what it was
 	LongestClose int64          `json:"longest_close_us"`
-	Longest      int            `json:"longest_close_in"` // of which ring
+	Longest      int            `json:"longest_close_in"`    // of which ring
+	Late         int64          `json:"latest_us,omitempty"` // how late a call came back, behind its deadline
+	LateCall     string         `json:"latest,omitempty"`    // which
+	Told         int            `json:"told,omitempty"`      // calls that began when the file was cut, and told of it
+	ToldSoon     int            `json:"told_within_10_ms,omitempty"`
+	Healthy      int            `json:"healthy"` // messages of the other ring, all of them exact
 	Wrong        []string       `json:"wrong,omitempty"`
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	called map[*caller]struct{}
 }
 
 // attacked is the name of the ring that is attacked, and healthy that of the other.
 const attacked, healthy = "attacked", "healthy"
 
-func victim(text string) error {
+// lateness is how late a call may come back: no bound for a good machine, but one that a busy one keeps.
+func lateness() time.Duration { return labs.Patience / 2 }
+
+// child is main of the victim, and of the attacker.
+func child(text string) error {
+	var role struct{ Role string }
+	if err := json.Unmarshal([]byte(text), &role); err != nil {
+		return err
+	}
+	if role.Role == "attacker" {
+		var a attackerArguments
+		if err := labs.BeChild(text, &a); err != nil {
+			return err
+		}
+		return attack(a)
+	}
 	var a arguments
 	if err := labs.BeChild(text, &a); err != nil {
 		return err
 	}
-	r := &report{Ends: map[string]int{}}
-	if err := r.rounds(a); err != nil {
+	return victim(a)
+}
+
+func victim(a arguments) error {
+	r := &report{Ends: map[string]int{}, called: map[*caller]struct{}{}}
+	h, err := openHealthy(r, a.Dir)
+	if err != nil {
+		return fmt.Errorf("the healthy ring: %w", err)
+	}
+	if m := modes[modeOf(a.Mode)]; m.once != nil {
+		err = r.rounds(a)
+	} else {
+		go r.watch()
+		err = r.configurations(a, m)
+	}
+	if err = errors.Join(err, h.close()); err != nil {
 		return err
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(a.Report, data, 0o600)
+	return os.WriteFile(a.report(), data, 0o600)
 }
 
-func (r *report) rounds(a arguments) error {
-	o := &shmring.Options{Dir: a.Dir}
+// healthyRing is a ring of the same process which nobody attacks. Its messages are numbered.
+type healthyRing struct {
+	p    *shmring.Producer
+	c    *shmring.Consumer
+	dir  string
+	stop chan struct{}
+	done chan error
+}
+
+func openHealthy(r *report, dir string) (h *healthyRing, err error) {
 	ctx := context.Background()
-	p, err := shmring.OpenProducer(ctx, healthy, o)
-	if err != nil {
-		return err
+	h = &healthyRing{dir: dir, stop: make(chan struct{}), done: make(chan error, 1)}
+	o := &shmring.Options{Dir: dir, Slots: 64}
+	if h.p, err = shmring.OpenProducer(ctx, healthy, o); err != nil {
+		return nil, err
 	}
-	c, err := shmring.OpenConsumer(ctx, healthy, o)
-	if err != nil {
-		return err
+	if h.c, err = shmring.OpenConsumer(ctx, healthy, o); err != nil {
+		return nil, err
 	}
-	files := 0
-	for ; r.Rounds < a.Rounds && len(r.Wrong) < labs.MaxProblems; r.Rounds++ {
-		if err := r.round(a, r.Rounds); err != nil {
-			return fmt.Errorf("ring %d: %w", r.Rounds, err)
+	go func() { h.done <- h.run(r) }()
+	return h, nil
+}
+
+// run sends and receives until it is told to stop.
+func (h *healthyRing) run(r *report) error {
+	ctx, buf := context.Background(), make([]byte, 32)
+	for n := 0; ; n++ {
+		select {
+		case <-h.stop:
+			r.mu.Lock()
+			r.Healthy = n
+			r.mu.Unlock()
+			return nil
+		default:
 		}
-		want, got := fmt.Append(nil, r.Rounds), make([]byte, 32)
-		if err := p.Send(ctx, want); err != nil {
-			return fmt.Errorf("the healthy ring: %w", err)
+		want := fmt.Append(nil, n)
+		if err := h.p.Send(ctx, want); err != nil {
+			return fmt.Errorf("the healthy ring: message %d: %w", n, err)
 		}
-		n, err := c.Receive(ctx, got)
-		if err != nil || !bytes.Equal(got[:n], want) {
-			return fmt.Errorf("the healthy ring: %q, want %q: %w", got[:n], want, err)
+		got, err := h.c.Receive(ctx, buf)
+		if err != nil || string(buf[:got]) != string(want) {
+			return fmt.Errorf("the healthy ring: %q, want %q: %w", buf[:got], want, err)
 		}
-		open, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			return err
+		if _, err := h.c.TryReceive(buf); err != shmring.ErrEmpty {
+			return fmt.Errorf("the healthy ring: more than was sent: %w", err)
 		}
-		switch {
-		case r.Rounds == cases: // each has been there once
-			files = len(open)
-		case r.Rounds > cases && len(open) > files:
-			return fmt.Errorf("%d descriptors are open, %d were", len(open), files)
+		if n%16 == 15 {
+			time.Sleep(time.Millisecond) // the attacked ones are what it is about
 		}
 	}
-	return errors.Join(p.Close(), c.Close(), shmring.Remove(ctx, healthy, &shmring.AdminOptions{Dir: a.Dir}))
+}
+
+func (h *healthyRing) close() error {
+	close(h.stop)
+	err := <-h.done
+	err = errors.Join(err, h.p.Check(), h.c.Check(), h.p.Close(), h.c.Close())
+	return errors.Join(err, shmring.Remove(context.Background(), healthy, &shmring.AdminOptions{Dir: h.dir}))
+}
+
+// kinds are what an error may be, by what it is called in the report: whatever else a call returns
+// says nothing of what has happened.
+var kinds = []struct {
+	is   error
+	name string
+}{
+	{shmring.ErrOrphaned, "orphaned"},
+	{shmring.ErrRefused, "refused"},
+	{shmring.ErrTruncated, "truncated"},
+	{shmring.ErrVersion, "version"},
+	{shmring.ErrFormat, "format"},
+	{shmring.ErrCorrupt, "changed"},
+	{shmring.ErrRevoked, "revoked"},
+	{shmring.ErrNotStalled, "not stalled"},
+	{shmring.ErrBusy, "busy"},
+	{shmring.ErrEnded, "ended"},
+	{shmring.ErrClosed, "closed"},
+	{shmring.ErrNoPeer, "no peer"},
+	{
+		shmring.ErrTooLarge,
+		"too large",
+	},
+	{io.ErrShortBuffer, "short buffer"},
+	{shm.ErrBusy, "busy"},
+	{shmring.ErrUnsupported, "unsupported"},
+	// Its producer had closed, died or been forged dead; whether it could say so depends on what is left of the file.
+	{shmring.ErrPeerDead, "end of a stream"},
+	{shmring.ErrFailed, "end of a stream"},
+	{io.EOF, "end of a stream"},
+	{doorbell.ErrUnavailable, "doorbell"},
+	{context.DeadlineExceeded, "deadline"},
+	{fs.ErrNotExist, "not there"},
+	{shmring.ErrFull, "full"},
+	{shmring.ErrEmpty, "empty"},
+	{shmring.ErrContended, "contended"},
+}
+
+// kindOf names an error, with the field that it is about, and is empty for one that has no name.
+func kindOf(err error) string {
+	if e, ok := errors.AsType[*shmring.TruncatedError](err); ok && e.Path != "" {
+		return "TruncatedError"
+	}
+	if e, ok := errors.AsType[*shmring.CorruptError](err); ok {
+		return "CorruptError: " + e.Field
+	}
+	if e, ok := errors.AsType[*shmring.FormatError](err); ok {
+		return "FormatError: " + e.Field
+	}
+	if e, ok := errors.AsType[*shmring.GeometryError](err); ok {
+		return "GeometryError: " + e.Field
+	}
+	if e, ok := errors.AsType[*shmring.ResizeError](err); ok {
+		return "ResizeError: " + e.Field
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.is) {
+			return k.name
+		}
+	}
+	return ""
 }
 
 // end counts how a call ended.
 func (r *report) end(what string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var truncated *shmring.TruncatedError
-	var corrupt *shmring.CorruptError
-	switch {
-	case errors.As(err, &truncated):
-		what = "TruncatedError"
-	case errors.As(err, &corrupt):
-		what = "CorruptError: " + corrupt.Field
-	case errors.Is(err, shmring.ErrCorrupt):
-		what = "changed"
-	case errors.Is(err, shmring.ErrClosed):
-		what = "closed"
-	case errors.Is(err, context.DeadlineExceeded):
-		what = "deadline"
-	case errors.Is(err, shmring.ErrPeerDead), errors.Is(err, shmring.ErrFailed), err == io.EOF:
-		what = "end of a stream" // its producer had closed; whether it could say so depends on what is left of the file
-	default:
-		r.Wrong = append(r.Wrong, fmt.Sprintf("%s: %v", what, err))
+	kind := kindOf(err)
+	if kind == "" {
+		r.wrong("%s: %T %v", what, err, err)
 		return
 	}
-	r.Ends[what]++
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Ends[kind]++
 }
 
 func (r *report) wrong(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Wrong = append(r.Wrong, fmt.Sprintf(format, args...))
+	if len(r.Wrong) < labs.MaxProblems {
+		r.Wrong = append(r.Wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// tooMuch reports whether enough is wrong.
+func (r *report) tooMuch() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.Wrong) >= labs.MaxProblems
+}
+
+// config is one way to use a ring.
+type config struct {
+	kind     shmring.Kind
+	doorbell shmring.Doorbell
+	locks    string
+	style    style
+	sealed   bool
+	polling  bool
+	options  shmring.Options
+}
+
+// longest is how long messages are at most: less than half of the smallest ring that Resize makes.
+const longest = 1000
+
+// style is by which calls messages move.
+type style int
+
+const (
+	copying style = iota
+	inPlace
+	batches
+	polled // by a Poller
+	mixed
+	styles
+)
+
+// configured is the i-th configuration of a mode: kinds and doorbells take turns, the rest is chance.
+func configured(a arguments, m mode, i int) config {
+	chance := rand.New(rand.NewPCG(uint64(i), 7))
+	c := config{
+		kind:     shmring.KindSPSC + shmring.Kind(i%2),
+		doorbell: doorbells[i/2%3],
+		locks:    []string{"ofd", "flock"}[i/6%2],
+		style:    style((i + i/6) % int(styles)),
+		polling:  chance.IntN(3) == 0,
+		sealed:   m.sealed == always || m.sealed == sometimes && i%4 == 3,
+	}
+	if m.locks != "" {
+		c.locks = m.locks
+	}
+	if m.mpsc {
+		c.kind = shmring.KindMPSC
+	}
+	if m.sysv {
+		c.doorbell = shmring.DoorbellSysV
+	}
+	c.options = shmring.Options{
+		Dir:        a.Dir,
+		Kind:       c.kind,
+		Slots:      64,
+		SlotSize:   64,
+		MaxMessage: longest,
+		Doorbell:   c.doorbell,
+		Untrusted:  chance.IntN(2) == 0,
+		WaitPolicy: shmring.WaitPolicy(chance.IntN(4)),
+		KeepStream: chance.IntN(4) == 0,
+		Delivery:   shmring.Delivery(chance.IntN(4) / 3),
+	}
+	if chance.IntN(2) == 0 {
+		c.options.OnStreamEnd = func(shmring.StreamEnd) {}
+		c.options.OnPeer = func(shmring.PeerEvent) {}
+		c.options.OnSkip = func(shmring.SkippedClaim) {}
+		c.options.OnStall = func(shmring.StalledClaim) {}
+	}
+	if chance.IntN(4) == 0 {
+		c.options.ExpectedProducers = 1
+	}
+	if c.kind == shmring.KindMPSC {
+		c.options.MaxProducers = 4
+	}
+	if m.perm != 0 {
+		c.options.Perm = m.perm
+	}
+	if c.sealed {
+		c.locks = "ofd"
+		c.options.Dir, c.options.Perm = "", 0
+		if c.doorbell == shmring.DoorbellSysV {
+			c.options.Doorbell = shmring.DoorbellAuto
+		}
+	}
+	if chance.IntN(8) == 0 {
+		c.options.NoPeer = shmring.NoPeerFail
+	}
+	return c
+}
+
+func (c config) String() string {
+	return fmt.Sprintf(
+		"%v, doorbell %v, locks %s, style %d, polling %v, sealed %v, untrusted %v",
+		c.kind,
+		c.options.Doorbell,
+		c.locks,
+		c.style,
+		c.polling,
+		c.sealed,
+		c.options.Untrusted,
+	)
 }

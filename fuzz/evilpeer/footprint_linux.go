@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// footprint is what the victim has of things that may leak.
+type footprint struct {
+	descriptors, mappings, threads int
+	addresses, memory              int64 // bytes: of address space, and of the heap
+}
+
+// What may be more than at first. Others in this process have the same handles all the time; the
+// runtime makes threads and arenas as it likes, and holds an inotify instance for a second.
+const (
+	moreDescriptors = 8
+	moreThreads     = 64 + 16 // as many as may sleep on doorbells, and the runtime's
+	moreAddresses   = 512 << 20
+	moreMemory      = 64 << 20
+)
+
+func footprintNow() (f footprint) {
+	count := func(dir string) int {
+		list, _ := os.ReadDir(dir)
+		return len(list)
+	}
+	f.descriptors, f.threads = count("/proc/self/fd"), count("/proc/self/task")
+	maps, _ := os.ReadFile("/proc/self/maps")
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, attacked) {
+			f.mappings++
+		}
+	}
+	statm, _ := os.ReadFile("/proc/self/statm")
+	_, _ = fmt.Sscan(string(statm), &f.addresses)
+	f.addresses *= int64(os.Getpagesize())
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	f.memory = int64(m.HeapAlloc)
+	return f
+}
+
+// grown tells of the first thing of which there is too much.
+func (f footprint) grown(first footprint) string {
+	if first == (footprint{}) {
+		return ""
+	}
+	for _, k := range []struct {
+		what        string
+		now, before int64
+		more        int64
+	}{
+		{"descriptors", int64(f.descriptors), int64(first.descriptors), moreDescriptors},
+		{"mappings of closed rings", int64(f.mappings), int64(first.mappings), 0},
+		{"threads", int64(f.threads), int64(first.threads), moreThreads},
+		{"bytes of address space", f.addresses, first.addresses, moreAddresses},
+		{"bytes of heap", f.memory, first.memory, moreMemory},
+	} {
+		if k.now > k.before+k.more {
+			return fmt.Sprintf("%d %s, there were %d", k.now, k.what, k.before)
+		}
+	}
+	return ""
+}
