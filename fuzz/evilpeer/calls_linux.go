@@ -280,8 +280,8 @@ func (k *caller) poll(ctx context.Context, p *shmring.Poller, c *shmring.Consume
 	return enough(err)
 }
 
-// adminCalls are those that go by the ring's name.
-var adminCalls = []call[config]{
+// onlookers are calls of those who take no part in the ring.
+var onlookers = []call[config]{
 	{"Inspect", mixed, false, func(ctx context.Context, k *caller, _ config) error {
 		_, err := shmring.Inspect(ctx, attacked, &shmring.InspectOptions{Dir: k.Dir})
 		return err
@@ -311,6 +311,10 @@ var adminCalls = []call[config]{
 		k.expect(len(list) <= 128, "%d events", len(list))
 		return err
 	}},
+}
+
+// adminCalls are those that go by the ring's name.
+var adminCalls = append([]call[config]{
 	{"ForceSkip", mixed, true, func(ctx context.Context, k *caller, _ config) error {
 		_, err := shmring.ForceSkip(ctx, attacked, shmring.Position{Record: uint64(k.chance.IntN(64))}, k.admin())
 		return err
@@ -345,4 +349,4 @@ var adminCalls = []call[config]{
 		}
 		return errors.Join(another.TrySend(k.message()), another.Close())
 	}},
-}
+}, onlookers...)

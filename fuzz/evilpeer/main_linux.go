@@ -68,12 +68,12 @@ func init() {
 	words := mode{mapped: true, sealed: sometimes}
 	header := mode{mapped: true, sealed: sometimes, loses: true}
 	modes = []mode{
-		{name: "truncate", summary: "the file is cut to a random length", full: 10000, short: 320, once: truncate},
+		{name: "truncate", summary: "the file is cut to a random length", full: 10000, short: 360, once: truncate},
 		{
 			name:    "hole",
 			summary: "holes are punched, or the file is cut and grown again, which the kernel fills with zeros",
 			full:    1000,
-			short:   160,
+			short:   180,
 			once:    punch,
 		},
 		strikes("words", "garbage in the header, and what was there", strikeWords, header),

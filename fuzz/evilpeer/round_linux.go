@@ -61,9 +61,12 @@ var receivers = []func(ctx context.Context, c *shmring.Consumer) error{
 
 var doorbells = []shmring.Doorbell{shmring.DoorbellFutex, shmring.DoorbellSysV, shmring.DoorbellPoll}
 
-// cases is how many rounds differ: which calls, who makes any, the kind of ring, how it ends, the doorbell, and the
-// locks.
-const cases = 4 * 3 * 2 * 2 * 3 * 2
+// ways is in how many ways messages are received: the last is by a Poller.
+const ways = 5
+
+// cases is how many rounds differ: which calls, who makes any, the kind of ring, how it ends, the
+// doorbell, and the locks.
+const cases = ways * 3 * 2 * 2 * 3 * 2
 
 // rounds uses one ring after the other, each of which is attacked once.
 func (r *report) rounds(a arguments) error {
@@ -85,9 +88,9 @@ func (r *report) rounds(a arguments) error {
 
 // round is the life of one ring that is attacked.
 func (r *report) round(a arguments, i int) error {
-	calls, who, kind, checks := i%4, i/4%3, shmring.Kind(i/12%2)+shmring.KindSPSC, i/24%2 == 0
-	o := &shmring.Options{Dir: a.Dir, Kind: kind, Slots: 64, Doorbell: doorbells[i/48%3], Untrusted: true}
-	if err := os.Setenv(shmring.EnvLocks, []string{"ofd", "flock"}[i/144%2]); err != nil {
+	calls, who, kind, checks := i%ways, i/ways%3, shmring.Kind(i/15%2)+shmring.KindSPSC, i/30%2 == 0
+	o := &shmring.Options{Dir: a.Dir, Kind: kind, Slots: 64, Doorbell: doorbells[i/60%3], Untrusted: true}
+	if err := os.Setenv(shmring.EnvLocks, []string{"ofd", "flock"}[i/180%2]); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), labs.Patience)
@@ -108,17 +111,24 @@ func (r *report) round(a arguments, i int) error {
 	var all sync.WaitGroup
 	var seen atomic.Bool
 	calling := func(name string, call func() error) { all.Go(func() { r.callOn(name, call, &seen) }) }
+	receive, done, err := receiver(calls, c)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if who != 1 { // else the other side waits
-		calling("send", func() error { return senders[calls](ctx, p) })
+		calling("send", func() error { return senders[calls%len(senders)](ctx, p) })
 	}
 	if who != 2 {
 		calling("receive", func() error {
 			if checks && seen.Load() {
 				return r.check(c.Check, a)
 			}
-			return receivers[calls](ctx, c)
+			return receive(ctx, c)
 		})
 	}
+	var over atomic.Bool
+	all.Go(func() { r.lookOn(a, &over) })
 	attackSeen(p.Info().Path, size, a.Always)
 	if seen.Store(true); checks {
 		begin := time.Now()
@@ -127,6 +137,7 @@ func (r *report) round(a arguments, i int) error {
 			r.end("check", err)
 		}
 	}
+	over.Store(true)
 	r.close(p.Close)
 	r.close(c.Close)
 	ended := make(chan struct{})
@@ -137,6 +148,34 @@ func (r *report) round(a arguments, i int) error {
 		return errors.New("a call does not end")
 	}
 	return r.remove(a)
+}
+
+// receiver is how a consumer receives, and what is to be done at the end.
+func receiver(calls int, c *shmring.Consumer) (f func(context.Context, *shmring.Consumer) error, done func(), err error) {
+	if calls < len(receivers) {
+		return receivers[calls], func() {}, nil
+	}
+	poller, err := shmring.NewPoller(nil)
+	if err == nil {
+		err = poller.Add(c)
+	}
+	return func(ctx context.Context, _ *shmring.Consumer) error {
+		c, err := poller.Wait(ctx)
+		if err == nil {
+			_, err = c.TryReceive(make([]byte, 200))
+		}
+		return err
+	}, poller.Close, err
+}
+
+// lookOn looks at the ring from outside, as others do who take no part in it.
+func (r *report) lookOn(a arguments, over *atomic.Bool) {
+	k := r.caller(a, uint64(r.Rounds))
+	defer k.done()
+	for !over.Load() {
+		look := onlookers[k.chance.IntN(len(onlookers))]
+		_ = k.do(look.name, 20*time.Millisecond, func(ctx context.Context) error { return look.f(ctx, k, config{}) })
+	}
 }
 
 // callOn makes one call after the other, until one tells of the attack. Where it begins when all of the

@@ -3,9 +3,13 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/layout"
+	"github.com/shmring/shmring/shm"
 )
 
 // of linux/sem.h and linux/ipc.h
@@ -78,6 +82,28 @@ func (r ring) removeSets() (n int) {
 	return n
 }
 
+// takeNeighbour makes the ring say that the semaphores of the healthy one are its own: by their id and
+// key, and now and then by the UUID.
+func (t *target) takeNeighbour() {
+	head := make([]byte, membersAt)
+	fd, err := unix.Open(filepath.Join(t.Dir, healthy+shm.Suffix), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Pread(fd, head, 0); err != nil || n < len(head) {
+		return
+	}
+	copy(t.mem[setAt:namespaceAt+8], head[setAt:namespaceAt+8])
+	if t.chance.IntN(8) == 0 {
+		copy(t.mem[uuidAt:uuidAt+16], head[uuidAt:uuidAt+16])
+		seal(t.mem)
+		t.forged(t.mem)
+		t.pause(2 * time.Millisecond)
+		copy(t.mem[:layout.FixedSize], t.head[:])
+	}
+}
+
 // strikeSemaphores removes the ring's set, opens and shuts its doors, takes its keys, and writes into
 // the words that tell of it.
 func strikeSemaphores(t *target) {
@@ -99,6 +125,9 @@ func strikeSemaphores(t *target) {
 		}
 	case what == 6:
 		t.put(setAt, t.edge(t.get(setAt), uint64(t.chance.IntN(1<<16))<<1|1))
+		if t.chance.IntN(2) == 0 {
+			t.takeNeighbour()
+		}
 	case what == 7:
 		switch t.chance.IntN(4) {
 		case 0:

@@ -79,14 +79,15 @@ func child(text string) error {
 
 func victim(a arguments) error {
 	r := &report{Ends: map[string]int{}, called: map[*caller]struct{}{}}
-	h, err := openHealthy(r, a.Dir)
+	m := modes[modeOf(a.Mode)]
+	h, err := openHealthy(r, a.Dir, m)
 	if err != nil {
 		return fmt.Errorf("the healthy ring: %w", err)
 	}
-	if m := modes[modeOf(a.Mode)]; m.once != nil {
+	go r.watch()
+	if m.once != nil {
 		err = r.rounds(a)
 	} else {
-		go r.watch()
 		err = r.configurations(a, m)
 	}
 	if err = errors.Join(err, h.close()); err != nil {
@@ -104,18 +105,25 @@ type healthyRing struct {
 	p    *shmring.Producer
 	c    *shmring.Consumer
 	dir  string
+	set  uint64 // what the segment says of its semaphores
 	stop chan struct{}
 	done chan error
 }
 
-func openHealthy(r *report, dir string) (h *healthyRing, err error) {
+func openHealthy(r *report, dir string, m mode) (h *healthyRing, err error) {
 	ctx := context.Background()
 	h = &healthyRing{dir: dir, stop: make(chan struct{}), done: make(chan error, 1)}
 	o := &shmring.Options{Dir: dir, Slots: 64}
+	if m.sysv {
+		o.Doorbell, o.WaitPolicy = shmring.DoorbellSysV, shmring.WaitSleep
+	}
 	if h.p, err = shmring.OpenProducer(ctx, healthy, o); err != nil {
 		return nil, err
 	}
 	if h.c, err = shmring.OpenConsumer(ctx, healthy, o); err != nil {
+		return nil, err
+	}
+	if h.set, err = h.semaphores(); err != nil {
 		return nil, err
 	}
 	go func() { h.done <- h.run(r) }()
@@ -151,9 +159,22 @@ func (h *healthyRing) run(r *report) error {
 	}
 }
 
+// semaphores is what the ring says of its set of semaphores, with the generation: there is one, if any.
+func (h *healthyRing) semaphores() (uint64, error) {
+	text, err := os.ReadFile(h.p.Info().Path)
+	if err != nil {
+		return 0, err
+	}
+	return native.Uint64(text[setAt:]), nil
+}
+
 func (h *healthyRing) close() error {
 	close(h.stop)
 	err := <-h.done
+	set, lost := h.semaphores()
+	if err = errors.Join(err, lost); set != h.set {
+		err = errors.Join(err, fmt.Errorf("the healthy ring: its semaphores are %#x, and were %#x", set, h.set))
+	}
 	err = errors.Join(err, h.p.Check(), h.c.Check(), h.p.Close(), h.c.Close())
 	return errors.Join(err, shmring.Remove(context.Background(), healthy, &shmring.AdminOptions{Dir: h.dir}))
 }
