@@ -74,7 +74,7 @@ func assail(ctx context.Context, m mode, p place, chance *rand.Rand) (done assau
 			lost[t.ring()] = true
 		}
 		between := []time.Duration{0, 0, 20, 200, 2000}[chance.IntN(5)] * time.Microsecond
-		time.Sleep(time.Duration(chance.Int64N(int64(3 * time.Millisecond))))
+		t.pause([]time.Duration{1, time.Millisecond, 4 * time.Millisecond}[chance.IntN(3)])
 		// At full speed it goes on until the ring is gone: who waits for the end of it would wait for ever.
 		endless := m.mapped && between == 0
 		for end := time.Now().Add(50 * time.Millisecond); ctx.Err() == nil && (endless || time.Now().Before(end)); {

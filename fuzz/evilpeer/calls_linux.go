@@ -134,7 +134,7 @@ var producerCalls = []call[*shmring.Producer]{
 		return nil
 	}},
 	{"CloseSend", mixed, false, func(_ context.Context, k *caller, p *shmring.Producer) error {
-		switch k.chance.IntN(30) {
+		switch k.chance.IntN(60) {
 		case 0:
 			return p.CloseSend()
 		case 1:

@@ -117,7 +117,8 @@ func (r *report) configurations(a arguments, m mode) error {
 			return err
 		}
 		for end, n := time.Now().Add(a.For), uint64(0); time.Now().Before(end) && !r.tooMuch(); n++ {
-			l := &life{r: r, a: a, c: c, chance: rand.New(rand.NewPCG(a.Seed+uint64(i), n))}
+			l := &life{r: r, a: a, c: c, lost: make(chan struct{})}
+			l.chance = rand.New(rand.NewPCG(a.Seed+uint64(i), n))
 			l.live()
 			r.Rounds++
 		}
@@ -146,6 +147,20 @@ type life struct {
 	consumer  *shmring.Consumer
 	over      atomic.Bool
 	all       sync.WaitGroup
+	once      sync.Once
+	lost      chan struct{} // closed when a handle is of no use any more
+}
+
+// isLost notes that a handle is of no use any more, if the error says so.
+func (l *life) isLost(err error) bool {
+	if isLast(err) && errors.Is(err, shmring.ErrEnded) {
+		return true // by its own doing
+	}
+	if isLast(err) {
+		l.once.Do(func() { close(l.lost) })
+		return true
+	}
+	return false
 }
 
 // openLimit is how long opening may take, removeLimit removing: whoever holds the attach lock may
@@ -158,7 +173,11 @@ func (l *life) live() {
 	l.open(k)
 	if l.consumer != nil || len(l.producers) > 0 {
 		l.use()
-		time.Sleep(time.Duration(1+l.chance.IntN(40)) * time.Millisecond)
+		select {
+		case <-l.lost: // the others will be soon
+			time.Sleep(time.Duration(l.chance.IntN(4)) * time.Millisecond)
+		case <-time.After(time.Duration(1+l.chance.IntN(30)) * time.Millisecond):
+		}
 	}
 	if l.chance.IntN(2) == 0 { // else they are closed in the middle of their calls
 		l.over.Store(true)
@@ -252,7 +271,7 @@ func loop[H any](l *life, k *caller, calls []call[H], h H) {
 		c := choose(k.chance, calls, l.c)
 		limit := time.Duration(1+k.chance.IntN(10)) * time.Millisecond
 		err := k.do(c.name, limit, func(ctx context.Context) error { return c.f(ctx, k, h) })
-		if isLast(err) {
+		if l.isLost(err) {
 			return
 		}
 		if errors.Is(err, shmring.ErrNoPeer) {
@@ -269,7 +288,7 @@ func (l *life) poll(k *caller) {
 	}
 	for !l.over.Load() && err == nil {
 		limit := time.Duration(1+k.chance.IntN(10)) * time.Millisecond
-		if isLast(k.do("Wait", limit, func(ctx context.Context) error { return k.poll(ctx, p, l.consumer) })) {
+		if l.isLost(k.do("Wait", limit, func(ctx context.Context) error { return k.poll(ctx, p, l.consumer) })) {
 			return
 		}
 	}

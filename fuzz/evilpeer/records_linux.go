@@ -84,25 +84,61 @@ func slotLaps(t *target) {
 	t.put(at, uint64(was.In(lap&(1<<42-1))))
 }
 
-func slotBounds(t *target) {
-	pos, at := t.slot()
-	left := t.slots - pos%t.slots
-	near := func(of ...uint64) uint64 { return of[t.chance.IntN(len(of))] + t.chance.Uint64N(3) - 1 }
-	S := t.slotSize
-	switch t.chance.IntN(3) {
-	case 0:
-		k := near(1, left, t.slots, layout.MaxSlotsPerMessage, 2)
-		owner := uint8(near(1, uint64(t.members), 255))
-		t.put(at, uint64(layout.PackCtl(layout.LapOf(pos, t.shift()), k, owner, layout.Committed)))
-	case 1:
-		n := near(1, 48, S, 2*S, left*S, t.slots*S, uint64(t.view.Config.MaxMessage), 1<<31, 1<<32-1)
-		t.put(at+8, layout.PackMeta(uint32(n), uint16(t.chance.IntN(3)), uint16(near(1, 2, 3, 4, 1<<15))&0xffff))
-	case 2: // the entries of a batch, in the descriptor and in the payload
-		n := near(1, 8, 32, 40, 48, S, uint64(t.view.Config.MaxMessage), 1<<31, 1<<32-1)
-		entry := layout.PackMeta(uint32(n), 0, 0)
-		t.put(at+16+8*uint64(t.chance.IntN(6)), entry)
-		if S > 0 {
-			t.put(t.payload+pos%t.slots*S+8*t.chance.Uint64N(S/8), entry)
-		}
+// whole writes a record that is complete, whatever is there: the length first, the control word last.
+func (t *target) whole(pos, k, n uint64, flags uint16, owner uint8, state layout.State) {
+	at := t.desc + pos%t.slots*descriptorSize
+	t.put(at+8, layout.PackMeta(uint32(n), 0, flags))
+	t.put(at, uint64(layout.PackCtl(layout.LapOf(pos, t.shift()), k, owner, state)))
+}
+
+// near is one of some limits, or next to it.
+func (t *target) near(of ...uint64) uint64 {
+	return of[t.chance.IntN(len(of))] + t.chance.Uint64N(3) - 1
+}
+
+// member is a producer that can be, mostly.
+func (t *target) member() uint8 {
+	if t.chance.IntN(16) == 0 {
+		return uint8(t.near(1, uint64(t.members), 255))
 	}
+	return uint8(1 + t.chance.IntN(t.members-1))
+}
+
+// slotBounds writes records from the consumer's position on: a row of good ones, one of which is not, or of
+// those that are all alike, up to the end of the lap and beyond.
+func slotBounds(t *target) {
+	read, _ := t.positions()
+	left := t.slots - read%t.slots
+	S := max(t.slotSize, 1)
+	if t.chance.IntN(3) == 0 {
+		k := 1 + t.chance.Uint64N(5)
+		n, owner := k*S-t.chance.Uint64N(2), t.member()
+		for pos := read; pos < read+left; pos += k {
+			t.whole(pos, k, n, 0, owner, layout.Committed)
+		}
+		return
+	}
+	evil := t.chance.Uint64N(10)
+	for i := range evil {
+		t.whole(read+i, 1, t.chance.Uint64N(50), 0, t.member(), layout.Committed)
+	}
+	pos := read + evil
+	most := uint64(t.view.Config.MaxMessage)
+	n := t.near(1, 48, S, 2*S, left*S, t.slots*S, most, most+S, 1<<31, 1<<32-1, 200) & (1<<32 - 1)
+	k := max(1, (n+S-1)/S)
+	if t.chance.IntN(2) == 0 {
+		k = t.near(1, left, t.slots, layout.MaxSlotsPerMessage, 2)
+	}
+	flags := uint16(0)
+	if t.chance.IntN(2) == 0 {
+		flags = uint16(t.near(1, 2, 2, 3, 4, 1<<15))
+	}
+	// What may be the entries of a batch, in the descriptor and in the payload.
+	entry := layout.PackMeta(uint32(t.near(1, 8, 32, 40, 48, n-8, n, S, most, 1<<31, 1<<32-1)), 0, 0)
+	t.put(t.desc+pos%t.slots*descriptorSize+16+8*t.chance.Uint64N(2), entry)
+	if t.slotSize > 0 {
+		t.put(t.payload+pos%t.slots*S+8*t.chance.Uint64N(2), entry)
+	}
+	t.whole(pos, k, n, flags, t.member(), layout.Committed+layout.State(t.chance.IntN(4)/3))
+	t.whole(pos+k, 1, 3, 0, 1, layout.Committed)
 }

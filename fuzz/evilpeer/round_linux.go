@@ -151,7 +151,8 @@ func (r *report) round(a arguments, i int) error {
 }
 
 // receiver is how a consumer receives, and what is to be done at the end.
-func receiver(calls int, c *shmring.Consumer) (f func(context.Context, *shmring.Consumer) error, done func(), err error) {
+func receiver(calls int, c *shmring.Consumer) (f func(context.Context, *shmring.Consumer) error, done func(),
+	err error) {
 	if calls < len(receivers) {
 		return receivers[calls], func() {}, nil
 	}

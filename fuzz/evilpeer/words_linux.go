@@ -142,7 +142,7 @@ func strikeMembers(t *target) {
 // leftWords and mixedWords are the words of fates but for the stream: so many in a row, each of which
 // left (nobody is told of that: the consumer looks for the next), or all ends that there are.
 var leftWords, mixedWords = func() (left, all layout.FateWord) {
-	for i := range uint32(layout.FatesTogether) {
+	for i := range uint32(2 * layout.FatesTogether) { // those that were before, too
 		left, all = left.With(0, layout.FateLeft), all.With(0, layout.Fate(i%4))
 	}
 	return left, all
@@ -221,6 +221,8 @@ func (t *target) geometries() (heads [][]byte) {
 	for _, change := range []func(c *layout.Config){
 		func(c *layout.Config) { c.Slots, c.SlotSize = c.Slots/2, c.SlotSize*2 },
 		func(c *layout.Config) { c.Slots, c.SlotSize = c.Slots*2, c.SlotSize/128*64 },
+		func(c *layout.Config) { c.Slots *= 16 }, // what it says is longer than the file
+		func(c *layout.Config) { c.SlotSize *= 32 },
 		func(c *layout.Config) { c.MaxMessage = 1 },
 		func(c *layout.Config) { c.Kind = layout.SPSC + layout.MPSC - c.Kind; c.Participants = 2 },
 		func(c *layout.Config) { c.Doorbell = layout.Futex + (c.Doorbell+1)%3 },
