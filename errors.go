@@ -274,6 +274,9 @@ func ofFile(path string, err error) error {
 	if e, ok := errors.AsType[*shm.SpaceError](err); ok {
 		return (*SpaceError)(e)
 	}
+	if e, ok := errors.AsType[*shm.TruncatedError](err); ok {
+		return &TruncatedError{path, e.Path, e.Size, e.Memory, e.Want}
+	}
 	if errors.Is(err, shm.ErrChanged) { // while it was being opened
 		return changed{err}
 	}

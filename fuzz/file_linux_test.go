@@ -93,7 +93,8 @@ func (o *outside) try(what string, call func() error) error {
 		nil, shmring.ErrFull, shmring.ErrEmpty, shmring.ErrContended, shmring.ErrTooLarge, shmring.ErrPeerDead,
 		shmring.ErrFailed, shmring.ErrBusy, shmring.ErrCorrupt, shmring.ErrFormat, shmring.ErrVersion,
 		shmring.ErrTruncated, shmring.ErrRefused, shmring.ErrRevoked, shmring.ErrNotStalled, shmring.ErrOrphaned,
-		shmring.ErrEnded, shmring.ErrClosed, io.EOF, io.ErrShortBuffer, context.DeadlineExceeded, fs.ErrNotExist, doorbell.ErrUnavailable,
+		shmring.ErrEnded, shmring.ErrClosed, io.EOF, io.ErrShortBuffer, context.DeadlineExceeded, fs.ErrNotExist,
+		doorbell.ErrUnavailable,
 	} {
 		if errors.Is(err, ok) {
 			return err

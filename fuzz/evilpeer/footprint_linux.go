@@ -10,6 +10,7 @@ import (
 // footprint is what the victim has of things that may leak.
 type footprint struct {
 	descriptors, mappings, threads int
+	lines                          int   // of /proc/self/maps
 	addresses, memory              int64 // bytes: of address space, and of the heap
 }
 
@@ -17,7 +18,8 @@ type footprint struct {
 // runtime makes threads and arenas as it likes, and holds an inotify instance for a second.
 const (
 	moreDescriptors = 8
-	moreThreads     = 64 + 16 // as many as may sleep on doorbells, and the runtime's
+	moreMappings    = 4 * moreThreads // each thread has a stack, and the heap grows
+	moreThreads     = 64 + 16         // as many as may sleep on doorbells, and the runtime's
 	moreAddresses   = 512 << 20
 	moreMemory      = 64 << 20
 )
@@ -30,6 +32,7 @@ func footprintNow() (f footprint) {
 	f.descriptors, f.threads = count("/proc/self/fd"), count("/proc/self/task")
 	maps, _ := os.ReadFile("/proc/self/maps")
 	for line := range strings.Lines(string(maps)) {
+		f.lines++
 		if strings.Contains(line, attacked) {
 			f.mappings++
 		}
@@ -41,6 +44,12 @@ func footprintNow() (f footprint) {
 	runtime.ReadMemStats(&m)
 	f.memory = int64(m.HeapAlloc)
 	return f
+}
+
+func (f footprint) String() string {
+	return fmt.Sprintf("%d descriptors, %d mappings of rings and %d in all, %d threads, "+
+		"%d MiB of address space, %d MiB of heap",
+		f.descriptors, f.mappings, f.lines, f.threads, f.addresses>>20, f.memory>>20)
 }
 
 // grown tells of the first thing of which there is too much.
@@ -55,6 +64,7 @@ func (f footprint) grown(first footprint) string {
 	}{
 		{"descriptors", int64(f.descriptors), int64(first.descriptors), moreDescriptors},
 		{"mappings of closed rings", int64(f.mappings), int64(first.mappings), 0},
+		{"mappings", int64(f.lines), int64(first.lines), moreMappings},
 		{"threads", int64(f.threads), int64(first.threads), moreThreads},
 		{"bytes of address space", f.addresses, first.addresses, moreAddresses},
 		{"bytes of heap", f.memory, first.memory, moreMemory},

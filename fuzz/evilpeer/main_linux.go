@@ -36,6 +36,7 @@ type mode struct {
 	once    blow
 	strike  func(t *target)
 
+	opens    bool // there is no attacker
 	mapped   bool // it writes into the bytes of the ring
 	blind    bool // it needs no ring to be there
 	loses    bool // it spoils what a ring's semaphores are found by, for those who would remove them with it
@@ -68,6 +69,8 @@ func init() {
 	words := mode{mapped: true, sealed: sometimes}
 	header := mode{mapped: true, sealed: sometimes, loses: true}
 	modes = []mode{
+		{name: "opens", summary: "nobody lies: rings are opened, refused and closed in every way",
+			full: 10000, short: 400, opens: true},
 		{name: "truncate", summary: "the file is cut to a random length", full: 10000, short: 360, once: truncate},
 		{
 			name:    "hole",
@@ -194,6 +197,9 @@ func (r *result) Print(w io.Writer) {
 	if r.Told > 0 {
 		r.Note("of %d calls that began behind the truncation and told of it, %d did within 10 ms", r.Told, r.ToldSoon)
 	}
+	for i, f := range r.Footprint {
+		r.Note("%s: %s", []string{"at first", "at the end"}[i], f)
+	}
 	if r.Assault.Refused > 0 {
 		r.Note(
 			"the kernel refused %d attacks of %d on the seals",
@@ -237,9 +243,9 @@ func experiment(ctx context.Context, mode int, own flags, o labs.Options) labs.R
 	for _, p := range r.Wrong {
 		r.Problem("%s", p)
 	}
-	if used := r.Rounds; m.once != nil && used != n {
+	if used := r.Rounds; m.strike == nil && used != n {
 		r.Problem("%d of %d rings were used", used, n)
-	} else if m.once == nil && r.Configured != n {
+	} else if m.strike != nil && r.Configured != n {
 		r.Problem("%d of %d configurations were used", r.Configured, n)
 	}
 	if r.OK = len(r.Problems) == 0; !r.OK {
@@ -270,9 +276,11 @@ func (r *result) run(l *labs.Lab, m mode, n int, each time.Duration) error {
 		return err
 	}
 	var lost error
-	if m.once != nil {
+	switch {
+	case m.opens:
+	case m.once != nil:
 		r.Attacks = attackAll(l, victim, m.once)
-	} else {
+	default:
 		lost = r.assail(l, m, at, victim)
 	}
 	if err := victim.Wait(); err != nil {
@@ -338,7 +346,7 @@ func (r *result) assail(l *labs.Lab, m mode, at place, victim *labs.Child) error
 // attackAlone attacks somebody's ring, in this process.
 func attackAlone(ctx context.Context, m mode, own flags, o labs.Options) labs.Report {
 	r := &result{Result: labs.Result{Mode: m.name, Seed: o.Seed, OK: true}}
-	if m.once != nil {
+	if m.strike == nil {
 		r.Problem("-ring is for modes that strike again and again")
 		r.OK = false
 		return r

@@ -57,7 +57,7 @@ func TestEveryCallIsMade(t *testing.T) {
 // Each kind of sealed ring, doorbell, lock, style and way to wait is in the short form of each mode.
 func TestConfigurations(t *testing.T) {
 	for _, m := range modes {
-		if m.once != nil {
+		if m.strike == nil {
 			continue
 		}
 		seen := map[any]bool{}

@@ -138,6 +138,8 @@ func (r *report) round(a arguments, i int) error {
 		}
 	}
 	over.Store(true)
+	send := func() error { return senders[calls%len(senders)](ctx, p) }
+	r.next(who, checks, send, func() error { return receive(ctx, c) })
 	r.close(p.Close)
 	r.close(c.Close)
 	ended := make(chan struct{})
@@ -193,6 +195,21 @@ func (r *report) callOn(name string, call func() error, seen *atomic.Bool) {
 		}
 		r.end(name, err)
 		return
+	}
+}
+
+// next makes the next call on a handle that nobody has used so far, unless it was looked at.
+func (r *report) next(who int, checks bool, send, receive func() error) {
+	call := send
+	if who == 2 {
+		call = receive
+	}
+	if checks || who == 0 {
+		return
+	}
+	begin := time.Now()
+	if err := call(); err != nil {
+		r.told(err, time.Since(begin))
 	}
 }
 

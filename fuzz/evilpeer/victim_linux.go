@@ -44,7 +44,8 @@ type report struct {
 	LateCall     string         `json:"latest,omitempty"`    // which
 	Told         int            `json:"told,omitempty"`      // calls that began when the file was cut, and told of it
 	ToldSoon     int            `json:"told_within_10_ms,omitempty"`
-	Healthy      int            `json:"healthy"` // messages of the other ring, all of them exact
+	Footprint    []string       `json:"footprint,omitempty"` // at first, and at the end
+	Healthy      int            `json:"healthy"`             // messages of the other ring, all of them exact
 	Wrong        []string       `json:"wrong,omitempty"`
 
 	mu     sync.Mutex
@@ -85,9 +86,12 @@ func victim(a arguments) error {
 		return fmt.Errorf("the healthy ring: %w", err)
 	}
 	go r.watch()
-	if m.once != nil {
+	switch {
+	case m.opens:
+		err = r.opens(a)
+	case m.once != nil:
 		err = r.rounds(a)
-	} else {
+	default:
 		err = r.configurations(a, m)
 	}
 	if err = errors.Join(err, h.close()); err != nil {

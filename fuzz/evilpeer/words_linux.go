@@ -152,9 +152,12 @@ var leftWords, mixedWords = func() (left, all layout.FateWord) {
 func strikeFates(t *target) {
 	m := membersAt + memberSize*(1+t.chance.Uint64N(uint64(t.members-1)))
 	read := t.get(readPosAt)
-	epoch := max(uint32(t.get32(m+256)), t.epoch) // who consumes may be ahead of what it has written down
-	words := leftWords
-	if t.stat.Ino%2 == 0 && t.chance.IntN(4) == 0 {
+	epoch := t.epoch
+	if epoch == 0 {
+		epoch = uint32(t.get32(m + 256))
+	}
+	words, endless := leftWords, t.stat.Ino%2 == 1
+	if !endless && t.chance.IntN(4) == 0 {
 		words = mixedWords
 	}
 	for i := range uint64(layout.Fates) {
@@ -166,7 +169,7 @@ func strikeFates(t *target) {
 		epoch += layout.FatesTogether
 	}
 	t.epoch = epoch
-	if t.chance.IntN(64) == 0 {
+	if !endless && t.chance.IntN(64) == 0 {
 		t.put32(m+256, t.edge(uint64(epoch), uint64(epoch)+1))
 	}
 }
