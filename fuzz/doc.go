@@ -1,6 +1,7 @@
 // Package fuzz attacks shmring from outside. It holds tests only: nothing here is
-// for import. Its folders killlab, waitlab and histories are programs that kill real
-// processes, put them to sleep, and ask whether there is an order that explains their answers.
+// for import. Its folders killlab, waitlab, histories and evilpeer are programs that kill real
+// processes, put them to sleep, lie to them, and ask whether there is an order that explains their
+// answers.
 //
 //	who attacks          what                           and expects
 //	-------------------  -----------------------------  --------------------------------------------
@@ -18,9 +19,15 @@
 //	[FuzzHandOver]       shmring.ReceiveSealed, by      a ring exactly when that is what came; else
 //	                     bytes and descriptors over a   a *HandOverError, and nothing stays open
 //	                     Unix socket
+//	[FuzzAttach]         opening, looking at, putting   opened only when the header is a ring's; a
+//	                     in order, resizing, removing,  documented error, in time; nothing is left
+//	                     by arbitrary images in files
+//	[FuzzLiveWords]      every call, by a goroutine     a documented error, in time; messages within
+//	                     that writes words of the ring  what a message may be
+//	                     over another mapping meanwhile
 //
-// Each target is deterministic, has one goroutine and uses no names: its ring, but for that
-// of FuzzHandOver, lies in memory that ends at unmapped pages on both sides, so that the first
+// Each target but the last is deterministic. Those above FuzzHandOver have one goroutine and use
+// no names: their ring lies in memory that ends at unmapped pages on both sides, so that the first
 // byte too far is a fault, or, under the race detector, in heap memory, which is all it can see.
 // Life locks are those of a table in which producers and consumers can be killed.
 //

@@ -135,7 +135,7 @@ func (o *outside) look(path string) {
 	})
 }
 
-// attach puts an image into a file, and does to that whatever can be done to a ring. It is opened exactly
+// attach puts an image into a file, and does to that whatever can be done to a ring. It is opened only
 // when a second reading of the header says that it is one. What it says besides is nobody's end.
 func attach(t *testing.T, data []byte) {
 	s := &script{data}
