@@ -267,6 +267,11 @@ func image(t *testing.T, s *script) (mem []byte, whole bool) {
 		copy(mem, s.rest)
 	default:
 		mem = used(t, s)
+		for range s.below(4) {
+			for _, w := range badRecord(s) {
+				w.write(mem)
+			}
+		}
 		for range s.below(8) {
 			at := pick(s, 0, 64, 128, 256, 384, 640, 768, 768+512, 768+1024, 8192, 8192+64, 8192+128, 12288) + s.below(64)
 			for i := range min(1+s.below(9), len(mem)-at) {
@@ -380,10 +385,38 @@ type word struct {
 	wide  bool
 }
 
+func (w word) write(mem []byte) {
+	if w.wide {
+		native.PutUint64(mem[w.at:], w.value)
+	} else {
+		native.PutUint32(mem[w.at:], uint32(w.value))
+	}
+}
+
+// badRecord is a record in one of the first slots, with something wrong in it, or nothing: its length, what may
+// be the first entry of a batch, and its control word.
+func badRecord(s *script) []word {
+	at := 8192 + 64*s.below(8)
+	n := pick(s, 0, 3, 16, 40, 47, 48, 49, 64, 65, 512, 513, 4096, 1<<31, 1<<32-1)
+	entry := pick(s, 0, 3, 8, 32, 39, 40, 41, 48, 1<<31, 1<<32-1)
+	k := pick[uint64](s, 1, 1, 1, 0, 2, 8, 9, 4095)
+	owner := pick[uint8](s, 1, 1, 1, 2, 0, 3, 4, 5, 200, 255)
+	state := pick(s, layout.Committed, layout.Committed, layout.Discarded, layout.Claimed)
+	lap := pick[uint64](s, 1, 1, 1, 1, 2, 0)
+	return []word{
+		{at + 8, layout.PackMeta(uint32(n), 0, pick[uint16](s, 0, 0, 2, 2, 3, 1, 4)), true},
+		{at + 16, layout.PackMeta(uint32(entry), 0, 0), true},
+		{at, uint64(layout.PackCtl(lap, k, owner, state)), true},
+	}
+}
+
 // lies are words that a script wants written: any but those of the header, and mostly where it matters.
 func lies(s *script, size int) (list []word) {
 	const participants, descriptors = 768, 8192
-	for range 1 + s.below(8) {
+	for range s.below(3) {
+		list = append(list, badRecord(s)...)
+	}
+	for range 1 + s.below(6) {
 		at := pick(s, 128, 256, 384, 512, 520, 640, 656, 664, participants, participants+40, participants+512,
 			participants+512+4, participants+512+40, participants+512+272, participants+512+280, descriptors, descriptors+8,
 			descriptors+16, descriptors+64*s.below(8), descriptors+64*s.below(8)+8)
@@ -421,11 +454,7 @@ func lie(t *testing.T, path string, words []word, over *atomic.Bool) {
 	for i := 0; !over.Load(); i++ {
 		w := words[i%len(words)]
 		was := native.Uint64(mem[w.at:])
-		if w.wide {
-			native.PutUint64(mem[w.at:], w.value)
-		} else {
-			native.PutUint32(mem[w.at:], uint32(w.value))
-		}
+		w.write(mem)
 		if i&64 != 0 {
 			native.PutUint64(mem[w.at:], was)
 		}

@@ -133,6 +133,9 @@ func slotBounds(t *target) {
 	if t.chance.IntN(2) == 0 {
 		flags = uint16(t.near(1, 2, 2, 3, 4, 1<<15))
 	}
+	if t.chance.IntN(4) == 0 { // a batch that is too short for one entry
+		n, k, flags = t.chance.Uint64N(9), 1, 2
+	}
 	// What may be the entries of a batch, in the descriptor and in the payload.
 	entry := layout.PackMeta(uint32(t.near(1, 8, 32, 40, 48, n-8, n, S, most, 1<<31, 1<<32-1)), 0, 0)
 	t.put(t.desc+pos%t.slots*descriptorSize+16+8*t.chance.Uint64N(2), entry)
