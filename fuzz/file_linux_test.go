@@ -35,19 +35,19 @@ func FuzzAttach(f *testing.F) {
 	f.Fuzz(attach)
 }
 
-func TestAttachRandom(t *testing.T) { some(t, 100, attach) }
+func TestAttachRandom(t *testing.T) { some(t, 3, 200, attach) }
 
 func FuzzLiveWords(f *testing.F) {
 	seeds(f, 60, 200)
 	f.Fuzz(liveWords)
 }
 
-func TestLiveWordsRandom(t *testing.T) { some(t, 200, liveWords) }
+func TestLiveWordsRandom(t *testing.T) { some(t, 10, 200, liveWords) }
 
-// some is random for scripts that take a millisecond or two.
-func some(t *testing.T, most int, run func(t *testing.T, data []byte)) {
+// some is random for scripts that take some milliseconds: there are so many times less of them.
+func some(t *testing.T, less, most int, run func(t *testing.T, data []byte)) {
 	defer func(usual int) { *scripts = usual }(*scripts)
-	*scripts = max(1, *scripts/10)
+	*scripts = max(1, *scripts/less)
 	random(t, most, run)
 }
 
@@ -259,7 +259,7 @@ func (o *outside) receive(ctx context.Context, s *script, c *shmring.Consumer) {
 // image makes the bytes of a file. They may be those of a ring that was used, with some of them changed.
 // whole: the file is to be as long.
 func image(t *testing.T, s *script) (mem []byte, whole bool) {
-	switch s.below(4) {
+	switch s.below(8) {
 	case 2:
 		mem = forge(t, s)
 	case 3:
@@ -267,12 +267,12 @@ func image(t *testing.T, s *script) (mem []byte, whole bool) {
 		copy(mem, s.rest)
 	default:
 		mem = used(t, s)
-		for range s.below(4) {
+		for range s.below(5) {
 			for _, w := range badRecord(s) {
 				w.write(mem)
 			}
 		}
-		for range s.below(8) {
+		for range s.below(3) {
 			at := pick(s, 0, 64, 128, 256, 384, 640, 768, 768+512, 768+1024, 8192, 8192+64, 8192+128, 12288) + s.below(64)
 			for i := range min(1+s.below(9), len(mem)-at) {
 				mem[at+i] = s.byte()
