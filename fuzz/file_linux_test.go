@@ -279,8 +279,8 @@ func image(t *testing.T, s *script) (mem []byte, whole bool) {
 			}
 		}
 	}
-	if s.coin() {
-		seal(mem[:max(len(mem), 128)])
+	if s.coin() && len(mem) >= layout.FixedSize {
+		seal(mem)
 	}
 	return mem, s.below(8) != 7
 }

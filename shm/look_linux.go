@@ -18,8 +18,10 @@ type lookFile struct {
 }
 
 // LookAt opens a file to look at it, whatever it is: see [Onlooker]. path is that of the file.
-// Errors, all of them an [*Error]: fs.ErrNotExist, fs.ErrPermission, ErrRefused (not a regular
-// file), and what the system said.
+// A file with holes in a memory file system is not looked at: whoever loads from a hole there fills it,
+// and nobody could tell any more that something is missing. Errors: that, a [*TruncatedError]; and,
+// all of them an [*Error], fs.ErrNotExist, fs.ErrPermission, ErrRefused (not a regular file), and
+// what the system said.
 func LookAt(path string) (*Onlooker, error) {
 	// Non-blocking, for FIFOs and the holders of leases.
 	fd, err := openFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -42,6 +44,10 @@ func LookAt(path string) (*Onlooker, error) {
 	if st.Size == 0 {
 		return o, nil
 	}
+	if memory := st.Blocks * 512; memory < st.Size && fillsHoles(fd) {
+		_ = sys.close(fd)
+		return nil, &TruncatedError{Path: path, Size: st.Size, Memory: memory, Want: st.Size}
+	}
 	err = mappable(path, st.Size)
 	if err == nil {
 		if o.os.m, err = mapReadOnly(fd, int(st.Size)); err != nil {
@@ -54,6 +60,12 @@ func LookAt(path string) (*Onlooker, error) {
 	}
 	o.mem = o.os.m.bytes()
 	return o, nil
+}
+
+// fillsHoles tells whether to load from a hole in a file that is mapped shared takes memory for it.
+func fillsHoles(fd int) bool {
+	var st unix.Statfs_t
+	return uninterrupted(func() error { return sys.fstatfs(fd, &st) }) == nil && int64(st.Type) == unix.TMPFS_MAGIC
 }
 
 // StatPath returns what the system says of a file that perhaps may not be read. Errors: an

@@ -149,3 +149,19 @@ func TestOnlookersAtWhatIsNoSegment(t *testing.T) {
 	_, err = shm.Segments(path("none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
+
+// An onlooker fills no hole, and says that there is one.
+func TestLookingFillsNoHole(t *testing.T) {
+	s := mustCreate(t, shm.ScratchDir(t), 1<<16)
+	f, err := os.OpenFile(s.Path(), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 8192, 4096))
+	for range 2 {
+		_, err = shm.LookAt(s.Path())
+		var lost *shm.TruncatedError
+		require.ErrorAs(t, err, &lost)
+		require.EqualValues(t, 1<<16-4096, lost.Memory)
+		require.ErrorIs(t, s.Check(), shm.ErrTruncated, "it can still be told")
+	}
+}

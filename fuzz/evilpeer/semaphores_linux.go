@@ -125,7 +125,7 @@ func strikeSemaphores(t *target) {
 		}
 	case what == 6:
 		t.put(setAt, t.edge(t.get(setAt), uint64(t.chance.IntN(1<<16))<<1|1))
-		if t.chance.IntN(2) == 0 {
+		if t.chance.IntN(4) > 0 {
 			t.takeNeighbour()
 		}
 	case what == 7:
@@ -143,5 +143,5 @@ func strikeSemaphores(t *target) {
 	if len(foreign) > 64 {
 		removeForeign()
 	}
-	t.pause(300 * time.Microsecond)
+	t.pause(100 * time.Microsecond)
 }
