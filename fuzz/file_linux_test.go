@@ -64,11 +64,10 @@ func directory(t *testing.T) string {
 
 // outside are calls by the ring's name, and on its file.
 type outside struct {
-	t    *testing.T
-	dir  string
-	ctx  context.Context
-	now  atomic.Pointer[string]
-	seen []error
+	t   *testing.T
+	dir string
+	ctx context.Context
+	now atomic.Pointer[string]
 }
 
 func newOutside(t *testing.T) *outside {
@@ -397,15 +396,15 @@ func (w word) write(mem []byte) {
 // be the first entry of a batch, and its control word.
 func badRecord(s *script) []word {
 	at := 8192 + 64*s.below(8)
-	n := pick(s, 0, 3, 16, 40, 47, 48, 49, 64, 65, 512, 513, 4096, 1<<31, 1<<32-1)
-	entry := pick(s, 0, 3, 8, 32, 39, 40, 41, 48, 1<<31, 1<<32-1)
+	n := pick[uint32](s, 0, 3, 16, 40, 47, 48, 49, 64, 65, 512, 513, 4096, 1<<31, 1<<32-1)
+	entry := pick[uint32](s, 0, 3, 8, 32, 39, 40, 41, 48, 1<<31, 1<<32-1)
 	k := pick[uint64](s, 1, 1, 1, 0, 2, 8, 9, 4095)
 	owner := pick[uint8](s, 1, 1, 1, 2, 0, 3, 4, 5, 200, 255)
 	state := pick(s, layout.Committed, layout.Committed, layout.Discarded, layout.Claimed)
 	lap := pick[uint64](s, 1, 1, 1, 1, 2, 0)
 	return []word{
-		{at + 8, layout.PackMeta(uint32(n), 0, pick[uint16](s, 0, 0, 2, 2, 3, 1, 4)), true},
-		{at + 16, layout.PackMeta(uint32(entry), 0, 0), true},
+		{at + 8, layout.PackMeta(n, 0, pick[uint16](s, 0, 0, 2, 2, 3, 1, 4)), true},
+		{at + 16, layout.PackMeta(entry, 0, 0), true},
 		{at, uint64(layout.PackCtl(lap, k, owner, state)), true},
 	}
 }

@@ -135,7 +135,7 @@ func (t *target) makeOther(path string) error {
 
 // strikeHoard takes the locks of a ring, all or some, and keeps them for a moment.
 func strikeHoard(t *target) {
-	const firstLife = 1 << 40
+	const firstLife int64 = 1 << 40
 	hold := func(fd int) { _ = unix.Flock(fd, []int{unix.LOCK_SH, unix.LOCK_EX}[t.chance.IntN(2)]|unix.LOCK_NB) }
 	fds := []int{t.fd}
 	defer func() {
@@ -150,7 +150,7 @@ func strikeHoard(t *target) {
 		hold(t.fd)
 	}
 	for range t.chance.IntN(4) {
-		l := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(firstLife - 1 + t.chance.IntN(8)), Len: 1}
+		l := unix.Flock_t{Type: unix.F_WRLCK, Start: firstLife - 1 + t.chance.Int64N(8), Len: 1}
 		if t.chance.IntN(4) == 0 {
 			l.Start, l.Len = firstLife-1, 300
 		}
