@@ -95,9 +95,11 @@ func strikeReplace(t *target) {
 	t.pause(5 * time.Millisecond)
 	if t.chance.IntN(2) == 0 { // and back
 		_ = unix.Renameat2(unix.AT_FDCWD, other, unix.AT_FDCWD, t.path(), unix.RENAME_EXCHANGE)
+		t.loses(other) // a copy, which may have been opened
 		t.pause(5 * time.Millisecond)
 		return
 	}
+	t.loses(t.path())
 	_ = os.RemoveAll(t.path())
 }
 
