@@ -199,7 +199,7 @@ func TestOpenErrors(t *testing.T) {
 		unix.ENFILE: "RLIMIT_NOFILE",
 		unix.EACCES: "the mode would allow it, so look at SELinux or AppArmor",
 		unix.EPERM:  "fs.protected_regular",
-		unix.ELOOP:  "too many levels", // in the directory part: the file itself is regular
+		unix.ELOOP:  "too many levels", // a link was there
 		unix.EINTR:  "interrupted",     // for ever
 	} {
 		calls := 0

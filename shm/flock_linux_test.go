@@ -581,3 +581,22 @@ func TestLockFileErrors(t *testing.T) {
 	}
 	require.Equal(t, []string{"a.shmring"}, Names(t, dir))
 }
+
+// What is there by now says nothing of what was in the way when it was opened.
+func TestNoRegularFileForAMoment(t *testing.T) {
+	dir := ScratchDir(t)
+	path := filepath.Join(dir, "r.shmring")
+	for _, there := range []bool{false, true} {
+		if there {
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
+		}
+		for _, e := range []error{unix.ELOOP, unix.EISDIR, unix.ENXIO} {
+			err := openError("open", path, e)
+			require.ErrorIs(t, err, ErrRefused)
+			require.ErrorContains(t, err, e.Error())
+		}
+	}
+	loop := filepath.Join(dir, "loop")
+	require.NoError(t, os.Symlink(loop, loop))
+	require.ErrorIs(t, openError("open", filepath.Join(loop, "r.shmring"), unix.ELOOP), unix.ELOOP)
+}

@@ -13,8 +13,11 @@ func openError(op, path string, err error) error {
 	var st unix.Stat_t
 	switch err {
 	case unix.ELOOP, unix.EISDIR, unix.ENXIO, unix.ENODEV:
-		if sys.lstat(path, &st) == nil && irregular(&st) != "" {
+		switch is := sys.lstat(path, &st); {
+		case is == nil && irregular(&st) != "":
 			return fail(op, path, ErrRefused, "it is %s, not a regular file", irregular(&st))
+		case is != unix.ELOOP: // else its directory is not to be found
+			return fail(op, path, fmt.Errorf("%w: %w", ErrRefused, err), "it was not a regular file a moment ago")
 		}
 	case unix.EACCES, unix.EPERM:
 		return fail(op, path, err, "%s", accessHint(path, unix.R_OK|unix.W_OK))

@@ -84,8 +84,12 @@ var native = binary.NativeEndian
 func find(p place, chance *rand.Rand, mapped bool) *target {
 	for _, file := range []string{p.path(), p.Sealed} {
 		t := &target{place: p, chance: chance, file: file}
+		how := unix.O_NOFOLLOW // it may be the attacker's own, to the healthy ring
+		if file == p.Sealed {
+			how = 0
+		}
 		var err error
-		if t.fd, err = unix.Open(file, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); file == "" || err != nil {
+		if t.fd, err = unix.Open(file, how|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); file == "" || err != nil {
 			continue
 		}
 		if t.look() && (!mapped || t.mapAll()) {
