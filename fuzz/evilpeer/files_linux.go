@@ -99,8 +99,11 @@ func strikeReplace(t *target) {
 		t.pause(5 * time.Millisecond)
 		return
 	}
-	t.loses(t.path())
-	_ = os.RemoveAll(t.path())
+	gone := t.litterAt("gone")
+	if os.Rename(t.path(), gone) == nil { // else the victim was quicker
+		t.loses(gone)
+		_ = os.RemoveAll(gone)
+	}
 }
 
 // makeOther makes what is to be there instead.

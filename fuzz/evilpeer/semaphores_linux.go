@@ -99,6 +99,7 @@ func (t *target) takeNeighbour() {
 		copy(t.mem[uuidAt:uuidAt+16], head[uuidAt:uuidAt+16])
 		seal(t.mem)
 		t.forged(t.mem)
+		t.lost[t.ring()] = true // who removes it now does not find its own
 		t.pause(2 * time.Millisecond)
 		copy(t.mem[:layout.FixedSize], t.head[:])
 	}
