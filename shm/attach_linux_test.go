@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -298,4 +299,28 @@ func snapshot(t *testing.T, dir string) map[string]string {
 		}
 	}
 	return found
+}
+
+// A file that has two names for a moment may lose the one that was asked for: then that is gone, and
+// what is left is another's.
+func TestTheOtherNameStays(t *testing.T) {
+	dir := ScratchDir(t)
+	s, err := create(t, dir)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, os.Link(s.Path(), dir+"/other"))
+	fstat, looks := sys.fstat, 0
+	change(t, func(k *kernel) {
+		k.fstat = func(fd int, st *unix.Stat_t) error {
+			err := fstat(fd, st)
+			if st.Nlink > 1 && st.Ino == s.Inode() {
+				if looks++; looks == 3 { // behind the look whether the name still means it
+					_ = os.Remove(s.Path())
+				}
+			}
+			return err
+		}
+	})
+	_, err = Open(t.Context(), "a", 1, &Options{Dir: dir})
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }

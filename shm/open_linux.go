@@ -135,11 +135,16 @@ const linkPatience = 100 * time.Millisecond
 // oneName refuses a file that has other names. Whoever gave it them has it still when this one
 // is removed; and it may be none of ours, but what somebody wants us to write into.
 func (f *file) oneName(ctx context.Context, st *unix.Stat_t) error {
-	for begin := time.Now(); ; {
+	waited := false
+	for begin := time.Now(); ; waited = true {
 		if err := sys.fstat(f.fd, st); err != nil {
 			return fail("stat", f.path, err, "")
 		}
-		if st.Nlink <= 1 || f.opt.AnyOwner {
+		switch {
+		case st.Nlink > 1 && !f.opt.AnyOwner:
+		case waited: // the one that is left may be another
+			return f.named("open", f.fd)
+		default:
 			return nil
 		}
 		if time.Since(begin) > linkPatience || ctx.Err() != nil {

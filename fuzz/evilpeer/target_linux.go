@@ -103,7 +103,8 @@ func find(p place, chance *rand.Rand, mapped bool) *target {
 // look reads the header. False: it is none, or no ring of the victim's.
 func (t *target) look() bool {
 	// A second name is the attacker's own, of the healthy ring.
-	if unix.Fstat(t.fd, &t.stat) != nil || t.stat.Nlink > 1 || t.stat.Mode&unix.S_IFMT != unix.S_IFREG || t.stat.Size < membersAt {
+	if unix.Fstat(t.fd, &t.stat) != nil || t.stat.Nlink > 1 ||
+		t.stat.Mode&unix.S_IFMT != unix.S_IFREG || t.stat.Size < membersAt {
 		return false
 	}
 	// The link to a descriptor may have come to mean another file: that of a healthy ring has a name.
