@@ -30,11 +30,11 @@ const (
 	probeLast  = 256
 	glance     = 4
 	// calmAfter is how long nobody spins after somebody had use for the processor.
-	calmAfter = 500 * time.Microsecond
+	calmAfter = 50 * time.Microsecond
 	// busy is how long it takes to let others run where there are some.
 	busy = 3 * time.Microsecond
 	// preempted is what is more than goroutines take mostly: the system had use for the processor.
-	preempted = time.Millisecond
+	preempted = 50 * time.Microsecond
 )
 
 // spinners is how many goroutines of this process spin. More than one for two processors take from
