@@ -165,10 +165,11 @@ func (p *Producer) EndSend(f Fate) error {
 
 // ClaimState tells what has become of a claim that a producer of this ring made, at the position
 // that [Claim.Position] had. It is for who begins after one that was killed, and found its note of
-// what it was about to send. On an MPSC ring the claim is the one that was made; on an SPSC ring,
-// where a claim that was not committed leaves nothing, another producer may have sent at that
-// position, if there was one since (Info.Epoch tells). The owner must be gone, or the answer may be
-// old when it arrives.
+// what it was about to send. On an MPSC ring the claim is the one that was made. On an SPSC ring,
+// where a claim that was not committed leaves nothing, the answer is for claims of former
+// producers, never [ClaimForgotten], and another producer may have sent at that position, if there
+// was one in between (Info.Epoch tells). The owner must be gone, or the answer may be old when it
+// arrives. Any goroutine may call it.
 func (p *Producer) ClaimState(at Position) (state ClaimState) {
 	_ = p.s.guard(func() { state = ClaimState(p.handle.ClaimState(at.Record)) })
 	return state

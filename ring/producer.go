@@ -533,6 +533,19 @@ func (p *Producer) CloseSend() error { return p.endStream(layout.FateEnded) }
 // consumer gets a *StreamError that matches ErrFailed.
 func (p *Producer) FailSend() error { return p.endStream(layout.FateFailed) }
 
+// ClaimState tells what has become of the claim that a producer made at pos and that is gone. On an
+// SPSC ring the claim was where the record behind all that was committed begins; so if this
+// producer found the end of those behind it, it is one of them.
+func (p *Producer) ClaimState(pos uint64) ClaimState {
+	switch {
+	case p.mpsc:
+		return p.claimState(pos)
+	case int64(p.opened-pos) > 0:
+		return ClaimSent
+	}
+	return ClaimUnsent
+}
+
 // EndSend is CloseSend with any fate, for who passes on the stream of another.
 func (p *Producer) EndSend(f layout.Fate) error { return p.endStream(f) }
 

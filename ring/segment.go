@@ -161,11 +161,11 @@ const (
 	ClaimSent                        // it is
 )
 
-// ClaimState tells what has become of the claim that a producer made at pos. While ReadPos is not
+// claimState tells what has become of the claim that a producer of an MPSC ring made at pos. While ReadPos is not
 // behind it the control word says so, which is of an older lap if the claim was never recorded.
 // After that the word stays until somebody claims the slot again. ReadPos is loaded last: where it
 // has not passed pos by then, nobody could claim the slot before the word was loaded.
-func (s *segment) ClaimState(pos uint64) ClaimState {
+func (s *segment) claimState(pos uint64) ClaimState {
 	v := s.ctl(pos).Load() // D2
 	read := s.hot.ReadPos.Load()
 	switch {

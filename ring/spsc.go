@@ -19,6 +19,7 @@ type spsc struct {
 	bound  uint64 // up to it a record may end: there is room, it is the same lap, and nothing else to look at
 	looked uint64 // where errLook was returned last
 	open   bool   // a Claim is neither committed nor aborted
+	opened uint64 // where this producer has begun
 
 	// The short way of a message: see sendShort.
 	edge  uint64        // up to it a message may end that needs no more than to be written
@@ -56,7 +57,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.pos, err = p.walk(read, p.load); err != nil {
 		return err
 	}
-	p.spsc.looked, p.bound = p.pos, p.pos
+	p.spsc.looked, p.bound, p.opened = p.pos, p.pos, p.pos
 	p.dirty()
 	p.most = uint64(min(p.maxMessage, copyPiece))
 	p.few = fewLimit(p.most)
