@@ -81,7 +81,34 @@ func (k *caller) fill(c *shmring.Claim, err error) error {
 		clear(c.Bytes())
 	}
 	c.Copy(k.buffer[:16])
+	_ = c.Position()
 	return c.Commit()
+}
+
+// room is for a batch of some messages.
+func (k *caller) room(p *shmring.Producer) int {
+	return max(8, min(8+k.chance.IntN(600), p.MaxBatch()))
+}
+
+// build writes messages into a batch and ends it.
+func (k *caller) build(b *shmring.Batch, err error) error {
+	if err != nil {
+		return err
+	}
+	for range k.chance.IntN(12) {
+		m := k.message()
+		room := b.Append(len(m))
+		if room == nil {
+			break
+		}
+		copy(room, m)
+	}
+	k.expect(b.Room() >= 0 && b.Room() <= 608, "a batch has room for %d bytes", b.Room())
+	if k.chance.IntN(8) == 0 {
+		b.Abort()
+		return nil
+	}
+	return b.Commit()
 }
 
 // producerCalls are those of a Producer, but for Close.
@@ -120,6 +147,14 @@ var producerCalls = []call[*shmring.Producer]{
 		_, err := p.TrySendBatch(k.messages())
 		return err
 	}},
+	{"ClaimBatch", batches, true, func(ctx context.Context, k *caller, p *shmring.Producer) error {
+		b, err := p.ClaimBatch(ctx, k.room(p))
+		return k.build(&b, err)
+	}},
+	{"TryClaimBatch", batches, false, func(_ context.Context, k *caller, p *shmring.Producer) error {
+		b, err := p.TryClaimBatch(k.room(p))
+		return k.build(&b, err)
+	}},
 	{"Check", mixed, false, func(_ context.Context, _ *caller, p *shmring.Producer) error { return p.Check() }},
 	{"Peers", mixed, false, func(_ context.Context, k *caller, p *shmring.Producer) error {
 		list, err := p.Peers()
@@ -130,6 +165,7 @@ var producerCalls = []call[*shmring.Producer]{
 		n := p.Used()
 		k.expect(n >= 0 && n <= p.Slots(), "Used says %d of %d", n, p.Slots())
 		_, _, _, _ = p.Stats(), p.Info(), p.MaxMessage(), p.Ended()
+		_ = p.ClaimState(shmring.Position{Record: k.chance.Uint64() >> k.chance.IntN(64)})
 		p.CountDropped(1)
 		return nil
 	}},
@@ -139,6 +175,8 @@ var producerCalls = []call[*shmring.Producer]{
 			return p.CloseSend()
 		case 1:
 			return p.FailSend()
+		case 2:
+			return p.EndSend(shmring.Fate(k.chance.IntN(4)))
 		}
 		return nil
 	}},
@@ -161,6 +199,23 @@ func (k *caller) received(c *shmring.Consumer, n int, err error) error {
 		k.expect(n >= 0 && n <= c.MaxMessage(), "%d bytes: %v", n, err)
 	}
 	return err
+}
+
+// view takes some messages by a View.
+func (k *caller) view(ctx context.Context, c *shmring.Consumer) error {
+	v := c.View()
+	for range k.chance.IntN(100) {
+		if !v.Next() && !v.Wait(ctx) {
+			return enough(v.Err())
+		}
+		m := v.Message()
+		k.look(c, &m)
+		k.expect(len(v.Bytes()) == m.Len(), "a message of %d bytes, and of %d", len(v.Bytes()), m.Len())
+		if k.chance.IntN(16) == 0 {
+			v.Release()
+		}
+	}
+	return nil
 }
 
 // next takes some messages in place, and gives them back in any order, or not.
@@ -233,6 +288,12 @@ var consumerCalls = []call[*shmring.Consumer]{
 	{"TryDrain", batches, false, func(_ context.Context, k *caller, c *shmring.Consumer) error {
 		_, err := c.TryDrain(k.chance.IntN(80), k.handler(c))
 		return enough(err)
+	}},
+	{"View", batches, true, func(ctx context.Context, k *caller, c *shmring.Consumer) error {
+		return k.view(ctx, c)
+	}},
+	{"View, Wait without a context", batches, false, func(_ context.Context, k *caller, c *shmring.Consumer) error {
+		return k.view(context.Context(nil), c)
 	}},
 	{"All", inPlace, true, func(ctx context.Context, k *caller, c *shmring.Consumer) error {
 		n := 0

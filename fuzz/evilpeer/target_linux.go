@@ -28,6 +28,7 @@ const (
 	descriptorsAt  = 112
 	payloadAt      = 120
 	tailAt         = 128
+	writtenAt      = 136
 	readPosAt      = 256
 	dataBellAt     = 384
 	spaceBellAt    = 512

@@ -21,7 +21,7 @@ type spot struct {
 
 // hotSpots are the words that move while messages flow.
 var hotSpots = []spot{
-	{tailAt, true}, {tailAt, true}, {readPosAt, true}, {readPosAt, true}, {dataBellAt, false}, {spaceBellAt, false},
+	{tailAt, true}, {tailAt, true}, {writtenAt, true}, {readPosAt, true}, {readPosAt, true}, {dataBellAt, false}, {spaceBellAt, false},
 	{priorityAt, true}, {setAt, true}, {keyAt, false}, {namespaceAt, true}, {newsAt, true}, {eventsAt, true},
 }
 
@@ -109,7 +109,7 @@ func strikeWords(t *target) {
 func strikeHot(t *target) {
 	s := t.hotSpot()
 	read, tail := t.positions()
-	near := read + t.chance.Uint64N(2*t.slots) - t.slots
+	near := read + t.chance.Uint64N(2*t.span()) - t.span()
 	if s.at == tailAt {
 		near = uint64(
 			layout.PackTail(
@@ -129,7 +129,7 @@ func strikeMembers(t *target) {
 	near := uint64(t.chance.IntN(6))
 	switch (s.at - membersAt) % memberSize {
 	case 40, 280, 304: // positions
-		near = read + t.chance.Uint64N(2*t.slots) - t.chance.Uint64N(t.slots)
+		near = read + t.chance.Uint64N(2*t.span()) - t.chance.Uint64N(t.span())
 		if t.chance.IntN(2) == 0 {
 			near = tail
 		}
