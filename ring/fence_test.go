@@ -111,8 +111,16 @@ func TestFenceBeforeTheSecondLook(t *testing.T) {
 
 // A consumer that sleeps often promises nothing, and does when it takes many messages in between.
 func TestPromiseOnlyWhileItPays(t *testing.T) {
-	fences := 0
-	p, c, v, _ := fencedRing(t, succeeds, func() error { fences++; return nil }, nil)
+	var word *atomic.Uint32
+	fences, afterwards := 0, 0
+	fence := func() error {
+		if fences++; word != nil && word.Load()&layout.BellFences == 0 {
+			afterwards++
+		}
+		return nil
+	}
+	p, c, v, _ := fencedRing(t, succeeds, fence, nil)
+	word = &v.Hot.DataBell
 	buf := make([]byte, 8)
 	nap := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -122,11 +130,13 @@ func TestPromiseOnlyWhileItPays(t *testing.T) {
 	}
 	promised := func() bool { return v.Hot.DataBell.Load()&layout.BellFences != 0 }
 	require.True(t, promised())
-	for promised() {
+	for n := 0; promised(); n++ {
+		require.Less(t, n, 20)
 		nap()
 	}
 	before := fences
 	require.LessOrEqual(t, before, 8)
+	require.Equal(t, 1, afterwards, "who withdraws it makes sure once that nothing is on its way")
 	for range 5 {
 		nap()
 	}
