@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -244,6 +245,16 @@ type Options struct {
 	// Mlock keeps the memory from being swapped. What became of it is in Info.
 	Mlock bool
 
+	// Label is what the handle is called where people look (Inspect, the commands, metrics). 32 bytes
+	// of it are kept. Empty: the name of the program.
+	Label string
+	// MeasureEvery measures how long messages are in the queue: from just before they are
+	// committed until they are handed out. A producer stamps one message in so many, not of
+	// batches, and none while a stamp is on its way; a consumer measures those that it
+	// meets, whatever number it was given. Inspect shows it. Where both sides do, it costs each call what
+	// Untrusted costs, which comes with it (docs/COST.md). Zero: nothing is measured, and it costs nothing.
+	MeasureEvery int
+
 	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that it
 	// passes over.
 	OnSkip func(SkippedClaim)
@@ -376,6 +387,14 @@ func (o *Options) agree(path string, has layout.Config) error {
 		return &GeometryError{path, "doorbell", Doorbell(has.Doorbell), o.Doorbell, o.doorbellFromEnv}
 	}
 	return nil
+}
+
+// label is what the handle is called.
+func (o *Options) label() string {
+	if o.Label == "" && len(os.Args) > 0 {
+		return filepath.Base(os.Args[0])
+	}
+	return o.Label
 }
 
 // spinFor returns the spin budget of a handle with this policy.

@@ -256,9 +256,14 @@ func (c *Claim) commitClosed(p *Producer) (err error) {
 		return p.closeReason()
 	}
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
-	c.p = p.behind
+	if c.p = p.behind; p.measure.isDue() {
+		c.p.stamp(c.end())
+	}
 	return c.Commit()
 }
+
+// end is the position behind it.
+func (c *Claim) end() uint64 { return c.pos + c.k&^firstRecord }
 
 // abortBehind is Abort of a front's Claim. A fault has closed the handle, and shows at its next call.
 func (p *Producer) abortBehind(c *Claim) {

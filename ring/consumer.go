@@ -27,6 +27,7 @@ type Consumer struct {
 	backoff backoff
 	fates   fates
 	behind  *Consumer // of a front: see guard.go
+	measure *measure  // of a front: see measure.go
 	_       [128]byte
 }
 
@@ -74,6 +75,14 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 func (c *Consumer) Guarded() *Consumer {
 	front := &Consumer{behind: c}
 	front.pose()
+	return front
+}
+
+// Measured makes the Consumer measure the messages that have a stamp, and returns a front of it to be used
+// in its place, as that of Guarded.
+func (c *Consumer) Measured() *Consumer {
+	front := c.Guarded()
+	front.measure = &measure{}
 	return front
 }
 

@@ -61,6 +61,7 @@ func (p *Producer) extendSPSC(need uint64) error {
 			return p.corrupt("ReadPos", p.pos, read)
 		}
 		p.cachedReadPos.Store(read)
+		p.asked(p.pos - read)
 		if p.pos+need-read > p.slots.count {
 			return ErrFull
 		}

@@ -1,0 +1,52 @@
+package ring
+
+import (
+	"sync/atomic"
+
+	"github.com/shmring/shmring/layout"
+)
+
+// Measuring how long messages are in the queue, of one in so many: the producer stamps it right before it
+// is committed, and the consumer, when it hands it out, looks how long ago that was. Messages of
+// batches are not measured, and not more than one message is on its way with a stamp: who finds one
+// there measures another time. Whoever does not measure takes no notice and pays nothing: those
+// who do are fronts (guard.go), whose calls go the way of those that are guarded.
+
+// measure is in fronts that measure.
+type measure struct {
+	every uint64
+	sent  atomic.Uint64 // messages
+}
+
+// isDue tells whether the next message is to be measured.
+func (m *measure) isDue() bool { return m != nil && m.sent.Add(1)%m.every == 0 }
+
+// stamp says that the record that ends at a position is sent now, unless another one has a stamp.
+func (h *handle) stamp(end uint64) {
+	if word := &h.hot.Stamp; word.Load() == 0 {
+		word.CompareAndSwap(0, layout.PackStamp(end, h.cfg.Now()))
+	}
+}
+
+// measured looks whether a message that is handed out, or was right now, has a stamp.
+func (h *handle) measured(end uint64) {
+	word := &h.hot.Stamp
+	s := word.Load()
+	if s == 0 {
+		return
+	}
+	behind := s.Behind(end)
+	if s.Present() && behind < 0 && behind >= -int(h.slots.count) {
+		return // it comes later
+	}
+	if behind == 0 && s.Present() {
+		age := s.Age(h.cfg.Now())
+		place := 0
+		for place < len(layout.QueueingBounds) && age > layout.QueueingBounds[place] {
+			place++
+		}
+		h.hot.Queueing[place].Add(1)
+		h.count(layout.QueueTime, age)
+	}
+	word.CompareAndSwap(s, 0)
+}
