@@ -175,6 +175,10 @@ type Options struct {
 	// removing the ring for as long as it likes, and can wake those who sleep in a long wait, a
 	// thousand times in a second at most. Give it to nobody who need not have it.
 	Perm fs.FileMode
+	// Group is the group of a ring that is created, by its number: one of ours, unless we are root.
+	// With Perm 0660 its members may use the ring. Zero: what the system gives a file in that
+	// directory, which is our own group unless the directory has the set-group-ID bit.
+	Group int
 	// Untrusted makes the calls that move messages survive a peer that truncates the ring's file, or
 	// punches holes into it when there is no memory to fill them: they return a *TruncatedError, and
 	// the handle is of no use any more. That costs each call some nanoseconds (docs/COST.md).

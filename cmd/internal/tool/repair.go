@@ -78,6 +78,8 @@ var repairs = []repair{
 		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
 	{name: "top", summary: "show the rings again and again", help: topHelp, flags: topFlags,
 		examples: "\n-for 200ms /run/app", stream: showTop, optional: 1},
+	{name: "serve", summary: "serve a page with charts, and metrics for Prometheus", help: serveHelp, flags: serveFlags,
+		examples: "\n-listen 127.0.0.1:0 -json /run/app", stream: serve, optional: 1},
 	{name: "check", summary: "check the file of a ring", help: checkHelp, examples: "/dev/shm/jobs.shmring", arguments: 1,
 		do: plain(checkFile)},
 	{name: "doctor", summary: "try what rings need of this machine, and say what they will do", help: doctorHelp,
