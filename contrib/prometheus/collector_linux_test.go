@@ -108,7 +108,8 @@ func scrape(t *testing.T, c prometheus.Collector) string {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(c)
 	w := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	return w.Body.String()
 }

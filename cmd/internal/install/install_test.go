@@ -124,8 +124,8 @@ func TestProgramsAreInstalledByVersion(t *testing.T) {
 }
 
 // What go.mod and go.sum of the programs, and of what they are built from, say is what go mod tidy
-// would. It cannot be asked
-// in the checkout, where the required version of the library is not released yet.
+// would. It cannot be asked in the checkout, where the required version of the library is not
+// released yet.
 func TestModuleIsTidy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it may ask for modules that nothing here is built from")
