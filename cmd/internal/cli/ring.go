@@ -109,6 +109,14 @@ func (r *Ring) CheckDir() error {
 	return nil
 }
 
+// ForCommands is what a command of the program shmring calls the ring.
+func (r *Ring) ForCommands() string {
+	if r.Options.Dir == "" {
+		return r.Name
+	}
+	return "-dir " + r.Options.Dir + " " + r.Name
+}
+
 // minSleep is the shortest Options.MaxSleep that is not rounded up.
 const minSleep = time.Millisecond
 
