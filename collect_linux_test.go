@@ -122,7 +122,8 @@ func TestCollectLooksAgain(t *testing.T) {
 // makes the ring, or has it open under no name, they stay.
 func TestCollectLocks(t *testing.T) {
 	t.Setenv(shmring.EnvLocks, "flock")
-	o := &shmring.Options{Dir: ringDir(t), Mode: shmring.ModeOpenOrCreate, KeepStream: true, Doorbell: shmring.DoorbellFutex}
+	o := &shmring.Options{Dir: ringDir(t), Mode: shmring.ModeOpenOrCreate, KeepStream: true,
+		Doorbell: shmring.DoorbellFutex}
 	dry, all := shmring.CollectOptions{Dir: o.Dir}, shmring.CollectOptions{Dir: o.Dir, Remove: true}
 	p := openProducer(t, o)
 	require.Empty(t, collected(t, all), "it has a ring")
