@@ -502,7 +502,7 @@ func (j *judgement) judgeRest() {
 	}
 	if uid := os.Geteuid(); f.UID != uid && f.UID != 0 {
 		j.say(SeverityNote, VerdictOwner, fmt.Sprintf("it belongs to uid %d, and you are uid %d", f.UID, uid),
-			"opening it needs Options.AnyOwner, which trusts its owner")
+			"opening it needs -any-owner (Options.AnyOwner), which trusts its owner")
 	}
 }
 

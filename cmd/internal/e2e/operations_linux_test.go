@@ -170,6 +170,8 @@ func TestTwoUsers(t *testing.T) {
 	c.ends(cli.Failed)
 	require.Contains(t, c.stderr.String(), "uid 1001")
 	consumer(t, dir, "-any-owner", as(1003, 4712)).ends(cli.Failed) // is not of the group
+	start(t, dir, "shmring", []string{"events", "r"}, as(1002, 4711)).ends(cli.Failed)
+	start(t, dir, "shmring", []string{"events", "-any-owner", "r"}, as(1002, 4711)).ends(0)
 	c = consumer(t, dir, "-any-owner", as(1002, 4711))
 	c.ends(0)
 	require.Equal(t, "one\n", c.stdout.String())
