@@ -105,6 +105,7 @@ func (p *Producer) extendSPSC(need uint64) error {
 			return err
 		}
 		p.cachedReadPos.Store(read)
+		p.asked(p.pos - read)
 		if need > p.room(p.pos, read) {
 			return ErrFull
 		}

@@ -94,14 +94,17 @@ func operations(dir string) ([]operation, error) {
 	list := []operation{{"nothing", nothing, nothing, nothing}}
 	for _, ring := range []struct {
 		kind      shmring.Kind
+		how       string
 		untrusted bool
-	}{{shmring.KindSPSC, false}, {shmring.KindMPSC, false}, {shmring.KindSPSC, true}, {shmring.KindMPSC, true}} {
-		name := ring.kind.String()
-		if ring.untrusted {
-			name += " untrusted"
-		}
+		measure   int // one message in so many
+	}{
+		{shmring.KindSPSC, "", false, 0}, {shmring.KindMPSC, "", false, 0},
+		{shmring.KindSPSC, " untrusted", true, 0}, {shmring.KindMPSC, " untrusted", true, 0},
+		{shmring.KindSPSC, " measured", false, 1 << 20}, // what it takes not to be the one
+	} {
+		name := ring.kind.String() + ring.how
 		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: ring.kind, Prefault: true,
-			WaitPolicy: shmring.WaitSpin, Untrusted: ring.untrusted}
+			WaitPolicy: shmring.WaitSpin, Untrusted: ring.untrusted, MeasureEvery: ring.measure}
 		file := strings.ReplaceAll(name, " ", "-")
 		p, err := shmring.OpenProducer(ctx, file, o)
 		if err != nil {
