@@ -46,6 +46,15 @@ func (h *handle) stamp(end uint64) {
 	}
 }
 
+// unstamp takes back the stamp of a record that was never published, by one that was killed in between: on
+// an SPSC ring another record may come to end there. On an MPSC ring it is passed over, and the stamp with it.
+func (p *Producer) unstamp() {
+	word := &p.hot.Stamp
+	if s := word.Load(); s != 0 && s.Behind(p.inStamp(p.pos)) < 0 {
+		word.CompareAndSwap(s, 0)
+	}
+}
+
 // measured looks whether a message that is handed out, or was right now, has a stamp.
 func (h *handle) measured(end uint64) {
 	word := &h.hot.Stamp

@@ -57,6 +57,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 		return err
 	}
 	p.spsc.looked, p.bound = p.pos, p.pos
+	p.unstamp()
 	p.dirty()
 	p.most = uint64(min(p.maxMessage, copyPiece))
 	p.few = fewLimit(p.most)
