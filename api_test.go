@@ -180,7 +180,7 @@ func TestHandlesAreComplete(t *testing.T) {
 			_, has := front.MethodByName(name)
 			switch name {
 			case "Attachment", "Fate", "Closed", "Detach", "Drop", "ClaimInto", "TryClaimInto", "ClaimBatchInto", "Has",
-				"Facade", "Fail", "Refuse", "Allow", "Guard", "Guarded", "Arm", "HasNews", "HasSpace":
+				"Facade", "Fail", "Refuse", "Allow", "Guard", "Guarded", "Arm", "HasNews", "HasSpace", "Measured":
 				require.False(t, has, "%v has %s", front, name)
 			default:
 				require.True(t, has, "%v has no %s", front, name)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/internal/clock"
 	"github.com/shmring/shmring/internal/membarrier"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
@@ -101,6 +102,7 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		Park:    o.WaitPolicy == WaitPark,
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
+		Label: o.label(), MeasureEvery: o.MeasureEvery, Now: func() uint64 { return uint64(clock.Shared()) },
 		Check: check, Memory: memory{s}, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 		OnStreamEnd: s.onStreamEnd(o),

@@ -25,19 +25,20 @@ type CollectOptions struct {
 
 // Collected is a file that [Collect] has found.
 type Collected struct {
-	Name    string `json:"name"` // of the ring that it is, or was to become
+	Name    string `json:"name"` // of the ring that it is, or was to become; empty: not known
 	Path    string `json:"path"`
 	Size    int64  `json:"size"`
-	What    string `json:"what"`           // "unfinished" or "unused"
+	What    string `json:"what"`           // "unfinished", "locks" or "unused"
 	Removed bool   `json:"removed"`        //
 	Kept    string `json:"kept,omitempty"` // why it is not, or would not be
 }
 
 // Collect finds what is of no use to anybody any more: files that a process has left that was killed
-// while it created a ring or made it anew, and, if asked for, rings that nobody uses and in which
+// while it created a ring or made it anew, directories of lock files whose ring is no more or was never
+// born, and, if asked for, rings that nobody uses and in which
 // nothing waits. Nothing is taken for dead because it is old: of each unfinished file the system
 // has said that nobody has it open, and a ring is removed only under the lock that nobody else has it
-// open by. Lock files of rings that are no more go with the next [Remove]. Errors: those of
+// open by; a directory of lock files, if nobody holds a lock on it or in it. Errors: those of
 // reading the directory; ErrUnsupported; a [*ContextError].
 func Collect(ctx context.Context, o *CollectOptions) (list []Collected, err error) {
 	var private CollectOptions
@@ -53,6 +54,20 @@ func Collect(ctx context.Context, o *CollectOptions) (list []Collected, err erro
 		switch {
 		case l.InUse:
 			c.Kept = "somebody has it open, who is making it"
+		case l.Err != nil:
+			c.Kept = l.Err.Error()
+		}
+		list = append(list, c)
+	}
+	locks, err := shm.LockDirectories(private.Dir, private.Remove)
+	if err != nil {
+		return list, err
+	}
+	for _, l := range locks {
+		c := Collected{Path: l.Path, What: "locks", Removed: l.Removed}
+		switch {
+		case l.InUse:
+			c.Kept = "somebody uses the ring still, or is making it"
 		case l.Err != nil:
 			c.Kept = l.Err.Error()
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
 )
@@ -115,4 +116,39 @@ func TestCollectLooksAgain(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.ErrorContains(t, shmring.RemoveUnused(soon(t), "r", o.Dir), "something waits in it by now")
 	require.FileExists(t, p.Info().Path)
+}
+
+// Directories of lock files go when their ring is no more or was never born, and not before: while somebody
+// makes the ring, or has it open under no name, they stay.
+func TestCollectLocks(t *testing.T) {
+	t.Setenv(shmring.EnvLocks, "flock")
+	o := &shmring.Options{Dir: ringDir(t), Mode: shmring.ModeOpenOrCreate, KeepStream: true,
+		Doorbell: shmring.DoorbellFutex}
+	dry, all := shmring.CollectOptions{Dir: o.Dir}, shmring.CollectOptions{Dir: o.Dir, Remove: true}
+	p := openProducer(t, o)
+	require.Empty(t, collected(t, all), "it has a ring")
+	require.NoError(t, os.Remove(p.Info().Path))
+	require.Equal(t, []string{" locks kept"}, collected(t, dry), "of an orphan that is in use")
+	require.Equal(t, []string{" locks kept"}, collected(t, all))
+	require.ErrorIs(t, p.Close(), shmring.ErrOrphaned)
+	require.Equal(t, []string{" locks"}, collected(t, dry))
+	require.Equal(t, []string{" locks"}, collected(t, dry), "nothing was changed")
+	require.Equal(t, []string{" locks removed"}, collected(t, all))
+	require.Empty(t, collected(t, all))
+
+	unborn := filepath.Join(o.Dir, ".shmring-4711.locks")
+	require.NoError(t, os.Mkdir(unborn, 0o700))
+	fd, err := os.Open(unborn) // as somebody who creates it
+	require.NoError(t, err)
+	require.NoError(t, unix.Flock(int(fd.Fd()), unix.LOCK_SH))
+	require.Equal(t, []string{" locks kept"}, collected(t, all))
+	require.NoError(t, fd.Close())
+	stranger := filepath.Join(unborn, "somebody's")
+	require.NoError(t, os.WriteFile(stranger, nil, 0o600))
+	require.Equal(t, []string{" locks kept"}, collected(t, dry))
+	require.Equal(t, []string{" locks kept"}, collected(t, all))
+	require.FileExists(t, stranger)
+	require.NoError(t, os.Remove(stranger))
+	require.Equal(t, []string{" locks removed"}, collected(t, all))
+	require.NoDirExists(t, unborn)
 }

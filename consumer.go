@@ -23,7 +23,7 @@ import (
 // records. With
 // [DeliveryAtMostOnce] the next consumer passes over what this one may have seen.
 type Consumer struct {
-	ring    *ring.Consumer // for what moves messages: handle, or a front of it (Options.Untrusted)
+	ring    *ring.Consumer // for what moves messages: handle, or a front of it (Options.Untrusted, Options.MeasureEvery)
 	handle  *ring.Consumer
 	s       *segment
 	final   finalStats
@@ -55,7 +55,10 @@ func openConsumer(ctx context.Context, o *Options, open opening) (*Consumer, err
 		return nil, err
 	}
 	c.s, s.guard = s, c.handle.Guard
-	if c.ring = c.handle; o.Untrusted {
+	switch c.ring = c.handle; {
+	case o.MeasureEvery > 0:
+		c.ring = c.handle.Measured()
+	case o.Untrusted:
 		c.ring = c.handle.Guarded()
 	}
 	s.attend(o, peersEvery, nil)

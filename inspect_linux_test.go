@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -68,9 +69,34 @@ func requireVerdict(t *testing.T, s shmring.Snapshot, severity shmring.Severity,
 	t.Helper()
 	require.Equal(t, code, s.Verdicts[0].Code, "%+v", s.Verdicts)
 	require.Equal(t, severity, s.Verdicts[0].Severity, "%+v", s.Verdicts)
-	for _, w := range words {
-		require.Contains(t, s.Verdicts[0].Text+" | "+s.Verdicts[0].Next, w)
+	next := s.Verdicts[0].Next
+	if strings.Contains(next, "shmring ") { // each command says where the ring is
+		require.Equal(t, strings.Count(next, "shmring "), strings.Count(next, " -dir "+filepath.Dir(s.Path)+" "), next)
+		next = strings.ReplaceAll(next, " -dir "+filepath.Dir(s.Path), "")
 	}
+	for _, w := range words {
+		require.Contains(t, s.Verdicts[0].Text+" | "+next, w)
+	}
+}
+
+// What is proposed can be copied: it says where the ring is, unless the command looks there by itself.
+func TestVerdictsNameCommandsToCopy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's here")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Slots: 16, Doorbell: shmring.DoorbellFutex}
+	p := openProducer(t, o)
+	require.NoError(t, p.Close())
+	c := openConsumer(t, o) // is told of the end
+	_, err := c.TryReceive(nil)
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, c.Close())
+	quoted := "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
+	require.Equal(t, "open it to go on, or shmring remove -dir "+quoted+" r", glance(t, dir, 0).Verdicts[0].Next)
+	s, err := shmring.InspectFile(soon(t), filepath.Join(dir, "r.shmring"), nil)
+	require.NoError(t, err)
+	require.Equal(t, "open it to go on, or shmring remove -dir "+quoted+" r", s.Verdicts[0].Next)
+	t.Setenv(shmring.EnvDir, dir)
+	require.Equal(t, "open it to go on, or shmring remove r", glance(t, "", 0).Verdicts[0].Next)
 }
 
 func hasVerdict(s shmring.Snapshot, code shmring.VerdictCode) bool {

@@ -146,7 +146,7 @@ func open(ctx context.Context, name string, o *Options, mode Mode) (*segment, er
 // file are the options of the ring's file.
 func (o *Options) file() shm.Options {
 	return shm.Options{
-		Dir: o.Dir, Perm: o.Perm, AnyOwner: o.AnyOwner,
+		Dir: o.Dir, Perm: o.Perm, Group: o.Group, AnyOwner: o.AnyOwner,
 		Prefault: o.Prefault, Mlock: o.Mlock, HugePages: o.HugePages,
 	}
 }

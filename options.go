@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/shmring/shmring/layout"
@@ -177,6 +178,10 @@ type Options struct {
 	// removing the ring for as long as it likes, and can wake those who sleep in a long wait, a
 	// thousand times in a second at most. Give it to nobody who need not have it.
 	Perm fs.FileMode
+	// Group is the group of a ring that is created, by its number: one of ours, unless we are root.
+	// With Perm 0660 its members may use the ring. Zero: what the system gives a file in that
+	// directory, which is our own group unless the directory has the set-group-ID bit.
+	Group int
 	// Untrusted makes the calls that move messages survive a peer that truncates the ring's file, or
 	// punches holes into it when there is no memory to fill them: they return a *TruncatedError, and
 	// the handle is of no use any more. That costs each call some nanoseconds (docs/COST.md).
@@ -246,6 +251,16 @@ type Options struct {
 	HugePages bool
 	// Mlock keeps the memory from being swapped. What became of it is in Info.
 	Mlock bool
+
+	// Label is what the handle is called where people look (Inspect, the commands, metrics). 32 bytes
+	// of it are kept. Empty: the name of the program.
+	Label string
+	// MeasureEvery measures how long messages are in the queue: from just before they are
+	// committed until they are handed out. A producer stamps one message in so many, of a
+	// batch the last, and none while a stamp is on its way (a Batch counts as one); a consumer measures those that it
+	// meets, whatever number it was given. Inspect shows it. Where both sides do, it costs each call what
+	// Untrusted costs, which comes with it (docs/COST.md). Zero: nothing is measured, and it costs nothing.
+	MeasureEvery int
 
 	// OnSkip is called by the consumer's goroutine for each claim of a dead producer that it
 	// passes over.
@@ -382,6 +397,14 @@ func (o *Options) agree(path string, has layout.Config) error {
 		return &GeometryError{path, "doorbell", Doorbell(has.Doorbell), o.Doorbell, o.doorbellFromEnv}
 	}
 	return nil
+}
+
+// label is what the handle is called.
+func (o *Options) label() string {
+	if o.Label == "" && len(os.Args) > 0 {
+		return filepath.Base(os.Args[0])
+	}
+	return o.Label
 }
 
 // spinFor returns the spin budget of a handle with this policy.

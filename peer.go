@@ -13,11 +13,16 @@ import (
 // decide by: a peer may write what it likes.
 type Peer struct {
 	Role         Role      `json:"role"`
-	Participant  int       `json:"participant"`   // Info.Participant: its slot in the table of participants
-	Epoch        uint32    `json:"epoch"`         // Info.Epoch: how often that slot was taken
-	PID          int       `json:"pid"`           // as it sees itself
-	PIDNamespace uint64    `json:"pid_namespace"` // inode of the namespace in which PID means anything
-	Since        time.Time `json:"since"`         // when it attached
+	Participant  int       `json:"participant"`     // Info.Participant: its slot in the table of participants
+	Epoch        uint32    `json:"epoch"`           // Info.Epoch: how often that slot was taken
+	PID          int       `json:"pid"`             // as it sees itself
+	PIDNamespace uint64    `json:"pid_namespace"`   // inode of the namespace in which PID means anything
+	Since        time.Time `json:"since"`           // when it attached
+	Label        string    `json:"label,omitempty"` // what it calls itself, see Options.Label
+	// Progress is when it has moved messages: then, or since. It is exact where messages come so seldom
+	// that the other side sleeps; at full speed it is late by 4096 messages, or by a ringful. Zero:
+	// it has moved none that is known of.
+	Progress time.Time `json:"progress,omitzero"`
 	// Alive says that it holds its lock, which the kernel drops when a process dies. One that is
 	// stopped or hangs is alive.
 	Alive bool `json:"alive"`
@@ -35,6 +40,9 @@ func peerOf(p ring.Peer) Peer {
 	}
 	if p.Since != 0 {
 		own.Since = time.Unix(0, p.Since)
+	}
+	if own.Label = p.Label; p.Progress != 0 {
+		own.Progress = time.Unix(0, p.Progress)
 	}
 	return own
 }

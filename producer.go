@@ -18,7 +18,7 @@ import (
 // of their claims. Check, Close, CountDropped, Info, MaxMessage, Peers, Slots, Stats and Used
 // may be called by any goroutine at any time.
 type Producer struct {
-	ring       *ring.Producer // for what moves messages: handle, or a front of it (Options.Untrusted)
+	ring       *ring.Producer // for what moves messages: handle, or a front of it (Options.Untrusted, MeasureEvery)
 	handle     *ring.Producer
 	s          *segment
 	keepStream bool
@@ -52,7 +52,10 @@ func openProducer(ctx context.Context, o *Options, open opening) (*Producer, err
 	}
 	p.s, p.keepStream, p.failAlone = s, o.KeepStream, o.NoPeer == NoPeerFail
 	s.guard = p.handle.Guard
-	if p.ring = p.handle; o.Untrusted {
+	switch p.ring = p.handle; {
+	case o.MeasureEvery > 0:
+		p.ring = p.handle.Measured()
+	case o.Untrusted:
 		p.ring = p.handle.Guarded()
 	}
 	every := orphanEvery

@@ -36,7 +36,7 @@ var errSetStays = errors.New("a set of semaphores would outlive a sealed ring")
 
 // NewSealed makes a ring without a name, of the options' geometry. name is for people, and may
 // be any that a ring can have. Options that are about a file, and those of a handle, do not
-// matter here; Dir, Mode, Perm and AnyOwner are refused. Its doorbell is a futex, or polling
+// matter here; Dir, Mode, Perm, Group and AnyOwner are refused. Its doorbell is a futex, or polling
 // where futexes are refused: of semaphores something would be left behind. Its locks are OFD.
 // ctx ends the allocation of a large ring. Errors: an [*OptionError]; a [*SpaceError];
 // [ErrUnsupported] where the system has no memfd or no OFD locks, or the environment variable
@@ -148,6 +148,7 @@ func (o *Options) resolveSealed() (*Options, error) {
 		rule{"Options.Dir", o.Dir == "", o.Dir, "none: a sealed ring is in no directory"},
 		rule{"Options.Mode", o.Mode == ModeDefault, int(o.Mode), "ModeDefault: a sealed ring has no name to look for"},
 		rule{"Options.Perm", o.Perm == 0, o.Perm, "none: who has a descriptor of a sealed ring may use it"},
+		rule{"Options.Group", o.Group == 0, o.Group, "none: who has a descriptor of a sealed ring may use it"},
 		rule{"Options.AnyOwner", !o.AnyOwner, o.AnyOwner, "false: HandOver.AllowUIDs says whom to trust with a sealed ring"},
 		rule{doorbell, o.Doorbell != DoorbellSysV, o.Doorbell, "futex or poll: " + errSetStays.Error()},
 	)

@@ -40,7 +40,7 @@ type RingFile struct {
 
 	// Of what is in the file no version may move this. Empty where it is no ring, or may not be
 	// read.
-	Version string    `json:"version,omitempty"` // "3.0"
+	Version string    `json:"version,omitempty"` // "3.1"
 	UUID    string    `json:"uuid,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 
@@ -73,6 +73,10 @@ type RingState struct {
 	ConsumerSleeps bool `json:"consumer_sleeps"`
 	ProducersSleep bool `json:"producers_sleep"`
 
+	// Queueing is how long messages waited, of those that were measured (Options.MeasureEvery); nil:
+	// none was.
+	Queueing *Queueing `json:"queueing,omitempty"`
+
 	// Consumed is what all consumers that the ring has had have counted. They do so now and then.
 	Consumed Stats `json:"consumed"`
 	Produced Stats `json:"produced"` // likewise, all producers; Messages and Bytes are those delivered
@@ -92,6 +96,9 @@ type Queue struct {
 	// ReadPos is the position before which everything is released, End that behind what is taken.
 	ReadPos Position `json:"read_pos"`
 	End     Position `json:"end"`
+	// Lap is how many positions are as much as all the slots: so many slots, or on an SPSC ring bytes of
+	// its area.
+	Lap uint64 `json:"lap"`
 	// Exact is false if the ring moved too fast to be counted: then some are missing, or gone.
 	Exact bool `json:"exact"`
 	// Limited says that there are more messages than were counted.
@@ -100,6 +107,38 @@ type Queue struct {
 	StillFor time.Duration `json:"still_for_ns"`
 	// Moved is how far ReadPos has gone while we watched: slots, or on an SPSC ring bytes of records.
 	Moved uint64 `json:"moved"`
+}
+
+// Queueing is a histogram of how long messages were in the queue.
+type Queueing struct {
+	Count uint64        `json:"count"`
+	Sum   time.Duration `json:"sum_ns"`
+	// Buckets are in the order of their limits; the last has none.
+	Buckets []QueueingBucket `json:"buckets"`
+}
+
+// QueueingBucket counts the messages that waited longer than the limit of the bucket before, and not longer
+// than its own. Max of the last is 0.
+type QueueingBucket struct {
+	Max   time.Duration `json:"max_ns"`
+	Count uint64        `json:"count"`
+}
+
+func queueingOf(v *layout.View) *Queueing {
+	counts, sum := ring.LookAtQueueing(v)
+	q := &Queueing{Sum: sum}
+	for i, n := range counts {
+		b := QueueingBucket{Count: n}
+		if i < len(layout.QueueingBounds) {
+			b.Max = time.Duration(layout.QueueingBounds[i])
+		}
+		q.Buckets = append(q.Buckets, b)
+		q.Count += n
+	}
+	if q.Count == 0 {
+		return nil
+	}
+	return q
 }
 
 // OpenClaim is room of an MPSC ring that was claimed and not finished. Whoever waits for it cannot
@@ -239,6 +278,7 @@ func (s *Snapshot) read(o *shm.Onlooker, around *surroundings) error {
 		return err
 	}
 	r.ConsumerSleeps = v.Hot.DataBell.Load()&layout.BellSleeping != 0
+	r.Queueing = queueingOf(v)
 	r.ProducersSleep = v.Hot.SpaceBell.Load()&layout.BellSleeping != 0
 	for _, e := range ring.UntoldFates(v) {
 		r.Untold = append(r.Untold, UntoldEnd{Fate(e.Fate), Fate(e.Fate).String(), e.Producer, e.Epoch, e.PID,
@@ -258,7 +298,7 @@ func locksOf(cfg layout.Config) shm.Locks {
 func (r *RingState) readQueue(v *layout.View) error {
 	q, err := ring.LookAtQueue(v, mostRecords)
 	r.Queue = Queue{
-		Slots: q.Slots, Fraction: q.Fraction, Messages: q.Messages, Bytes: q.Bytes,
+		Slots: q.Slots, Fraction: q.Fraction, Lap: q.Lap, Messages: q.Messages, Bytes: q.Bytes,
 		Redelivered: q.Redeliver, OpenClaims: q.Open, Oldest: Position{Record: q.Oldest},
 		ReadPos: Position{Record: q.ReadPos}, End: Position{Record: q.End}, Exact: q.Exact, Limited: q.Limited,
 	}

@@ -32,6 +32,12 @@ type Stats struct {
 	// Asleep is how long it slept, for all its goroutines together.
 	Asleep time.Duration `json:"asleep_ns"`
 
+	// HighWater is, of producers, the most slots of the ring that were taken when one of them asked how
+	// much room there is: all the slots when it met a full ring. It asks when the room that it knew of
+	// is used up, once in a ringful of slots at least, so a burst in between may have been missed. It
+	// is over all that ever had its participant slot.
+	HighWater uint64 `json:"high_water_slots"`
+
 	// Fallbacks are better ways of waiting that the handle does without, and why.
 	Fallbacks []string `json:"fallbacks,omitempty"`
 
@@ -73,6 +79,7 @@ func (s Stats) plus(b Stats) Stats {
 	s.Skipped += b.Skipped
 	s.Deaths += b.Deaths
 	s.Asleep += b.Asleep
+	s.HighWater = max(s.HighWater, b.HighWater)
 	return s
 }
 
@@ -109,7 +116,7 @@ func statsOf(s ring.Stats) Stats {
 	own := Stats{
 		Messages: s.Messages, Bytes: s.Bytes, Full: s.Full, Dropped: s.Dropped, Sleeps: s.Sleeps, Wakes: s.Wakes,
 		SpuriousWakeups: s.SpuriousWakeups, TimeoutWakeups: s.TimeoutWakeups, LateWakeups: s.LateWakeups, Spins: s.Spins,
-		Skipped: s.Skipped, Deaths: s.Deaths, Asleep: s.Asleep, Fallbacks: s.Fallbacks,
+		Skipped: s.Skipped, Deaths: s.Deaths, Asleep: s.Asleep, HighWater: s.HighWater, Fallbacks: s.Fallbacks,
 	}
 	if s.Stalled != nil {
 		claim := stalledOf(*s.Stalled)

@@ -74,6 +74,8 @@ func (o *Options) check() error {
 		rule{"Options.SlotSize", slotSize, o.SlotSize,
 			fmt.Sprintf("0, NoPayload or a multiple of %d up to %d", layout.SlotAlign, layout.MaxSlotSize)},
 		notNegative("Options.MaxMessage", o.MaxMessage),
+		notNegative("Options.Group", o.Group),
+		notNegative("Options.MeasureEvery", o.MeasureEvery),
 		rule{"Options.MaxProducers", producers, o.MaxProducers, fmt.Sprintf("1 to %d", DefaultMaxProducers)},
 		rule{"Options.MaxProducers", o.Kind != KindSPSC || o.MaxProducers <= 1, o.MaxProducers, "1 with KindSPSC"},
 		perm,

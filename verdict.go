@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+
+	"github.com/shmring/shmring/shm"
 )
 
 // Verdict says one thing that is the matter with a ring, and what to do about it.
@@ -74,7 +78,8 @@ const longTime = time.Second
 
 // judge finds out what is the matter.
 func (s *Snapshot) judge() {
-	j := judgement{s: s, name: cmp.Or(s.Name, s.Path)}
+	j := judgement{s: s}
+	j.name, j.where = s.forCommands()
 	if s.Err != nil {
 		j.judgeFailure()
 	} else {
@@ -88,12 +93,41 @@ func (s *Snapshot) judge() {
 type judgement struct {
 	s        *Snapshot
 	name     string // for commands
+	where    string // likewise: " -dir DIR", or nothing
 	consumer *InspectedPeer
 	alive    []InspectedPeer // producers
 	dead     []InspectedPeer // of both roles
 	unknown  int
 	leaving  int // slots of producers that are gone
 	list     []Verdict
+}
+
+// command is one of the program shmring about the ring, to be copied.
+func (j *judgement) command(verb string) string { return "shmring " + verb + j.where + " " + j.name }
+
+// forCommands is what commands call the ring: its name, and a flag that says where it is, unless they look
+// there by themselves. A file that has not the name of a ring's is called by its path.
+func (s *Snapshot) forCommands() (name, where string) {
+	name, is := strings.CutSuffix(filepath.Base(s.Path), shm.Suffix)
+	if !is || shm.ValidateName(name) != nil {
+		return quoted(s.Path), ""
+	}
+	dir := filepath.Dir(s.Path)
+	if usual, err := shm.Path(name, nil); err == nil && filepath.Dir(usual) == dir {
+		return name, ""
+	}
+	return name, " -dir " + quoted(dir)
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	ordinary := func(r rune) bool {
+		return strings.ContainsRune("/._-+,:@%", r) || unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	if strings.IndexFunc(path, func(r rune) bool { return !ordinary(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func (j *judgement) say(severity Severity, code VerdictCode, text, next string) {
@@ -104,7 +138,7 @@ func (j *judgement) say(severity Severity, code VerdictCode, text, next string) 
 func (j *judgement) judgeFailure() {
 	err := j.s.Err
 	why := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "shmring: "), "shm: ")
-	switch remove := "if nobody needs it: shmring remove " + j.name; {
+	switch remove := "if nobody needs it: " + j.command("remove"); {
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrFormat):
 		j.say(SeverityProblem, VerdictNotARing, "this is no ring: "+why, "find out whose file it is; a ring of that name "+
 			"cannot be created as long as it is there")
@@ -116,7 +150,7 @@ func (j *judgement) judgeFailure() {
 		j.say(SeverityProblem, VerdictVersion, text, "use programs of the version that made it; "+remove)
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrTruncated):
 		j.say(SeverityProblem, VerdictDamaged, "damaged: "+why, "stop its users, keep a copy of the file for who looks "+
-			"into it, and "+"shmring remove "+j.name+": it is created anew")
+			"into it, and "+j.command("remove")+": it is created anew")
 	case errors.Is(err, fs.ErrPermission):
 		j.say(SeverityProblem, VerdictUnreadable, "it may not be read: "+why, "look as "+j.owner()+" or root, or let the "+
 			"owner give read permission (Options.Perm)")
@@ -253,11 +287,11 @@ func (j *judgement) judgeAttendance() (stale bool) {
 	switch {
 	case consumer && producers > 0:
 	case !consumer && producers == 0 && len(j.dead) > 0:
-		j.say(SeverityWarning, VerdictStale, j.tellStale(), open+", which frees what the dead hold; shmring recover "+j.name+
-			" does that now, shmring remove "+j.name+" throws all of it away")
+		j.say(SeverityWarning, VerdictStale, j.tellStale(), open+", which frees what the dead hold; "+
+			j.command("recover")+" does that now, "+j.command("remove")+" throws all of it away")
 		return true
 	case !consumer && producers == 0 && q.Messages == 0 && q.OpenClaims == 0:
-		j.say(SeverityNote, VerdictUnused, "nobody attached; nothing waits", open+", or shmring remove "+j.name)
+		j.say(SeverityNote, VerdictUnused, "nobody attached; nothing waits", open+", or "+j.command("remove"))
 	case !consumer && producers == 0:
 		j.say(SeverityWarning, VerdictUnattended, "nobody attached; "+j.tellQueue(), open)
 	case !consumer && j.consumer == nil:
@@ -321,8 +355,8 @@ func (j *judgement) judgeClaims() {
 	if c.Position.Compare(j.s.Ring.Queue.ReadPos) == 0 {
 		behind = "; nothing behind it can be received"
 	}
-	remedy := fmt.Sprintf("killing it makes the consumer pass over the claim; shmring force-skip %s %d gives it up",
-		j.name, c.Position.Record)
+	remedy := fmt.Sprintf("killing it makes the consumer pass over the claim; %s %d gives it up",
+		j.command("force-skip"), c.Position.Record)
 	switch {
 	case c.Life == LifeDead || c.Life == LifeGone:
 		next := "nothing: the consumer passes over it"
@@ -426,10 +460,10 @@ func (j *judgement) judgeFull() {
 	if q.Fraction < fullAt || !j.consumer.isAlive() {
 		return // without a consumer that was said
 	}
-	text, next := j.percent()+"; "+tellPeer(*j.consumer)+" alive", "watch whether it moves: shmring inspect -watch "+j.name
+	text, next := j.percent()+"; "+tellPeer(*j.consumer)+" alive", "watch whether it moves: "+j.command("inspect -watch")
 	if q.Moved > 0 {
 		text += fmt.Sprintf(", released %s in %s", j.moved(), tellTime(j.s.Watched))
-		next = fmt.Sprintf("make the consumer faster, or the ring larger for bursts: shmring resize %s", j.name)
+		next = "make the consumer faster, or the ring larger for bursts: " + j.command("resize")
 	}
 	if n := j.s.Ring.Produced.Full; n > 0 {
 		text += fmt.Sprintf("; producers met a full ring %s so far", count(n, "time"))
@@ -476,7 +510,7 @@ func (j *judgement) judgeRest() {
 	}
 	if uid := os.Geteuid(); f.UID != uid && f.UID != 0 {
 		j.say(SeverityNote, VerdictOwner, fmt.Sprintf("it belongs to uid %d, and you are uid %d", f.UID, uid),
-			"opening it needs Options.AnyOwner, which trusts its owner")
+			"opening it needs -any-owner (Options.AnyOwner), which trusts its owner")
 	}
 }
 

@@ -47,7 +47,8 @@
 //	   656     8  Namespace      who makes it          both, likewise
 //	   664     8  News           who stores a fate     the consumer, when nothing is next
 //	   672     8  Events         anyone, by Add        anyone
-//	   680    88  zero
+//	   680     8  Stamp          producers, by CAS     the consumer, if it measures (its CAS to 0)
+//	   688    80  Queueing       the consumer          people
 //	                             participants: index 0 is the consumer
 //	   768  512·N Participant    see below             see below
 //	     E  5120  Event          anyone                people
@@ -71,7 +72,10 @@
 //	40     8  DrainPos       a recoverer           producers that attach
 //	                         (of a fenced producer: its revoked claim; whoever revokes)
 //	                         (of the consumer: everything before it may have been seen; the consumer)
-//	48   200  Counters       see [Counter]         anyone
+//	48   152  Counters       see [Counter]         anyone
+//	200    8  Progress       its owner             people (unix nanoseconds)
+//	208   32  Label          its owner, at attach  people
+//	240    8  zero
 //	248    8  Since          its owner, at attach  anyone
 //	256    4  Told           the consumer          who stores a fate; consumers that attach
 //	260    4  CPU            its owner, waiting    its peers, when they wait
@@ -111,6 +115,7 @@
 //	Ctl   lap:42 | slots:12 | owner:8 | state:2
 //	FateWord  worst:2 | fates:30 | epoch:32         how up to 15 streams ended, and the worst of those before
 //	Over      ended:20 | over:20 | producer:8 | epoch:16  what was told since io.EOF, and of whom last
+//	Stamp     time:34 | position:29 | present:1     when the record that ends there was sent (SPSC: position/8)
 //	Priority  nonce:44 | slots:12 | owner:8           who has waited so long for room that others hold back
 //
 // Positions count slots from the segment's first, on an SPSC ring bytes, and never repeat: ReadPos and

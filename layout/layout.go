@@ -94,11 +94,15 @@ const (
 	Spins           // waits in which it busy-waited
 	Asleep          // nanoseconds it slept
 	LateWakeups     // sleeps ended by the cap though it had been rung: the waker was held up, or killed
-	countersUsed    // the rest is zero
+	// HighWater is the greatest number of slots that a producer has found taken when it asked how
+	// much room there is. It is raised, not added to.
+	HighWater
+	QueueTime    // nanoseconds that the messages of Hot.Queueing have waited, together. Of the consumer
+	countersUsed // the rest is zero
 )
 
 // Counters is how many a participant has room for.
-const Counters Counter = 25
+const Counters Counter = 19
 
 var _ [Counters - countersUsed]struct{} // or there is no room
 
@@ -175,8 +179,17 @@ type Hot struct {
 	News atomic.Uint64
 	// Events counts what was written into View.Events.
 	Events atomic.Uint64
-	_      [88]byte
+	// Stamp is when a message was sent whose time in the queue is to be measured, or 0.
+	Stamp Word[Stamp]
+	// Queueing counts the messages of which that was measured, by how long they waited: see
+	// QueueingBounds. The consumer writes it.
+	Queueing [len(QueueingBounds) + 1]atomic.Uint64
 }
+
+// QueueingBounds are the limits of the places of Hot.Queueing, in nanoseconds: in each are those
+// that waited for as long as its limit at most, and longer than that of the one before; in the
+// last all others.
+var QueueingBounds = [9]uint64{1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 25, 1 << 28}
 
 // The lower bits of a bell word tell how those sleep who do; the rest counts rings.
 const (
@@ -224,6 +237,11 @@ type Participant struct {
 	PIDNamespace atomic.Uint64
 	DrainPos     atomic.Uint64
 	Counters     [Counters]atomic.Uint64
+	// Progress is when it has moved messages, in nanoseconds since 1970: then, or since. For
+	// people.
+	Progress atomic.Int64
+	Label    Label // what its process calls itself, for people
+	_        uint64
 	// Since is when it attached, in nanoseconds since 1970. For people.
 	Since atomic.Int64
 	// Told is the newest stream of this producer whose fate the consumer has told, by its

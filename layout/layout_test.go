@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -208,6 +209,10 @@ func TestOffsets(t *testing.T) {
 	v.Participants[2].State.Store(7)
 	v.Participants[2].Counters[layout.Counters-1].Store(9)
 	v.Participants[2].Since.Store(20)
+	v.Participants[2].Progress.Store(21)
+	v.Participants[2].Label.Store("label")
+	v.Hot.Stamp.Store(22)
+	v.Hot.Queueing[len(layout.QueueingBounds)].Store(23)
 	v.Hot.News.Store(14)
 	v.Participants[2].Told.Store(15)
 	v.Participants[0].Over.Store(16)
@@ -222,7 +227,11 @@ func TestOffsets(t *testing.T) {
 	require.EqualValues(t, 0x5, u32(512))
 	require.EqualValues(t, 14, u64(664))
 	require.EqualValues(t, 7, u32(768+2*512))
-	require.EqualValues(t, 9, u64(768+2*512+248-8))
+	require.EqualValues(t, 9, u64(768+2*512+200-8))
+	require.EqualValues(t, 21, u64(768+2*512+200))
+	require.Equal(t, "label", string(mem[768+2*512+208:][:5]))
+	require.EqualValues(t, 22, u64(680))
+	require.EqualValues(t, 23, u64(768-8))
 	require.EqualValues(t, 20, u64(768+2*512+248))
 	require.EqualValues(t, 15, u32(768+2*512+256))
 	require.EqualValues(t, 16, u64(768+264))
@@ -480,4 +489,36 @@ func TestOver(t *testing.T) {
 	o = layout.PackOver(1<<40, 1<<40, 1, 2)
 	require.EqualValues(t, 1<<20-1, o.Streams())
 	require.EqualValues(t, 1<<20-1, o.Ended())
+}
+
+// A label is cut where a character ends, and what is read of one can be printed.
+func TestLabels(t *testing.T) {
+	var l layout.Label
+	for text, want := range map[string]string{
+		"": "", "a": "a", "äöü": "äöü", strings.Repeat("x", 32): strings.Repeat("x", 32),
+		strings.Repeat("x", 33): strings.Repeat("x", 32), strings.Repeat("x", 31) + "ä": strings.Repeat("x", 31),
+		strings.Repeat("€", 11): strings.Repeat("€", 10), "a\x1b[2Jb": "a?[2Jb", "\xff\xfe": "??", "a\x00b": "a",
+		strings.Repeat("\x80", 40): "",
+	} {
+		l.Store("what was there before, and is longer")
+		l.Store(text)
+		require.Equal(t, want, l.Load(), "%q", text)
+	}
+}
+
+// A stamp is of one record and one time, across the turns of both.
+func TestStamps(t *testing.T) {
+	for _, end := range []uint64{0, 1, 1<<29 - 1, 1 << 29, 1<<29 + 1, 1<<44 + 3} {
+		for _, now := range []uint64{0, 255, 256, 1 << 41, 1<<42 - 1, 1 << 42, 1<<63 + 5} {
+			s := layout.PackStamp(end, now)
+			require.True(t, s.Present())
+			for _, by := range []int{0, 1, -1, 1 << 20, -1 << 20} {
+				require.Equal(t, by, s.Behind(end+uint64(by)))
+			}
+			require.LessOrEqual(t, s.Age(now), uint64(layout.StampUnit))
+			require.InDelta(t, 1e9, float64(s.Age(now+1e9)), layout.StampUnit)
+			require.Zero(t, s.Age(now-1e9), "a clock that goes backwards")
+		}
+	}
+	require.False(t, layout.Stamp(0).Present())
 }

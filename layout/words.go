@@ -289,6 +289,46 @@ func (s SemaphoreSet) Present() bool { return s&1 != 0 }
 // Gone is the word when the set is not there any more.
 func (s SemaphoreSet) Gone() SemaphoreSet { return s &^ (1<<32 - 1) }
 
+// Stamp says when a message was sent. Not more than one is on its way at a time.
+//
+//	 0     1: it is there
+//	 1–29  low bits of the position behind the record, on an SPSC ring of an eighth of it
+//	30–63  the time, in units of StampUnit, of the clock CLOCK_MONOTONIC
+type Stamp uint64
+
+// StampUnit is the resolution of a Stamp in nanoseconds. Its time turns over after 73 minutes.
+const StampUnit = 256
+
+const (
+	stampEndBits  = 29
+	stampEndMask  = 1<<stampEndBits - 1
+	stampTimeBits = 34
+)
+
+// PackStamp makes a Stamp of the position behind a record and of a time in nanoseconds.
+func PackStamp(end, now uint64) Stamp {
+	return Stamp(now/StampUnit<<(64-stampTimeBits) | end&stampEndMask<<1 | 1)
+}
+
+// Present reports whether there is a stamp.
+func (s Stamp) Present() bool { return s&1 != 0 }
+
+// Behind is how many slots, or words, a position is behind the end of the record: 0 for the one of the
+// stamp, less for those before.
+func (s Stamp) Behind(pos uint64) int {
+	return int(int32(uint32(pos-uint64(s)>>1)<<(32-stampEndBits)) >> (32 - stampEndBits))
+}
+
+// Age is how long ago it was, at a time in nanoseconds. A clock that seems to have gone backwards,
+// as that of another time namespace may, gives 0.
+func (s Stamp) Age(now uint64) uint64 {
+	age := (now/StampUnit - uint64(s)>>(64-stampTimeBits)) & (1<<stampTimeBits - 1)
+	if age >= 1<<(stampTimeBits-1) {
+		return 0
+	}
+	return age * StampUnit
+}
+
 // Priority names the producer that has waited for long for so many slots in a row; 0: nobody.
 type Priority uint64
 

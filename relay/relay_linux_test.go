@@ -231,7 +231,8 @@ func TestInEndsInsideOfAPack(t *testing.T) {
 	out, _ := r.out("a", relay.OutOptions{Pack: true})
 	require.Eventually(t, func() bool { return out.Stats().Messages == 60 }, within, time.Millisecond)
 	require.Less(t, out.Stats().Stored, uint64(10))
-	o := relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a", Ring: shmring.Options{Slots: 8, SlotSize: 448}}}
+	o := relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a"}}
+	o.Ring = shmring.Options{Kind: shmring.KindMPSC, Slots: 8, SlotSize: 448} // of slots, so that few fit
 	for sent := 0; sent < 60; {
 		in, runs := r.in("b", o)
 		want := min(8, 60-sent)

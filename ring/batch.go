@@ -33,13 +33,45 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
 // trySendBatchBehind is TrySendBatch of a front. After a fault it is not known how many were sent.
 func (p *Producer) trySendBatchBehind(msgs [][]byte) (n int, err error) {
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	if p.measure.isDue(len(msgs)) {
+		return p.behind.sendBatchStamped(context.Context(nil), msgs)
+	}
 	return p.behind.TrySendBatch(msgs)
 }
 
 // sendBatchBehind is SendBatch of a front.
 func (p *Producer) sendBatchBehind(ctx context.Context, msgs [][]byte) (n int, err error) {
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	if p.measure.isDue(len(msgs)) {
+		return p.behind.sendBatchStamped(ctx, msgs)
+	}
 	return p.behind.SendBatch(ctx, msgs)
+}
+
+// sendBatchStamped is SendBatch, and without a ctx TrySendBatch, of a batch whose last message is
+// measured: that one is a record of its own.
+func (p *Producer) sendBatchStamped(ctx context.Context, msgs [][]byte) (n int, err error) {
+	last := len(msgs) - 1
+	if last > 0 {
+		if ctx == nil {
+			n, err = p.TrySendBatch(msgs[:last])
+		} else {
+			n, err = p.SendBatch(ctx, msgs[:last])
+		}
+	}
+	if err == nil && n == last {
+		err = p.trySendStamped(ctx, msgs[last], 0)
+	} else if err == nil {
+		err = errDropped // what goes before it was
+	}
+	switch err {
+	case nil:
+		return len(msgs), nil
+	case errDropped:
+		p.Drop(1)
+		return n, nil
+	}
+	return n, err
 }
 
 func (p *Producer) trySendBatch(msgs [][]byte) (n int, err error) {

@@ -175,14 +175,19 @@ func (b *Batch) Commit() error {
 	return p.commit(b.pos, b.k, layout.PackMeta(uint32(b.used), 0, layout.FlagBatch))
 }
 
-// commitBehind is Commit of a front's Batch.
+// commitBehind is Commit of a front's Batch. What is measured of it is its last message; all of it
+// counts as one.
 func (b *Batch) commitBehind() (err error) {
-	p := b.p.behind
+	front := b.p
+	p := front.behind
 	b.p = p
 	defer p.caught(&err, debug.SetPanicOnFault(true))
 	if p.Closed() {
 		b.p = nil
 		return p.closeReason()
+	}
+	if b.used > 0 && front.measure.isDue(1) {
+		p.stamp(p.endOfBatch(b))
 	}
 	return b.Commit()
 }
@@ -208,6 +213,14 @@ func (p *Producer) commitLine(b *Batch) error {
 	p.tell()
 	p.leave()
 	return nil
+}
+
+// endOfBatch is the position behind the record, or records, of a Batch.
+func (p *Producer) endOfBatch(b *Batch) uint64 {
+	if p.mpsc {
+		return p.endOf(b.pos, b.k, 0)
+	}
+	return b.pos + uint64(b.used)
 }
 
 // Abort gives the batch up; the consumer sees none of it. After Commit it does nothing.

@@ -291,7 +291,9 @@ func (c *Claim) commitClosed(p *Producer) (err error) {
 		return p.closeReason()
 	}
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
-	c.p = p.behind
+	if c.p = p.behind; p.measure.isDue(1) && !c.p.Closed() {
+		c.p.stamp(c.p.endOf(c.pos, c.k, len(c.data)))
+	}
 	return c.Commit()
 }
 

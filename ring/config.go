@@ -76,6 +76,12 @@ type Config struct {
 	Fallbacks []string
 	// Identity is written into the segment for people to read.
 	Identity ProcessIdentity
+	// Label is what the process calls itself, likewise; layout.LabelSize bytes of it are kept.
+	Label string
+	// MeasureEvery is one message in how many whose time in the queue is measured, by producers and by
+	// a consumer that were made by Measured, and Now the clock in nanoseconds that all processes share.
+	MeasureEvery int
+	Now          func() uint64
 	// Check, if not nil, is asked now and then by blocking calls, and its error ends
 	// them: is the segment still the one that others open by its name? An error that matches
 	// layout.ErrCorrupt closes the handle, like a word that no peer can have written, and the

@@ -29,6 +29,7 @@ type Consumer struct {
 	view    View
 	fates   fates
 	behind  *Consumer // of a front: see guard.go
+	measure *measure  // of a front: see measure.go
 	_       [128]byte
 }
 
@@ -89,6 +90,14 @@ func (c *Consumer) Guarded() *Consumer {
 	front.beNowhere()
 	front.short.like, front.short.dryAt = 1, 1 // nothing is like that, and no ring is empty there
 	front.pose()
+	return front
+}
+
+// Measured makes the Consumer measure the messages that have a stamp, and returns a front of it to be used
+// in its place, as that of Guarded.
+func (c *Consumer) Measured() *Consumer {
+	front := c.Guarded()
+	front.measure = &measure{}
 	return front
 }
 

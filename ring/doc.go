@@ -127,6 +127,7 @@
 //	stats.go        counters
 //	wait.go         the loop of a wait: look, spin, sleep
 //	notify.go       the bell protocol: announce, sleep, wake
+//	measure.go      how long messages are in the queue, of some
 //	guard.go        missing pages become errors
 //	handle.go       what both halves have
 //	spin.go         how long to spin: what was learned of earlier waits

@@ -86,6 +86,13 @@ func (c *Consumer) drainClosed(ctx context.Context, max int, f func(Message) err
 		return 0, c.closeReason()
 	}
 	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
+	if c.measure != nil {
+		handle := f
+		f = func(m Message) error {
+			c.behind.measured(m.end)
+			return handle(m)
+		}
+	}
 	return c.behind.Drain(ctx, max, f)
 }
 

@@ -67,6 +67,28 @@ func (h *handle) count(which layout.Counter, n uint64) {
 	killpoint.At(killpoint.Counted)
 }
 
+// raise makes one of the handle's counters no less than n.
+func (h *handle) raise(which layout.Counter, n uint64) {
+	word := &h.participants[h.index].Counters[which]
+	for was := word.Load(); was < n && !word.CompareAndSwap(was, n); was = word.Load() {
+	}
+}
+
+// progressed notes the time, for people, where that costs little beside what is done there: behind
+// a wake-up, when a producer asks how much room there is, and when counters are written.
+func (h *handle) progressed() {
+	if h.att.Epoch != 0 { // and is not in the place of somebody else
+		h.participants[h.index].Progress.Store(time.Now().UnixNano())
+	}
+}
+
+// asked notes how much was taken, in slots, when a producer loaded ReadPos to see how much room there
+// is, which it does once in a ringful, or more often when the ring is nearly full.
+func (h *handle) asked(used uint64) {
+	h.raise(layout.HighWater, uint64(h.inSlots(min(used, h.span))))
+	h.progressed()
+}
+
 // wrap is Config.Wrap.
 func (h *handle) wrap(err error) error {
 	if h.cfg.Wrap == nil {

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/shmring/shmring/layout"
 )
@@ -204,6 +205,15 @@ func (s *segment) countBatch(pos uint64, n int) (messages, bytes uint64, ok bool
 	return messages, bytes, true
 }
 
+// LookAtQueueing returns how many messages waited how long, of those that were measured: see
+// layout.QueueingBounds.
+func LookAtQueueing(v *layout.View) (counts [len(layout.QueueingBounds) + 1]uint64, sum time.Duration) {
+	for i := range counts {
+		counts[i] = v.Hot.Queueing[i].Load()
+	}
+	return counts, time.Duration(v.Participants[layout.ConsumerIndex].Counters[layout.QueueTime].Load())
+}
+
 // Attendance is what a participant slot says of whoever has it, or had it last. Whether that lives
 // is the lock's business.
 type Attendance struct {
@@ -227,6 +237,7 @@ func LookAtParticipant(v *layout.View, i int) Attendance {
 		Peer: Peer{
 			Role: roleOf(i), Index: i, Epoch: m.Epoch.Load(), PID: int(m.PID.Load()), PIDNamespace: m.PIDNamespace.Load(),
 			Since: m.Since.Load(), Open: s.isOpen(i), Position: s.hot.ReadPos.Load(),
+			Label: m.Label.Load(), Progress: m.Progress.Load(),
 		},
 		State: m.State.Load(), Started: m.Started.Load(), BootID: m.BootID.Load(), Stats: s.counters(i),
 		DrainPos: m.DrainPos.Load(),

@@ -154,6 +154,7 @@ func (p *Producer) extendMPSC(pos, need, k uint64) error {
 			return ErrFull
 		}
 		read = fresh
+		p.asked(pos - read)
 	}
 	p.cacheReadPos(read, pos+need)
 	return nil

@@ -86,6 +86,7 @@ func (h *handle) wakeAll(word *atomic.Uint32, bell Bell) {
 	}
 	killpoint.At(killpoint.Woken)
 	h.count(layout.Wakes, 1)
+	h.progressed()
 }
 
 // threads is how many goroutines of this process sleep on doorbells. Each takes a thread.

@@ -81,6 +81,8 @@ func (h *handle) attachAt(i int, role layout.Role) error {
 	m.BootID.Store(h.cfg.Identity.BootID)
 	m.PIDNamespace.Store(h.cfg.Identity.PIDNamespace)
 	m.Since.Store(time.Now().UnixNano())
+	m.Label.Store(h.cfg.Label)
+	m.Progress.Store(0) // that of who had the place before
 	killpoint.At(killpoint.WhoStored)
 	// In this order: an epoch is a stream, and what is attached has one, or had.
 	m.State.Store(layout.Used)

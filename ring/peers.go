@@ -15,7 +15,9 @@ type Peer struct {
 	// Position is ReadPos of a consumer; of a producer the end of what was sent, on an MPSC ring
 	// by all of them.
 	Position uint64
-	Open     bool // it is a producer that may send more
+	Open     bool   // it is a producer that may send more
+	Label    string // what it calls itself
+	Progress int64  // when it has moved messages: then, or since, in nanoseconds since 1970; 0: not known
 }
 
 // Presence looks at who is there. It takes no lock that others feel, other than what held
@@ -92,7 +94,7 @@ func (s *Presence) peer(i int, epoch uint32, alive bool) Peer {
 	m := &s.participants[i]
 	p := Peer{
 		Role: roleOf(i), Index: i, Epoch: epoch, PID: int(m.PID.Load()), PIDNamespace: m.PIDNamespace.Load(),
-		Since: m.Since.Load(), Alive: alive, Open: s.isOpen(i),
+		Since: m.Since.Load(), Label: m.Label.Load(), Progress: m.Progress.Load(), Alive: alive, Open: s.isOpen(i),
 	}
 	if i == layout.ConsumerIndex {
 		p.Position = s.hot.ReadPos.Load()

@@ -29,6 +29,7 @@ type Producer struct {
 	cachedReadPos atomic.Uint64
 	phase         atomic.Uint32 // of the stream
 	behind        *Producer     // of a front: see guard.go
+	measure       *measure      // of a front: see measure.go
 	_             [128]byte
 }
 
@@ -101,10 +102,64 @@ func (p *Producer) Guarded() *Producer {
 	return front
 }
 
+// Measured makes the Producer measure one message in Config.MeasureEvery, and returns a front of it to be
+// used in its place, as that of Guarded.
+func (p *Producer) Measured() *Producer {
+	front := p.Guarded()
+	front.measure = &measure{every: uint64(max(p.cfg.MeasureEvery, 1))}
+	return front
+}
+
 // sendBehind is sendShort of a front.
 func (p *Producer) sendBehind(ctx context.Context, msg []byte, kind uint16) (err error) {
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
+	if p.measure.isDue(1) {
+		return p.behind.sendStamped(ctx, msg, kind)
+	}
 	return p.behind.sendShort(ctx, msg, kind)
+}
+
+// sendStamped is sendShort of a message that is measured, by the long way.
+func (p *Producer) sendStamped(ctx context.Context, msg []byte, kind uint16) error {
+	err := p.trySendStamped(ctx, msg, kind)
+	if err == errDropped {
+		p.Drop(1)
+		return nil
+	}
+	return err
+}
+
+// trySendStamped is sendStamped that tells of a message that is to be dropped, and leaves that to do.
+func (p *Producer) trySendStamped(ctx context.Context, msg []byte, kind uint16) error {
+	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
+	a := attempt{op: "send"}
+	err := p.sendRecordStamped(msg, meta)
+	if ctx == nil {
+		if err == errLook {
+			err = p.looked(p.sendRecordStamped(msg, meta))
+		}
+		return err
+	}
+	for err != nil {
+		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
+			break
+		}
+		err = p.sendRecordStamped(msg, meta)
+	}
+	p.endPriority(&a)
+	return err
+}
+
+// sendRecordStamped is sendRecord that stamps the record.
+func (p *Producer) sendRecordStamped(msg []byte, meta uint64) error {
+	pos, k, err := p.reserve(len(msg), len(msg))
+	if err != nil {
+		return err
+	}
+	copyOut(p.place(pos, len(msg)), msg)
+	killpoint.At(killpoint.PayloadWritten)
+	p.stamp(p.endOf(pos, k, len(msg)))
+	return p.commit(pos, k, meta)
 }
 
 // A producer that is always served asks its context after so many slots of messages, or of an SPSC
@@ -416,6 +471,7 @@ func (p *Producer) awaitRetry(ctx context.Context, refusal error, n int, a *atte
 	switch refusal {
 	case ErrFull:
 		p.count(layout.Full, 1)
+		p.raise(layout.HighWater, p.slots.count)
 		switch {
 		case p.cfg.WhenFull == WhenFullFail:
 			return ErrFull
@@ -590,6 +646,7 @@ func (p *Producer) endStream(f layout.Fate) error {
 	// For people who look.
 	p.participants[p.index].State.CompareAndSwap(layout.Used, layout.Ended) // not if revoked
 	killpoint.At(killpoint.StateEnded)
+	p.progressed()
 	p.notify()
 	return nil
 }

@@ -116,7 +116,11 @@ func (c *Consumer) receiveClosed(ctx context.Context, buf []byte) (n int, err er
 		return 0, c.closeReason()
 	}
 	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
-	return c.behind.Receive(ctx, buf)
+	n, err = c.behind.Receive(ctx, buf)
+	if c.measure != nil && err == nil {
+		c.behind.measured(c.behind.pos)
+	}
+	return n, err
 }
 
 // errAgain: what was waited for is there.
@@ -225,6 +229,9 @@ func (c *Consumer) nextClosed(ctx context.Context) (m Message, err error) {
 	m, err = c.behind.Next(ctx)
 	if err == nil {
 		m.c = c // so that its release is guarded too
+		if c.measure != nil {
+			c.behind.measured(m.end)
+		}
 	}
 	return m, err
 }

@@ -367,6 +367,7 @@ func (c *Consumer) flushDeltas() {
 	}
 	c.count(layout.Messages, all.messages)
 	c.count(layout.Bytes, all.bytes)
+	c.progressed()
 	c.flushed += uint64(c.pending)
 	c.pending = 0
 }

@@ -378,8 +378,12 @@ func (m *Move) participantsInto(to *segment) {
 		q.Since.Store(p.Since.Load())
 		q.Told.Store(p.Told.Load())
 		for k := range p.Counters {
-			q.Counters[k].Store(p.Counters[k].Load())
+			if k != int(layout.HighWater) { // of a ring with other slots
+				q.Counters[k].Store(p.Counters[k].Load())
+			}
 		}
+		q.Progress.Store(p.Progress.Load())
+		q.Label.Store(p.Label.Load())
 		for k := range p.Fates {
 			at := &p.Fates[k]
 			pos := at.Pos.Load() // of one before ReadPos, which is due already
@@ -419,6 +423,9 @@ func (m *Move) wordsInto(v *layout.View, keepSet bool) {
 	to.SpaceBell.Store(from.SpaceBell.Load() &^ layout.BellSleeping)
 	to.News.Store(from.News.Load())
 	to.Events.Store(from.Events.Load())
+	for i := range to.Queueing {
+		to.Queueing[i].Store(from.Queueing[i].Load())
+	}
 	if keepSet {
 		to.Semaphores.Set.Store(from.Semaphores.Set.Load())
 		to.Semaphores.Key.Store(from.Semaphores.Key.Load())

@@ -58,6 +58,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 		return err
 	}
 	p.spsc.looked, p.bound, p.opened = p.pos, p.pos, p.pos
+	p.unstamp()
 	p.dirty()
 	p.most = uint64(min(p.maxMessage, copyPiece))
 	p.few = fewLimit(p.most)
@@ -106,6 +107,7 @@ func (p *Producer) extendSPSC(need uint64) error {
 			return err
 		}
 		p.cachedReadPos.Store(read)
+		p.asked(p.pos - read)
 		if need > p.room(p.pos, read) {
 			return ErrFull
 		}

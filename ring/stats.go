@@ -30,6 +30,11 @@ type Stats struct {
 	// Asleep is how long it slept, for all its goroutines together.
 	Asleep time.Duration `json:"asleep_ns"`
 
+	// HighWater is, of producers, the most slots of the ring that were taken when one asked how much room
+	// there is, over all that ever had this place: the greatest depth that was seen, which may have been
+	// exceeded for less than a ringful of messages.
+	HighWater uint64 `json:"high_water_slots"`
+
 	// Fallbacks are better ways of waiting that the handle does without, and why.
 	Fallbacks []string `json:"fallbacks,omitempty"`
 
@@ -64,6 +69,7 @@ func (s *segment) counters(i int) Stats {
 		Sleeps: n(layout.Sleeps), Wakes: n(layout.Wakes), SpuriousWakeups: n(layout.SpuriousWakeups),
 		TimeoutWakeups: n(layout.TimeoutWakeups), LateWakeups: n(layout.LateWakeups), Spins: n(layout.Spins),
 		Skipped: n(layout.Skipped), Deaths: n(layout.Deaths), Asleep: time.Duration(n(layout.Asleep)),
+		HighWater: n(layout.HighWater),
 	}
 }
 

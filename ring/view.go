@@ -20,6 +20,7 @@ type View struct {
 	until   uint64 // as in short, of an MPSC ring
 	first   uint64 // what that message takes in its batch
 	guarded bool   // its consumer has a front
+	measure bool   // and that one measures
 	err     error
 }
 
@@ -27,7 +28,7 @@ type View struct {
 func (c *Consumer) View() *View {
 	if c.behind != nil {
 		v := c.behind.View()
-		v.guarded = true
+		v.guarded, v.measure = true, c.measure != nil
 		return v
 	}
 	c.view.c = c
@@ -46,7 +47,12 @@ func (v *View) Wait(ctx context.Context) bool {
 
 // waitGuarded is Wait for who has a front. There is no window then, which nobody guards.
 func (v *View) waitGuarded(ctx context.Context) (ok bool) {
-	if err := v.c.guardInside(func() { ok = v.wait(ctx) }); err != nil {
+	err := v.c.guardInside(func() {
+		if ok = v.wait(ctx); ok && v.measure {
+			v.c.measured(v.c.pos)
+		}
+	})
+	if err != nil {
 		v.err = err
 		return false
 	}

@@ -209,6 +209,11 @@ func hiddenName(file, end string) (name string, is bool) {
 
 // publish makes the finished file appear under its name, with us attached.
 func (f *file) publish(ctx context.Context, u *unpublished, mode uint32) error {
+	if g := f.opt.Group; g != 0 { // before it gets its permissions: they are for that group
+		if err := unix.Fchown(u.fd, -1, g); err != nil {
+			return fail("chown", u.at.path, err, "to group %d: we must be in it, or root", g)
+		}
+	}
 	if err := sys.fchmod(u.fd, mode); err != nil {
 		return fail("chmod", u.at.path, err, "to %#o", mode)
 	}

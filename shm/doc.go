@@ -35,7 +35,7 @@
 //	3 fallocate, in chunks            nothing: the kernel frees a file without names
 //	4 mmap                            nothing
 //	5 format the bytes                nothing
-//	6 fchmod to Options.Perm          nothing
+//	6 fchown, fchmod to Options       nothing
 //	7 locks by flock: make the         nothing, or an empty directory, which the next Remove
 //	  directory of the lock files      in the same place unlinks
 //	8 attach lock, shared              the same

@@ -68,3 +68,54 @@ func (l *Leftover) judge(remove bool) {
 		l.Removed = true
 	}
 }
+
+// LockDirectories returns the directories for lock files whose segment has no name in the same place: it was
+// removed, or whoever was creating it was killed before it had one. Remove sweeps them as well, when
+// it comes by. Of those that somebody uses, who has the segment open still or is just creating it, InUse is
+// set; of those that are not ours, Err. That is proven by locks: a creator holds one on the
+// directory until the name is there, and a participant one on its file. With remove, what nobody uses
+// is removed. Errors: those of reading the directory.
+func LockDirectories(dir string, remove bool) ([]Leftover, error) {
+	found, err := find(dir, func(file string) (string, bool) {
+		_, is := lockOwner(file)
+		return "", is
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []Leftover
+	for _, f := range found {
+		l := Leftover{Found: f}
+		if l.judgeLocks(remove); l.Err != errReplaced {
+			list = append(list, l)
+		}
+	}
+	return list, nil
+}
+
+// judgeLocks is judge of a directory for lock files. errReplaced: it belongs to a segment, or is gone.
+func (l *Leftover) judgeLocks(remove bool) {
+	at, err := openPlace(l.Path)
+	if err != nil {
+		l.Err = openError("open", l.Path, err)
+		return
+	}
+	defer at.close()
+	ino, _ := lockOwner(at.base)
+	names, err := at.names()
+	if l.Err = err; err != nil {
+		return
+	}
+	if at.inodes(names)[ino] {
+		l.Err = errReplaced
+		return
+	}
+	switch busy, err := at.sweepOrphan(ino, remove); {
+	case err != nil:
+		l.Err = err
+	case busy:
+		l.InUse = true
+	default:
+		l.Removed = remove
+	}
+}

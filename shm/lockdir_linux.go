@@ -192,7 +192,7 @@ func (p *place) sweep(seg *unix.Stat_t) (busy bool, err error) {
 			found = p.inodes(names)
 		}
 		if !found[ino] {
-			p.beside(name).sweepOrphan(ino)
+			_, _ = p.beside(name).sweepOrphan(ino, true) // what cannot be removed stays
 		}
 	}
 	if seg == nil {
@@ -220,24 +220,70 @@ func isOwn(fd int, _ string) bool {
 }
 
 // sweepOrphan removes the directory of a segment that has no name, unless somebody holds a
-// lock in it, or is just creating that segment. What cannot be removed stays.
-func (p *place) sweepOrphan(ino uint64) {
+// lock in it, or is just creating that segment: then it is busy. Without remove it only finds that
+// out. errReplaced: it is gone, or has got its segment.
+func (p *place) sweepOrphan(ino uint64, remove bool) (busy bool, err error) {
 	fd, err := p.open(unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return false, errReplaced
+	default:
+		return false, openError("remove", p.path, err)
 	}
 	defer func() { _ = sys.close(fd) }()
-	if free, _ := flock(fd, unix.LOCK_EX); !free {
-		return
+	if !isOwn(fd, "") {
+		return false, fail("remove", p.path, ErrRefused, "it belongs to another user")
+	}
+	if free, err := flock(fd, unix.LOCK_EX); !free {
+		return err == nil, err
 	}
 	// Now that nobody is creating it: has it got its name meanwhile?
 	names, err := p.names()
-	if err != nil || p.inodes(names)[ino] {
-		return
+	if err != nil {
+		return false, err
 	}
-	if busy, err := p.empty(isOwn); !busy && err == nil && isOwn(fd, "") {
-		_ = sys.unlinkat(p.dir, p.base, unix.AT_REMOVEDIR)
+	if p.inodes(names)[ino] {
+		return false, errReplaced
 	}
+	if !remove {
+		return p.isHeld(fd)
+	}
+	if busy, err := p.empty(isOwn); busy || err != nil {
+		return busy, err
+	}
+	if err := sys.unlinkat(p.dir, p.base, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
+		return false, openError("remove", p.path, err) // something is in it that is no lock file
+	}
+	return false, nil
+}
+
+// isHeld tells whether somebody holds a lock file of the directory that fd is, without changing it.
+func (p *place) isHeld(fd int) (held bool, err error) {
+	inside := &place{dir: fd, path: p.path + "/."}
+	names, err := inside.names()
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if !isLockName(name) {
+			return false, fail("remove", p.path, unix.ENOTEMPTY, "%s in it is no lock file", name)
+		}
+		at := inside.beside(name)
+		file, err := at.open(lockFlags, 0)
+		if err == unix.ENOENT {
+			continue
+		}
+		if err != nil {
+			return false, openError("open", at.path, err)
+		}
+		free, err := flock(file, unix.LOCK_EX)
+		_ = sys.close(file) // and the lock with it
+		if !free || err != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // dropLockDirectory removes a directory for lock files that nobody uses.

@@ -34,3 +34,6 @@ func onlyLinux(op, path string) error {
 
 // Leftovers returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
 func Leftovers(dir string, remove bool) ([]Leftover, error) { return nil, onlyLinux("list", dir) }
+
+// LockDirectories returns what Leftovers does.
+func LockDirectories(dir string, remove bool) ([]Leftover, error) { return nil, onlyLinux("list", dir) }

@@ -22,6 +22,10 @@ type Options struct {
 	// that everybody can write are refused.
 	Perm fs.FileMode
 
+	// Group is the group that a created file gets, one of ours unless we are root; 0 leaves that to the
+	// system: our own, or that of a directory with the set-group-ID bit.
+	Group int
+
 	// AnyOwner lets Open accept a file that belongs to somebody other than us or
 	// root, and a file that everybody can write. Whoever can write a segment can
 	// also shorten it, and then touching it raises SIGBUS.

@@ -21,7 +21,8 @@ type spot struct {
 
 // hotSpots are the words that move while messages flow.
 var hotSpots = []spot{
-	{tailAt, true}, {tailAt, true}, {writtenAt, true}, {readPosAt, true}, {readPosAt, true}, {dataBellAt, false}, {spaceBellAt, false},
+	{tailAt, true}, {tailAt, true}, {writtenAt, true}, {readPosAt, true}, {readPosAt, true},
+	{dataBellAt, false}, {spaceBellAt, false},
 	{priorityAt, true}, {setAt, true}, {keyAt, false}, {namespaceAt, true}, {newsAt, true}, {eventsAt, true},
 }
 

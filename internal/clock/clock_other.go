@@ -10,6 +10,9 @@ var begin = time.Now()
 // with it.
 func Monotonic() int64 { return int64(time.Since(begin)) }
 
+// Shared is Monotonic.
+func Shared() int64 { return Monotonic() }
+
 // CPU is not known here.
 func CPU() time.Duration { return 0 }
 

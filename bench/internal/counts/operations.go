@@ -41,6 +41,25 @@ func mark() {}
 
 // Child does the operations. Its argument is a folder for the rings.
 func Child(dir string, stdin, stdout *os.File) error {
+	return besides(func() error { return child(dir, stdin, stdout) })
+}
+
+// besides calls f on another thread than the process's first: who steps through that one cannot
+// be told that it was killed (see stepper.Stepper.Reap), and waits for ever.
+func besides(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return
+		}
+		runtime.LockOSThread() // so that nobody else gets here
+		done <- besides(f)
+	}()
+	return <-done
+}
+
+func child(dir string, stdin, stdout *os.File) error {
 	// All that runs from here on is this goroutine, on this thread. It is not locked to the
 	// thread: the runtime would then take two threads to interrupt it, and only one will run.
 	runtime.GOMAXPROCS(1)
@@ -94,14 +113,17 @@ func operations(dir string) ([]operation, error) {
 	list := []operation{{"nothing", nothing, nothing, nothing}}
 	for _, ring := range []struct {
 		kind      shmring.Kind
+		how       string
 		untrusted bool
-	}{{shmring.KindSPSC, false}, {shmring.KindMPSC, false}, {shmring.KindSPSC, true}, {shmring.KindMPSC, true}} {
-		name := ring.kind.String()
-		if ring.untrusted {
-			name += " untrusted"
-		}
+		measure   int // one message in so many
+	}{
+		{shmring.KindSPSC, "", false, 0}, {shmring.KindMPSC, "", false, 0},
+		{shmring.KindSPSC, " untrusted", true, 0}, {shmring.KindMPSC, " untrusted", true, 0},
+		{shmring.KindSPSC, " measured", false, 1 << 20}, // what it takes not to be the one
+	} {
+		name := ring.kind.String() + ring.how
 		o := &shmring.Options{Dir: dir, Mode: shmring.ModeOpenOrCreate, Kind: ring.kind, Prefault: true,
-			WaitPolicy: shmring.WaitSpin, Untrusted: ring.untrusted}
+			WaitPolicy: shmring.WaitSpin, Untrusted: ring.untrusted, MeasureEvery: ring.measure}
 		file := strings.ReplaceAll(name, " ", "-")
 		p, err := shmring.OpenProducer(ctx, file, o)
 		if err != nil {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -21,10 +23,15 @@ import (
 const most = 3_000_000
 
 // Measure counts. errors.ErrUnsupported if the system does not let us step. A thread that
-// is stopped may hold a lock of the runtime, so it may take a second try.
+// is stopped may hold a lock of the runtime, so it may take a second try, with rings of its own: the
+// consumer of the first one's would be told that their producer has died.
 func Measure(executable, dir string) (f *File, err error) {
-	for range 3 {
-		if f, err = measure(executable, dir); err == nil || errors.Is(err, errors.ErrUnsupported) {
+	for try := range 3 {
+		own := filepath.Join(dir, strconv.Itoa(try))
+		if err = os.Mkdir(own, 0o700); err != nil {
+			break
+		}
+		if f, err = measure(executable, own); err == nil || errors.Is(err, errors.ErrUnsupported) {
 			break
 		}
 	}

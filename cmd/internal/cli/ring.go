@@ -37,6 +37,15 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
   -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
+  -perm MODE          permission bits of a new ring, in octal (default 600): 660 lets
+                      its group use it
+  -group GROUP        the group of a new ring, by name or number: one of your own,
+                      unless you are root
+  -any-owner          accept a ring of somebody other than you and root, whom that trusts
+  -label TEXT         what this process is called where people look, up to 32 bytes
+                      (default: the name of the program)
+  -measure-every N    measure how long one message in N is in the queue, and count it in
+                      the ring, if both sides do; costs each call some nanoseconds
   -wait-for-role      while another process has the role, wait for it to leave, as its
                       successor does, rather than end with code 7
   -doorbell auto      sleep on the doorbell that the ring has. A new ring gets the
@@ -100,6 +109,14 @@ func (r *Ring) CheckDir() error {
 	return nil
 }
 
+// ForCommands is what a command of the program shmring calls the ring.
+func (r *Ring) ForCommands() string {
+	if r.Options.Dir == "" {
+		return r.Name
+	}
+	return "-dir " + r.Options.Dir + " " + r.Name
+}
+
 // minSleep is the shortest Options.MaxSleep that is not rounded up.
 const minSleep = time.Millisecond
 
@@ -115,6 +132,9 @@ func (r *Ring) Register(f *Flags) {
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
 	Int(f, &o.MaxProducers, "max-producers")
+	r.registerAccess(f)
+	f.String(&o.Label, "label")
+	Int(f, &o.MeasureEvery, "measure-every")
 	f.Bool(&o.WaitForRole, "wait-for-role")
 	Choose(f, &o.Doorbell, "doorbell", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Doorbells...))
 	Choose(f, &o.WaitPolicy, "wait", Policies)

@@ -45,7 +45,7 @@ func (r *Ring) checkUnix(f *Flags) error {
 		}
 		return nil
 	}
-	for _, name := range []string{"ring", "dir", "create"} {
+	for _, name := range []string{"ring", "dir", "create", "perm", "group", "any-owner"} {
 		if f.IsSet(name) {
 			return Usagef("-%s is about rings with a name, and one of -unix has none", name)
 		}

@@ -74,7 +74,7 @@ func (c *config) open(ctx context.Context, patience *cli.Patience) (_ *shmring.C
 	o.OnStall = func(s shmring.StalledClaim) {
 		remedy := "killing it gives that up"
 		if c.ring.Unix == "" {
-			remedy = fmt.Sprintf("\"shmring force-skip %s %d\" gives it up", c.ring.Name, s.Position.Record)
+			remedy = fmt.Sprintf("\"shmring force-skip %s %d\" gives it up", c.ring.ForCommands(), s.Position.Record)
 		}
 		c.out.Notice("waiting for a message that its producer (pid %d) has begun and not finished; %s", s.PID, remedy)
 	}

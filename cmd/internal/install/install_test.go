@@ -18,19 +18,23 @@ import (
 
 const (
 	module  = "github.com/shmring/shmring"
-	version = "v0.0.1" // of both modules, in the proxy that the test makes
+	version = "v0.0.1" // of all modules, in the proxy that the test makes
 )
 
-var required = regexp.MustCompile(regexp.QuoteMeta(module) + ` v\S+`)
+// modules are those of the checkout that programs are built from, by where they are.
+var modules = []string{"", "/cmd", "/contrib/prometheus"}
 
-// proxy is a module proxy made of files, with the two modules as a release would have them.
+var required = regexp.MustCompile(`(` + regexp.QuoteMeta(module) + `(?:/\S+)?) v\S+`)
+
+// proxy is a module proxy made of files, with the modules as a release would have them.
 func proxy(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	root, err := filepath.Abs(filepath.Join("..", "..", ".."))
 	require.NoError(t, err)
-	add(t, dir, module, root)
-	add(t, dir, module+"/cmd", filepath.Join(root, "cmd"))
+	for _, path := range modules {
+		add(t, dir, module+path, filepath.Join(root, filepath.FromSlash(path)))
+	}
 	return dir
 }
 
@@ -43,7 +47,7 @@ func add(t *testing.T, proxy, path, tree string) {
 	mod, err := os.ReadFile(filepath.Join(tree, "go.mod"))
 	require.NoError(t, err)
 	require.NotContains(t, string(mod), "replace", "go install refuses a module with replace directives")
-	mod = required.ReplaceAll(mod, []byte(module+" "+version))
+	mod = required.ReplaceAll(mod, []byte("$1 "+version))
 	for name, text := range map[string]string{
 		"list": version + "\n", version + ".info": `{"Version":"` + version + `"}`, version + ".mod": string(mod),
 	} {
@@ -142,18 +146,29 @@ func TestNobodyGetsNATSUnasked(t *testing.T) {
 	}
 }
 
-// What go.mod and go.sum of the programs say is what go mod tidy would. It cannot be asked
-// in the checkout, where the required version of the library is not released yet.
+// What go.mod and go.sum of the programs, and of what they are built from, say is what go mod tidy
+// would. It cannot be asked in the checkout, where the required version of the library is not
+// released yet.
 func TestModuleIsTidy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it may ask for modules that nothing here is built from")
 	}
-	proxy, dir := proxy(t), t.TempDir()
-	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("..", ".."))))
+	proxy := proxy(t)
+	for _, path := range modules[1:] { // the gate looks at the library's by itself
+		t.Run(path, func(t *testing.T) {
+			tidy(t, proxy, filepath.Join("..", "..", "..", filepath.FromSlash(path)))
+		})
+	}
+}
+
+func tidy(t *testing.T, proxy, tree string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(tree)))
 	for _, name := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
-		text = required.ReplaceAll(text, []byte(module+" "+version))
+		text = required.ReplaceAll(text, []byte("$1 "+version))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	before := moduleFiles(t, dir)
@@ -161,15 +176,16 @@ func TestModuleIsTidy(t *testing.T) {
 	require.Equal(t, before, moduleFiles(t, dir))
 }
 
-// moduleFiles are go.mod and go.sum without the library, whose sum is another with each
-// commit.
+// moduleFiles are go.mod and go.sum without what is in this checkout, whose sum is another with
+// each commit.
 func moduleFiles(t *testing.T, dir string) (lines []string) {
 	t.Helper()
 	for _, name := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
 		for line := range strings.Lines(string(text)) {
-			if !strings.HasPrefix(line, module+" ") {
+			if line = strings.TrimPrefix(line, "\t"); !strings.HasPrefix(line, module+" ") &&
+				!strings.HasPrefix(line, module+"/") {
 				lines = append(lines, line)
 			}
 		}

@@ -14,10 +14,10 @@ const gcHelp = `Usage: shmring gc [flags] [DIR]
 
 Shows what is of no use to anybody in a directory of rings, and removes it with -remove:
 files that a process has left which was killed while it created a ring or made one anew,
-and, with -unused, rings that nobody has open and in which nothing waits, neither a message
-nor news of a stream that no consumer was told. Nothing goes because it is old: the system
-has to say that nobody has it open. A ring that is in use, or that has something in it, is
-left alone.
+directories of lock files whose ring is no more, and, with -unused, rings that nobody has
+open and in which nothing waits, neither a message nor news of a stream that no consumer was
+told. Nothing goes because it is old: the system has to say that nobody has it open. A ring
+that is in use, or that has something in it, is left alone.
 `
 
 const gcFlags = `  -remove    remove what is found; without it nothing is changed

@@ -291,10 +291,33 @@ func tellRing(r shmring.RingState, line func(head, format string, args ...any)) 
 	for _, e := range r.Untold {
 		line("untold", "producer %d.%d (pid %d) %s before %d", e.Producer, e.Epoch, e.PID, e.FateName, e.Position.Record)
 	}
+	if h := r.Queueing; h != nil {
+		line("waited", "%v on average, of %d messages that were measured: %s", h.Sum/time.Duration(h.Count), h.Count,
+			tellBuckets(h.Buckets))
+	}
 	line("asleep", "consumer %s, producers %s", yes(r.ConsumerSleeps), yes(r.ProducersSleep))
 	line("counted", "%d messages, %d bytes consumed; producers met a full ring %d times, dropped %d; "+
-		"%d claims of the dead passed over, %d deaths found; %d events", r.Consumed.Messages, r.Consumed.Bytes,
-		r.Produced.Full, r.Produced.Dropped, r.Consumed.Skipped, r.Consumed.Deaths+r.Produced.Deaths, r.Events)
+		"%d claims of the dead passed over, %d deaths found; %d events; at most %d slots were seen taken",
+		r.Consumed.Messages, r.Consumed.Bytes,
+		r.Produced.Full, r.Produced.Dropped, r.Consumed.Skipped, r.Consumed.Deaths+r.Produced.Deaths, r.Events,
+		r.Produced.HighWater)
+}
+
+// tellBuckets says how many messages waited how long.
+func tellBuckets(list []shmring.QueueingBucket) string {
+	var texts []string
+	var limit time.Duration
+	for _, b := range list {
+		switch {
+		case b.Count == 0:
+		case b.Max == 0:
+			texts = append(texts, fmt.Sprintf("%d longer than %v", b.Count, limit))
+		default:
+			texts = append(texts, fmt.Sprintf("%d up to %v", b.Count, b.Max))
+		}
+		limit = b.Max
+	}
+	return strings.Join(texts, ", ")
 }
 
 func yes(is bool) string {
@@ -313,8 +336,14 @@ func tellPeer(p shmring.InspectedPeer) string {
 		text += fmt.Sprintf(", here pid %d", p.PIDHere)
 	}
 	text += fmt.Sprintf(" (process %s)", p.Process)
+	if p.Label != "" {
+		text += ", " + p.Label
+	}
 	if !p.Since.IsZero() {
 		text += ", since " + p.Since.Format("2006-01-02 15:04:05")
+	}
+	if !p.Progress.IsZero() {
+		text += ", has moved messages at " + p.Progress.Format("15:04:05.000") + " or later"
 	}
 	if p.EarlierBoot {
 		text += ", in an earlier boot"

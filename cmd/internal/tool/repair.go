@@ -46,6 +46,10 @@ attached, left, died and was found dead by whom, and what was done by hand. It c
 nothing, and the ring may be in use. With -json it is a list of objects.
 `
 
+const ownerFlag = `  -any-owner
+             accept a ring of somebody other than you and root, whom that trusts
+`
+
 const repairFlags = `  -dir DIR   where the ring is (default $SHMRING_DIR, else /dev/shm)
   -json      print what was done, or the error, as a JSON object
   -version   print the version
@@ -69,6 +73,7 @@ type repair struct {
 	do                  func(f *cli.Flags) action
 	stream              func(f *cli.Flags) streaming // in the place of do
 	optional            int                          // so many arguments more are allowed
+	opens               bool                         // it opens the ring, and trusts its owner
 }
 
 var repairs = []repair{
@@ -78,6 +83,8 @@ var repairs = []repair{
 		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
 	{name: "top", summary: "show the rings again and again", help: topHelp, flags: topFlags,
 		examples: "\n-for 200ms /run/app", stream: showTop, optional: 1},
+	{name: "serve", summary: "serve a page with charts, and metrics for Prometheus", help: serveHelp, flags: serveFlags,
+		examples: "\n-listen 127.0.0.1:0 -json /run/app", stream: serve, optional: 1},
 	{name: "check", summary: "check the file of a ring", help: checkHelp, examples: "/dev/shm/jobs.shmring", arguments: 1,
 		do: plain(checkFile)},
 	{name: "doctor", summary: "try what rings need of this machine, and say what they will do", help: doctorHelp,
@@ -85,17 +92,17 @@ var repairs = []repair{
 	{name: "gc", summary: "show or remove what is of no use to anybody any more", help: gcHelp, flags: gcFlags,
 		examples: "\n-unused -remove", do: collect, optional: 1},
 	{name: "purge", summary: "throw away the messages that wait in a ring", help: purgeHelp, examples: "jobs",
-		arguments: 1, do: plain(purge)},
+		arguments: 1, do: plain(purge), opens: true},
 	{name: "events", summary: "print what has happened to a ring", help: eventsHelp, examples: "jobs", arguments: 1,
-		do: plain(listEvents)},
+		do: plain(listEvents), opens: true},
 	{name: "recover", summary: "free what the dead hold of a ring that nobody uses", help: recoverHelp, examples: "jobs",
-		arguments: 1, do: plain(recoverRing)},
+		arguments: 1, do: plain(recoverRing), opens: true},
 	{name: "remove", summary: "remove a ring that nobody uses", help: removeHelp, examples: "jobs", arguments: 1,
 		do: plain(removeRing)},
 	{name: "resize", summary: "make a ring that nobody uses larger or smaller", help: resizeHelp, flags: resizeFlags,
-		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing},
+		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing, opens: true},
 	{name: "force-skip", summary: "pass over the claim of a producer that is stuck", help: forceSkipHelp,
-		examples: "jobs 4096", arguments: 2, do: plain(forceSkip)},
+		examples: "jobs 4096", arguments: 2, do: plain(forceSkip), opens: true},
 }
 
 // plain is what a command does that has no flags of its own.
@@ -108,7 +115,11 @@ type failure struct {
 }
 
 func (r repair) text() string {
-	text := r.help + "\nFlags\n" + r.flags + repairFlags
+	text := r.help + "\nFlags\n" + r.flags
+	if r.opens {
+		text += ownerFlag
+	}
+	text += repairFlags
 	for example := range strings.SplitSeq(r.examples, "\n") {
 		text += "  " + strings.TrimSpace("shmring "+r.name+" "+example) + "\n"
 	}
@@ -121,6 +132,9 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 	f := cli.NewFlags("shmring "+r.name, r.summary, r.text())
 	f.String(&o.Dir, "dir")
 	f.Bool(&asJSON, "json")
+	if r.opens {
+		f.Bool(&o.AnyOwner, "any-owner")
+	}
 	perform := r.performer(f)
 	return f.Command(func(ctx context.Context, operands []string, err error) int {
 		if err != nil {

@@ -28,6 +28,7 @@ Commands
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
   top           show the rings again and again: rates, how full, what is the matter
+  serve         serve a page with charts, and metrics for Prometheus
   check         check the file of a ring
   doctor        try what rings need of this machine, and say what they will do
   gc            show or remove what is of no use to anybody any more

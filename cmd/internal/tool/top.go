@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
@@ -20,9 +19,11 @@ import (
 const topHelp = `Usage: shmring top [flags] [DIR]
 
 Shows the rings of a directory again and again: how full each is and was, how many slots
-are sent and released in a second, how often its consumer goes to sleep, who is attached,
-and what is the matter. On a terminal it takes the screen, and q ends it; elsewhere it
-prints one table after the other. Like ls and inspect it is felt by nobody.
+are sent and released in a second, how many sends meet a full ring, how often its consumer
+goes to sleep, for how long nothing has moved that should (STILL), who is attached, and what
+is the matter. On a terminal it takes the screen: q ends it, ctrl-z stops it, arrows show
+more; $NO_COLOR is heeded. Elsewhere it prints one table after the other. Like ls and inspect
+it is felt by nobody.
 `
 
 const topFlags = `  -for DURATION
@@ -47,6 +48,7 @@ type topRing struct {
 type rates struct {
 	Sent     float64 `json:"sent_slots_per_s"`
 	Released float64 `json:"released_slots_per_s"`
+	Full     float64 `json:"full_sends_per_s"` // that met a full ring
 	Sleeps   float64 `json:"consumer_sleeps_per_s"`
 }
 
@@ -57,9 +59,11 @@ func ratesOf(a, b shmring.Snapshot) *rates {
 	}
 	s := b.Time.Sub(a.Time).Seconds()
 	per := func(from, to uint64) float64 { return float64(max(int64(to-from), 0)) / s }
+	slot := float64(b.Ring.Queue.Lap) / float64(b.Ring.Geometry.Slots) // in positions
 	return &rates{
-		Sent:     per(a.Ring.Queue.End.Record, b.Ring.Queue.End.Record),
-		Released: per(a.Ring.Queue.ReadPos.Record, b.Ring.Queue.ReadPos.Record),
+		Sent:     per(a.Ring.Queue.End.Record, b.Ring.Queue.End.Record) / slot,
+		Released: per(a.Ring.Queue.ReadPos.Record, b.Ring.Queue.ReadPos.Record) / slot,
+		Full:     per(a.Ring.Produced.Full, b.Ring.Produced.Full),
 		Sleeps:   per(a.Ring.Consumed.Sleeps, b.Ring.Consumed.Sleeps),
 	}
 }
@@ -135,24 +139,44 @@ func sparkline(past []float64) string {
 	return string(line)
 }
 
-// text is the table of all rings.
-func (p *top) text(now time.Time) string {
+// text is the table of all rings, below two lines of headings.
+func (p *top) text(now time.Time, colours bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "shmring top  %s  %s  %d rings\n", now.Format("15:04:05"), where(p.dir), len(p.rings))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "NAME\tFULL\t%-*s\tMESSAGES\tSENT/s\tRELEASED/s\tSLEEPS/s\tCONSUMER\tPRODUCERS\tVERDICT\n",
+	fmt.Fprintf(w, "NAME\tFULL\t%-*s\tMESSAGES\tSENT/s\tRELEASED/s\tFULL/s\tSLEEPS/s\tSTILL\tCONSUMER\tPRODUCERS\t"+
+		"VERDICT\n",
 		pastLooks, "BEFORE")
 	for _, r := range p.rings {
 		c := cellsOf(r.last)
-		sent, released, sleeps := "-", "-", "-"
-		if r.rates != nil {
-			sent, released, sleeps = cli.Short(r.rates.Sent), cli.Short(r.rates.Released), cli.Short(r.rates.Sleeps)
+		sent, released, full, sleeps := "-", "-", "-", "-"
+		if v := r.rates; v != nil {
+			sent, released, full, sleeps = cli.Short(v.Sent), cli.Short(v.Released), cli.Short(v.Full), cli.Short(v.Sleeps)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.name, c.full, sparkline(r.past), c.messages, sent,
-			released, sleeps, c.consumer, c.producers, c.verdict)
+		if colours {
+			c.verdict = coloured(r.last.Verdicts[0].Severity, c.verdict)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.name, c.full, sparkline(r.past), c.messages,
+			sent, released, full, sleeps, tellStill(r.last), c.consumer, c.producers, c.verdict)
 	}
 	_ = w.Flush() // into memory
 	return b.String()
+}
+
+// tellStill says for how long something that should move has not: a consumer that releases nothing though
+// messages wait, or a claim that stays open.
+func tellStill(s shmring.Snapshot) string {
+	if s.Ring == nil {
+		return "-"
+	}
+	still := s.Ring.Queue.StillFor
+	for _, c := range s.Ring.Claims {
+		still = max(still, c.OpenFor)
+	}
+	if still < time.Second {
+		return "-"
+	}
+	return still.Round(time.Second).String()
 }
 
 // topReport is what -json prints of a ring at each look.
@@ -167,18 +191,6 @@ func (p *top) json() []topReport {
 		list = append(list, topReport{r.last, r.rates})
 	}
 	return list
-}
-
-// frame cuts a text to a screen.
-func frame(text string, width, height int) []string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	lines = lines[:min(len(lines), max(height, 1))]
-	for i, l := range lines {
-		if utf8.RuneCountInString(l) > width {
-			lines[i] = string([]rune(l)[:max(width, 0)])
-		}
-	}
-	return lines
 }
 
 // showTop is what top does.
@@ -197,24 +209,20 @@ func showTop(f *cli.Flags) streaming {
 		case f.IsSet("count") && count <= 0:
 			return cli.Usagef("-count %d: want 1 or more", count)
 		}
-		var s screen = &paper{w: stdout}
 		if !asJSON && cli.Terminal(stdout) {
-			var err error
-			if s, err = takeScreen(stdout); err != nil {
-				return err
-			}
+			return p.runTerminal(ctx, every, count, stdout)
 		}
-		return errors.Join(p.run(ctx, every, count, asJSON, s), s.close())
+		return p.run(ctx, every, count, asJSON, stdout)
 	}
 }
 
-// run looks until ctx ends, the user wants no more, or count looks are done.
-func (p *top) run(ctx context.Context, every time.Duration, count int, asJSON bool, s screen) error {
+// run looks until ctx ends or count looks are done, and prints one table after the other.
+func (p *top) run(ctx context.Context, every time.Duration, count int, asJSON bool, w io.Writer) error {
 	for next := time.Now(); ; {
 		if err := p.look(); err != nil {
 			return err
 		}
-		text := p.text(time.Now())
+		text := p.text(time.Now(), false)
 		if asJSON {
 			line, err := json.Marshal(p.json())
 			if err != nil {
@@ -222,7 +230,7 @@ func (p *top) run(ctx context.Context, every time.Duration, count int, asJSON bo
 			}
 			text = string(line) + "\n"
 		}
-		if err := s.show(text); err != nil {
+		if _, err := io.WriteString(w, text); err != nil {
 			return err
 		}
 		if count--; count == 0 {
@@ -231,37 +239,12 @@ func (p *top) run(ctx context.Context, every time.Duration, count int, asJSON bo
 		if next = next.Add(every); next.Before(time.Now()) {
 			next = time.Now()
 		}
-		if s.pause(ctx, time.Until(next)) {
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
 			return nil
+		case <-timer.C:
 		}
 	}
 }
-
-// screen is where top shows what it sees.
-type screen interface {
-	show(text string) error
-	// pause waits, and reports whether the user wants no more.
-	pause(ctx context.Context, d time.Duration) (enough bool)
-	close() error
-}
-
-// paper is no terminal.
-type paper struct{ w io.Writer }
-
-func (p *paper) show(text string) error {
-	_, err := io.WriteString(p.w, text)
-	return err
-}
-
-func (p *paper) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-func (p *paper) close() error { return nil }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
@@ -26,8 +27,9 @@ func slicesOf(f float64, n int) (list []float64) {
 }
 
 func TestFramesFitTheScreen(t *testing.T) {
-	require.Equal(t, []string{"▁▂", "ab"}, frame("▁▂▃\nabc\nd\n", 2, 2))
-	require.Equal(t, []string{"a"}, frame("a\n", 80, 24))
+	require.Equal(t, "▁▂\nab", frame([]string{"▁▂▃", "abc", "d"}, 2, 2))
+	require.Equal(t, "a", frame([]string{"a"}, 80, 24))
+	require.Equal(t, 2, ansi.StringWidth(frame([]string{coloured(shmring.SeverityProblem, "abc")}, 2, 1)))
 }
 
 // What moved between two looks is told by the second, and a ring of the same name that is another
@@ -60,7 +62,7 @@ func TestTopTellsRates(t *testing.T) {
 	require.NotNil(t, r.rates)
 	require.InEpsilon(t, 2, r.rates.Sent/r.rates.Released, 0.001)
 	require.Equal(t, []float64{0, 0.25}, r.past)
-	text := show.text(time.Now())
+	text := show.text(time.Now(), false)
 	require.Contains(t, text, "healthy: ")
 	require.Contains(t, text, " ▂  4 ")
 
