@@ -35,8 +35,9 @@ type ParkingLot interface {
 
 // Barrier is what this package needs to publish without a full barrier. See internal/membarrier.
 type Barrier interface {
-	// Join makes this process one of those that Fence reaches.
-	Join() error
+	// Join asks for this process to be one of those that Fence reaches, and reports whether it is by
+	// now. It does not wait. After an error it will never be.
+	Join() (joined bool, err error)
 	// Fence returns when every processor that runs a process that has joined has passed a full barrier since
 	// the call. Any goroutine may call it.
 	Fence() error

@@ -16,7 +16,14 @@ import (
 // barrier is a ring.Barrier that does what a test wants.
 type barrier struct{ join, fence func() error }
 
-func (b *barrier) Join() error  { return b.join() }
+func (b *barrier) Join() (joined bool, err error) {
+	if late > 0 {
+		late--
+		return false, nil
+	}
+	err = b.join()
+	return err == nil, err
+}
 func (b *barrier) Fence() error { return b.fence() }
 
 func succeeds() error { return nil }
@@ -64,15 +71,35 @@ func TestWhoPublishesPlainly(t *testing.T) {
 		{succeeds, nil, false},
 	} {
 		p, consumer, v, _ := fencedRing(t, c.join, c.fence, nil)
-		require.False(t, p.IsPlain(), "it has attached before")
-		require.NoError(t, p.TrySend([]byte("12345678")))
+		require.False(t, p.IsPlain(), "it has sent nothing")
+		stream(t, p, consumer)
 		require.Equal(t, c.want, p.IsPlain())
 		require.Equal(t, c.fence != nil && c.fence() == nil, v.Hot.DataBell.Load()&layout.BellFences != 0)
-		buf := make([]byte, 8)
-		_, err := consumer.TryReceive(buf)
+	}
+}
+
+// stream sends so much that a producer thinks of joining.
+func stream(t *testing.T, p *ring.Producer, c *consumer) {
+	buf := make([]byte, 56)
+	for range 100 << 10 / 64 {
+		require.NoError(t, p.TrySend(buf))
+		_, err := c.TryReceive(buf)
 		require.NoError(t, err)
 	}
 }
+
+// The system takes its time to let a process join; messages are sent meanwhile.
+func TestJoinsLater(t *testing.T) {
+	late = 3
+	t.Cleanup(func() { late = 0 })
+	p, c, _, _ := fencedRing(t, succeeds, succeeds, nil)
+	stream(t, p, c)
+	require.Equal(t, ring.PlainStores, late == 0)
+	require.Equal(t, ring.PlainStores, p.IsPlain())
+}
+
+// late is how often the barriers of producers say that they have not joined yet.
+var late int
 
 // neverBell is a bell that nobody may sleep on.
 type neverBell struct{ slept atomic.Bool }
@@ -141,11 +168,7 @@ func TestPromiseOnlyWhileItPays(t *testing.T) {
 		nap()
 	}
 	require.Equal(t, before, fences, "who has promised nothing fences for nobody")
-	for range 2000 {
-		require.NoError(t, p.TrySend(buf))
-		_, err := c.TryReceive(buf)
-		require.NoError(t, err)
-	}
+	stream(t, p, c)
 	require.False(t, p.IsPlain())
 	nap()
 	require.True(t, promised())
@@ -170,7 +193,7 @@ func TestPromiseIsTakenBack(t *testing.T) {
 		_, err := c.TryReceive(buf)
 		require.NoError(t, err)
 	}
-	send()
+	stream(t, p, c)
 	require.Equal(t, ring.PlainStores, p.IsPlain())
 	refuses = true
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)

@@ -35,6 +35,7 @@ type spsc struct {
 	quiet   uint32 // the bell word when it was heeded last
 	plain   bool   // records are published without a full barrier: see publishAt
 	joined  bool   // Config.Barrier reaches this process
+	mayJoin bool   // or may do so later
 	barrier atomic.Uint32
 }
 
@@ -48,6 +49,9 @@ const (
 	// fetchStep bytes at a time, so far behind the last record.
 	fetchAhead = 512
 	fetchStep  = 1024
+	// joinAfter is how many bytes of records a producer has to have sent before it asks the system to
+	// let this process join: that takes 15 ms, and a process that is killed meanwhile dies so much later.
+	joinAfter = 64 << 10
 	// writtenStep is how far Written runs ahead, so that not every record costs a store.
 	writtenStep = lookBytes
 )
@@ -66,7 +70,7 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
 		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
 	}
-	p.joined = plainStores && p.cfg.Barrier != nil && p.cfg.Barrier.Join() == nil
+	p.mayJoin = plainStores && p.cfg.Barrier != nil
 	p.heed(p.notifyWord.Load() &^ layout.BellSleeping)
 	return nil
 }
@@ -94,6 +98,9 @@ func (p *Producer) reserveSPSC(n uint64) error {
 //
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
+	if p.mayJoin && p.pos-p.opened >= joinAfter && p.join() {
+		p.heed(p.notifyWord.Load())
+	}
 	read := p.cachedReadPos.Load()
 	most := max(lookBytes, min(16*need, 4*lookBytes)) // not behind every few long records
 	if p.pos-p.spsc.looked >= most {
@@ -114,6 +121,13 @@ func (p *Producer) extendSPSC(need uint64) error {
 	}
 	p.setBound(read, max(p.spsc.looked+most-p.pos, need))
 	return nil
+}
+
+// join asks whether Config.Barrier reaches this process now, and reports whether that is news.
+func (p *Producer) join() bool {
+	joined, err := p.cfg.Barrier.Join()
+	p.joined, p.mayJoin = joined, !joined && err == nil
+	return joined
 }
 
 // loadReadPos loads ReadPos. The error tells of one that no correct peer can have written: it

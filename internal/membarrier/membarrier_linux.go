@@ -2,6 +2,7 @@ package membarrier
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,14 @@ func call(command uintptr) (uintptr, error) {
 	return r, nil
 }
 
-var join = sync.OnceValue(func() error {
+var (
+	begun sync.Once
+	ended atomic.Pointer[error] // of register
+)
+
+// register waits for a grace period of the kernel where a process has several threads, as all of Go
+// have: some 15 ms.
+func register() {
 	supported, err := call(query)
 	if err == nil && supported&registerGlobalExpedited == 0 {
 		err = unix.EOPNOTSUPP
@@ -28,12 +36,19 @@ var join = sync.OnceValue(func() error {
 	if err == nil {
 		_, err = call(registerGlobalExpedited)
 	}
-	return err
-})
+	ended.Store(&err)
+}
 
-// Join makes this process one of those that Fence reaches, for as long as it lives. The error is
-// the system's; a second call returns what the first one did.
-func (System) Join() error { return join() }
+// Join asks for this process to be one of those that Fence reaches, for as long as it lives, and
+// reports whether it is by now: the system takes its time, and nobody waits for it here. The error is
+// the system's: it will never be.
+func (System) Join() (joined bool, err error) {
+	begun.Do(func() { go register() })
+	if e := ended.Load(); e != nil {
+		return *e == nil, *e
+	}
+	return false, nil
+}
 
 // Fence returns when every processor that runs a process that has joined has passed a full barrier
 // since the call. It takes a few microseconds. The error is the system's.

@@ -5,7 +5,7 @@ package membarrier
 import "errors"
 
 // Join always fails here.
-func (System) Join() error { return errors.ErrUnsupported }
+func (System) Join() (joined bool, err error) { return false, errors.ErrUnsupported }
 
 // Fence always fails here.
 func (System) Fence() error { return errors.ErrUnsupported }

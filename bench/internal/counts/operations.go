@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/internal/membarrier"
 )
 
 // ChildCommand is the subcommand that is stepped through.
@@ -67,6 +68,10 @@ func child(dir string, stdin, stdout *os.File) error {
 	list, err := operations(dir)
 	if err != nil {
 		return err
+	}
+	// What producers ask for once they have sent much is there before they do, whoever runs when.
+	for joined, err := false, error(nil); !joined && err == nil; joined, err = (membarrier.System{}).Join() {
+		runtime.Gosched()
 	}
 	h := hello{Mark: reflect.ValueOf(mark).Pointer()}
 	for _, op := range list {
