@@ -99,7 +99,7 @@ func (p *Producer) reserveSPSC(n uint64) error {
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
 	if p.mayJoin && p.pos-p.opened >= joinAfter && p.join() {
-		p.heed(p.notifyWord.Load())
+		p.plain = p.quiet&layout.BellFences != 0 // not heed: a record is being aligned
 	}
 	read := p.cachedReadPos.Load()
 	most := max(lookBytes, min(16*need, 4*lookBytes)) // not behind every few long records
