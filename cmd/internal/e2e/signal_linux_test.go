@@ -152,7 +152,14 @@ func TestInterruptedProducerWaitsForRoomOnlySoLong(t *testing.T) {
 
 func TestInterruptedProducerSendsWhatItHasRead(t *testing.T) {
 	dir := ringDir(t)
-	p := producer(t, dir, "-kind mpsc -slots 8", stdin(strings.NewReader(numbered("x", 0, 100))))
+	// The input stays open: else all of it may be sent, and be the whole, before the signal is noticed.
+	input, rest, err := os.Pipe()
+	require.NoError(t, err)
+	defer rest.Close()
+	defer input.Close()
+	_, err = io.WriteString(rest, numbered("x", 0, 100))
+	require.NoError(t, err)
+	p := producer(t, dir, "-kind mpsc -slots 8", stdin(input))
 	watch(t, dir).full()
 	p.signal(os.Interrupt)
 	q := consumer(t, dir, "")
