@@ -58,9 +58,6 @@ func loadAt(at *uint64) layout.Record { return layout.Record(atomic.LoadUint64(a
 // publish stores the word of a record, and hands over with it what was written before.
 func (a *area) publish(pos uint64, w layout.Record) { atomic.StoreUint64(a.word(pos), uint64(w)) } // D1
 
-// fewLimit is for messages of at most so many bytes: n is a length that copyFew copies if n−8 is less.
-func fewLimit(most uint64) uint64 { return min(max(most, 7)-7, few+1) }
-
 // body is where the n bytes of the record at pos lie. They end in the area.
 func (a *area) body(pos, n uint64) []byte {
 	at := pos&a.inLap + layout.RecordHeader

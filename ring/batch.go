@@ -94,7 +94,7 @@ func (p *Producer) trySendEach(msgs [][]byte) (n int, err error) {
 		if n += p.batchSPSC(msgs[n:]); n == len(msgs) {
 			break
 		}
-		if err := p.sendRecord(msgs[n], layout.PackMeta(uint32(len(msgs[n])), 0, 0)); err != nil {
+		if err := p.sendRecord(msgs[n], layout.PackMeta(uint32(len(msgs[n])), 0, 0), false); err != nil {
 			return n, err
 		}
 		n++
@@ -159,7 +159,7 @@ func (p *Producer) trySendRecord(msgs [][]byte) (int, error) {
 			size -= entrySize(len(msgs[count-1]))
 		}
 	}
-	if err := p.sendRecord(msgs[0], layout.PackMeta(uint32(len(msgs[0])), 0, 0)); err != nil {
+	if err := p.sendRecord(msgs[0], layout.PackMeta(uint32(len(msgs[0])), 0, 0), false); err != nil {
 		return 0, err
 	}
 	return 1, nil

@@ -210,8 +210,7 @@ func (p *Producer) commitLine(b *Batch) error {
 	if b.k >= firstRecord {
 		p.begun()
 	}
-	p.tell()
-	p.leave()
+	p.afterSend(uint64(b.used))
 	return nil
 }
 

@@ -78,13 +78,14 @@ func (p *Producer) TrySendKind(msg []byte, kind uint16) error {
 	return p.SendKind(context.Context(nil), msg, kind)
 }
 
-func (p *Producer) trySend(msg []byte, kind uint16) error {
+// trySend is TrySend by the long way. stamped: see measure.go.
+func (p *Producer) trySend(msg []byte, kind uint16, stamped bool) error {
 	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
-	err := p.sendRecord(msg, meta)
+	err := p.sendRecord(msg, meta, stamped)
 	switch err {
 	case nil:
 	case errLook:
-		return p.looked(p.sendRecord(msg, meta))
+		return p.looked(p.sendRecord(msg, meta, stamped))
 	case errBehind:
 		return p.sendBehind(context.Context(nil), msg, kind)
 	}
@@ -131,35 +132,14 @@ func (p *Producer) sendStamped(ctx context.Context, msg []byte, kind uint16) err
 
 // trySendStamped is sendStamped that tells of a message that is to be dropped, and leaves that to do.
 func (p *Producer) trySendStamped(ctx context.Context, msg []byte, kind uint16) error {
-	meta := layout.PackMeta(uint32(len(msg)), kind, 0)
-	a := attempt{op: "send"}
-	err := p.sendRecordStamped(msg, meta)
 	if ctx == nil {
-		if err == errLook {
-			err = p.looked(p.sendRecordStamped(msg, meta))
-		}
-		return err
+		return p.trySend(msg, kind, true)
 	}
-	for err != nil {
-		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
-			break
-		}
-		err = p.sendRecordStamped(msg, meta)
+	err := p.sendRecord(msg, layout.PackMeta(uint32(len(msg)), kind, 0), true)
+	if err == nil {
+		return nil
 	}
-	p.endPriority(&a)
-	return err
-}
-
-// sendRecordStamped is sendRecord that stamps the record.
-func (p *Producer) sendRecordStamped(msg []byte, meta uint64) error {
-	pos, k, err := p.reserve(len(msg), len(msg))
-	if err != nil {
-		return err
-	}
-	copyOut(p.place(pos, len(msg)), msg)
-	killpoint.At(killpoint.PayloadWritten)
-	p.stamp(p.endOf(pos, k, len(msg)))
-	return p.commit(pos, k, meta)
+	return p.sendAgain(ctx, err, msg, kind, true)
 }
 
 // A producer that is always served asks its context after so many slots of messages, or of an SPSC
@@ -207,7 +187,7 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 		return p.sendShort(ctx, msg, 0)
 	}
 	if n-8 > few {
-		p.sendMany(pos, end, msg)
+		p.sendMany(pos, end, msg, 0)
 		return nil
 	}
 	p.scrub(end)
@@ -225,19 +205,21 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 	return nil
 }
 
-// sendMany is the rest of Send if it takes a call to copy the bytes.
+// sendMany is the rest of Send, inside enter, if it takes a call to copy the bytes, or the message has
+// a kind.
 //
 //go:noinline
-func (p *Producer) sendMany(pos, end uint64, msg []byte) {
-	copyOut(p.bodyAt(pos, uint64(len(msg))), msg)
+func (p *Producer) sendMany(pos, end uint64, msg []byte, kind uint16) {
+	n := uint64(len(msg))
+	copyOut(p.bodyAt(pos, n), msg)
 	killpoint.At(killpoint.PayloadWritten)
 	p.scrub(end)
-	p.publish(pos, p.head|layout.Record(len(msg))) // D1
+	p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
 	if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
-		p.tell()
-		p.prepare(end - pos)
+		p.afterSend(end - pos)
+		return
 	}
 	p.leave()
 }
@@ -270,17 +252,7 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	end := layout.NextRecord(pos, n, p.align)
 	if int64(p.edge-end) >= 0 && n <= p.most && !p.busy.get() {
 		if p.busy.set(true); p.stopped.Load() == 0 {
-			p.scrub(end)
-			copyOut(p.bodyAt(pos, n), msg)
-			killpoint.At(killpoint.PayloadWritten)
-			p.publish(pos, p.head|layout.Record(kind)<<32|layout.Record(n)) // D1
-			killpoint.At(killpoint.CtlStored)
-			p.pos = end
-			if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
-				p.afterSend(end - pos)
-				return nil
-			}
-			p.leave()
+			p.sendMany(pos, end, msg, kind)
 			return nil
 		}
 		p.busy.set(false)
@@ -288,7 +260,7 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 	if ctx != nil {
 		return p.send(ctx, msg, kind)
 	}
-	return p.trySend(msg, kind)
+	return p.trySend(msg, kind, false)
 }
 
 // sendMPSC is sendShort on an MPSC ring.
@@ -301,12 +273,12 @@ func (p *Producer) sendMPSC(ctx context.Context, msg []byte, kind uint16) error 
 	if ctx != nil {
 		return p.send(ctx, msg, kind)
 	}
-	return p.trySend(msg, kind)
+	return p.trySend(msg, kind, false)
 }
 
 // send is Send by the long way.
 func (p *Producer) send(ctx context.Context, msg []byte, kind uint16) error {
-	err := p.sendRecord(msg, layout.PackMeta(uint32(len(msg)), kind, 0))
+	err := p.sendRecord(msg, layout.PackMeta(uint32(len(msg)), kind, 0), false)
 	if err == nil {
 		return nil
 	}
@@ -319,29 +291,37 @@ func (p *Producer) sendAfter(ctx context.Context, err error, msg []byte, kind ui
 	if err == errBehind {
 		return p.sendBehind(ctx, msg, kind)
 	}
-	a := attempt{op: "send"}
-	for err != nil {
-		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
-			break
-		}
-		err = p.trySend(msg, kind)
-	}
-	p.endPriority(&a)
-	if err == errDropped {
+	if err = p.sendAgain(ctx, err, msg, kind, false); err == errDropped {
 		p.Drop(1)
 		return nil
 	}
 	return err
 }
 
+// sendAgain tries again until the message is sent, or is to be dropped, or the wait is over.
+func (p *Producer) sendAgain(ctx context.Context, err error, msg []byte, kind uint16, stamped bool) error {
+	a := attempt{op: "send"}
+	for err != nil {
+		if err = p.awaitRetry(ctx, err, len(msg), &a); err != nil {
+			break
+		}
+		err = p.trySend(msg, kind, stamped)
+	}
+	p.endPriority(&a)
+	return err
+}
+
 // sendRecord sends a record: reserve, fill, publish.
-func (p *Producer) sendRecord(msg []byte, meta uint64) error {
+func (p *Producer) sendRecord(msg []byte, meta uint64, stamped bool) error {
 	pos, k, err := p.reserve(len(msg), len(msg))
 	if err != nil {
 		return err
 	}
 	copyOut(p.place(pos, len(msg)), msg)
 	killpoint.At(killpoint.PayloadWritten)
+	if stamped {
+		p.stamp(p.endOf(pos, k, len(msg)))
+	}
 	return p.commit(pos, k, meta)
 }
 

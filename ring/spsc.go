@@ -25,7 +25,6 @@ type spsc struct {
 	edge  uint64        // up to it a message may end that needs no more than to be written
 	far   uint64        // where edge is when no Claim is open
 	most  uint64        // the longest such message
-	few   uint64        // fewLimit of that
 	align uint64        // what records are aligned to, less one
 	head  layout.Record // what their words have in common
 
@@ -65,7 +64,6 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	p.unstamp()
 	p.dirty()
 	p.most = uint64(min(p.maxMessage, copyPiece))
-	p.few = fewLimit(p.most)
 	p.written = p.hot.Written.Load()
 	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
 		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
@@ -99,7 +97,9 @@ func (p *Producer) reserveSPSC(n uint64) error {
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
 	if p.mayJoin && p.pos-p.opened >= joinAfter && p.join() {
-		p.plain = p.quiet&layout.BellFences != 0 // not heed: a record is being aligned
+		// As the bell was when it was looked at last; if that is over, tell finds out. It is not for
+		// heed to say: that decides besides how records are aligned, and this one has been.
+		p.plain = p.quiet&layout.BellFences != 0
 	}
 	read := p.cachedReadPos.Load()
 	most := max(lookBytes, min(16*need, 4*lookBytes)) // not behind every few long records
@@ -208,8 +208,8 @@ func (p *Producer) heed(w uint32) {
 		if !p.plain || w&layout.BellFences != 0 {
 			break
 		}
-		// The promise is withdrawn, by a consumer that then waits longer than a store takes to leave
-		// a processor. So the last publish becomes one with a barrier after the event.
+		// The promise is withdrawn, and who did that has seen to what was published before, see
+		// withdrawFences. What was published since becomes one with a barrier after the event.
 		p.plain = false
 		p.barrier.Store(0)
 		w = p.notifyWord.Load()
