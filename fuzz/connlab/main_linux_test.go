@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -12,13 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(labs.ChildEnv); text != "" {
-		if err := victim(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	labs.IfChild(victim)
 	os.Exit(m.Run())
 }
 

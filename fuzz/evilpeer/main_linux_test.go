@@ -16,13 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(labs.ChildEnv); text != "" {
-		if err := child(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	labs.IfChild(child)
 	os.Exit(m.Run())
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -105,10 +104,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(labs.ChildEnv); text != "" {
-		fmt.Fprintln(os.Stderr, runChild(text))
-		os.Exit(1)
-	}
+	labs.IfChild(runChild)
 	os.Exit(m.Run())
 }
 

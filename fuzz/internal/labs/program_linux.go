@@ -65,16 +65,24 @@ type Report interface {
 	Print(w io.Writer)
 }
 
+// IfChild does what a laboratory wants from its child, and ends the process, if this is one. Programs
+// and tests of laboratories begin with it.
+func IfChild(child func(text string) error) {
+	text := os.Getenv(ChildEnv)
+	if text == "" {
+		return
+	}
+	if err := child(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
 // Main does what the command line says, or what the laboratory wants from its child, and
 // does not return.
 func (p *Program) Main() {
-	if text := os.Getenv(ChildEnv); text != "" {
-		if err := p.Child(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	IfChild(p.Child)
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	go func() {
 		<-ctx.Done()
