@@ -50,21 +50,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 
 // The bytes of version 3.1 are frozen.
 func TestGolden(t *testing.T) {
-	mem := format(t, goldenConfig)
-	if *update {
-		require.NoError(t, os.WriteFile(golden, mem, 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(want, mem),
-		"Format writes other bytes than the golden segment: that is a new version, or a mistake")
-
-	copy(mem, want)
-	v, err := layout.Parse(mem)
-	require.NoError(t, err)
-	cfg := goldenConfig
-	cfg.Start = 0 // not recorded
-	require.Equal(t, cfg, v.Config)
+	v, _ := frozen(t, golden, goldenConfig)
 	require.Equal(t, goldenConfig.Start, v.Hot.ReadPos.Load())
 	require.Equal(t, goldenConfig.Start, v.Hot.Tail.Load().Pos(goldenConfig.Start))
 	require.Len(t, v.Descriptors, 8)
@@ -72,23 +58,28 @@ func TestGolden(t *testing.T) {
 	require.Len(t, v.Participants, 3)
 }
 
-// The same of an SPSC ring.
-func TestGoldenSPSC(t *testing.T) {
-	mem := format(t, goldenSPSCConfig)
+// frozen is a view of the segment in a file, which is what Format makes of the geometry.
+func frozen(t *testing.T, file string, cfg layout.Config) (v *layout.View, mem []byte) {
+	mem = format(t, cfg)
 	if *update {
-		require.NoError(t, os.WriteFile(goldenSPSC, mem, 0o644))
+		require.NoError(t, os.WriteFile(file, mem, 0o644))
 	}
-	want, err := os.ReadFile(goldenSPSC)
+	want, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want, mem),
 		"Format writes other bytes than the golden segment: that is a new version, or a mistake")
 
 	copy(mem, want)
-	v, err := layout.Parse(mem)
+	v, err = layout.Parse(mem)
 	require.NoError(t, err)
-	cfg := goldenSPSCConfig
 	cfg.Start = 0 // not recorded
 	require.Equal(t, cfg, v.Config)
+	return v, mem
+}
+
+// The same of an SPSC ring.
+func TestGoldenSPSC(t *testing.T) {
+	v, mem := frozen(t, goldenSPSC, goldenSPSCConfig)
 	require.Equal(t, goldenSPSCConfig.Start, v.Hot.ReadPos.Load())
 	require.Equal(t, goldenSPSCConfig.Start, v.Hot.Written.Load())
 	require.Equal(t, goldenSPSCConfig.Start, v.Participants[0].DrainPos.Load())
