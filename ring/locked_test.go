@@ -26,7 +26,7 @@ func TestLockedInstructions(t *testing.T) {
 		funcs []string
 		want  int
 	}{
-		{"SPSC send", []string{"Producer.sendShort"}, 1},
+		{"SPSC send", []string{"Producer.sendShort", "Producer.sendMany"}, 1},
 		{"MPSC send", []string{"Producer.sendShortMPSC", "Producer.reserveShortMPSC", "Producer.publishShortMPSC"}, 2},
 		{"receive", []string{"Consumer.Receive", "Consumer.receive", "Consumer.peek"}, 0},
 	}
