@@ -179,7 +179,7 @@ func TestHandlesAreComplete(t *testing.T) {
 			name := back.Method(i).Name
 			_, has := front.MethodByName(name)
 			switch name {
-			case "Attachment", "Fate", "Closed", "Detach", "Drop", "ClaimInto", "TryClaimInto", "ClaimBatchInto", "Has",
+			case "Attachment", "Fate", "Closed", "Detach", "Drop", "ClaimBatchInto", "Has",
 				"Facade", "Fail", "Refuse", "Allow", "Guard", "Guarded", "Arm", "HasNews", "HasSpace", "Measured":
 				require.False(t, has, "%v has %s", front, name)
 			default:

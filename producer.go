@@ -133,15 +133,15 @@ func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) { return p.rin
 // It waits for room as Send does; with [WhenFullDrop] it returns ErrFull. The producer of
 // an SPSC ring has at most one open claim, and panics when it is to send while it has one.
 // Errors: those of Send.
-func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
-	err = p.ring.ClaimInto(ctx, n, (*ring.Claim)(&c))
-	return
+func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
+	c, err := p.ring.Claim(ctx, n)
+	return Claim{c: c}, err
 }
 
 // TryClaim is Claim that does not wait. Errors: those of TrySend.
-func (p *Producer) TryClaim(n int) (c Claim, err error) {
-	err = p.ring.TryClaimInto(n, (*ring.Claim)(&c))
-	return
+func (p *Producer) TryClaim(n int) (Claim, error) {
+	c, err := p.ring.Claim(context.Context(nil), n) // ring.TryClaim, but inlined
+	return Claim{c: c}, err
 }
 
 // CloseSend ends this producer's stream: the consumer gets io.EOF behind its last message

@@ -124,6 +124,9 @@ const (
 const (
 	EntryHeader = 8
 	EntryAlign  = 8
+
+	// MaxBatch is how many bytes a batch has at most. So the index of a message fits into 24 bits.
+	MaxBatch = EntryHeader << 24
 )
 
 // Identity is the part of the header that no version may move.

@@ -26,8 +26,15 @@ func (a *area) fetch(pos uint64, n int) { prefetch.ForWriting(unsafe.Pointer(a.w
 // bodyAt is body for the short ways, which have compared: n is at most copyPiece, and the record
 // ends within the lap. (One of no bytes may end where the area does, which is nobody's.)
 func (a *area) bodyAt(pos, n uint64) []byte {
-	at := unsafe.Add(unsafe.Pointer(a.start), (pos+layout.RecordHeader)&a.inLap)
-	return (*[copyPiece]byte)(at)[:n:n]
+	return (*[copyPiece]byte)(unsafe.Pointer(a.bodyStart(pos)))[:n:n]
+}
+
+// bodyOffset is where bodyAt begins, counted from start.
+func (a *area) bodyOffset(pos uint64) uint64 { return (pos + layout.RecordHeader) & a.inLap }
+
+// bodyStart is where bodyAt begins.
+func (a *area) bodyStart(pos uint64) *byte {
+	return (*byte)(unsafe.Add(unsafe.Pointer(a.start), a.bodyOffset(pos)))
 }
 
 // behind is where the bytes of a record lie that has some.
@@ -52,6 +59,9 @@ func copyFew(to, from *byte, n uint64) {
 		*(*[32]byte)(unsafe.Add(t, n-32)) = *(*[32]byte)(unsafe.Add(f, n-32))
 	}
 }
+
+// slice is n bytes from at on, which is nil only where n is 0.
+func slice(at *byte, n int) []byte { return unsafe.Slice(at, n) }
 
 // first is where a slice begins.
 func first(b []byte) *byte { return unsafe.SliceData(b) }

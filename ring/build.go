@@ -77,7 +77,7 @@ func (p *Producer) MaxBatch() int {
 		return p.behind.MaxBatch()
 	}
 	if p.mpsc {
-		return p.maxRecord
+		return min(p.maxRecord, layout.MaxBatch)
 	}
 	return min(p.maxRecord, int(p.size)-layout.LineAlign)
 }
@@ -224,7 +224,7 @@ func (p *Producer) endOfBatch(b *Batch) uint64 {
 
 // Abort gives the batch up; the consumer sees none of it. After Commit it does nothing.
 func (b *Batch) Abort() {
-	c := Claim{p: b.p, pos: b.pos, k: b.k}
+	c := Claim{p: b.p, pos: b.pos, what: packClaimed(0, b.k)}
 	b.p = nil
 	c.Abort()
 }

@@ -15,14 +15,42 @@ import (
 // every message claimed after it until it is finished: fill it, do not think over it.
 //
 // A Claim is used by one goroutine and must not be copied.
+//
+// It is four words: as many as the compiler keeps in registers, and hands from call to call in
+// them. A larger one is copied by moves that are wider than the stores which wrote it; the processor
+// then waits for those stores, and for all before them, among which is the one for the line of
+// the ring that the consumer has had.
 type Claim struct {
-	_    noCopy
 	p    *Producer // nil when finished
-	data []byte
+	at   *byte     // where the message will be
 	pos  uint64
-	k    uint64
-	kind uint16
+	what claimed
 }
+
+// claimed is what was claimed, packed: the length in bytes, bits 0–31, and the kind, bits 32–47, as in the word
+// of an SPSC record, and the number of slots with firstRecord, which are 0 for nearly all claims of an SPSC ring.
+type claimed uint64
+
+const (
+	claimedKind  = 32
+	claimedSlots = 48
+	claimedFirst = 1 << 60
+)
+
+func packClaimed(n int, k uint64) claimed {
+	return claimed(n) | claimed(k&^firstRecord)<<claimedSlots | claimed(k>>63)*claimedFirst
+}
+
+// slots is the number of slots, and firstRecord, as reserve has returned it.
+func (w claimed) slots() uint64 {
+	return uint64(w&^claimedFirst>>claimedSlots) | uint64(w&claimedFirst>>60)<<63
+}
+
+func (w claimed) kind() uint16 { return uint16(w >> claimedKind) }
+
+func (c *Claim) length() int { return int(uint32(c.what)) }
+
+func (c *Claim) setLength(n int) { c.what = c.what&^(1<<claimedKind-1) | claimed(n) }
 
 // noCopy makes go vet report copies.
 type noCopy struct{}
@@ -32,19 +60,10 @@ func (*noCopy) Unlock() {}
 
 // TryClaim claims room for a message of n bytes; a negative n panics. An SPSC producer
 // has at most one open claim, and cannot send while it has one. Errors: those of
-// TrySend.
-func (p *Producer) TryClaim(n int) (c Claim, err error) {
-	err = p.TryClaimInto(n, &c)
-	return
-}
+// TrySend, and then the Claim is one that is finished.
+func (p *Producer) TryClaim(n int) (Claim, error) { return p.Claim(context.Context(nil), n) }
 
-// TryClaimInto is TryClaim for who has a Claim already: it is not copied. After an error
-// the Claim is one that is finished.
-func (p *Producer) TryClaimInto(n int, c *Claim) error {
-	return p.ClaimInto(context.Context(nil), n, c)
-}
-
-func (p *Producer) tryClaimInto(n int, c *Claim) error {
+func (p *Producer) tryClaim(n int) (Claim, error) {
 	pos, k, err := p.claimRecord(n)
 	switch err {
 	case nil:
@@ -52,29 +71,27 @@ func (p *Producer) tryClaimInto(n int, c *Claim) error {
 		pos, k, err = p.claimRecord(n)
 		err = p.looked(err)
 	case errBehind:
-		return p.claimBehind(context.Context(nil), n, c)
+		return p.claimBehind(context.Context(nil), n)
 	}
-	return p.claimed(c, pos, k, n, err)
+	return p.claimed(pos, k, n, err)
 }
 
-// claimBehind is ClaimInto of a front. The Claim is the front's, so that what is done with it is
+// claimBehind is Claim of a front. The Claim is the front's, so that what is done with it is
 // guarded too.
-func (p *Producer) claimBehind(ctx context.Context, n int, c *Claim) (err error) {
+func (p *Producer) claimBehind(ctx context.Context, n int) (c Claim, err error) {
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
-	if err = p.behind.ClaimInto(ctx, n, c); err == nil {
+	if c, err = p.behind.Claim(ctx, n); err == nil {
 		c.p = p
 	}
-	return err
+	return c, err
 }
 
-// claimed fills in a Claim.
-func (p *Producer) claimed(c *Claim, pos, k uint64, n int, err error) error {
+// claimed makes a Claim of what was reserved.
+func (p *Producer) claimed(pos, k uint64, n int, err error) (Claim, error) {
 	if err != nil {
-		*c = Claim{}
-		return err
+		return Claim{}, err
 	}
-	c.p, c.data, c.pos, c.k, c.kind = p, p.place(pos, n), pos, k, 0
-	return nil
+	return Claim{p, first(p.place(pos, n)), pos, packClaimed(n, k)}, nil
 }
 
 // claimRecord is one try by the general way: reserve, and leave the rest to Commit.
@@ -95,40 +112,37 @@ func (p *Producer) claimRoom(n, longest int) (pos, k uint64, err error) {
 	return pos, k, err
 }
 
-// Claim is TryClaim that waits for room while the ring is full. Errors: those of
-// Send.
-func (p *Producer) Claim(ctx context.Context, n int) (c Claim, err error) {
-	err = p.ClaimInto(ctx, n, &c)
-	return
-}
-
-// ClaimInto is Claim for who has a Claim already: it is not copied. Without a ctx, nil, it is
-// TryClaimInto. After an error the Claim is one that is finished.
-func (p *Producer) ClaimInto(ctx context.Context, n int, c *Claim) error {
-	// The short way, as in sendShort: room that is known of.
-	if pos := p.pos; uint64(n) <= p.most && int64(p.edge-layout.NextRecord(pos, uint64(n), p.align)) >= 0 && p.enter() {
+// Claim is TryClaim that waits for room while the ring is full; without a ctx, nil, it is TryClaim.
+// Errors: those of Send.
+func (p *Producer) Claim(ctx context.Context, n int) (Claim, error) {
+	// The short way, as in sendShort: room that is known of. Nothing is touched that others look at,
+	// so no gate is needed.
+	if pos := p.pos; uint64(n) <= p.most && int64(p.edge-layout.NextRecord(pos, uint64(n), p.align)) >= 0 &&
+		p.stopped.Load() == 0 && !p.busy.get() {
 		p.open, p.edge = true, pos
-		p.leave()
-		c.p, c.data, c.pos, c.k, c.kind = p, p.bodyAt(pos, uint64(n)), pos, 0, 0
-		return nil
+		return Claim{p, p.bodyStart(pos), pos, claimed(n)}, nil
 	}
 	if p.mpsc && uint(n) <= uint(p.oneMost) && p.phase.Load() == streaming && p.stopped.Load() == 0 {
 		if pos, ok := p.reserveShortMPSC(); ok {
-			c.p, c.data, c.pos, c.k, c.kind = p, p.bytesAt(p.descAt(pos), pos, n), pos, 1, 0
-			return nil
+			return Claim{p, p.bytesStart(pos, n), pos, packClaimed(n, 1)}, nil
 		}
 	}
 	if ctx == nil {
-		return p.tryClaimInto(n, c)
+		return p.tryClaim(n)
 	}
+	return p.claim(ctx, n)
+}
+
+// claim is Claim by the long way.
+func (p *Producer) claim(ctx context.Context, n int) (Claim, error) {
 	pos, k, err := p.claimRecord(n)
 	if err != nil {
 		if err == errBehind {
-			return p.claimBehind(ctx, n, c)
+			return p.claimBehind(ctx, n)
 		}
 		pos, k, err = p.claimAfter(ctx, err, n, p.claimRecord)
 	}
-	return p.claimed(c, pos, k, n, err)
+	return p.claimed(pos, k, n, err)
 }
 
 // claimAfter is Claim, or by another try ClaimBatch, after a refusal; see sendAfter.
@@ -150,7 +164,7 @@ func (p *Producer) claimAfter(ctx context.Context, err error, n int, try func(n 
 
 // Bytes is the memory of the message, n bytes of undefined content. It is the
 // caller's to write until Commit or Abort, and not to be touched after.
-func (c *Claim) Bytes() []byte { return c.data }
+func (c *Claim) Bytes() []byte { return slice(c.at, c.length()) }
 
 // Position is where the record of this claim begins: the name that its message will have.
 func (c *Claim) Position() Position { return Position{Record: c.pos} }
@@ -162,24 +176,27 @@ func (c *Claim) Copy(b []byte) int {
 	if c.p == nil {
 		return 0
 	}
-	b = b[:min(len(b), len(c.data))]
+	to := c.Bytes()
+	b = b[:min(len(b), len(to))]
 	if c.p.behind != nil { // a fault has closed the handle, and shows in Commit
-		_ = c.p.behind.Guard(func() { copyOut(c.data, b) })
+		_ = c.p.behind.Guard(func() { copyOut(to, b) })
 		return len(b)
 	}
-	copyOut(c.data, b)
+	copyOut(to, b)
 	return len(b)
 }
 
 // SetKind sets the message type, 0 unless set.
-func (c *Claim) SetKind(kind uint16) { c.kind = kind }
+func (c *Claim) SetKind(kind uint16) {
+	c.what = c.what&^(1<<claimedSlots-1<<claimedKind) | claimed(kind)<<claimedKind
+}
 
 // Shorten makes the message n bytes long, for those who learn the length while they
 // write; Bytes is then that long. More than was claimed, less than 0, or a claim that
 // is finished panics.
 func (c *Claim) Shorten(n int) {
-	if c.p == nil || n < 0 || n > len(c.data) {
-		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, len(c.data)))
+	if c.p == nil || n < 0 || n > c.length() {
+		panic(fmt.Sprintf("shmring: Shorten to %d bytes, want 0 to %d of an open claim", n, c.length()))
 	}
 	if c.p.behind != nil {
 		c.shortenBehind(n)
@@ -187,15 +204,16 @@ func (c *Claim) Shorten(n int) {
 	}
 	if !c.p.mpsc {
 		c.p.dirty() // what was written behind it is no part of the record
-		c.data = c.data[:n:n]
+		c.setLength(n)
 		return
 	}
 	short := c.p.bytes(c.pos, n) // where the consumer looks for a message of this length
-	if n <= layout.InlineSize && len(c.data) > layout.InlineSize {
-		copy(short, c.data)
+	if n <= layout.InlineSize && c.length() > layout.InlineSize {
+		copy(short, c.Bytes())
 		killpoint.At(killpoint.PayloadWritten)
 	}
-	c.data = short
+	c.at = first(short)
+	c.setLength(n)
 }
 
 // Commit publishes the message. It returns ErrClosed when the handle was closed
@@ -208,7 +226,7 @@ func (c *Claim) Commit() error {
 	if p == nil {
 		return nil
 	}
-	if c.k != 0 || p.busy.get() {
+	if c.what>>claimedSlots != 0 || p.busy.get() {
 		return c.commit() // of an MPSC ring all are
 	}
 	p.busy.set(true) // enter and leave are written out, as in Send
@@ -218,14 +236,14 @@ func (c *Claim) Commit() error {
 	}
 	c.p = nil
 	p.open, p.edge = false, p.far
-	n := uint64(len(c.data))
-	end := layout.NextRecord(c.pos, n, p.align)
+	pos, w := c.pos, c.what
+	end := layout.NextRecord(pos, uint64(uint32(w)), p.align)
 	p.scrub(end)
-	p.publish(c.pos, p.head|layout.Record(c.kind)<<32|layout.Record(n)) // D1: publishSPSC, written out
+	p.publish(pos, p.head|layout.Record(w)) // D1: publishSPSC, written out
 	killpoint.At(killpoint.CtlStored)
 	p.pos = end
 	if p.notifyWord.Load() != p.quiet || int64(end-p.soon) >= 0 { // B1
-		p.afterSend(end - c.pos)
+		p.afterSend(end - pos)
 		return nil
 	}
 	p.busy.set(false)
@@ -236,22 +254,22 @@ func (c *Claim) Commit() error {
 func (c *Claim) commit() error {
 	p := c.p
 	c.p = nil
-	meta := layout.PackMeta(uint32(len(c.data)), c.kind, 0)
+	meta, k := layout.PackMeta(uint32(c.what), c.what.kind(), 0), c.what.slots()
 	if p.mpsc {
 		if p.Closed() {
 			return c.commitClosed(p)
 		}
-		if c.k == 1 {
+		if k == 1 {
 			p.setMeta(c.pos, meta)
 			return p.publishShortMPSC(c.pos)
 		}
-		return p.commit(c.pos, c.k, meta)
+		return p.commit(c.pos, k, meta)
 	}
 	if !p.enter() && !p.enterAnyway() {
 		return c.commitClosed(p)
 	}
 	p.open, p.edge = false, p.far
-	return p.commit(c.pos, c.k, meta)
+	return p.commit(c.pos, k, meta)
 }
 
 func (p *Producer) setOpen(open bool) {
@@ -274,7 +292,7 @@ func (c *Claim) Abort() {
 	if p.mpsc {
 		if !p.Closed() {
 			// An error has closed the handle and shows at its next call.
-			_ = p.publishMPSC(c.pos, c.k&^firstRecord, layout.Discarded)
+			_ = p.publishMPSC(c.pos, c.what.slots()&^firstRecord, layout.Discarded)
 		}
 		return
 	}
@@ -292,7 +310,7 @@ func (c *Claim) commitClosed(p *Producer) (err error) {
 	}
 	defer p.behind.caught(&err, debug.SetPanicOnFault(true))
 	if c.p = p.behind; p.measure.isDue(1) && !c.p.Closed() {
-		c.p.stamp(c.p.endOf(c.pos, c.k, len(c.data)))
+		c.p.stamp(c.p.endOf(c.pos, c.what.slots(), c.length()))
 	}
 	return c.Commit()
 }
@@ -310,7 +328,7 @@ func (c *Claim) shortenBehind(n int) {
 	front := c.p
 	c.p = front.behind
 	if front.behind.Guard(func() { c.Shorten(n) }) != nil {
-		c.data = c.data[:n:n]
+		c.setLength(n)
 	}
 	c.p = front
 }

@@ -56,7 +56,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
 		c.openPromise()
 		c.short.most = uint64(min(c.maxMessage, copyPiece))
-		c.short.sender, c.short.about = &c.received[fromSPSC], describe(0, fromSPSC, false)
+		c.short.sender, c.short.about = &c.received[fromSPSC], describe(fromSPSC, false)
 	}
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
@@ -88,6 +88,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 func (c *Consumer) Guarded() *Consumer {
 	front := &Consumer{behind: c}
 	front.beNowhere()
+	front.origin = c.origin                    // of its messages
 	front.short.like, front.short.dryAt = 1, 1 // nothing is like that, and no ring is empty there
 	front.pose()
 	return front

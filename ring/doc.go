@@ -137,6 +137,7 @@
 //	store_amd64.go  a store without a barrier
 //	store_other.go  and where there is none
 //	segment.go      what anybody may do to the shared memory: help, discard, retire
+//	message_unsafe.go  where the bytes of a message lie
 //	slots.go        geometry of MPSC: positions, descriptors, bytes, laps, the walk over records
 //	slots_unsafe.go where a position lies, without comparisons
 //	glance.go       a look at an SPSC ring from outside

@@ -39,7 +39,7 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 				return n, err
 			}
 		}
-		var m Message
+		var m found
 		if err := c.peek(&m); err != nil {
 			if err == ErrEmpty && n > 0 {
 				break
@@ -59,10 +59,9 @@ func (c *Consumer) Drain(ctx context.Context, max int, f func(Message) error) (n
 			}
 			continue
 		}
-		m.c = nil
 		c.expose(m.end)
 		c.leave()
-		if err := f(m); err != nil {
+		if err := f(c.message(&m, 0)); err != nil {
 			return n, err
 		}
 		if !c.enter() {
@@ -89,7 +88,11 @@ func (c *Consumer) drainClosed(ctx context.Context, max int, f func(Message) err
 	if c.measure != nil {
 		handle := f
 		f = func(m Message) error {
-			c.behind.measured(m.end)
+			end := m.start
+			if m.about&inner == 0 {
+				end = c.behind.exposed
+			}
+			c.behind.measured(end)
 			return handle(m)
 		}
 	}
@@ -116,7 +119,7 @@ func (c *Consumer) drainShortSPSC(max int, f func(Message) error) (n int, err er
 		}
 		c.expose(next)
 		c.leave()
-		if err := f(Message{nil, c.bodyAt(pos, size), pos, next, about(w.Kind())<<16 | s.about}); err != nil {
+		if err := f(Message{c, pos, c.bodyOffset(pos), about(w)&aboutText | s.about}); err != nil {
 			return n, err
 		}
 		if !c.enter() {
@@ -148,7 +151,7 @@ func (c *Consumer) drainShortMPSC(max int, f func(Message) error) (n int, err er
 		next := pos + s.slots
 		c.expose(next)
 		c.leave()
-		if err := f(Message{nil, c.bytesAt(d, pos, size), pos, next, about(meta>>32)<<16 | s.about}); err != nil {
+		if err := f(Message{c, pos, c.bytesOffset(pos, size), about(meta) | s.about}); err != nil {
 			return n, err
 		}
 		if !c.enter() {
@@ -178,8 +181,8 @@ func (c *Consumer) TryDrain(max int, f func(Message) error) (n int, err error) {
 func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error) {
 	b := &c.batch
 	c.expose(b.end)
-	m := Message{start: b.start, end: b.start}
-	what := describe(0, b.from, c.mayBeSeen(b.start, c.slots.count))
+	m := found{start: b.start, end: b.start}
+	what := describe(b.from, c.mayBeSeen(b.start, c.slots.count))
 	received := &c.received[b.from]
 	for n < max {
 		size, kind, ok := b.entry(c.maxMessage)
@@ -189,7 +192,7 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 			return n, err
 		}
 		m.data = b.rest[layout.EntryHeader : layout.EntryHeader+size : layout.EntryHeader+size]
-		m.about = what | about(kind)<<16 | about(b.index)<<32
+		m.index, m.about = b.index, what|about(kind)<<aboutKind
 		whole := entrySize(size)
 		last := whole >= len(b.rest)
 		if last {
@@ -198,7 +201,7 @@ func (c *Consumer) drainBatch(max int, f func(Message) error) (n int, err error)
 			m.about |= inner
 		}
 		c.leave()
-		if err := f(m); err != nil {
+		if err := f(c.message(&m, 0)); err != nil {
 			if n > 0 && c.enter() { // what stands before the batch is handled
 				if c.handled(b.start) {
 					c.flushReadPos()

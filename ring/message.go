@@ -3,14 +3,11 @@ package ring
 // Message is one message in place. It is a small value; what it refers to belongs to it
 // until Release.
 //
-// Its fields are so few and wide that it is passed in registers. Its methods take its
-// address, because the compiler copies a value of that size for a call in pieces that are
-// wider than those it was written in, and the processor then waits for the stores.
+// It is four words, for the reason that Claim is: so it is handed from call to call in registers.
 type Message struct {
-	c     *Consumer // nil: whoever handed it out releases it
-	data  []byte
-	start uint64
-	end   uint64 // what may be released with it
+	c     *Consumer // or its front; nil: no message
+	start uint64    // of its record
+	place uint64    // bits 0–39: where its bytes begin, counted from segment.origin; 40–63: its index in its batch
 	about about
 }
 
@@ -18,10 +15,10 @@ type Message struct {
 // message, or a later one, is released, or the handle is closed. A peer that breaks the
 // rules can change it meanwhile: read each byte at most once where that matters, or use
 // Receive. Writing to it is the caller's bug.
-func (m *Message) Bytes() []byte { return m.data }
+func (m *Message) Bytes() []byte { return m.bytes() }
 
 // Len is the length in bytes.
-func (m *Message) Len() int { return len(m.data) }
+func (m *Message) Len() int { return m.about.length() }
 
 // Kind is the type given by the sender, 0 unless set.
 func (m *Message) Kind() uint16 { return m.about.kind() }
@@ -31,7 +28,7 @@ func (m *Message) Kind() uint16 { return m.about.kind() }
 func (m *Message) Producer() int { return int(m.about.from()) }
 
 // Position names the message.
-func (m *Message) Position() Position { return Position{m.start, m.about.index()} }
+func (m *Message) Position() Position { return Position{m.start, uint32(m.place >> placeIndex)} }
 
 // Redelivered reports that a former consumer may have handled this message already: it
 // held the message, or (if it died) was at most 64 slots, or 4 KiB of records, away from it, and
@@ -44,7 +41,7 @@ func (m *Message) Redelivered() bool { return m.about&redelivered != 0 }
 // calls it; releasing twice does nothing, and neither does releasing what Drain or All
 // handed out.
 func (m *Message) Release() {
-	if m.c != nil {
-		m.c.returnLoan(m.Position(), m.end)
+	if m.about&loaned != 0 {
+		m.c.returnLoan(*m)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // peekMPSC is peek. It is the walk over records written out once more, because each message
 // passes here; see slots.records for the other one.
-func (c *Consumer) peekMPSC(m *Message) error {
+func (c *Consumer) peekMPSC(m *found) error {
 	if c.batch.rest != nil {
 		return c.peekEntry(m)
 	}
@@ -64,7 +64,8 @@ func (c *Consumer) peekMPSC(m *Message) error {
 		}
 		// Field by field: a literal would be built beside m and copied over in wider pieces
 		// than it was written in, which costs more than all the rest of this function.
-		m.c, m.data, m.start, m.end, m.about = c, data, pos, pos+k, describe(kind, from, again)
+		m.data, m.start, m.end, m.index = data, pos, pos+k, 0
+		m.about = describe(from, again) | about(kind)<<aboutKind
 		return nil
 	}
 	return ErrEmpty
@@ -109,8 +110,8 @@ func (c *Consumer) checkFlags(flags uint16, n uint64) error {
 	switch {
 	case flags&^layout.KnownFlags != 0:
 		return c.corrupt("record flags", c.pos, uint64(flags))
-	case flags&layout.FlagBatch != 0 && n == 0:
-		return c.corrupt("batch length", c.pos, 0)
+	case flags&layout.FlagBatch != 0 && (n == 0 || n > layout.MaxBatch):
+		return c.corrupt("batch length", c.pos, n)
 	case flags&layout.FlagFirst == 0:
 		return nil
 	}
@@ -118,7 +119,7 @@ func (c *Consumer) checkFlags(flags uint16, n uint64) error {
 }
 
 // peekEntry is peekMPSC inside a batch.
-func (c *Consumer) peekEntry(m *Message) error {
+func (c *Consumer) peekEntry(m *found) error {
 	b := &c.batch
 	if len(b.rest) == 0 { // said
 		c.comeBack()
@@ -128,8 +129,8 @@ func (c *Consumer) peekEntry(m *Message) error {
 	if !ok {
 		return c.corruptEntry(n)
 	}
-	m.c, m.data, m.start, m.end = c, b.rest[layout.EntryHeader:layout.EntryHeader+n:layout.EntryHeader+n], b.start, b.end
-	m.about = describe(kind, b.from, c.mayBeSeen(b.start, c.slots.count)) | about(b.index)<<32
+	m.data, m.start, m.end = b.rest[layout.EntryHeader:layout.EntryHeader+n:layout.EntryHeader+n], b.start, b.end
+	m.index, m.about = b.index, describe(b.from, c.mayBeSeen(b.start, c.slots.count))|about(kind)<<aboutKind
 	if entrySize(n) < len(b.rest) {
 		m.about |= inner
 		m.end = b.start // its record goes with the last of the batch
@@ -154,7 +155,7 @@ func (c *Consumer) openShortMPSC() {
 	s.slots = c.usual.Slots()
 	from := c.usual.Owner()
 	s.word = c.usual.In(layout.LapOf(pos, c.shift))
-	s.sender, s.about = &c.received[from], describe(0, from, false)
+	s.sender, s.about = &c.received[from], describe(from, false)
 	s.most = min(max(uint64(c.oneSlot), s.slots*c.slotSize), uint64(c.maxMessage), copyPiece)
 	// Signed: we may be behind each of these.
 	room := min(int64(c.slots.count-pos&c.mask), int64(c.mark-pos))

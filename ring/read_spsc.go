@@ -9,7 +9,7 @@ import "github.com/shmring/shmring/layout"
 const fromSPSC = layout.ConsumerIndex + 1
 
 // peekSPSC is peek. The word behind what was found published is 0, or that of the next record (Z).
-func (c *Consumer) peekSPSC(m *Message) error {
+func (c *Consumer) peekSPSC(m *found) error {
 	if c.batch.rest != nil { // said
 		c.comeBack()
 	}
@@ -44,10 +44,20 @@ func (c *Consumer) peekSPSC(m *Message) error {
 			c.setMark(c.released + max(ahead, end-c.released))
 		}
 		c.short.like, c.short.align = w.Plain().Like(), w.Mask()
-		m.c, m.data, m.start, m.end, m.about = c, c.body(pos, n), pos, end, describe(w.Kind(), fromSPSC, again)
+		c.short.about = describe(fromSPSC, false) | alignment(w)
+		m.data, m.start, m.end, m.index = c.body(pos, n), pos, end, 0
+		m.about = describe(fromSPSC, again) | about(w.Kind())<<aboutKind | alignment(w)
 		return nil
 	}
 	return ErrEmpty
+}
+
+// alignment is what about says of the place of the next record.
+func alignment(w layout.Record) about {
+	if w.Mask() == layout.RecordAlign-1 {
+		return 0
+	}
+	return inLines
 }
 
 // openShortSPSC is openShort. Signed: we may be behind each of these.

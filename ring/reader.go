@@ -34,7 +34,7 @@ const mostPassed = 1 << 12
 
 // peek finds the next message without taking it. On the way it skips records that hold nothing for
 // the user. Errors: ErrEmpty, io.EOF, *StreamError, *CorruptError.
-func (c *Consumer) peek(m *Message) error {
+func (c *Consumer) peek(m *found) error {
 	if c.mpsc {
 		return c.peekMPSC(m)
 	}
@@ -42,7 +42,7 @@ func (c *Consumer) peek(m *Message) error {
 }
 
 // take moves behind the message that peek found.
-func (c *Consumer) take(m *Message) {
+func (c *Consumer) take(m *found) {
 	c.received[m.about.from()].add(len(m.data))
 	c.pending++
 	if m.about&inner != 0 {
@@ -52,4 +52,9 @@ func (c *Consumer) take(m *Message) {
 	}
 	c.batch.rest = nil
 	c.pos = m.end
+}
+
+// message is what was found, for the user, lent or not.
+func (c *Consumer) message(f *found, loan about) Message {
+	return Message{c, f.start, c.offsetOf(f.data) | uint64(f.index)<<placeIndex, f.about | about(len(f.data)) | loan}
 }

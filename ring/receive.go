@@ -145,7 +145,7 @@ func (c *Consumer) receive(ctx context.Context, buf []byte) (int, error) {
 			return 0, err
 		}
 	}
-	var m Message
+	var m found
 	if err := c.peek(&m); err != nil {
 		return 0, err
 	}
@@ -170,9 +170,8 @@ func (c *Consumer) tryNext() (Message, error) {
 		c.leave()
 		return Message{}, ErrEmpty
 	}
-	var m Message
-	err := c.borrow(context.Context(nil), &m) // as in TryReceive
-	if err != nil && c.acked != c.released {  // as flushReadPos would find out
+	m, err := c.borrow(context.Context(nil)) // as in TryReceive
+	if err != nil && c.acked != c.released { // as flushReadPos would find out
 		c.flushReadPos()
 	}
 	c.leave()
@@ -196,7 +195,7 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 				c.pos = end
 				c.newest, c.outstanding = Position{pos, 0}, true
 				c.leave()
-				return Message{c, c.bodyAt(pos, n), pos, end, about(w.Kind())<<16 | c.short.about}, nil
+				return Message{c, pos, c.bodyOffset(pos), about(w)&aboutText | c.short.about | loaned}, nil
 			}
 		} else if int64(c.short.until-pos) > 0 {
 			d := c.descAt(pos)
@@ -208,7 +207,7 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 				c.pos = next
 				c.newest, c.outstanding = Position{pos, 0}, true
 				c.leave()
-				return Message{c, c.bytesAt(d, pos, n), pos, next, about(meta>>32)<<16 | c.short.about}, nil
+				return Message{c, pos, c.bytesOffset(pos, n), about(meta) | c.short.about | loaned}, nil
 			}
 		}
 		if ctx == nil {
@@ -230,7 +229,7 @@ func (c *Consumer) nextClosed(ctx context.Context) (m Message, err error) {
 	if err == nil {
 		m.c = c // so that its release is guarded too
 		if c.measure != nil {
-			c.behind.measured(m.end)
+			c.behind.measured(c.behind.pos)
 		}
 	}
 	return m, err
@@ -238,7 +237,7 @@ func (c *Consumer) nextClosed(ctx context.Context) (m Message, err error) {
 
 // nextOrWait is receiveOrWait in place.
 func (c *Consumer) nextOrWait(ctx context.Context, try int) (m Message, err error) {
-	if err = c.borrow(ctx, &m); err != nil {
+	if m, err = c.borrow(ctx); err != nil {
 		if err = c.awaitMessage(ctx, err, try); err == nil {
 			return m, errAgain
 		}
@@ -248,21 +247,20 @@ func (c *Consumer) nextOrWait(ctx context.Context, try int) (m Message, err erro
 }
 
 // borrow is receive in place.
-func (c *Consumer) borrow(ctx context.Context, m *Message) error {
+func (c *Consumer) borrow(ctx context.Context) (Message, error) {
 	if c.ackImplicit() {
 		if err := c.chores(ctx); err != nil {
-			*m = Message{}
-			return err
+			return Message{}, err
 		}
 	}
-	if err := c.peek(m); err != nil {
-		*m = Message{}
-		return err
+	var m found
+	if err := c.peek(&m); err != nil {
+		return Message{}, err
 	}
-	c.take(m)
+	c.take(&m)
 	c.openShort()
-	c.newest, c.outstanding = Position{m.start, m.about.index()}, true
-	return nil
+	c.newest, c.outstanding = Position{m.start, m.index}, true
+	return c.message(&m, loaned), nil
 }
 
 // All returns a single-use iterator over messages in place. Each is valid for its round of
@@ -285,7 +283,7 @@ func (c *Consumer) All(ctx context.Context) iter.Seq2[Message, error] {
 				continue
 			}
 			more := yield(m, nil)
-			c.returnLoan(Position{m.start, m.about.index()}, m.end)
+			c.returnLoan(m)
 			if !more {
 				return
 			}

@@ -10,26 +10,45 @@ import (
 // What the payload of a record is, in both directions. A record is a message or a batch of
 // messages.
 
-// about is what else is known of a message: bits 32 to 63 its index in its batch, 16 to
-// 31 its kind, 8 to 15 the sender, 0 and 1 the flags.
+// about is what else is known of a message, packed: its length in bits 0–31 and its kind in 32–47, as in the word
+// before a record and in Meta, the sender in 48–55, and flags.
 type about uint64
 
 const (
-	redelivered about = 1 << iota
+	redelivered about = 1 << (56 + iota)
 	inner             // of a batch, and not its last
+	inLines           // SPSC: its record has cache lines of its own
+	loaned            // whoever has got it releases it
 )
 
-func describe(kind uint16, from uint8, again bool) about {
-	a := about(kind)<<16 | about(from)<<8
+const (
+	aboutText  about = 1<<48 - 1 // length and kind
+	aboutKind        = 32
+	aboutFrom        = 48
+	placeIndex       = 40
+)
+
+// describe is what is known of a message, but for its length and kind.
+func describe(from uint8, again bool) about {
+	a := about(from) << aboutFrom
 	if again {
 		a |= redelivered
 	}
 	return a
 }
 
-func (a about) from() uint8   { return uint8(a >> 8) }
-func (a about) kind() uint16  { return uint16(a >> 16) }
-func (a about) index() uint32 { return uint32(a >> 32) }
+func (a about) length() int  { return int(uint32(a)) }
+func (a about) kind() uint16 { return uint16(a >> aboutKind) }
+func (a about) from() uint8  { return uint8(a >> aboutFrom) }
+
+// found is a message that peek has found.
+type found struct {
+	data  []byte
+	start uint64
+	end   uint64 // what may be released with it
+	index uint32
+	about about // but for its length
+}
 
 // entrySize is what a message of n bytes takes in a batch.
 func entrySize(n int) int {

@@ -240,41 +240,82 @@ func (c *Consumer) flushReadPos() {
 	}
 }
 
-// returnLoan releases a message that Next handed out.
-func (c *Consumer) returnLoan(m Position, end uint64) {
+// returnLoan releases a message that Next handed out. Nearly always that is the newest, and nothing was
+// read since: then everything read goes with it, also what was skipped behind it.
+func (c *Consumer) returnLoan(m Message) {
 	if !c.enter() {
-		c.returnLoanClosed(m, end)
+		c.returnLoanClosed(m)
 		return
 	}
-	if later := int64(m.Record - c.returned.Record); later < 0 || later == 0 && m.Index <= c.returned.Index {
-		c.leave()
+	if m.start != c.newest.Record || !c.outstanding || c.view.viewing || int64(c.implicitAck-m.start) > 0 ||
+		uint32(m.place>>placeIndex) != c.newest.Index {
+		c.returnOther(m)
+		return
+	}
+	c.outstanding = false
+	c.returned.Record, c.returned.Index = c.newest.Record, c.newest.Index
+	c.short.dryAt = c.pos - 1 // something is to be released now
+	c.implicitAck = c.pos
+	if c.ack(c.pos); c.flushDue() {
+		c.flushReadPos()
+	}
+	c.leave()
+}
+
+// returnOther is returnLoan of any other message. It leaves.
+func (c *Consumer) returnOther(m Message) {
+	defer c.leave()
+	at := Position{m.start, uint32(m.place >> placeIndex)}
+	if at.Compare(c.returned) <= 0 {
 		return // released before, by itself or with a later one
 	}
-	if c.returned = m; m == c.newest {
+	end, err := c.endOf(m)
+	if err != nil {
+		return // has closed the handle, and shows at its next call
+	}
+	if c.returned = at; at == c.newest {
 		c.outstanding = false
 	}
-	c.short.dryAt = c.pos - 1         // something is to be released now
+	c.short.dryAt = c.pos - 1
 	if int64(c.implicitAck-end) < 0 { // else Receive has come in between, and its user not come back
 		if !c.outstanding && !c.view.viewing {
-			end = c.pos // with it goes what was skipped behind it
+			end = c.pos
 		}
 		c.implicitAck = end
 	}
 	if c.ack(end); c.flushDue() {
 		c.flushReadPos()
 	}
-	c.leave()
+}
+
+// endOf is what may be released with a message that was taken and not released. Of a record in slots it is not
+// in the Message; the descriptor says it, and is not believed if it says more than was read.
+func (c *Consumer) endOf(m Message) (uint64, error) {
+	switch {
+	case m.about&inner != 0:
+		return m.start, nil // its record goes with the last of the batch
+	case !c.mpsc && m.about&inLines != 0:
+		return layout.NextRecord(m.start, uint64(m.about.length()), layout.LineAlign-1), nil
+	case !c.mpsc:
+		return layout.NextRecord(m.start, uint64(m.about.length()), layout.RecordAlign-1), nil
+	}
+	v := c.descAt(m.start).Ctl.Load()
+	end := m.start + v.Slots()
+	if v.Lap() != layout.LapOf(m.start, c.shift) || v.Slots() == 0 || int64(c.pos-end) < 0 {
+		return m.start, c.corrupt("control word of a message in use", m.start, uint64(v))
+	}
+	return end, nil
 }
 
 // returnLoanClosed is returnLoan of a handle that is closed, for which the next consumer gets the
 // message again, or of a front. A fault has closed the handle, and shows at its next call.
-func (c *Consumer) returnLoanClosed(m Position, end uint64) {
+func (c *Consumer) returnLoanClosed(m Message) {
 	if c.behind == nil {
 		return
 	}
 	var err error
 	defer c.behind.caught(&err, debug.SetPanicOnFault(true))
-	c.behind.returnLoan(m, end)
+	c.behind.returnLoan(m)
 }
 
 // exposedTo is the end of the newest record of which the user has got anything.

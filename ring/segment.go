@@ -10,6 +10,7 @@ import (
 type segment struct {
 	slots
 	area
+	origin       *byte  // from here on Messages count where their bytes are
 	span         uint64 // how many positions there are in a lap: slots, or bytes of the area
 	view         *layout.View
 	hot          *layout.Hot
@@ -23,6 +24,7 @@ func (s *segment) init(v *layout.View) {
 	s.area.init(v)
 	s.view, s.hot, s.participants, s.events = v, v.Hot, v.Participants, v.Events
 	s.mpsc = v.Config.Kind == layout.MPSC
+	s.setOrigin()
 	if s.span = s.size; s.mpsc {
 		s.span = s.count
 	}

@@ -17,13 +17,15 @@ type slots struct {
 	payload     []byte
 	descBase    *layout.Descriptor
 	payloadBase *byte
-	mask        uint64 // count − 1
-	count       uint64
-	slotSize    uint64
-	shift       uint // log2 of count
-	oneSlot     int  // longest record of one slot, in bytes
-	maxMessage  int
-	maxRecord   int // longest record in bytes: a message or a batch
+	// payloadOffset is how far the one lies behind the other.
+	payloadOffset uint64
+	mask          uint64 // count − 1
+	count         uint64
+	slotSize      uint64
+	shift         uint // log2 of count
+	oneSlot       int  // longest record of one slot, in bytes
+	maxMessage    int
+	maxRecord     int // longest record in bytes: a message or a batch
 }
 
 func (s *slots) init(v *layout.View) {

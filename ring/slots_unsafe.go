@@ -13,6 +13,7 @@ import (
 
 func (s *slots) setBases() {
 	s.descBase, s.payloadBase = unsafe.SliceData(s.desc), unsafe.SliceData(s.payload)
+	s.payloadOffset = uint64(uintptr(unsafe.Pointer(s.payloadBase)) - uintptr(unsafe.Pointer(s.descBase)))
 }
 
 // descAt is the descriptor of a position. The index is less than count, which is the length
@@ -34,6 +35,26 @@ func (s *slots) bytesAt(d *layout.Descriptor, pos uint64, n int) []byte {
 // The caller has seen that they fit: pos&mask + slots ≤ count, n ≤ slots·slotSize. The short
 // ways end at copyPiece.
 func (s *slots) payloadAt(pos uint64, n int) []byte {
-	at := unsafe.Add(unsafe.Pointer(s.payloadBase), (pos&s.mask)*s.slotSize)
-	return (*[copyPiece]byte)(at)[:n:n]
+	at := s.payloadStart(pos)
+	return (*[copyPiece]byte)(unsafe.Pointer(at))[:n:n]
+}
+
+func (s *slots) payloadStart(pos uint64) *byte {
+	return (*byte)(unsafe.Add(unsafe.Pointer(s.payloadBase), (pos&s.mask)*s.slotSize))
+}
+
+// bytesStart is where bytesAt begins, for who has compared n with a length.
+func (s *slots) bytesStart(pos uint64, n int) *byte {
+	if n <= layout.InlineSize {
+		return &s.descAt(pos).Inline[0]
+	}
+	return s.payloadStart(pos)
+}
+
+// bytesOffset is where bytesAt begins, counted from the first descriptor.
+func (s *slots) bytesOffset(pos uint64, n int) uint64 {
+	if n <= layout.InlineSize {
+		return (pos&s.mask)*uint64(unsafe.Sizeof(layout.Descriptor{})) + uint64(unsafe.Offsetof(layout.Descriptor{}.Inline))
+	}
+	return s.payloadOffset + (pos&s.mask)*s.slotSize
 }

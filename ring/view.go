@@ -16,7 +16,8 @@ type View struct {
 	window
 	viewing bool   // a message was handed out, and nobody has come back since
 	start   uint64 // position of the message that Wait has handed out
-	about   about  // of that, but for its kind also of those behind it in the window
+	about   about  // of that, but for its kind and length also of those behind it in the window
+	index   uint32 // of that
 	until   uint64 // as in short, of an MPSC ring
 	first   uint64 // what that message takes in its batch
 	guarded bool   // its consumer has a front
@@ -105,7 +106,7 @@ func (v *View) takeShort() bool {
 	c.implicitAck = pos
 	c.takeShort(n)
 	c.pos = pos + c.short.slots
-	v.start, v.about = pos, about(meta>>32)<<16|c.short.about
+	v.start, v.about, v.index = pos, about(meta)|c.short.about, 0
 	v.hold(c.bytesAt(d, pos, n), 0)
 	return true
 }
@@ -118,11 +119,11 @@ func (v *View) take(ctx context.Context) error {
 			return err
 		}
 	}
-	var m Message
+	var m found
 	if err := c.peek(&m); err != nil {
 		return err
 	}
-	v.viewing, v.start, v.about, v.until = true, m.start, m.about, c.pos
+	v.viewing, v.start, v.about, v.index, v.until = true, m.start, m.about, m.index, c.pos
 	rest := c.batch.rest
 	c.take(&m)
 	if c.batch.rest != nil && !v.guarded {
@@ -183,15 +184,15 @@ func (c *Consumer) closeView() {
 // Message is the message that Next or Wait went on to, with all that is known of it. Its Release
 // does nothing.
 func (v *View) Message() Message {
-	m := Message{nil, v.Bytes(), v.start, v.start, v.about}
-	switch c := v.c; {
+	m, c := found{data: v.Bytes(), start: v.start, index: v.index, about: v.about &^ about(1<<aboutKind-1)}, v.c
+	switch {
 	case v.at == 0:
 	case c.mpsc:
-		m.about = v.about&(1<<16-1) | about(c.batch.index-1+uint32(v.taken>>32))<<32 // in the window all are of kind 0
+		m.about &^= aboutText // in the window all are of kind 0
+		m.index = c.batch.index - 1 + uint32(v.taken>>32)
 	default:
 		m.about = c.short.about
 		m.start += v.at
-		m.end = m.start
 	}
-	return m
+	return c.message(&m, 0)
 }

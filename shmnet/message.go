@@ -58,11 +58,12 @@ func (c *Conn) WriteMessage(n int, fill func([]byte) (int, error)) error {
 
 // message sends what fill writes. refused is the error of fill.
 func (w *writer) message(fill func([]byte) (int, error)) (refused, err error) {
-	if err := w.ring.TryClaimInto(w.need, &w.claim); err != nil {
+	claim, err := w.ring.TryClaim(w.need)
+	if err != nil {
 		return nil, err
 	}
-	defer w.claim.Abort() // also where fill panics
-	n, refused := fill(w.claim.Bytes())
+	defer claim.Abort() // also where fill panics
+	n, refused := fill(claim.Bytes())
 	if n < 0 || n > w.need {
 		panic(fmt.Sprintf("shmnet: WriteMessage: %d bytes of %d were filled", n, w.need))
 	}
@@ -71,9 +72,9 @@ func (w *writer) message(fill func([]byte) (int, error)) (refused, err error) {
 	}
 	wrote()
 	if n < w.need {
-		w.claim.Shorten(n)
+		claim.Shorten(n)
 	}
-	return nil, w.claim.Commit()
+	return nil, claim.Commit()
 }
 
 // ReadMessage waits for the next message and calls f with it, in place: the bytes are valid until f returns.

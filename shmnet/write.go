@@ -17,7 +17,6 @@ type writer struct {
 	ring  *ring.Producer
 	chunk int         // how many bytes a message has at most
 	need  int         // for so many the sleeper needs room
-	claim ring.Claim  // of ReadFrom
 	ended atomic.Bool // by CloseWrite
 	said  bool        // the peer was told of that
 }
@@ -187,11 +186,12 @@ const firstPiece = 4 << 10
 
 // fill sends what r reads at one time. ended is the error of r.
 func (w *writer) fill(r io.Reader) (n int, ended, err error) {
-	if err := w.ring.TryClaimInto(w.need, &w.claim); err != nil {
+	claim, err := w.ring.TryClaim(w.need)
+	if err != nil {
 		return 0, nil, err
 	}
-	defer w.claim.Abort() // also where r panics
-	n, ended = r.Read(w.claim.Bytes())
+	defer claim.Abort() // also where r panics
+	n, ended = r.Read(claim.Bytes())
 	if n < 0 || n > w.need {
 		panic("shmnet: ReadFrom: a reader that returned an invalid count")
 	}
@@ -199,6 +199,6 @@ func (w *writer) fill(r io.Reader) (n int, ended, err error) {
 		return 0, ended, nil
 	}
 	wrote()
-	w.claim.Shorten(n)
-	return n, ended, w.claim.Commit()
+	claim.Shorten(n)
+	return n, ended, claim.Commit()
 }
