@@ -184,35 +184,51 @@ func (c *Consumer) Next(ctx context.Context) (Message, error) {
 	if !c.enter() {
 		return c.nextClosed(ctx)
 	}
+	pos, s := c.pos, &c.short
+	if c.mpsc {
+		if m, ok := c.nextShortMPSC(pos); ok {
+			return m, nil
+		}
+		return c.next(ctx)
+	}
+	w := c.load(pos) // D2; once: a peer may rewrite it
+	n := w.Length()
+	end := layout.NextRecord(pos, n, s.align)
+	if w.Like() == s.like && int64(s.until-end) >= 0 && n <= s.most { // admits, written out
+		c.takeShort(int(n))
+		c.pos = end
+		c.newest, c.outstanding = Position{pos, 0}, true
+		c.leave()
+		return Message{c, pos, c.bodyOffset(pos), about(w)&aboutText | s.about | loaned}, nil
+	}
+	return c.next(ctx)
+}
+
+// nextShortMPSC is the short way of Next on an MPSC ring. It leaves if it returns a message.
+func (c *Consumer) nextShortMPSC(pos uint64) (Message, bool) {
+	if int64(c.short.until-pos) <= 0 {
+		return Message{}, false
+	}
+	d := c.descAt(pos)
+	meta, ok := c.short.matches(d)
+	if !ok {
+		return Message{}, false
+	}
+	n := int(uint32(meta))
+	c.hold(d, meta)
+	c.takeShort(n)
+	c.pos = pos + c.short.slots
+	c.newest, c.outstanding = Position{pos, 0}, true
+	c.leave()
+	return Message{c, pos, c.bytesOffset(pos, n), about(meta) | c.short.about | loaned}, true
+}
+
+// next is Next by the long way, inside enter.
+func (c *Consumer) next(ctx context.Context) (Message, error) {
+	if ctx == nil {
+		return c.tryNext()
+	}
 	for try := 0; ; try++ {
-		pos := c.pos
-		if !c.mpsc {
-			w := c.load(pos) // D2; once: a peer may rewrite it
-			n := w.Length()
-			end := layout.NextRecord(pos, n, c.short.align)
-			if c.short.admits(w, end, c.short.until) {
-				c.takeShort(int(n))
-				c.pos = end
-				c.newest, c.outstanding = Position{pos, 0}, true
-				c.leave()
-				return Message{c, pos, c.bodyOffset(pos), about(w)&aboutText | c.short.about | loaned}, nil
-			}
-		} else if int64(c.short.until-pos) > 0 {
-			d := c.descAt(pos)
-			if meta, ok := c.short.matches(d); ok {
-				n := int(uint32(meta))
-				c.hold(d, meta)
-				c.takeShort(n)
-				next := pos + c.short.slots
-				c.pos = next
-				c.newest, c.outstanding = Position{pos, 0}, true
-				c.leave()
-				return Message{c, pos, c.bytesOffset(pos, n), about(meta) | c.short.about | loaned}, nil
-			}
-		}
-		if ctx == nil {
-			return c.tryNext()
-		}
 		if m, err := c.nextOrWait(ctx, try); err != errAgain {
 			return m, err
 		}

@@ -247,16 +247,18 @@ func (c *Consumer) returnLoan(m Message) {
 		c.returnLoanClosed(m)
 		return
 	}
-	if m.start != c.newest.Record || !c.outstanding || c.view.viewing || int64(c.implicitAck-m.start) > 0 ||
-		uint32(m.place>>placeIndex) != c.newest.Index {
+	index := uint32(m.place >> placeIndex)
+	if m.start != c.newest.Record || index != c.newest.Index || !c.outstanding || c.view.viewing ||
+		int64(c.implicitAck-m.start) > 0 {
 		c.returnOther(m)
 		return
 	}
 	c.outstanding = false
-	c.returned.Record, c.returned.Index = c.newest.Record, c.newest.Index
-	c.short.dryAt = c.pos - 1 // something is to be released now
-	c.implicitAck = c.pos
-	if c.ack(c.pos); c.flushDue() {
+	c.returned.Record, c.returned.Index = m.start, index
+	pos := c.pos
+	c.short.dryAt = pos - 1 // something is to be released now
+	c.implicitAck = pos
+	if c.ack(pos); c.flushDue() {
 		c.flushReadPos()
 	}
 	c.leave()
