@@ -84,6 +84,35 @@ func (l *ringLink) Close() error {
 // placedLink works in place.
 type placedLink struct{ *ringLink }
 
+// SendManyPlaced makes a Batch: of an entry that is a word and the message, each at a multiple of 8.
+func (l placedLink) SendManyPlaced(n, size int, f func([]byte)) error {
+	b, err := l.p.ClaimBatch(background, n*(8+(size+7)&^7))
+	if err != nil {
+		return err
+	}
+	for range n {
+		f(b.Append(size))
+	}
+	return b.Commit()
+}
+
+// RecvMany goes through what is there by a View, at most 256 messages.
+func (l placedLink) RecvMany(_ []byte, f func([]byte) error) error {
+	v := l.c.View()
+	if !v.Next() && !v.Wait(background) {
+		return v.Err()
+	}
+	for left := 256; left > 0; left-- {
+		if err := f(v.Bytes()); err != nil {
+			return err
+		}
+		if !v.Next() {
+			return nil
+		}
+	}
+	return f(v.Bytes())
+}
+
 func (l placedLink) SendPlaced(n int, f func([]byte)) error {
 	c, err := l.p.Claim(background, n)
 	if err != nil {

@@ -69,7 +69,7 @@ func (j *judge) speed() {
 		{"stream 1016 B", who{"stream", "shmring"}, 1016, 26, 185},
 		{"in place 8 B", who{"stream", "shmring-zc"}, 8, 12, 23},
 		{"in place 1016 B", who{"stream", "shmring-zc"}, 1016, 30, 180},
-		{"batch of 64 × 8 B", who{"batch-64", "shmring"}, 8, 4.5, 7.5},
+		{"batch of 64 × 8 B, views", who{"batch-64", "shmring-zc"}, 8, 4.5, 7.5},
 		{"mixed sizes", who{"mixed", "shmring"}, 0, 26, 95},
 		{"round trip 1016 B", who{"rtt", "shmring"}, 1016, 255, 1000},
 		{"MPSC 8 B, one producer", who{"stream", "shmring-mpsc"}, 8, 14, 30},

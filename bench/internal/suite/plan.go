@@ -92,7 +92,7 @@ func (p *planner) speed(place string) {
 	p.add("stream", []string{"shmring-zc", "shmring-mpsc"}, []int{8, 32, 248, 1016}, place)
 	p.add("rtt", []string{"shmring", runner.RawRing, "raw-pingpong", "raw-pingpong-pause"}, []int{8, 32, 64, 1016}, place)
 	p.add("mixed", []string{"shmring"}, []int{0}, place)
-	p.batch(64, []string{"shmring", runner.RawRing}, []int{8, 32}, place)
+	p.batch(64, []string{"shmring", "shmring-zc", runner.RawRing}, []int{8, 32}, place)
 	for _, n := range []int{1, 2, 4} {
 		for _, size := range []int{8, 32} {
 			p.one(fmt.Sprintf("mpsc-%d", n), "mpsc", "shmring-mpsc", size, place, work.Job{Producers: n})

@@ -29,6 +29,9 @@ func (a *worker) sendOne() func(seq *int) error {
 			batch[i] = a.buffer()
 		}
 		link, many := a.out.(Batcher)
+		if placed, ok := a.out.(BatchPlacer); ok {
+			return a.sendBatchPlaced(placed, id, batch[0])
+		}
 		return func(seq *int) error {
 			for i := range batch {
 				a.stamp(batch[i], id|uint64(*seq))
@@ -66,6 +69,21 @@ func (a *worker) sendOne() func(seq *int) error {
 		msg := a.stamp(buf, id|uint64(*seq))
 		*seq++
 		return a.out.Send(msg)
+	}
+}
+
+// sendBatchPlaced returns how to send the next batch in place.
+func (a *worker) sendBatchPlaced(link BatchPlacer, id uint64, buf []byte) func(seq *int) error {
+	var h uint64
+	write := func(msg []byte) {
+		copy(msg, buf) // what stands for making the message
+		a.stamp(msg, h)
+		h++
+	}
+	return func(seq *int) error {
+		h = id | uint64(*seq)
+		*seq += a.j.Batch
+		return link.SendManyPlaced(a.j.Batch, len(buf), write)
 	}
 }
 

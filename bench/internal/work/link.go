@@ -16,6 +16,12 @@ type Batcher interface {
 	RecvMany(buf []byte, f func(msg []byte) error) error
 }
 
+// BatchPlacer is a Batcher that makes its batches in place: f writes each of n messages of size bytes.
+type BatchPlacer interface {
+	Batcher
+	SendManyPlaced(n, size int, f func(msg []byte)) error
+}
+
 // Placer is a Link that works in place: f writes the message, or reads it.
 type Placer interface {
 	Link
