@@ -9,6 +9,7 @@ var Opens = map[string]work.Open{
 	"shmring":         openRing(false, false),
 	"shmring-zc":      openRing(false, true),
 	"shmring-mpsc":    openRing(true, false),
+	"shmring-try":     openRing(false, false),
 	"shmring-default": openRing(false, false),
 	"raw-go":          openRaw,
 	"pipe":            openFile,

@@ -34,6 +34,9 @@ func openRing(mpsc, inPlace bool) work.Open {
 			return placedLink{l}, err
 		}
 		l.handle = func(m shmring.Message) error { return l.f(l.buf[:copy(l.buf, m.Bytes())]) }
+		if j.Transport == "shmring-try" {
+			return tryLink{l}, err
+		}
 		return l, err
 	}
 }
@@ -79,6 +82,25 @@ func (l *ringLink) Close() error {
 		return l.p.Close()
 	}
 	return l.c.Close()
+}
+
+// tryLink waits by itself: it calls again what says that it cannot be done now.
+type tryLink struct{ *ringLink }
+
+func (l tryLink) Send(msg []byte) error {
+	for {
+		if err := l.p.TrySend(msg); err != shmring.ErrFull && err != shmring.ErrContended {
+			return err
+		}
+	}
+}
+
+func (l tryLink) Recv(buf []byte) (int, error) {
+	for {
+		if n, err := l.c.TryReceive(buf); err != shmring.ErrEmpty {
+			return n, err
+		}
+	}
 }
 
 // placedLink works in place.

@@ -57,6 +57,9 @@ func synthetic(f func(c *Cell, p placement.Placement, round int) float64, seen .
 			add("rtt", size, t, "kernel", pinned)
 		}
 		add("stream", size, "shmring-zc", "shmring", pinned)
+		add("batch-64", size, "shmring-zc", "shmring", pinned)
+		add("stream", size, "shmring-try", "shmring", pinned)
+		add("rtt", size, "shmring-try", "shmring", pinned)
 		add("stream", size, "raw-copy-4", "limit", pinned)
 		add("rtt", size, "raw-pingpong", "limit", pinned)
 	}
@@ -104,7 +107,7 @@ var lines = map[string]int{
 	"stream 8 B": 1, "stream 32 B": 1, "stream 48 B": 1, "stream 248 B": 1, "stream 1016 B": 1, "stream 4096 B": 1,
 	"stream 65536 B": 1, "in place 8 B": 2, "in place 1016 B": 2, "batch of 64": 1, "mixed sizes": 1,
 	"round trip 8 B": 1, "round trip 32 B": 1, "round trip 64 B": 1, "round trip 1016 B": 1,
-	"MPSC 8 B": 3, "MPSC 32 B": 3, "MPSC 248 B": 1, "MPSC 1016 B": 1,
+	"MPSC 8 B": 3, "MPSC 32 B": 3, "MPSC 248 B": 1, "MPSC 1016 B": 1, "TryReceive in a loop": 2,
 }
 
 func TestEveryTargetIsThere(t *testing.T) {

@@ -91,6 +91,9 @@ func (j *judge) speed() {
 		j.atMost(fmt.Sprintf("in place %d B, against copying", size), "≤ 1.0 × copying", 1, size,
 			[]who{{"stream", "shmring-zc"}}, our("stream"))
 	}
+	for _, w := range []string{"stream", "rtt"} {
+		j.atMost("TryReceive in a loop, "+w+" 32 B", "≤ 1.05 × Receive", 1.05, 32, []who{{w, "shmring-try"}}, our(w))
+	}
 	for _, n := range []int{2, 4} {
 		for _, size := range []int{8, 32} {
 			j.atMost(fmt.Sprintf("MPSC %d B, %d producers", size, n), "≤ 1.2 × one producer", 1.2, size,

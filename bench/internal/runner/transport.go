@@ -73,6 +73,9 @@ var Transports = []*Transport{
 	{Name: "shmring-mpsc", Group: Ours, Where: Processes, Max: huge, Batches: true, Works: and(every, "blocked", "mpsc"),
 		About: "MPSC ring; Send and Receive"},
 
+	{Name: "shmring-try", Group: Ours, Where: Processes, Max: huge, Works: []string{"rtt", "stream"},
+		About: "SPSC ring; TrySend and TryReceive in loops of the caller's, which do nothing else"},
+
 	{Name: "shmring-default", Group: Ours, Where: Processes, Max: huge, Works: []string{"rtt", "stream"},
 		About: "SPSC ring as one gets it who asks for nothing: spins for a while, then sleeps"},
 

@@ -90,6 +90,8 @@ func (p *planner) quick() {
 func (p *planner) speed(place string) {
 	p.add("stream", []string{"shmring", runner.RawRing}, []int{8, 32, 48, 64, 248, 1016, 4096, 65536}, place)
 	p.add("stream", []string{"shmring-zc", "shmring-mpsc"}, []int{8, 32, 248, 1016}, place)
+	p.add("stream", []string{"shmring-try"}, []int{8, 32}, place)
+	p.add("rtt", []string{"shmring-try"}, []int{32}, place)
 	p.add("rtt", []string{"shmring", runner.RawRing, "raw-pingpong", "raw-pingpong-pause"}, []int{8, 32, 64, 1016}, place)
 	p.add("mixed", []string{"shmring"}, []int{0}, place)
 	p.batch(64, []string{"shmring", "shmring-zc", runner.RawRing}, []int{8, 32}, place)
