@@ -16,6 +16,7 @@ import (
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
+	"github.com/shmring/shmring/internal/membarrier"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/shm"
 )
@@ -27,6 +28,7 @@ func (f *findings) examine(ctx context.Context, dir string) {
 	f.ring(ctx, dir)
 	f.sealed(ctx)
 	f.doorbells()
+	f.barrier()
 	f.inotify()
 	f.memlock()
 	f.seccomp()
@@ -162,6 +164,16 @@ func (f *findings) doorbells() {
 	} else {
 		f.ok("futex_waitv", "works: contexts and Close end a wait at once")
 	}
+}
+
+// barrier says what a message on an SPSC ring costs its producer.
+func (f *findings) barrier() {
+	if err := (membarrier.System{}).Fence(); err != nil {
+		f.add("membarrier", shmring.SeverityNote, "", "does not work, so each message on an SPSC ring takes a full "+
+			"barrier, some nanoseconds: %v", err)
+		return
+	}
+	f.ok("membarrier", "works: a producer that has sent 64 KiB on an SPSC ring does without a full barrier for each message")
 }
 
 // inotify wakes parked sleepers, and those who wait for a ring to be created.

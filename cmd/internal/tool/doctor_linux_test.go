@@ -27,7 +27,7 @@ func TestDoctor(t *testing.T) {
 	var f findings
 	f.examine(t.Context(), dir)
 	for _, name := range []string{"system", "directory", "ring", "sealed", "locks", "doorbell", "futex", "sysv",
-		"futex_waitv", "inotify", "memlock", "seccomp", "cpu", "hugepages", "RemoveIPC", "namespaces"} {
+		"futex_waitv", "membarrier", "inotify", "memlock", "seccomp", "cpu", "hugepages", "RemoveIPC", "namespaces"} {
 		require.NotEmpty(t, named(t, f, name).Text)
 		require.NotEqual(t, shmring.SeverityProblem, named(t, f, name).Severity, name)
 	}
