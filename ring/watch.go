@@ -244,8 +244,12 @@ func (c *Consumer) isOver() bool {
 const stalledSleep = time.Millisecond
 
 // reapEvery is how often, at most, the consumer of an MPSC ring looks for dead producers
-// that hold nothing up.
-const reapEvery = 50 * time.Millisecond
+// that hold nothing up, and reapOne how often that of an SPSC ring looks for its one. To ask the
+// system is most of what it does before it sleeps, and the first sleep is no shorter.
+const (
+	reapEvery = 50 * time.Millisecond
+	reapOne   = 10 * time.Millisecond
+)
 
 // maintain is what the consumer does before it sleeps and whenever a sleep brought
 // nothing: it flushes what it has gathered and looks for dead producers. The error is what
@@ -281,9 +285,13 @@ func (c *Consumer) lookAfter() error {
 		if err := c.resolveHead(); err != nil {
 			return err
 		}
-		if time.Since(c.fates.reaped) < reapEvery {
-			return nil
-		}
+	}
+	every := reapOne
+	if c.mpsc {
+		every = reapEvery
+	}
+	if time.Since(c.fates.reaped) < every {
+		return nil
 	}
 	return c.reapAll()
 }
