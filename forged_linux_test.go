@@ -76,6 +76,29 @@ func TestForgedReadPosIsNoFullRing(t *testing.T) {
 	}
 }
 
+// A ReadPos that lets producers write over what was not read, so that the consumer finds nothing any
+// more, is named by that one: it knows what it has stored.
+func TestForgedReadPosIsNoEmptyRing(t *testing.T) {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
+		o := shmring.Options{Dir: ringDir(t), Kind: kind, Slots: 64, SlotSize: 64}
+		p, c := openProducer(t, &o), openConsumer(t, &o)
+		for p.TrySend(make([]byte, 8)) == nil {
+		}
+		forge(t, p.Info().Path, readPosAt, uint64(64)) // both kinds may have come there
+		isCorrupt(t, c.Check(), "ReadPos")
+		closes(t, c.Close)
+		closes(t, p.Close)
+
+		q := shmring.Options{Dir: ringDir(t), Kind: kind, Slots: 64, SlotSize: 64, WaitPolicy: shmring.WaitSleep}
+		p, c = openProducer(t, &q), openConsumer(t, &q)
+		forge(t, p.Info().Path, readPosAt, uint64(64))
+		_, err := c.Receive(soon(t), nil)
+		isCorrupt(t, err, "ReadPos")
+		closes(t, c.Close)
+		closes(t, p.Close)
+	}
+}
+
 // A consumer does not go on at a ReadPos that its predecessors cannot have come to.
 func TestForgedReadPosIsRefused(t *testing.T) {
 	o := shmring.Options{Dir: ringDir(t), Slots: 64}

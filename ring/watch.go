@@ -271,6 +271,9 @@ func (c *Consumer) maintain() error {
 // tells whether there is anything to say.
 func (c *Consumer) lookAfter() error {
 	c.flushReadPos()
+	if read := c.hot.ReadPos.Load(); read != c.released {
+		return c.corrupt("ReadPos", c.released, read) // nobody else writes it; producers believe it
+	}
 	c.flushDeltas()
 	if len(c.batch.rest) > 0 {
 		return nil
