@@ -2,6 +2,7 @@ package ring_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -55,5 +56,29 @@ func TestStreamsThatEndWithoutEnd(t *testing.T) {
 		n, err := c.TryReceive(make([]byte, 8))
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
+	})
+}
+
+// Nor do streams that end while a message is held take memory without end.
+func TestStreamsThatEndWhileAMessageIsHeld(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, c := r.producer(), r.consumer()
+		require.NoError(t, p.TrySend(make([]byte, 8)))
+		_, err := c.TryNext()
+		require.NoError(t, err)
+		m := &c.view.Participants[1]
+		m.Fates[0].Pos.Store(c.view.Hot.ReadPos.Load() + 1) // behind it
+		var corrupt *ring.CorruptError
+		calls := 0
+		for ; corrupt == nil && calls < 1<<20; calls++ {
+			m.Epoch.Add(1)
+			m.Fates[0].Fate.Store(layout.FateWord(0).With(m.Epoch.Load(), layout.FateDied))
+			c.view.Hot.News.Add(1)
+			_, err = c.TryReceive(nil)
+			errors.As(err, &corrupt)
+		}
+		require.NotNil(t, corrupt)
+		require.Greater(t, calls, 1<<16, "as many as there may be of processes")
 	})
 }

@@ -56,6 +56,10 @@ func (c *Consumer) nothingNext() error {
 // longer, and a call that waits asks its context before the next try.
 const mostTold = layout.Fates + layout.FatesTogether
 
+// mostUnnoted bounds what was told and cannot be noted yet, because messages before it are held: no
+// correct peers come and go so often meanwhile.
+const mostUnnoted = 1 << 18
+
 // errMore: there is more to tell.
 var errMore = errors.New("more")
 
@@ -69,6 +73,9 @@ func (c *Consumer) tell(atEnd bool) error {
 		if left == 0 {
 			f.news, f.more = news-1, true
 			return errMore
+		}
+		if n := len(f.unnoted); n >= mostUnnoted {
+			return c.corrupt("streams that ended while a message was held", c.pos, uint64(n))
 		}
 		e, word, err := c.nextFate()
 		if err != nil {
