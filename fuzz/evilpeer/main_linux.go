@@ -195,7 +195,8 @@ func (r *result) Print(w io.Writer) {
 		)
 	}
 	if r.Told > 0 {
-		r.Note("of %d calls that began behind the truncation and told of it, %d did within 10 ms", r.Told, r.ToldSoon)
+		r.Note("of %d calls that began behind the truncation and told of it, %d did within 10 ms: %s", r.Told, r.ToldSoon,
+			r.ToldIn)
 	}
 	for i, f := range r.Footprint {
 		r.Note("%s: %s", []string{"at first", "at the end"}[i], f)

@@ -220,6 +220,7 @@ func (r *report) told(err error, took time.Duration) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.took = append(r.took, took)
 	if r.Told++; took < soon {
 		r.ToldSoon++
 	}

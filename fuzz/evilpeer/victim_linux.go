@@ -16,6 +16,7 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/fuzz/internal/labs"
+	"github.com/shmring/shmring/fuzz/internal/machine"
 	"github.com/shmring/shmring/shm"
 )
 
@@ -44,12 +45,14 @@ type report struct {
 	LateCall     string         `json:"latest,omitempty"`    // which
 	Told         int            `json:"told,omitempty"`      // calls that began when the file was cut, and told of it
 	ToldSoon     int            `json:"told_within_10_ms,omitempty"`
+	ToldIn       string         `json:"told_in,omitempty"`   // how long those took
 	Footprint    []string       `json:"footprint,omitempty"` // at first, and at the end
 	Healthy      int            `json:"healthy"`             // messages of the other ring, all of them exact
 	Wrong        []string       `json:"wrong,omitempty"`
 
 	mu     sync.Mutex
 	called map[*caller]struct{}
+	took   machine.Times // of Told
 }
 
 // attacked is the name of the ring that is attacked, and healthy that of the other.
@@ -96,6 +99,9 @@ func victim(a arguments) error {
 	}
 	if err = errors.Join(err, h.close()); err != nil {
 		return err
+	}
+	if len(r.took) > 0 {
+		r.ToldIn = r.took.String()
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
