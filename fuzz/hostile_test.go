@@ -134,7 +134,7 @@ func (h *victim) try(g *target, what string, call func() error) error {
 func documented(err error) bool {
 	for _, ok := range []error{
 		nil, ring.ErrFull, ring.ErrEmpty, ring.ErrContended, ring.ErrTooLarge, ring.ErrEnded, ring.ErrPeerDead,
-		ring.ErrBusy, ring.ErrCorrupt, ring.ErrRevoked, io.EOF, io.ErrShortBuffer, context.Canceled,
+		ring.ErrFailed, ring.ErrBusy, ring.ErrCorrupt, ring.ErrRevoked, io.EOF, io.ErrShortBuffer, context.Canceled,
 	} {
 		if errors.Is(err, ok) {
 			return true
