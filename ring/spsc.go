@@ -45,9 +45,11 @@ const (
 	clearSoon  = layout.LineAlign
 	clearMost  = 128
 	// fetchAhead is how far behind what is cleared lines are asked for. Of longer records those of
-	// fetchStep bytes at a time, so far behind the last record.
+	// fetchStep bytes at a time, so far behind the last record; of batches, of less than fetchMost, as many as
+	// the last one had.
 	fetchAhead = 512
 	fetchStep  = 1024
+	fetchMost  = 4096
 	// joinAfter is how many bytes of records a producer has to have sent before it asks the system to
 	// let this process join: that takes 15 ms, and a process that is killed meanwhile dies so much later.
 	joinAfter = 64 << 10
@@ -233,8 +235,12 @@ func (p *Producer) prepare(size uint64) {
 		return
 	}
 	if size > clearMost {
-		p.soon = from + fetchStep
-		p.fetchBehind(p.soon, fetchStep/layout.LineAlign)
+		step := uint64(fetchStep)
+		if size > fetchStep && size < fetchMost {
+			step = size &^ (layout.LineAlign - 1) // a batch, and the next one is as long
+		}
+		p.soon = from + step
+		p.fetchBehind(from+fetchStep, int(step/layout.LineAlign))
 		return
 	}
 	// Up to bound, within the lap.

@@ -68,7 +68,8 @@ func and(works []string, more ...string) []string { return append(slices.Clone(w
 var Transports = []*Transport{
 	{Name: "shmring", Group: Ours, Where: Processes, Max: huge, Batches: true, Works: and(every, "blocked"),
 		About: "SPSC ring; Send and Receive, which copy; batches by SendBatch and Drain"},
-	{Name: "shmring-zc", Group: Ours, Where: Processes, Max: huge, Batches: true, Works: []string{"stream", "batch", "mixed"},
+	{Name: "shmring-zc", Group: Ours, Where: Processes, Max: huge, Batches: true,
+		Works: []string{"stream", "batch", "mixed"},
 		About: "SPSC ring in place: Claim and Next, batches by Batch and View; the receiver reads a word of every line"},
 	{Name: "shmring-mpsc", Group: Ours, Where: Processes, Max: huge, Batches: true, Works: and(every, "blocked", "mpsc"),
 		About: "MPSC ring; Send and Receive"},

@@ -173,7 +173,8 @@ func (f *findings) barrier() {
 			"barrier, some nanoseconds: %v", err)
 		return
 	}
-	f.ok("membarrier", "works: a producer that has sent 64 KiB on an SPSC ring does without a full barrier for each message")
+	f.ok("membarrier", "works: a producer that has sent 64 KiB on an SPSC ring does without a full barrier for each "+
+		"message")
 }
 
 // inotify wakes parked sleepers, and those who wait for a ring to be created.
