@@ -467,13 +467,13 @@ func TestNotARing(t *testing.T) {
 
 	_, err = shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
 	require.ErrorIs(t, err, shmring.ErrFormat, "OpenOrCreate does not touch it either")
-	golden, err := os.ReadFile("layout/testdata/segment-v3.1.bin")
+	golden, err := os.ReadFile("layout/testdata/segment-v3.2.bin")
 	require.NoError(t, err)
 	golden[12] = 1
 	require.NoError(t, os.WriteFile(path, golden, 0o600))
 	_, err = shmring.OpenProducer(soon(t), "r", o)
 	require.ErrorIs(t, err, shmring.ErrVersion)
-	require.ErrorContains(t, err, "1.1")
+	require.ErrorContains(t, err, "1.2")
 	require.ErrorContains(t, err, "3.x")
 }
 

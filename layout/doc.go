@@ -2,7 +2,7 @@
 // behaviour beyond [Format], which writes those bytes, and [Parse], which
 // believes nothing it reads until it has checked it.
 //
-// # The segment, version 3.1
+// # The segment, version 3.2
 //
 // All numbers are in the byte order of the machine that made the segment (the
 // endian mark says which); every multi-byte word is naturally aligned. Distances
@@ -38,6 +38,7 @@
 //	   128     8  Tail           MPSC producers (CAS)  MPSC producers; a consumer that waits
 //	   136     8  Written        the SPSC producer     observers
 //	   256     8  ReadPos        the consumer          producers that look full
+//	   264    40  Waypoints      the consumer          observers, consumers that attach
 //	   384     4  DataBell       both                  producers, after a publish
 //	   512     4  SpaceBell      both                  the consumer, after a release
 //	   520     8  Priority           MPSC producers        MPSC producers that look full

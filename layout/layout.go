@@ -10,7 +10,7 @@ const (
 	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
 	EndianOK  uint32 = 0x01020304
 	Major     uint16 = 3
-	Minor     uint16 = 1
+	Minor     uint16 = 2
 	PageAlign        = 4096
 )
 
@@ -166,10 +166,13 @@ type Hot struct {
 	Tail Word[Tail]
 	// Written is what the producer of an SPSC ring may have written up to: bytes of older laps
 	// before that are gone. It is stored before they are, and runs ahead.
-	Written    atomic.Uint64
-	_          [112]byte
-	ReadPos    atomic.Uint64
-	_          [120]byte
+	Written atomic.Uint64
+	_       [112]byte
+	ReadPos atomic.Uint64
+	// Waypoints are for observers. The consumer leaves one before each store of ReadPos, which is not behind
+	// it. Their words are loaded and stored atomically.
+	Waypoints  Waypoints
+	_          [80]byte
 	DataBell   atomic.Uint32
 	_          [124]byte
 	SpaceBell  atomic.Uint32
@@ -187,6 +190,23 @@ type Hot struct {
 	// Queueing counts the messages of which that was measured, by how long they waited: see
 	// QueueingBounds. The consumer writes it.
 	Queueing [len(QueueingBounds) + 1]atomic.Uint64
+}
+
+// Waypoints say how many messages there were before a position. There are two, written in turn, so that
+// one is whole while the other is being written.
+type Waypoints struct {
+	_ structs.HostLayout
+	// Turn counts them, and is stored when a new one is whole: the newest is in place Turn mod 2.
+	Turn   uint64
+	Places [2]Waypoint
+}
+
+// Waypoint is a position at which a record begins, or the next one will, and how many messages there are in
+// all records before it, since the segment's first.
+type Waypoint struct {
+	_        structs.HostLayout
+	Position uint64
+	Messages uint64
 }
 
 // QueueingBounds are the limits of the places of Hot.Queueing, in nanoseconds: in each are those

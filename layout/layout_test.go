@@ -19,8 +19,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
 
 const (
-	golden     = "testdata/segment-v3.1.bin"
-	goldenSPSC = "testdata/segment-v3.1-spsc.bin"
+	golden     = "testdata/segment-v3.2.bin"
+	goldenSPSC = "testdata/segment-v3.2-spsc.bin"
 )
 
 // goldenConfig is as small as a segment gets, with every field set.
@@ -48,7 +48,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 	return mem
 }
 
-// The bytes of version 3.1 are frozen.
+// The bytes of version 3.2 are frozen.
 func TestGolden(t *testing.T) {
 	v, _ := frozen(t, golden, goldenConfig)
 	require.Equal(t, goldenConfig.Start, v.Hot.ReadPos.Load())

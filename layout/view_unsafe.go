@@ -46,6 +46,11 @@ var (
 	_ = same[unsafe.Offsetof(Hot{}.Tail)-(128-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Written)-(136-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.ReadPos)-(256-hotOffset)]
+	_ = same[unsafe.Offsetof(Hot{}.Waypoints)-(264-hotOffset)]
+	_ = same[unsafe.Offsetof(Waypoints{}.Turn)-0]
+	_ = same[unsafe.Offsetof(Waypoints{}.Places)-8]
+	_ = same[unsafe.Sizeof(Waypoint{})-16]
+	_ = same[unsafe.Offsetof(Waypoint{}.Messages)-8]
 	_ = same[unsafe.Offsetof(Hot{}.DataBell)-(384-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.SpaceBell)-(512-hotOffset)]
 	_ = same[unsafe.Offsetof(Hot{}.Priority)-(520-hotOffset)]
@@ -155,6 +160,7 @@ func Format(mem []byte, cfg Config) (*View, error) {
 
 func (v *View) begin(pos uint64) {
 	v.Hot.ReadPos.Store(pos)
+	v.Hot.Waypoints.Places[0].Position = pos
 	v.Participants[ConsumerIndex].DrainPos.Store(pos)
 }
 

@@ -28,6 +28,7 @@ type Consumer struct {
 	backoff backoff
 	view    View
 	fates   fates
+	way     way
 	behind  *Consumer // of a front: see guard.go
 	measure *measure  // of a front: see measure.go
 	_       [128]byte
@@ -73,6 +74,7 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.setMark(pos)
 	}
 	c.cursors.start(pos, marked)
+	c.openWaypoints()
 	c.endShort()
 	c.resume()
 	if !cfg.AtMostOnce {

@@ -48,7 +48,7 @@ func (c *Consumer) peekMPSC(m *found) error {
 		}
 		again := c.mayBeSeen(pos, c.slots.count)
 		if again && c.cfg.AtMostOnce {
-			c.dropSeen(k)
+			c.dropSeen(k, c.messagesOf(pos, n, flags))
 			continue
 		}
 		if end := pos + k; int64(end-c.mark) > 0 {

@@ -35,7 +35,7 @@ func (c *Consumer) peekSPSC(m *found) error {
 		}
 		again := c.mayBeSeen(pos, c.span)
 		if again && c.cfg.AtMostOnce {
-			c.dropSeen(end - pos)
+			c.dropSeen(end-pos, 1)
 			continue
 		}
 		if int64(end-c.mark) > 0 {

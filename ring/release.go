@@ -217,7 +217,7 @@ func (c *Consumer) setMark(pos uint64) {
 	killpoint.At(killpoint.MarkStored)
 }
 
-// flushReadPos stores ReadPos if anything was acknowledged since the last time.
+// flushReadPos stores ReadPos if anything was acknowledged since the last time, and a waypoint before.
 func (c *Consumer) flushReadPos() {
 	if c.acked == c.released {
 		return
@@ -229,6 +229,20 @@ func (c *Consumer) flushReadPos() {
 		}
 	}
 	c.released = to
+	// Leave a waypoint: how many messages there are before the next record.
+	n := c.way.messages + uint64(c.pending)
+	if len(c.batch.rest) > 0 {
+		n -= uint64(c.batch.index) // its record is still next
+	}
+	w, turn := &c.hot.Waypoints, c.way.turn+1
+	c.way.turn = turn
+	at := &w.Places[turn&1]
+	storePlain(&at.Position, c.pos)
+	killpoint.At(killpoint.WaypointStored)
+	storePlain(&at.Messages, n)
+	killpoint.At(killpoint.WaypointStored)
+	storePlain(&w.Turn, turn)
+	killpoint.At(killpoint.WaypointStored)
 	c.hot.ReadPos.Store(to) // S1
 	killpoint.At(killpoint.ReadPosStored)
 	c.notify()
@@ -238,6 +252,18 @@ func (c *Consumer) flushReadPos() {
 	if c.pending >= flushDeltasAt {
 		c.flushDeltas()
 	}
+}
+
+// way is what a consumer knows of the messages before its position.
+type way struct {
+	messages uint64 // there, but for those that are pending
+	turn     uint64 // layout.Waypoints.Turn
+}
+
+// openWaypoints counts on where the consumer begins.
+func (c *Consumer) openWaypoints() {
+	c.way.messages = c.messagesBefore(c.pos)
+	c.way.turn = atomic.LoadUint64(&c.hot.Waypoints.Turn)
 }
 
 // returnLoan releases a message that Next handed out. Nearly always that is the newest, and nothing was
@@ -373,8 +399,9 @@ func (c *Consumer) limitByRevocations(to uint64) uint64 {
 // handled it.
 //
 //go:noinline
-func (c *Consumer) dropSeen(k uint64) {
+func (c *Consumer) dropSeen(k, messages uint64) {
 	c.count(layout.Dropped, 1)
+	c.way.messages += messages
 	c.skip(k)
 }
 
@@ -412,5 +439,6 @@ func (c *Consumer) flushDeltas() {
 	c.count(layout.Bytes, all.bytes)
 	c.progressed()
 	c.flushed += uint64(c.pending)
+	c.way.messages += uint64(c.pending)
 	c.pending = 0
 }

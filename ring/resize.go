@@ -419,6 +419,8 @@ func (m *Move) wordsInto(v *layout.View, keepSet bool) {
 		to.Tail.Store(layout.PackTail(m.start+m.end, 0, 0)) // of no slots: no claim that has to be on record
 	}
 	to.ReadPos.Store(m.start)
+	to.Waypoints.Places[0].Position = m.start
+	to.Waypoints.Places[0].Messages = m.from.messagesBefore(m.read)
 	to.DataBell.Store(from.DataBell.Load() &^ layout.BellSleeping)
 	to.SpaceBell.Store(from.SpaceBell.Load() &^ layout.BellSleeping)
 	to.News.Store(from.News.Load())

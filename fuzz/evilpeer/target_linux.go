@@ -30,6 +30,7 @@ const (
 	tailAt         = 128
 	writtenAt      = 136
 	readPosAt      = 256
+	waypointsAt    = 264
 	dataBellAt     = 384
 	spaceBellAt    = 512
 	priorityAt     = 520

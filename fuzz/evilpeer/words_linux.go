@@ -23,6 +23,8 @@ type spot struct {
 var hotSpots = []spot{
 	{tailAt, true}, {tailAt, true}, {writtenAt, true}, {readPosAt, true}, {readPosAt, true},
 	{dataBellAt, false}, {spaceBellAt, false},
+	{waypointsAt, true}, {waypointsAt + 8, true}, {waypointsAt + 16, true}, {waypointsAt + 24, true},
+	{waypointsAt + 32, true},
 	{priorityAt, true}, {setAt, true}, {keyAt, false}, {namespaceAt, true}, {newsAt, true}, {eventsAt, true},
 }
 

@@ -291,6 +291,18 @@ func (t *scenario) unused() bool {
 	return ok
 }
 
+// numbered looks whether the ring's own count of messages is right, which consumers have kept, the
+// victim perhaps among them, and which its death may have cut off anywhere.
+func (t *scenario) numbered(came uint64) bool {
+	w := &t.view.Hot.Waypoints
+	newest := w.Places[w.Turn&1]
+	if read := t.view.Hot.ReadPos.Load(); newest.Position != read || newest.Messages != came {
+		return t.fault(&t.l.r.Lost, "%d messages came before position %d, the ring says %d before %d", came, read,
+			newest.Messages, newest.Position)
+	}
+	return true
+}
+
 // count compares what came with what was sent.
 func (t *scenario) count(returned bool) bool {
 	var r result // what is right, to be added when nobody else does
@@ -323,6 +335,7 @@ func (t *scenario) count(returned bool) bool {
 	if most := t.mostRedelivered(returned); r.Repeated > uint64(most) {
 		ok = t.fault(&t.l.r.Duplicated, "%d messages came again, %d are explained", r.Repeated, most)
 	}
+	ok = t.numbered(r.Delivered) && ok
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
 	t.l.r.Delivered += r.Delivered

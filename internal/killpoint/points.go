@@ -62,6 +62,7 @@ const (
 
 	MetaRewritten // receiving
 	MarkStored
+	WaypointStored
 	ReadPosStored
 	ClaimDiscarded
 
@@ -105,7 +106,7 @@ var names = [Points]string{
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
 	"Announced", "Unannounced", "BellCleared", "Woken", "Counted", "CPUStored",
-	"MetaRewritten", "MarkStored", "ReadPosStored", "ClaimDiscarded",
+	"MetaRewritten", "MarkStored", "WaypointStored", "ReadPosStored", "ClaimDiscarded",
 	"FatePosStored", "FateStored", "NewsStored", "OverStored", "ToldStored",
 	"EventBegun", "EventStored",
 	"RevokedPosStored", "StateRevoked", "BellsReset",

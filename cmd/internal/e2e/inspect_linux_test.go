@@ -97,7 +97,7 @@ func TestInspect(t *testing.T) {
 	spoil(t, dir, "new", func(b []byte) []byte { b[12]++; return b })
 	p = command(t, dir, "inspect -for 0 new")
 	p.ends(cli.Failed)
-	require.Contains(t, p.stdout.String(), "a ring of version 4.1")
+	require.Contains(t, p.stdout.String(), "a ring of version 4.2")
 }
 
 // -watch looks until a signal ends it, and says for how long something has been so.
@@ -130,7 +130,7 @@ func TestCheck(t *testing.T) {
 	whole := spoil(t, dir, "copy", func(b []byte) []byte { return b })
 	p := command(t, dir, "check "+whole)
 	p.ends(0)
-	require.Equal(t, whole+": sound: spsc ring of version 3.1, 3 messages, 3 bytes, 0 claims open\n", p.stdout.String())
+	require.Equal(t, whole+": sound: spsc ring of version 3.2, 3 messages, 3 bytes, 0 claims open\n", p.stdout.String())
 	for name, c := range map[string]struct {
 		change func([]byte) []byte
 		code   int
