@@ -29,6 +29,7 @@ var (
 	ErrFailed      = ring.ErrFailed        // a producer said that what it sent is not the whole: *StreamError
 	ErrBusy        = ring.ErrBusy          // the role is taken (*BusyError), or the ring is in use
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
+	ErrNoMessage   = ring.ErrNoMessage     // there is none at that position: *StartError
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
 	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be, or has holes: *TruncatedError
@@ -102,6 +103,22 @@ func (e *TruncatedError) Error() string {
 
 // Is makes the error match ErrTruncated and ErrCorrupt.
 func (e *TruncatedError) Is(target error) bool { return target == ErrTruncated || target == ErrCorrupt }
+
+// StartError tells why an [Observer] cannot begin where it was to ([FromPosition], [FromAfter]).
+type StartError struct {
+	Ring     string
+	Position Position
+	Why      string
+}
+
+// Error names the ring, the position and the remedy.
+func (e *StartError) Error() string {
+	return fmt.Sprintf("%sno message begins at position %v: %s; begin with the oldest (FromOldest)", prefix(e.Ring),
+		e.Position, e.Why)
+}
+
+// Is makes the error match ErrNoMessage.
+func (e *StartError) Is(target error) bool { return target == ErrNoMessage }
 
 // Role is what a participant does in a ring.
 type Role string
@@ -248,6 +265,8 @@ func named(name string, err error) error {
 	switch e := err.(type) {
 	case *ring.SizeError:
 		return &SizeError{name, e.Size, e.Max}
+	case *ring.StartError:
+		return &StartError{name, Position(e.Position), e.Why}
 	case *ring.CorruptError:
 		return &CorruptError{name, e.Field, Position{Record: e.Position}, e.Got}
 	case *ring.BusyError:

@@ -36,6 +36,7 @@ func hostile(t *testing.T, data []byte) {
 	for _, s := range steps(s.rest) {
 		if s.Op < 100 {
 			h.lie(s)
+			h.observe(s)
 		} else {
 			h.call(s)
 		}
@@ -52,7 +53,8 @@ type victim struct {
 	producers []*target
 	consumer  *target // nil: none
 	msgs      []ring.Message
-	opened    bool // the consumer has looked at the next message and left it
+	follower  *ring.Observer // from the beginning on
+	opened    bool           // the consumer has looked at the next message and left it
 	now       atomic.Pointer[string]
 	stopped   context.Context
 }
@@ -95,6 +97,7 @@ func newVictim(t *testing.T, s *script) *victim {
 	h.note("%+v", h.cfg)
 	h.attachProducer()
 	h.attachConsumer()
+	h.follower = h.observer(ring.Start{})
 	return h
 }
 
@@ -134,7 +137,8 @@ func (h *victim) try(g *target, what string, call func() error) error {
 func documented(err error) bool {
 	for _, ok := range []error{
 		nil, ring.ErrFull, ring.ErrEmpty, ring.ErrContended, ring.ErrTooLarge, ring.ErrEnded, ring.ErrPeerDead,
-		ring.ErrFailed, ring.ErrBusy, ring.ErrCorrupt, ring.ErrRevoked, io.EOF, io.ErrShortBuffer, context.Canceled,
+		ring.ErrFailed, ring.ErrBusy, ring.ErrCorrupt, ring.ErrRevoked, ring.ErrNoMessage, io.EOF, io.ErrShortBuffer,
+		context.Canceled,
 	} {
 		if errors.Is(err, ok) {
 			return true
@@ -342,6 +346,50 @@ func (h *victim) touch(m ring.Message) {
 	}
 }
 
+// observer is one that has begun, or nil.
+func (h *victim) observer(from ring.Start) *ring.Observer {
+	o := ring.NewObserver(h.v, nil)
+	if h.try(nil, "Begin", func() error { return o.Begin(from, func() error { return nil }) }) != nil {
+		return nil
+	}
+	return o
+}
+
+// observe is what those do who have no part in the ring: one who has followed it, and one who begins.
+func (h *victim) observe(s step) {
+	read := h.v.Hot.ReadPos.Load()
+	at := ring.Position{Record: read + uint64(int8(s.Who)), Index: uint32(s.Size % 3)}
+	from := ring.Start{From: ring.StartKind(s.Word % 4), Position: at, Sequence: s.Word >> 8 % 5}
+	for _, o := range []*ring.Observer{h.follower, h.observer(from)} {
+		for range 100 {
+			if o == nil {
+				break
+			}
+			var m ring.Observation
+			if h.try(nil, "Observe", func() (err error) { m, _, err = o.Try(); return err }) != nil {
+				break
+			}
+			if len(m.Bytes) > h.cfg.MaxMessage || m.Producer < 1 || m.Producer >= h.cfg.Participants {
+				h.fail("observed %d bytes from %d", len(m.Bytes), m.Producer)
+			}
+		}
+	}
+}
+
+// lieOfWaypoints writes a word that observers go by.
+func (h *victim) lieOfWaypoints(s step, read uint64) {
+	w := &h.v.Hot.Waypoints
+	at := &w.Places[s.Word>>32&1]
+	switch s.Word >> 40 % 3 {
+	case 0:
+		w.Turn = edge(s, w.Turn, w.Turn+1)
+	case 1:
+		at.Position = edge(s, at.Position, read+uint64(int8(s.Word)))
+	case 2:
+		at.Messages = edge(s, at.Messages, at.Messages+s.Word%8)
+	}
+}
+
 // lie writes one word of the segment.
 func (h *victim) lie(s step) {
 	hot, slots := h.v.Hot, uint64(h.cfg.Slots)
@@ -363,6 +411,7 @@ func (h *victim) lie(s step) {
 	case 2, 3:
 		hot.ReadPos.Store(edge(s, read, read+uint64(int8(s.Word))))
 	case 4:
+		h.lieOfWaypoints(s, read)
 		hot.DataBell.Store(uint32(edge(s, uint64(hot.DataBell.Load()), 1)))
 		hot.SpaceBell.Store(uint32(edge(s, uint64(hot.SpaceBell.Load()), 1)))
 	case 5:

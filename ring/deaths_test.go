@@ -104,12 +104,16 @@ func (w *mortals) produce() {
 // newest looks what of a call was sent in which its producer died.
 func (w *mortals) newest() {
 	last := int64(-1)
-	_, err := ring.Observe(w.p.view, math.MaxInt, func(o ring.Observation) bool {
-		last = int64(binary.LittleEndian.Uint64(o.Bytes))
-		require.True(w.t, bytes.Equal(o.Bytes, w.text(uint64(last))), "torn: %d", last)
-		return true
-	})
-	require.NoError(w.t, err)
+	o := ring.NewObserver(w.p.view, nil)
+	err := o.Begin(ring.Start{From: ring.StartOldest}, func() error { return nil })
+	for err == nil {
+		var m ring.Observation
+		if m, _, err = o.Try(); err == nil {
+			last = int64(binary.LittleEndian.Uint64(m.Bytes))
+			require.True(w.t, bytes.Equal(m.Bytes, w.text(uint64(last))), "torn: %d", last)
+		}
+	}
+	require.Equal(w.t, ring.ErrEmpty, err)
 	if last >= 0 {
 		require.GreaterOrEqual(w.t, uint64(last)+1, w.sure, "lost")
 		w.next = max(w.next, uint64(last)+1)

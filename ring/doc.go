@@ -118,8 +118,12 @@
 //	mpsc.go         reserve and publish of many producers
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
+//	begin.go        where an observer begins
+//	observe.go      who follows the messages of a ring and has no part in it
+//	observe_unsafe.go  the words of a record
+//	anchor.go       what was whole, and where an observer goes on that was overtaken
+//	waypoint.go     how many messages there are before a position
 //	inspect.go      what is in a ring and who is there, for those who take no part
-//	observe.go      a look at what waits in an SPSC ring, for those who have no part in it
 //	peers.go        who is there, for those who ask
 //	participant.go  attach, reap, detach
 //	fate.go         how streams end: storing and finding it

@@ -6,6 +6,9 @@ import "github.com/shmring/shmring/layout"
 
 // glance is a plain load where the race detector watches, and it does not watch this one: who
 // looks from outside may find payload, which is not written atomically, where a word was.
+func (a *area) glance(pos uint64) layout.Record { return layout.Record(glanceAt(a.word(pos))) }
+
+// glanceAt is glance of any word of a record.
 //
 //go:norace
-func (a *area) glance(pos uint64) layout.Record { return layout.Record(*a.word(pos)) }
+func glanceAt(at *uint64) uint64 { return *at }

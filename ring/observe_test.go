@@ -1,10 +1,6 @@
 package ring
 
 import (
-	"encoding/binary"
-	"hash/crc32"
-	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,101 +11,35 @@ import (
 	"github.com/shmring/shmring/shm"
 )
 
-// What waits is shown, in order, and nothing that an older lap has left.
-func TestObserve(t *testing.T) {
-	v, p, c := pair(t, layout.SPSC, 8)
-	buf := make([]byte, 512)
-	seen := func(most int) (list []string, at []uint64) {
-		overtaken, err := Observe(v, most, func(o Observation) bool {
-			list, at = append(list, string(o.Bytes)), append(at, o.Position.Record)
-			require.EqualValues(t, 3, o.Kind)
-			return len(list) < 4
-		})
-		require.NoError(t, err)
-		require.Zero(t, overtaken)
-		return list, at
+// observe returns what an observer sees that begins with the oldest that is not released.
+func observe(v *layout.View, only ...uint16) (list []Observation, err error) {
+	o := NewObserver(v, only)
+	if err := o.Begin(Start{From: StartOldest}, func() error { return nil }); err != nil {
+		return nil, err
 	}
-	for round := range 200 {
-		want := []string{"a", "bb", string(make([]byte, 100+round)), "", "more than it wants"}
-		for _, s := range want {
-			require.NoError(t, p.TrySendKind([]byte(s), 3))
+	for {
+		m, _, err := o.Try()
+		if err == ErrEmpty {
+			return list, nil
 		}
-		list, at := seen(1 << 20)
-		require.Equal(t, want[:4], list)
-		list, _ = seen(2)
-		require.Equal(t, want[:2], list, "enough")
-		for i := range want {
-			m, err := c.TryNext()
-			require.NoError(t, err)
-			if i < len(at) {
-				require.Equal(t, at[i], m.Position().Record)
-			}
-			m.Release()
+		if err != nil {
+			return list, err
 		}
-		_, err := c.TryReceive(buf)
-		require.ErrorIs(t, err, ErrEmpty)
-		list, _ = seen(1 << 20)
-		require.Empty(t, list)
+		m.Bytes = append([]byte{}, m.Bytes...)
+		list = append(list, m)
 	}
-	p.publish(p.pos, 1<<63|77<<56)
-	_, err := Observe(v, 1, func(Observation) bool { return true })
-	require.ErrorIs(t, err, ErrCorrupt)
 }
 
-// What is observed beside a stream is whole, or not shown.
-func TestObserveAStream(t *testing.T) {
-	v, p, c := pair(t, layout.SPSC, 64)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	ended := func() bool {
-		select {
-		case <-stop:
-			return true
-		default:
-			return false
-		}
-	}
-	wg.Go(func() {
-		rng := rand.New(rand.NewPCG(1, 2))
-		msg := make([]byte, 600)
-		for n := uint64(0); !ended(); n++ {
-			m := msg[:12+rng.IntN(588)]
-			for i := range m {
-				m[i] = byte(n)
-			}
-			binary.NativeEndian.PutUint64(m[4:], n)
-			binary.NativeEndian.PutUint32(m, crc32.ChecksumIEEE(m[4:]))
-			for p.TrySend(m) == ErrFull && !ended() {
-			}
-		}
-	})
-	wg.Go(func() {
-		buf := make([]byte, 600)
-		for !ended() {
-			_, _ = c.TryReceive(buf)
-		}
-	})
-	var shown, overtaken int
-	for end := time.Now().Add(20 * time.Second); (shown < 2000 || overtaken < 20) && time.Now().Before(end); {
-		n, err := Observe(v, 2000, func(o Observation) bool {
-			require.Equal(t, crc32.ChecksumIEEE(o.Bytes[4:]), binary.NativeEndian.Uint32(o.Bytes), "torn")
-			shown++
-			return true
-		})
-		require.NoError(t, err)
-		overtaken += n
-	}
-	close(stop)
-	wg.Wait()
-	t.Logf("%d messages shown, overtaken %d times", shown, overtaken)
-	require.Greater(t, shown, 100)
+func (o *Observer) copied(pos, n uint64) []byte {
+	o.memory = nil
+	return o.copy(o.recordWords(pos, n))
 }
 
 // As soon as anything of a record is overwritten, it is not whole, whoever writes.
 func TestObservedInBetween(t *testing.T) {
 	v, p, c := pair(t, layout.SPSC, 8)
 	buf := make([]byte, 512)
-	var s segment
+	var s Observer
 	s.init(v)
 	for range 100 {
 		require.NoError(t, p.TrySend(buf[:300]))
@@ -119,12 +49,12 @@ func TestObservedInBetween(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.TryReceive(buf)
 		require.ErrorIs(t, err, ErrEmpty)
-		size, before := uint64(len(v.Area)), append([]byte{}, s.copyOut(nil, pos, 300)...)
+		size, before := uint64(len(v.Area)), s.copied(pos, 300)
 		for p.pos-pos < size {
 			require.NoError(t, p.TrySend(buf[:100]))
 			require.True(t, p.pos+layout.RecordHeader-pos <= size || !s.isWhole(pos))
 			if s.isWhole(pos) {
-				require.Equal(t, before, s.copyOut(nil, pos, 300))
+				require.Equal(t, before, s.copied(pos, 300))
 			}
 			_, err := c.TryReceive(buf)
 			require.NoError(t, err)
@@ -193,3 +123,98 @@ func (s sleepsAgain) Sleep(uint32, time.Duration, []*atomic.Uint32) (bool, error
 func (s sleepsAgain) Stop(*atomic.Uint32) {}
 
 func (s sleepsAgain) Wake(uint32) { s.v.Hot.DataBell.Or(layout.BellSleeper) }
+
+// A waypoint is whole at each moment: the newest stays while the next is being written.
+func TestWaypointsAreWritten(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		v, p, c := pair(t, kind, 8)
+		w := &v.Hot.Waypoints
+		for range 20 {
+			turn, newest := w.Turn, w.Places[v.Hot.Waypoints.Turn&1]
+			require.NoError(t, p.TrySend([]byte("12345678")))
+			m, err := c.TryNext()
+			require.NoError(t, err)
+			m.Release()
+			require.NoError(t, c.Check())
+			require.Greater(t, w.Turn, turn)
+			require.Equal(t, newest.Messages+1, w.Places[w.Turn&1].Messages)
+			require.Greater(t, w.Places[w.Turn&1].Position, newest.Position)
+			if w.Turn == turn+1 {
+				require.Equal(t, newest, w.Places[turn&1], "what was whole stays")
+			}
+		}
+	}
+}
+
+// Words by which an observer would be overtaken for ever are corruption, and so are those by which it
+// would go back.
+func TestObserversAreNotLedOn(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		for name, lie := range map[string]func(v *layout.View){
+			"written": func(v *layout.View) {
+				v.Hot.ReadPos.Store(8)
+				v.Hot.Written.Store(1 << 40)
+				v.Hot.Tail.Store(layout.PackTail(1<<40, 1, 1))
+			},
+			"a waypoint far ahead": func(v *layout.View) {
+				v.Hot.Written.Store(1100)
+				v.Hot.ReadPos.Store(100 &^ 7)
+				v.Hot.Tail.Store(layout.PackTail(101, 1, 1))
+				v.Hot.Waypoints.Places[v.Hot.Waypoints.Turn&1].Position = 1 << 50
+			},
+			"a waypoint behind": func(v *layout.View) {
+				v.Hot.Written.Store(1 << 12)
+				v.Hot.ReadPos.Store(1 << 12)
+				v.Hot.Tail.Store(layout.PackTail(1<<12, 1, 1))
+				v.Hot.Waypoints.Places[v.Hot.Waypoints.Turn&1].Position = 1<<12 + 1<<40
+			},
+		} {
+			v, p, c := pair(t, kind, 8)
+			o := NewObserver(v, nil)
+			require.NoError(t, o.Begin(Start{}, func() error { return nil }))
+			require.NoError(t, p.TrySend(nil))
+			_, err := c.TryReceive(nil)
+			require.NoError(t, err)
+			require.NoError(t, c.Check())
+			lie(v)
+			for range 2 {
+				for err = nil; err == nil; {
+					_, _, err = o.Try()
+				}
+				require.ErrorIs(t, err, ErrCorrupt, "%v: %s", kind, name)
+			}
+		}
+	}
+}
+
+// Where a consumer leaves no waypoints messages have no numbers, and what is missed is not all counted;
+// the next that does counts on.
+func TestUnnumbered(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		v, p, c := pair(t, kind, 8)
+		follower := NewObserver(v, nil)
+		require.NoError(t, follower.Begin(Start{}, func() error { return nil }))
+		for range 100 {
+			require.NoError(t, p.TrySend([]byte("12345678")))
+			_, err := c.TryReceive(make([]byte, 8))
+			require.NoError(t, err)
+		}
+		require.NoError(t, c.Check())
+		v.Hot.Waypoints = layout.Waypoints{} // as an older one leaves it
+		require.NoError(t, p.TrySend([]byte("12345678")))
+		list, err := observe(v)
+		require.NoError(t, err)
+		require.NotEmpty(t, list)
+		require.Zero(t, list[0].Sequence)
+		m, _, err := follower.Try()
+		require.NoError(t, err)
+		require.Zero(t, m.Sequence)
+		require.NotZero(t, m.Missed)
+		require.True(t, follower.Stats().Inexact)
+		for range 2 {
+			require.NoError(t, c.Check())
+			c.way.messages = c.messagesBefore(v.Hot.ReadPos.Load())
+			require.GreaterOrEqual(t, c.way.messages, uint64(100))
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (f *file) check() error {
 
 // outside is check without a look at the bytes.
 func (f *file) outside() error {
-	var st, found unix.Stat_t
+	var st unix.Stat_t
 	if err := sys.fstat(f.fd, &st); err != nil {
 		return fail("check", f.path, err, "")
 	}
@@ -95,17 +95,23 @@ func (f *file) outside() error {
 	if f.sealed {
 		return nil // there is no name that could be lost
 	}
+	return hasName(f.path, &st, f.stat)
+}
+
+// hasName makes sure that a file of status st has the name of path still. stat looks what has it now.
+func hasName(path string, st *unix.Stat_t, stat func(*unix.Stat_t) error) error {
 	if st.Nlink == 0 {
-		return fail("check", f.path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
+		return fail("check", path, ErrOrphaned, "inode %d has no name; close and open again", st.Ino)
 	}
-	err := f.stat(&found)
+	var found unix.Stat_t
+	err := stat(&found)
 	switch {
 	case err == unix.ENOENT:
-		return fail("check", f.path, ErrOrphaned, "inode %d has another name; close and open again", st.Ino)
+		return fail("check", path, ErrOrphaned, "inode %d has another name; close and open again", st.Ino)
 	case err != nil:
 		return nil // we may not search the directory any more
 	case found.Dev != st.Dev || found.Ino != st.Ino:
-		return fail("check", f.path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", found.Ino,
+		return fail("check", path, ErrOrphaned, "the name means inode %d, ours is %d; close and open again", found.Ino,
 			st.Ino)
 	}
 	return nil

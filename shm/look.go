@@ -56,6 +56,15 @@ func (o *Onlooker) Safely(f func()) error {
 	return nil
 }
 
+// Trusted refuses a file that somebody else could have written, as opening it to take part does: whoever
+// writes it decides what is seen. The error is an [*Error] with ErrRefused.
+func (o *Onlooker) Trusted() error { return trusted("look at", o.path, o.stat.UID, o.stat.Mode) }
+
+// Check looks what has become of the file since it was opened. It makes two system calls. Errors: a
+// [*TruncatedError]; an [*Error] with ErrOrphaned, if its name is gone or means another file; what the
+// system said.
+func (o *Onlooker) Check() error { return o.os.check(o) }
+
 // Held tells whether somebody holds life lock i, of the kind that the segment's users have, without
 // touching it. sure is false where that cannot be known. flock does not answer such a question, and
 // /proc/locks is looked at instead: nobody is found there who is in a PID namespace that we do not

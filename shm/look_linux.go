@@ -104,6 +104,18 @@ func (f *lookFile) close() {
 	_ = sys.close(f.fd)
 }
 
+// check looks what has become of the file, and of its name.
+func (f *lookFile) check(o *Onlooker) error {
+	var st unix.Stat_t
+	if err := sys.fstat(f.fd, &st); err != nil {
+		return fail("look at", o.path, err, "")
+	}
+	if st.Size < o.stat.Size {
+		return &TruncatedError{Path: o.path, Size: st.Size, Memory: st.Blocks * 512, Want: o.stat.Size}
+	}
+	return hasName(o.path, &st, func(found *unix.Stat_t) error { return sys.lstat(o.path, found) })
+}
+
 // tellMissing says why one of the first n bytes could not be loaded.
 func (f *lookFile) tellMissing(n int) string {
 	var st unix.Stat_t

@@ -2,11 +2,17 @@
 
 package shm
 
+import "io/fs"
+
 type lookFile struct{}
 
 func (*lookFile) close() {}
 
 func (*lookFile) tellMissing(int) string { return "" }
+
+func (*lookFile) check(*Onlooker) error { return ErrUnsupported }
+
+func trusted(string, string, int, fs.FileMode) error { return ErrUnsupported }
 
 func (*lookFile) held(*Onlooker, Locks, int, *LockTable) (held, sure bool, err error) {
 	return false, false, ErrUnsupported

@@ -69,7 +69,7 @@ func openOnce(ctx context.Context, name string, at *place, minSize int64, opt *O
 	}()
 	killpoint.At(killpoint.FileOpened)
 	// Before the lock: a stranger's file must not be able to keep us waiting.
-	if err := trusted(at.path, st, opt); err != nil {
+	if err := opt.trusted(at.path, st); err != nil {
 		return nil, err
 	}
 	if f.place, err = at.again(); err != nil {
@@ -100,7 +100,7 @@ func (f *file) judge(ctx context.Context, minSize int64, st *unix.Stat_t) error 
 		return err
 	}
 	// What the name meant before we had the lock was another status, perhaps.
-	if err := trusted(f.path, st, f.opt); err != nil {
+	if err := f.opt.trusted(f.path, st); err != nil {
 		return err
 	}
 	return f.judgeFixed(minSize, st)

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -30,17 +31,20 @@ func openError(op, path string, err error) error {
 }
 
 // trusted refuses a file that somebody else could shorten under us.
-func trusted(path string, st *unix.Stat_t, opt *Options) error {
-	if opt.AnyOwner {
+func (o *Options) trusted(path string, st *unix.Stat_t) error {
+	if o.AnyOwner {
 		return nil
 	}
-	if euid := unix.Geteuid(); int(st.Uid) != euid && st.Uid != 0 {
-		return fail("open", path, ErrRefused, "owned by uid %d, we are euid %d; set Options.AnyOwner to trust it", st.Uid,
+	return trusted("open", path, int(st.Uid), fs.FileMode(st.Mode&0o7777))
+}
+
+func trusted(op, path string, uid int, mode fs.FileMode) error {
+	if euid := unix.Geteuid(); uid != euid && uid != 0 {
+		return fail(op, path, ErrRefused, "owned by uid %d, we are euid %d; set Options.AnyOwner to trust it", uid,
 			euid)
 	}
-	if st.Mode&0o002 != 0 {
-		return fail("open", path, ErrRefused, "mode %#o lets everybody write; set Options.AnyOwner to trust it",
-			st.Mode&0o7777)
+	if mode&0o002 != 0 {
+		return fail(op, path, ErrRefused, "mode %#o lets everybody write; set Options.AnyOwner to trust it", uint32(mode))
 	}
 	return nil
 }

@@ -357,6 +357,7 @@ var onlookers = []call[config]{
 		k.expect(err != nil || len(list) > 0, "List does not see the healthy ring")
 		return err
 	}},
+	{"Observe", mixed, true, observe},
 	{"Look", mixed, false, func(_ context.Context, k *caller, _ config) error {
 		in, err := shmring.NewInspector(attacked, &shmring.InspectOptions{Dir: k.Dir})
 		for i := 0; i < 3 && err == nil; i++ {
@@ -364,6 +365,39 @@ var onlookers = []call[config]{
 		}
 		return err
 	}},
+}
+
+// observe follows the ring for a moment, from anywhere.
+func observe(ctx context.Context, k *caller, _ config) error {
+	last := shmring.Observed{Sequence: k.chance.Uint64N(200)}
+	last.Position.Record = k.chance.Uint64N(1 << 14)
+	o, err := shmring.OpenObserver(ctx, attacked, &shmring.ObserverOptions{
+		Dir: k.Dir, AnyOwner: k.chance.IntN(2) == 0, Kinds: [][]uint16{nil, {3}}[k.chance.IntN(2)],
+		From: []shmring.Start{shmring.FromNow, shmring.FromOldest, shmring.FromPosition(last.Position),
+			shmring.FromAfter(last)}[k.chance.IntN(4)],
+	})
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	most := o.Info().Geometry.MaxMessage
+	for range 200 {
+		var m shmring.Observed
+		if k.chance.IntN(20) == 0 {
+			m, err = o.TryNext()
+		} else {
+			m, err = o.Next(ctx)
+		}
+		switch {
+		case err == shmring.ErrEmpty:
+			continue
+		case err != nil:
+			return err
+		}
+		k.expect(len(m.Bytes) <= most, "observed a message of %d bytes, %d at most", len(m.Bytes), most)
+		_ = o.Stats()
+	}
+	return nil
 }
 
 // adminCalls are those that go by the ring's name.

@@ -257,6 +257,14 @@ func (l *life) use() {
 	if !l.c.sealed && l.chance.IntN(2) == 0 {
 		start(func(k *caller) {
 			for !l.over.Load() {
+				limit := time.Duration(1+k.chance.IntN(30)) * time.Millisecond
+				_ = k.do("Observe", limit, func(ctx context.Context) error { return observe(ctx, k, l.c) })
+			}
+		})
+	}
+	if !l.c.sealed && l.chance.IntN(2) == 0 {
+		start(func(k *caller) {
+			for !l.over.Load() {
 				admin := adminCalls[k.chance.IntN(len(adminCalls))]
 				limit := time.Duration(1+k.chance.IntN(30)) * time.Millisecond
 				_ = k.do(admin.name, limit, func(ctx context.Context) error { return admin.f(ctx, k, l.c) })

@@ -41,7 +41,7 @@ func TestEveryCallIsMade(t *testing.T) {
 		}
 	}
 	for _, handle := range []any{&shmring.Producer{}, &shmring.Consumer{}, &shmring.Claim{}, &shmring.Message{},
-		&shmring.View{}, &shmring.Batch{}, &shmring.Inspector{}} {
+		&shmring.View{}, &shmring.Batch{}, &shmring.Inspector{}, &shmring.Observer{}} {
 		for m := range reflect.TypeOf(handle).Methods() {
 			require.True(t, made[m.Name], "%T has a method %s, which no victim calls", handle, m.Name)
 		}

@@ -203,6 +203,7 @@ var kinds = []struct {
 	{shmring.ErrCorrupt, "changed"},
 	{shmring.ErrRevoked, "revoked"},
 	{shmring.ErrNotStalled, "not stalled"},
+	{shmring.ErrNoMessage, "no message there"},
 	{shmring.ErrBusy, "busy"},
 	{shmring.ErrEnded, "ended"},
 	{shmring.ErrClosed, "closed"},
