@@ -87,6 +87,58 @@ func TestForceSkip(t *testing.T) {
 	require.ErrorIs(t, claim.Commit(), shmring.ErrRevoked)
 }
 
+// Without a position the claim is looked for, shown, and given up with -yes.
+func TestForceSkipFindsTheClaim(t *testing.T) {
+	dir := ringDir(t)
+	o := &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 16}
+	p, err := shmring.OpenProducer(t.Context(), "r", o)
+	require.NoError(t, err)
+	defer p.Close()
+	none := command(t, dir, "force-skip -yes r")
+	none.ends(1)
+	require.Contains(t, none.stderr.String(), "no claim is open")
+	require.NoError(t, p.TrySend([]byte("before")))
+	claim, err := p.TryClaim(10)
+	require.NoError(t, err)
+	require.NoError(t, p.TrySend([]byte("behind")))
+	second, err := p.TryClaim(10)
+	require.NoError(t, err)
+	c := consumer(t, dir, "-ring r")
+	c.prints(1)
+	asks := command(t, dir, "force-skip r")
+	asks.ends(1)
+	found := fmt.Sprintf("the claim at 1, 1 slots, of producer 1, pid %d (process there), open for 1", unix.Getpid())
+	require.Contains(t, asks.stderr.String(), found)
+	require.Contains(t, asks.stderr.String(), "-yes gives it up")
+	skip := command(t, dir, "force-skip -yes r")
+	skip.ends(0)
+	require.Contains(t, skip.stdout.String(), found)
+	require.Contains(t, skip.stdout.String(), "gave up the claim of 1 slots at 1 by producer 1")
+	require.Contains(t, skip.stdout.String(), "1 more claims were open")
+	c.prints(2)
+	require.Equal(t, "before\nbehind\n", c.stdout.String())
+	require.ErrorIs(t, claim.Commit(), shmring.ErrRevoked)
+	second.Abort()
+	again := command(t, dir, "force-skip -yes -json r")
+	again.ends(1)
+	require.Contains(t, again.stdout.String(), `"exit_code":1`)
+}
+
+// The claims of the dead, and of spsc rings, are nobody's business.
+func TestForceSkipLeavesOthersAlone(t *testing.T) {
+	dir := ringDir(t)
+	producer(t, dir, "", stdin(strings.NewReader("1\n"))).ends(0)
+	spsc := command(t, dir, "force-skip -yes r")
+	spsc.ends(1)
+	require.Contains(t, spsc.stderr.String(), "this one is spsc")
+	gone := command(t, dir, "force-skip -yes none")
+	gone.ends(1)
+	bad := command(t, dir, "force-skip r x")
+	bad.ends(2)
+	require.Contains(t, bad.stderr.String(), "want a number of slots")
+	command(t, dir, "force-skip").ends(2)
+}
+
 // With -at-most-once nothing is written twice.
 func TestAtMostOnce(t *testing.T) {
 	dir := ringDir(t)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	command "github.com/urfave/cli/v3"
 
@@ -27,16 +26,6 @@ that is corrupt cannot be repaired (code 4), only removed.
 const removeHelp = `Usage: shmring remove [flags] NAME
 
 Removes the ring and all that is in it, if no process has it open (else code 7).
-`
-
-const forceSkipHelp = `Usage: shmring force-skip [flags] NAME POSITION
-
-Makes the consumer of an mpsc ring pass over the claim at POSITION, which a live but
-stopped or hung producer has not committed. The consumer says which one that is. First
-it watches for a second whether the claim is really stuck. The claim is revoked: its
-producer gets an error when it comes back, and what lies behind its claim is delivered but not reused
-until it has closed the ring or died. Killing the producer is the simpler remedy: the
-consumer then goes on by itself.
 `
 
 const eventsHelp = `Usage: shmring events [flags] NAME
@@ -102,7 +91,7 @@ var repairs = []repair{
 	{name: "resize", summary: "make a ring that nobody uses larger or smaller", help: resizeHelp, flags: resizeFlags,
 		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing, opens: true},
 	{name: "force-skip", summary: "pass over the claim of a producer that is stuck", help: forceSkipHelp,
-		examples: "jobs 4096", arguments: 2, do: plain(forceSkip), opens: true},
+		flags: forceSkipFlags, examples: "jobs\n-yes jobs\njobs 4096", arguments: 1, optional: 1, do: forceSkip, opens: true},
 }
 
 // plain is what a command does that has no flags of its own.
@@ -215,14 +204,4 @@ func removeRing(ctx context.Context, args []string, o *shmring.AdminOptions) (an
 	return struct {
 		Removed string `json:"removed"`
 	}{args[0]}, "removed " + args[0] + "\n", err
-}
-
-func forceSkip(ctx context.Context, args []string, o *shmring.AdminOptions) (any, string, error) {
-	position, err := shmring.ParsePosition(args[1])
-	if err != nil {
-		return nil, "", cli.Usagef("position %q: want a number of slots", args[1])
-	}
-	c, err := shmring.ForceSkip(ctx, args[0], position, o)
-	return c, fmt.Sprintf("gave up the claim of %d slots at %d by producer %d (pid %d), after watching it for %v\n",
-		c.Slots, c.Position.Record, c.Producer, c.PID, c.Age.Round(time.Millisecond)), err
 }
