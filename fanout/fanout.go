@@ -137,9 +137,10 @@ func (f *FanOut) store(list []*target) {
 	f.targets.Store(&list)
 }
 
-// Remove ends the stream of a target and forgets it. A send that waits for it goes on without it. Its consumer is told
-// that it got all (io.EOF) if it got every message whose send has returned, else that it did not (shmring.ErrFailed). known is
-// false if there is none of that name. Errors: those of Producer.Close.
+// Remove ends the stream of a target and forgets it. A send that waits for it goes on without it. Its consumer gets
+// io.EOF (nothing, if the producer was opened with Options.KeepStream), or, if the target still waits for what a
+// send has left to be delivered ([PartialError]), shmring.ErrFailed. known is false if there is none of that
+// name. Errors: those of Producer.Close.
 func (f *FanOut) Remove(name string) (known bool, err error) {
 	f.mu.Lock()
 	list := slices.Clone(*f.targets.Load())

@@ -104,8 +104,8 @@ func (r *rig) stats(name string) fanout.Stats {
 	return fanout.Stats{}
 }
 
-// fill sends numbers until a target has no room. n are taken, of which one may wait for some targets. Rings have room for
-// more where a consumer does not wait.
+// fill sends numbers until a target has no room. n are taken, of which one may wait for some targets. Rings have
+// room for more where a consumer does not wait.
 func (r *rig) fill() (n int, err error) {
 	for ; ; n++ {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

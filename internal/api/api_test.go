@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "write down what is exported now")
 
 // packages are those that anybody may import, by where they are.
 var packages = []string{
-	".", "contrib/prometheus", "doorbell", "futex", "layout", "relay", "ring", "shm", "shmnet", "shmrpc", "status",
+	".", "contrib/prometheus", "doorbell", "fanout", "futex", "layout", "relay", "ring", "shm", "shmnet", "shmrpc",
+	"status",
 }
 
 // exported returns what a package exports on Linux, each declaration in one line, in the order of
