@@ -61,6 +61,7 @@ type repair struct {
 	arguments           int
 	do                  func(f *cli.Flags) action
 	stream              func(f *cli.Flags) streaming // in the place of do
+	observe             func(f *cli.Flags) observing // likewise
 	optional            int                          // so many arguments more are allowed
 	opens               bool                         // it opens the ring, and trusts its owner
 }
@@ -90,6 +91,15 @@ var repairs = []repair{
 		do: plain(removeRing)},
 	{name: "resize", summary: "make a ring that nobody uses larger or smaller", help: resizeHelp, flags: resizeFlags,
 		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing, opens: true},
+	{name: "tap", summary: "print the messages of a ring as they are sent", help: tapHelp, flags: tapFlags,
+		examples: "jobs\n-from oldest -count 10 -hex jobs\n-json -kind 1,2 jobs", arguments: 1, observe: tap, opens: true},
+	{name: "hz", summary: "measure the messages of a ring: rate, sizes, gaps", help: hzHelp, flags: hzFlags,
+		examples: "jobs\n-every 100ms -count 50 -json jobs", arguments: 1, observe: hz, opens: true},
+	{name: "record", summary: "write the messages of a ring to a file as they are sent", help: recordHelp,
+		flags: recordFlags, examples: "jobs jobs.rec\n-append -rotate-size 64M -keep 10 jobs /var/log/jobs.rec", arguments: 2,
+		observe: record, opens: true},
+	{name: "replay", summary: "send what was recorded into a ring", help: replayHelp, flags: replayFlags,
+		examples: "jobs.rec copy\n-speed recorded jobs.rec copy", arguments: 2, observe: replay, opens: true},
 	{name: "force-skip", summary: "pass over the claim of a producer that is stuck", help: forceSkipHelp,
 		flags: forceSkipFlags, examples: "jobs\n-yes jobs\njobs 4096", arguments: 1, optional: 1, do: forceSkip, opens: true},
 }
@@ -124,7 +134,7 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 	if r.opens {
 		f.Bool(&o.AnyOwner, "any-owner")
 	}
-	perform := r.performer(f)
+	perform := r.performer(f, stderr)
 	return f.Command(func(ctx context.Context, operands []string, err error) int {
 		if err != nil {
 			asJSON = cli.WantsJSON(args)
@@ -150,7 +160,13 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 }
 
 // performer adds the flags of its own, and returns what the command does.
-func (r repair) performer(f *cli.Flags) streaming {
+func (r repair) performer(f *cli.Flags, stderr io.Writer) streaming {
+	if r.observe != nil {
+		do := r.observe(f)
+		return func(ctx context.Context, args []string, o *shmring.AdminOptions, asJSON bool, stdout io.Writer) error {
+			return do(ctx, args, o, output{asJSON, stdout, stderr, r.name})
+		}
+	}
 	if r.stream != nil {
 		return r.stream(f)
 	}

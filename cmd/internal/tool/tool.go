@@ -28,6 +28,10 @@ Commands
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
   top           show the rings again and again: rates, how full, what is the matter
+  tap           print the messages of a ring as they are sent
+  hz            measure them: rate, sizes, gaps
+  record        write them to a file
+  replay        send what was recorded into a ring
   serve         serve a page with charts, and metrics for Prometheus
   check         check the file of a ring
   doctor        try what rings need of this machine, and say what they will do
