@@ -27,7 +27,8 @@ With -rotate-size the file is renamed when it has that size, to FILE.000001 and 
 a new one is begun.
 `
 
-const recordFlags = observeFlags + `  -append    go on with FILE, if it is there; without it that is an error
+const recordFlags = observeFlags + `  -append    go on with FILE, if it is there, where it ends; else begin it -from.
+             Without -append a FILE that is there is an error
   -rotate-size BYTES
              begin a new file when one would get larger, as 64M
   -keep N    remove the oldest when there are more than N that were renamed
@@ -85,7 +86,7 @@ func record(f *cli.Flags) observing {
 			return notBegun(err)
 		}
 		defer func() { r.in.Close() }()
-		if err := r.begin(ctx, args[1], f.IsSet("from"), o); err != nil {
+		if err := r.begin(ctx, args[1], o); err != nil {
 			return err
 		}
 		return r.run(ctx, args[1])
@@ -93,7 +94,7 @@ func record(f *cli.Flags) observing {
 }
 
 // begin opens the file, and goes on where it ends.
-func (r *recorder) begin(ctx context.Context, path string, from bool, o *shmring.AdminOptions) (err error) {
+func (r *recorder) begin(ctx context.Context, path string, o *shmring.AdminOptions) (err error) {
 	info := r.in.Info()
 	h := recording.Header{Ring: info.Name, UUID: hex.EncodeToString(info.UUID[:]), Kind: info.Kind.String(),
 		Slots: info.Geometry.Slots, SlotSize: info.Geometry.SlotSize, MaxMessage: info.Geometry.MaxMessage}
@@ -102,7 +103,7 @@ func (r *recorder) begin(ctx context.Context, path string, from bool, o *shmring
 		return err
 	}
 	var last *recording.Entry
-	if r.w, last, err = recording.Append(path, h, r.limits); err != nil || last == nil || from {
+	if r.w, last, err = recording.Append(path, h, r.limits); err != nil || last == nil {
 		return err
 	}
 	after := shmring.Observed{Position: last.Position, Sequence: last.Sequence}
