@@ -133,7 +133,7 @@ func (t *target) refused(m *taken, err error) (outcome, error) {
 		t.Producer.CountDropped(len(m.msgs) - t.got)
 		return t.all(), nil
 	}
-	return broken, fmt.Errorf("disconnected: %w", err)
+	return broken, fmt.Errorf("%w: disconnected", err)
 }
 
 // wait is try that waits for room.

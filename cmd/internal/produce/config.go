@@ -47,6 +47,7 @@ type config struct {
 	sizes    load.Sizes
 	rate     float64
 	files    []string
+	also     also
 }
 
 // Flags are those of the program, for its manual page.
@@ -68,6 +69,7 @@ func (c *config) register(f *cli.Flags) {
 	cli.Choose(f, &c.long, "long", longs)
 	f.OneOf(&c.full, "full", block, fail, drop)
 	f.OneOf(&c.alone, "no-consumer", wait, fail)
+	f.Func("also", c.also.set)
 	f.Duration(&c.timeout, "timeout")
 	cli.Int(f, &c.count, "count")
 	c.batch = 1
@@ -108,6 +110,9 @@ func (c *config) check(f *cli.Flags) error {
 		return cli.Usagef("-long is about lines: with -frame %v no record may be too long for the ring", &c.format)
 	case f.IsSet("cpu") && c.cpu < 0:
 		return cli.Usagef("-cpu %d: want the number of a processor", c.cpu)
+	}
+	if err := c.checkAlso(); err != nil {
+		return err
 	}
 	if c.ring.Unix != "" && !f.IsSet("no-consumer") {
 		c.alone = fail // a consumer that comes later makes another ring

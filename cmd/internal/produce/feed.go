@@ -29,7 +29,7 @@ type feeder struct {
 // feed sends the records of one input until it ends, the count is reached, or ctx
 // ends.
 func (f *feeder) feed(ctx context.Context, r io.Reader, name string) error {
-	records := frame.NewReader(r, f.format, f.p.MaxMessage())
+	records := frame.NewReader(r, f.format, f.maxMessage())
 	records.Long(f.long, func(line int64) { f.tellLong(line, name) })
 	for f.left != 0 {
 		record, err := records.Next()
@@ -76,7 +76,7 @@ func (f *feeder) tellLong(line int64, name string) {
 	}
 	i := slices.IndexFunc(longs, func(c cli.Choice[frame.Long]) bool { return c.Value == f.long })
 	f.out.Remark("%s: line %d is longer than %d bytes, the longest message this ring takes: -long %s; "+
-		"the summary counts such lines", name, line, f.p.MaxMessage(), longs[i].Word)
+		"the summary counts such lines", name, line, f.maxMessage(), longs[i].Word)
 }
 
 // gather puts records that need not be waited for behind the first.
@@ -223,7 +223,7 @@ func (f *feeder) feedReader(r io.Reader, name string) error {
 		defer stop()
 		r = input
 	}
-	if f.format.Chunk() >= directFrom && f.p.Info().Kind == shmring.KindSPSC {
+	if f.format.Chunk() >= directFrom && f.fan == nil && f.p.Info().Kind == shmring.KindSPSC {
 		return f.feedDirect(ctx, r, name)
 	}
 	return f.feed(ctx, r, name)

@@ -32,6 +32,10 @@ Sending
   -no-consumer wait   go on while no consumer is attached, as long as there is room
                       (default)
   -no-consumer fail   end with code 9 then: at the start, or with the next record
+  -also RING[=block|drop|disconnect]
+                      send all records to that ring too, for a consumer of its own. When it
+                      is full: wait (default), leave the record out there, or give it up.
+                      A record goes first to the rings that have room. As often as needed
   -timeout DURATION   end with code 5 when nothing can be sent for so long, as 5s
   -batch N            pack up to N records that have been read already into one:
                       faster for short records; a consumer that stops or dies
@@ -62,5 +66,6 @@ Examples
   producer -ring log < access.log
   producer -ring backup -frame chunk=64K -kind mpsc part1 part2
   tail -F app.log | producer -ring log -full drop -no-end
+  app | producer -ring billing -also archive -also debug=drop
   producer -ring test -generate 1000000 -size 8-4096 -json
 `

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/fanout"
 )
 
 const maxBatch = 4096
@@ -15,6 +16,8 @@ const maxBatch = 4096
 type outlet struct {
 	phases
 	p        *shmring.Producer
+	fan      *fanout.FanOut // with p and others behind it (-also), or nil
+	lost     []error        // of those others
 	full     string
 	patience *cli.Patience
 	still    *cli.Still
@@ -70,6 +73,14 @@ func (o *outlet) wait(f func(context.Context) error) error {
 	return err
 }
 
+// maxMessage is the length of the longest message that can be sent.
+func (o *outlet) maxMessage() int {
+	if o.fan != nil {
+		return o.fan.MaxMessage()
+	}
+	return o.p.MaxMessage()
+}
+
 func (o *outlet) sent(n int) {
 	o.totals.Messages++
 	o.totals.Bytes += uint64(n)
@@ -77,6 +88,9 @@ func (o *outlet) sent(n int) {
 
 // send sends one message, whose kind is 0.
 func (o *outlet) send(msg []byte) error {
+	if o.fan != nil {
+		return o.fanOut([][]byte{msg})
+	}
 	sent, err := o.offer(
 		func() error { return o.p.TrySend(msg) },
 		func(ctx context.Context) error { return o.p.Send(ctx, msg) })
@@ -89,6 +103,9 @@ func (o *outlet) send(msg []byte) error {
 // sendBatch sends messages packed together. Of those that meet a full ring each is
 // dropped by itself.
 func (o *outlet) sendBatch(msgs [][]byte) error {
+	if o.fan != nil {
+		return o.fanOut(msgs)
+	}
 	for len(msgs) > 0 {
 		n := 0
 		sent, err := o.offer(

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/fanout"
 	"github.com/shmring/shmring/internal/pin"
 )
 
@@ -57,11 +58,17 @@ func (c *config) run(ctx context.Context, stdin io.Reader, totals *cli.Totals) e
 	if err != nil {
 		return err
 	}
+	fan, err := c.openAlso(t.draining, p)
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
 	totals.Opened(p.Info())
 	begin := time.Now()
 	progress := c.out.StartProgress(p, c.out.W)
-	cut, err := c.send(t, p, stdin, totals)
-	if !c.noEnd {
+	cut, err := c.send(t, p, fan, stdin, totals)
+	if fan != nil {
+		err = errors.Join(err, c.endAlso(fan, err == nil && !cut))
+	} else if !c.noEnd {
 		err = errors.Join(err, end(p, err == nil && !cut))
 	}
 	totals.Took(time.Since(begin))
@@ -92,11 +99,7 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 	}
 	patience := cli.NewPatience(ctx, c.timeout)
 	defer patience.Close()
-	o := c.ring.Options
-	o.KeepStream = true // end does it, unless -no-end says otherwise
-	if c.alone == fail {
-		o.NoPeer = shmring.NoPeerFail
-	}
+	o := c.options()
 	still := c.ring.StillOpening(&c.out, shmring.RoleProducer)
 	p, err := c.producer(patience.Begin(), &o)
 	still.Close()
@@ -117,6 +120,16 @@ func (c *config) open(ctx context.Context) (*shmring.Producer, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// options are those of the ring, and of others that get the same.
+func (c *config) options() shmring.Options {
+	o := c.ring.Options
+	o.KeepStream = len(c.also) == 0 || c.noEnd // end ends it, unless -no-end says otherwise
+	if c.alone == fail {
+		o.NoPeer = shmring.NoPeerFail
+	}
+	return o
 }
 
 // producer opens the ring by its name, or as it is handed over.
@@ -149,12 +162,13 @@ func (t *phases) roomFor() time.Duration {
 }
 
 // send sends everything there is to send, or, if it is cut off by a signal, a part of it.
-func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cli.Totals) (cut bool, err error) {
+func (c *config) send(t phases, p *shmring.Producer, fan *fanout.FanOut, stdin io.Reader, totals *cli.Totals) (
+	cut bool, err error) {
 	patience := cli.NewPatience(t.sending, c.timeout)
 	defer patience.Close()
 	still := cli.NewStill(&c.out, func() string { return whyStill(p) })
 	defer still.Close()
-	o := &outlet{p: p, phases: t, full: c.full, patience: patience, still: still, totals: totals}
+	o := &outlet{p: p, fan: fan, phases: t, full: c.full, patience: patience, still: still, totals: totals}
 	if c.generate >= 0 {
 		return false, o.generate(t.taking, c)
 	}
@@ -163,7 +177,7 @@ func (c *config) send(t phases, p *shmring.Producer, stdin io.Reader, totals *cl
 		f.left = -1
 	}
 	err = f.feedAll(c.files, stdin)
-	return f.cut, err
+	return f.cut, errors.Join(append(o.lost, err)...)
 }
 
 // whyStill says why there is no room.
