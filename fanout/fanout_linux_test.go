@@ -15,6 +15,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fanout"
+	"github.com/shmring/shmring/shm"
 )
 
 func soon(t testing.TB) context.Context {
@@ -32,7 +33,9 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, dir: t.TempDir(), f: fanout.New()}
+	hangs := time.AfterFunc(time.Minute, func() { panic("the test hangs") })
 	t.Cleanup(func() {
+		hangs.Stop()
 		require.NoError(t, r.f.Close())
 		require.NoError(t, r.f.Close(), "again")
 		files, err := os.ReadDir(r.dir)
@@ -462,4 +465,47 @@ func TestSendAllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}))
+}
+
+// What it costs to send to several rings, their consumers included, in one goroutine.
+func BenchmarkSend(b *testing.B) {
+	dir, err := os.MkdirTemp(shm.DefaultDir, "shmring-fanout-")
+	require.NoError(b, err)
+	defer os.RemoveAll(dir)
+	for _, n := range []int{0, 1, 2, 4} {
+		b.Run(fmt.Sprintf("targets=%d", n), func(b *testing.B) {
+			ctx, msg, f := context.Background(), make([]byte, 32), fanout.New()
+			var consumers []*shmring.Consumer
+			send := f.Send
+			for i := range max(n, 1) {
+				o, name := &shmring.Options{Dir: dir, Prefault: true}, fmt.Sprint("r", i)
+				p, err := shmring.OpenProducer(ctx, name, o)
+				require.NoError(b, err)
+				c, err := shmring.OpenConsumer(ctx, name, o)
+				require.NoError(b, err)
+				defer shmring.Remove(ctx, name, &shmring.AdminOptions{Dir: dir})
+				defer c.Close()
+				consumers = append(consumers, c)
+				if n == 0 { // a producer without a FanOut
+					send = p.Send
+					defer p.Close()
+					continue
+				}
+				require.NoError(b, f.Add(fanout.Target{Name: name, Producer: p}))
+			}
+			defer f.Close()
+			for i := 0; b.Loop(); i++ {
+				if err := send(ctx, msg); err != nil {
+					b.Fatal(err)
+				}
+				if i%64 == 63 {
+					for _, c := range consumers {
+						if _, err := c.TryDrain(0, func(shmring.Message) error { return nil }); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+			}
+		})
+	}
 }
