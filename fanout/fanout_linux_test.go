@@ -368,6 +368,49 @@ func TestRemoveEndsAWait(t *testing.T) {
 	}
 }
 
+// Targets come and go, and are asked about, while messages are sent. Who stays gets all of them, and who comes gets
+// those of the sends that begin after Add, up to Remove.
+func TestTargetsThatComeAndGo(t *testing.T) {
+	r := newRig(t)
+	r.add(fanout.Target{Name: "stays"}, shmring.Options{})
+	stays, all, sent := r.consumer("stays"), sync.WaitGroup{}, make(chan struct{})
+	all.Go(func() {
+		defer close(sent)
+		for i := range 3000 {
+			if err := r.f.Send(soon(t), fmt.Append(nil, i)); err != nil {
+				t.Errorf("message %d: %v", i, err)
+				return
+			}
+		}
+	})
+	all.Go(func() {
+		for round := 0; ; round++ {
+			select {
+			case <-sent:
+				return
+			default:
+			}
+			p, err := shmring.OpenProducer(soon(t), "guest", &shmring.Options{Dir: r.dir, MaxMessage: 48})
+			if err == nil {
+				err = r.f.Add(fanout.Target{Name: "guest", Producer: p})
+			}
+			if err == nil && (r.f.Len() != 2 || len(r.f.Stats()) != 2) {
+				err = errors.New("the guest is not there")
+			}
+			if _, removed := r.f.Remove("guest"); err == nil {
+				err = removed
+			}
+			if err != nil {
+				t.Errorf("round %d: %v", round, err)
+				return
+			}
+			shmring.Remove(soon(t), "guest", &shmring.AdminOptions{Dir: r.dir})
+		}
+	})
+	r.gets(stays, 0, 3000)
+	all.Wait()
+}
+
 func TestTargetThatBreaks(t *testing.T) {
 	r := newRig(t)
 	gone := 0

@@ -111,8 +111,8 @@ func (c *reader) all() []string {
 	return c.got
 }
 
-// Targets with the policy Block lose nothing, though their consumers are stopped and killed again and again; what others
-// lose is counted, and who is disconnected is told so.
+// Targets with the policy Block lose nothing, though their consumers are stopped and killed again and again; what
+// others lose is counted, and who is disconnected is told so.
 func TestConsumersThatDie(t *testing.T) {
 	const messages = 20000
 	r := newRig(t)

@@ -174,9 +174,6 @@ func (f *FanOut) deliver(ctx context.Context) error {
 	list := *f.targets.Load()
 	full := 0
 	for _, t := range list {
-		t.mu.Lock()
-		t.got, t.over = 0, false
-		t.mu.Unlock()
 		what, err := t.try(&f.taken)
 		switch what {
 		case noRoom:

@@ -69,10 +69,11 @@ const (
 	ignored                // it is gone
 )
 
-// try gives it what it has not got, as far as there is room.
+// try gives it what was just taken, as far as there is room.
 func (t *target) try(m *taken) (outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.got, t.over = 0, false
 	if t.why() != nil {
 		return ignored, nil
 	}
@@ -93,7 +94,9 @@ func (t *target) try(m *taken) (outcome, error) {
 // all notes that it has all that it is to have.
 func (t *target) all() outcome {
 	t.over = true
-	t.incomplete.Store(false)
+	if t.incomplete.Load() {
+		t.incomplete.Store(false)
+	}
 	return done
 }
 

@@ -443,6 +443,37 @@ func TestRecordIsKilled(t *testing.T) {
 	}
 }
 
+// When the disk takes no more, what is recorded is whole, and the rest is told.
+func TestRecordOnAFullDisk(t *testing.T) {
+	dir := ringDir(t)
+	file := filepath.Join(dir, "rec")
+	p := sender(t, &shmring.Options{Dir: dir})
+	rec := command(t, dir, "record -json r "+file)
+	eventually(t, "file", func() bool { _, err := os.Stat(file); return err == nil })
+	limit := &unix.Rlimit{Cur: 10000, Max: 10000}
+	require.NoError(t, unix.Prlimit(rec.cmd.Process.Pid, unix.RLIMIT_FSIZE, limit, nil))
+	for range 200 {
+		require.NoError(t, p.TrySend(make([]byte, 100)))
+	}
+	rec.ends(1)
+	require.Contains(t, rec.stderr.String(), "messages are not recorded")
+	var sum struct{ Messages int }
+	require.NoError(t, json.Unmarshal([]byte(rec.stdout.String()), &sum))
+	r, err := recording.Open(file)
+	require.NoError(t, err)
+	n := 0
+	for ; ; n++ {
+		if _, err := r.Next(); err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.Zero(t, r.Torn())
+	require.Equal(t, sum.Messages, n)
+	require.Positive(t, n)
+	require.NoError(t, os.Remove(file))
+}
+
 func TestUsageOfThoseWhoObserve(t *testing.T) {
 	dir := ringDir(t)
 	for args, want := range map[string]string{

@@ -66,7 +66,7 @@ func TestUsageErrorsOfCommands(t *testing.T) {
 		{"shmring", "dance", `unknown command "dance": shmring help lists them`},
 		{"shmring", "demo now", `unexpected argument "now"`},
 		{"shmring", "recover", "0 arguments, want 1: shmring recover -help shows them"},
-		{"shmring", "force-skip r", "1 arguments, want 2"},
+		{"shmring", "force-skip", "0 arguments, want 1 to 2"},
 		{"shmring", "force-skip r here", `position "here": want a number of slots`},
 		{"shmring", "remove r -now", "not defined: -now: shmring remove -help lists the flags"},
 		{"shmring", "remove r s", "2 arguments, want 1"},

@@ -44,7 +44,8 @@ func (c *config) checkAlso() error {
 	case c.generate >= 0:
 		return cli.Usagef("-also is about input, and -generate takes the place of that: give one")
 	case c.full == fail || c.alone == fail:
-		return cli.Usagef("-also goes with -full block or drop, and with -no-consumer wait: others may have the record already")
+		return cli.Usagef("-also goes with -full block or drop, and with -no-consumer wait: " +
+			"others may have the record already")
 	}
 	for _, t := range c.also {
 		if c.ring.Unix == "" && t.Name == c.ring.Name {
