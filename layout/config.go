@@ -23,7 +23,7 @@ type Config struct {
 	Kind     Kind
 	Slots    int // C: a power of two, MinSlots … MaxSlots
 	SlotSize int // S: payload bytes per slot, a multiple of SlotAlign; 0: messages of at most 48 bytes
-	// Slots and SlotSize of an SPSC ring say how large its area is; see Area.
+	// Slots and SlotSize of an SPSC or broadcast ring say how large its area is; see Area.
 	MaxMessage   int      // longest message in bytes, 0 … Capacity
 	Participants int      // the consumer and all producers, 2 … 255
 	Doorbell     Doorbell // how sleepers are woken
@@ -42,21 +42,44 @@ func (c Config) Capacity() int {
 // recordSlack is what a record takes besides its message, and the word behind it, at most.
 const recordSlack = 2*RecordHeader + LineAlign
 
-// Area is how many bytes the records of an SPSC ring lie in; 0 of an MPSC ring. It is a power of
-// two: C times S, at least 64 for each slot, or more where one message may take nearly all of
-// that.
+// broadcastShare is how many of the longest messages the area of a broadcast ring has room for: one
+// that is being written, what is left of a lap if it does not fit in there, and the one before,
+// which has to stay whole meanwhile, make three, and areas are powers of two.
+const broadcastShare = 4
+
+// Area is how many bytes the records of an SPSC or broadcast ring lie in; 0 of an MPSC ring. It is a
+// power of two: C times S, at least 64 for each slot, or more where one message may take nearly all
+// of that, or, of a broadcast ring, more than a quarter.
 func (c Config) Area() int64 {
-	if c.Kind != SPSC {
+	var least uint64
+	switch c.Kind {
+	case SPSC:
+		least = uint64(c.MaxMessage) + recordSlack
+	case Broadcast:
+		least = broadcastShare * (uint64(c.MaxMessage) + recordSlack)
+	default:
 		return 0
 	}
-	need := max(uint64(c.Slots)*uint64(max(c.SlotSize, SlotAlign)), uint64(c.MaxMessage)+recordSlack)
+	need := max(uint64(c.Slots)*uint64(max(c.SlotSize, SlotAlign)), least)
 	return 1 << bits.Len64(need-1)
 }
 
+// Step is how many bytes a broadcast ring's producer may have said to overwrite (Hot.Written) before
+// it does, unless one record takes more.
+func (c Config) Step() int64 { return min(stepMost, c.Area()/stepShare) }
+
+const (
+	stepMost  = 4096
+	stepShare = 8
+)
+
 // features are the Incompat bits of the header.
 func (c Config) features() uint64 {
-	if c.Kind == SPSC {
+	switch c.Kind {
+	case SPSC:
 		return c.Incompat | InLine
+	case Broadcast:
+		return c.Incompat | InLine | Overwrites
 	}
 	return c.Incompat
 }
@@ -79,20 +102,20 @@ func (c Config) check() error {
 		return &FieldError{Field: field, Got: fmt.Sprint(got), Want: want, Err: ErrConfig}
 	}
 	switch {
-	case c.Kind != SPSC && c.Kind != MPSC:
-		return bad("kind", c.Kind, "1 (SPSC) or 2 (MPSC)")
+	case c.Kind < SPSC || c.Kind > Broadcast:
+		return bad("kind", c.Kind, "1 (SPSC), 2 (MPSC) or 3 (broadcast)")
 	case c.Slots < MinSlots || c.Slots > MaxSlots || c.Slots&(c.Slots-1) != 0:
 		return bad("slots", c.Slots, fmt.Sprintf("a power of two, %d to %d", MinSlots, MaxSlots))
 	case c.SlotSize < 0 || c.SlotSize > MaxSlotSize || c.SlotSize%SlotAlign != 0:
 		return bad("slot size", c.SlotSize, fmt.Sprintf("a multiple of %d, 0 to %d", SlotAlign, MaxSlotSize))
 	case c.Participants < MinParticipants || c.Participants > MaxParticipants:
 		return bad("participants", c.Participants, fmt.Sprintf("%d to %d", MinParticipants, MaxParticipants))
-	case c.Kind == SPSC && c.Participants != MinParticipants:
-		return bad("participants", c.Participants, "2 for an SPSC ring")
+	case c.IsInLine() && c.Participants != MinParticipants:
+		return bad("participants", c.Participants, fmt.Sprintf("2 for a ring of kind %v", c.Kind))
 	case c.Doorbell < Futex || c.Doorbell > Poll:
 		return bad("doorbell", c.Doorbell, "1 (futex), 2 (SysV semaphore) or 3 (poll)")
 	}
-	if known := uint64(KnownIncompat &^ InLine); c.Incompat&^known != 0 {
+	if known := uint64(KnownIncompat &^ kindIncompat); c.Incompat&^known != 0 {
 		return bad("feature bits", fmt.Sprintf("%#x", c.Incompat), fmt.Sprintf("none beyond %#x", known))
 	}
 	if c.MaxMessage < 0 || c.MaxMessage > c.Capacity() {
@@ -109,11 +132,20 @@ func (c Config) eventsOffset() int64 {
 	return participantsOffset + int64(c.Participants)*participantSize
 }
 
-// offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55. An SPSC ring has no
-// descriptors, and its area where the payload of another one is.
+// keptOffset is where the waypoints lie that a broadcast ring keeps.
+func (c Config) keptOffset() int64 { return c.eventsOffset() + Events*eventSize }
+
+// IsInLine tells whether records lie in line, in an area, rather than in slots.
+func (c Config) IsInLine() bool { return c.Kind != MPSC }
+
+// offsets needs no overflow checks: 2^30 slots of 2^24+64 bytes stay below 2^55. Where records lie in
+// line there are no descriptors, and the area is where the payload of another ring is.
 func (c Config) offsets() (descriptors, payload, size int64) {
-	descriptors = pageUp(c.eventsOffset() + Events*eventSize)
-	if c.Kind == SPSC {
+	descriptors = c.keptOffset()
+	if c.Kind == Broadcast {
+		descriptors += Waymarks * keptSize
+	}
+	if descriptors = pageUp(descriptors); c.IsInLine() {
 		return descriptors, descriptors, pageUp(descriptors + c.Area())
 	}
 	payload = pageUp(descriptors + int64(c.Slots)*descriptorSize)
@@ -128,6 +160,8 @@ func (k Kind) String() string {
 		return "spsc"
 	case MPSC:
 		return "mpsc"
+	case Broadcast:
+		return "broadcast"
 	}
 	return fmt.Sprintf("kind(%d)", uint32(k))
 }

@@ -53,9 +53,10 @@
 //	                             participants: index 0 is the consumer
 //	   768  512·N Participant    see below             see below
 //	     E  5120  Event          anyone                people
+//	E+5120   768 Kept            the producer          observers (broadcast)
 //	     D   64·C Descriptor     see below             see below (MPSC)
 //	     P    S·C payload        the claim's owner     the consumer, once committed (MPSC)
-//	     P      A area           the producer          the consumer, once committed (SPSC)
+//	     P      A area           the producer          the consumer, once committed (SPSC); observers (broadcast)
 //
 // Checksum is CRC-32C of bytes 0–55 and 64–127. E is 768 + 512·N. D and P are multiples of 4096
 // and so is the whole. P equals D + 64·C rounded up, or D on an SPSC ring; there is no payload

@@ -20,18 +20,25 @@ const (
 	// bytes.
 	FlockLocks uint64 = 1 << 0
 	// InLine: records lie in line in an area of bytes, each behind a word of its own, instead of
-	// in slots. All SPSC rings have it, and no MPSC ring. Format sets it, Parse takes it away.
+	// in slots. All SPSC and broadcast rings have it, and no MPSC ring. Format sets it, Parse takes it
+	// away.
 	InLine uint64 = 1 << 1
+	// Overwrites: the producer waits for nobody, and its records overwrite the oldest. All broadcast
+	// rings have it, and no others; InLine they have too. Format and Parse do as with InLine.
+	Overwrites uint64 = 1 << 2
 
-	KnownIncompat = FlockLocks | InLine
+	KnownIncompat = FlockLocks | InLine | Overwrites
+	// kindIncompat are the features that follow from the kind.
+	kindIncompat = InLine | Overwrites
 )
 
-// Kind tells how many producers a ring admits.
+// Kind tells how many producers and consumers a ring admits.
 type Kind uint32
 
 const (
-	SPSC Kind = 1 // one producer, one consumer
-	MPSC Kind = 2 // many producers, one consumer
+	SPSC      Kind = 1 // one producer, one consumer
+	MPSC      Kind = 2 // many producers, one consumer
+	Broadcast Kind = 3 // one producer, no consumer: who reads takes no part
 )
 
 // Doorbell tells how the two sides of a segment wake each other. The numbers are
@@ -168,6 +175,8 @@ type Hot struct {
 	// before that are gone. It is stored before they are, and runs ahead.
 	Written atomic.Uint64
 	_       [112]byte
+	// ReadPos is what the consumer has released up to. In a broadcast ring the producer stores it: it is
+	// a waypoint from which the records can be followed to the end.
 	ReadPos atomic.Uint64
 	// Waypoints are for observers. The consumer leaves one before each store of ReadPos, which is not behind
 	// it. Their words are loaded and stored atomically.
@@ -336,6 +345,23 @@ const (
 	EventOrphaned  EventKind = 10 // a participant found that the ring has lost its name
 	EventResized   EventKind = 11 // the ring was made anew with another geometry
 )
+
+// Waymarks is how many waypoints of a broadcast ring are kept besides the newest: its area has so many equal
+// parts, and of each there is the first waypoint in it, of its newest lap that has one.
+const Waymarks = 32
+
+// Kept is a waypoint of a broadcast ring that is kept. Its words are loaded and stored atomically, one by one, Check
+// first and last.
+type Kept struct {
+	_ structs.HostLayout
+	Waypoint
+	Check uint64 // 1 + Position; else it is none, or being written
+}
+
+// KeptOf is where a waypoint at that position is kept, if it is the first in its part.
+func (v *View) KeptOf(pos uint64) *Kept {
+	return &v.Kept[pos/(uint64(v.Config.Area())/Waymarks)%Waymarks]
+}
 
 // Descriptor is one slot's control line. Meta and Inline are plain memory: they
 // belong to the claim's owner until the store of Ctl that commits, and to the

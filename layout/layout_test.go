@@ -21,6 +21,8 @@ var update = flag.Bool("update", false, "rewrite the golden segment: only with a
 const (
 	golden     = "testdata/segment-v3.2.bin"
 	goldenSPSC = "testdata/segment-v3.2-spsc.bin"
+
+	goldenBroadcast = "testdata/segment-v3.2-broadcast.bin"
 )
 
 // goldenConfig is as small as a segment gets, with every field set.
@@ -34,6 +36,14 @@ var goldenConfig = layout.Config{
 // goldenSPSCConfig is the same with records in line.
 var goldenSPSCConfig = layout.Config{
 	Kind: layout.SPSC, Slots: 8, SlotSize: 64, MaxMessage: 400, Participants: 2, Doorbell: layout.Futex,
+	UUID:    [16]byte{0: 0x5e, 15: 0xed},
+	Created: 1_700_000_000_000_000_000,
+	Start:   1<<44 - 24,
+}
+
+// goldenBroadcastConfig is the same of a broadcast ring.
+var goldenBroadcastConfig = layout.Config{
+	Kind: layout.Broadcast, Slots: 8, SlotSize: 64, MaxMessage: 100, Participants: 2, Doorbell: layout.Poll,
 	UUID:    [16]byte{0: 0x5e, 15: 0xed},
 	Created: 1_700_000_000_000_000_000,
 	Start:   1<<44 - 24,
@@ -95,6 +105,30 @@ func TestGoldenSPSC(t *testing.T) {
 	require.EqualValues(t, 7, mem[8192+511])
 }
 
+// The same of a broadcast ring.
+func TestGoldenBroadcast(t *testing.T) {
+	v, mem := frozen(t, goldenBroadcast, goldenBroadcastConfig)
+	start := goldenBroadcastConfig.Start
+	require.Equal(t, start, v.Hot.ReadPos.Load())
+	require.Equal(t, start, v.Hot.Written.Load())
+	require.Equal(t, layout.Waypoint{Position: start}, v.Hot.Waypoints.Places[0])
+	require.Len(t, v.Area, 1024, "four of the longest messages")
+	require.Len(t, v.Kept, 32)
+	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(mem[at:]) }
+	require.EqualValues(t, 2|4, u64(88), "records in line, which overwrite")
+	require.EqualValues(t, 8192, u64(112))
+	require.EqualValues(t, 8192, u64(120))
+	part := int(start / (1024 / 32) % 32)
+	at := 6912 + 24*part
+	require.Equal(t, []uint64{start, 0, start + 1}, []uint64{u64(at), u64(at + 8), u64(at + 16)})
+	require.Equal(t, &v.Kept[part], v.KeptOf(start))
+	require.Equal(t, &v.Kept[part], v.KeptOf(start+31-start%32))
+	require.NotEqual(t, &v.Kept[part], v.KeptOf(start+32))
+	require.Equal(t, &v.Kept[part], v.KeptOf(start+1024))
+	v.Kept[31].Check = 9
+	require.EqualValues(t, 9, u64(6912+32*24-8))
+}
+
 // How large the area is that the records of an SPSC ring lie in.
 func TestArea(t *testing.T) {
 	for _, test := range []struct {
@@ -117,6 +151,10 @@ func TestArea(t *testing.T) {
 		require.EqualValues(t, 8192+max(4096, test.want), size)
 		cfg.Kind = layout.MPSC
 		require.Zero(t, cfg.Area())
+		cfg.Kind = layout.Broadcast
+		require.GreaterOrEqual(t, cfg.Area(), max(test.want, 4*int64(test.most)))
+		require.Less(t, cfg.Area(), 2*max(test.want, 4*int64(test.most)+4*80))
+		require.Equal(t, min(4096, cfg.Area()/8), cfg.Step())
 	}
 }
 
@@ -321,7 +359,7 @@ var refused = []struct {
 	{"feature bits", layout.ErrVersion, true, put(88, uint64(1<<63))},
 	{"checksum", layout.ErrCorrupt, false, put(64, uint64(16))},
 	{"checksum", layout.ErrCorrupt, false, put(24, byte(1))},
-	{"kind", layout.ErrCorrupt, true, put(20, uint32(3))},
+	{"kind", layout.ErrCorrupt, true, put(20, uint32(4))},
 	{"slots", layout.ErrCorrupt, true, put(64, uint64(12))},
 	{"slots", layout.ErrCorrupt, true, put(64, uint64(1<<63+8))},
 	{"slots", layout.ErrCorrupt, true, put(64, uint64(0))},
@@ -379,20 +417,19 @@ func TestParseRefuses(t *testing.T) {
 	_, err = layout.Parse(mem)
 	require.NoError(t, err)
 
-	// Records lie in line on SPSC rings and on no others.
-	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
-		cfg := goldenConfig
-		if kind == layout.SPSC {
-			cfg = goldenSPSCConfig
+	// Records lie in line on SPSC and broadcast rings and on no others, and overwrite each other on the latter.
+	for _, cfg := range []layout.Config{goldenConfig, goldenSPSCConfig, goldenBroadcastConfig} {
+		for _, bit := range []uint64{layout.InLine, layout.Overwrites} {
+			mem := format(t, cfg)
+			mem[88] ^= byte(bit)
+			put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
+			_, err = layout.Parse(mem)
+			require.ErrorIs(t, err, layout.ErrVersion)
+			wrong := cfg
+			wrong.Incompat = bit
+			_, err = wrong.Size()
+			require.ErrorIs(t, err, layout.ErrConfig, "that is not the caller's to say")
 		}
-		mem := format(t, cfg)
-		mem[88] ^= byte(layout.InLine)
-		put(56, crc32.Update(crc32.Checksum(mem[:56], table), table, mem[64:128]))(mem)
-		_, err = layout.Parse(mem)
-		require.ErrorIs(t, err, layout.ErrVersion)
-		cfg.Incompat = layout.InLine
-		_, err = cfg.Size()
-		require.ErrorIs(t, err, layout.ErrConfig, "that is not the caller's to say")
 	}
 	require.Panics(t, func() { layout.Parse(mem[1:]) }, "not aligned")
 }

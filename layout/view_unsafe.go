@@ -17,6 +17,7 @@ const (
 	eventSize          = 40
 	descriptorSize     = 64
 	checksummed        = 56 // bytes of the identity before the checksum
+	keptSize           = 24
 )
 
 // Each line fails to compile when a field has moved.
@@ -90,6 +91,8 @@ var (
 	_ = same[unsafe.Offsetof(Event{}.PID)-32]
 	_ = same[unsafe.Offsetof(Event{}.By)-36]
 	_ = same[unsafe.Sizeof(Event{})-eventSize]
+	_ = same[unsafe.Sizeof(Kept{})-keptSize]
+	_ = same[unsafe.Offsetof(Kept{}.Check)-16]
 	_ = same[unsafe.Offsetof(Descriptor{}.Ctl)-0]
 	_ = same[unsafe.Offsetof(Descriptor{}.Meta)-8]
 	_ = same[unsafe.Offsetof(Descriptor{}.Inline)-16]
@@ -106,7 +109,8 @@ type View struct {
 	Events       []Event
 	Descriptors  []Descriptor // of an MPSC ring
 	Payload      []byte       // likewise
-	Area         []byte       // of an SPSC ring: its records; at a multiple of 4096
+	Area         []byte       // of an SPSC or broadcast ring: its records; at a multiple of 4096
+	Kept         []Kept       // of a broadcast ring: its waypoints, see Waymarks
 }
 
 // header is the checked prefix, as one private copy.
@@ -162,6 +166,9 @@ func (v *View) begin(pos uint64) {
 	v.Hot.ReadPos.Store(pos)
 	v.Hot.Waypoints.Places[0].Position = pos
 	v.Participants[ConsumerIndex].DrainPos.Store(pos)
+	if v.Config.Kind == Broadcast {
+		*v.KeptOf(pos) = Kept{Waypoint: Waypoint{Position: pos}, Check: pos + 1}
+	}
 }
 
 // Parse checks the header of a segment and gives a View of it. It copies the header
@@ -263,7 +270,7 @@ func (h *header) config(length int64) (Config, error) {
 	}
 	cfg := Config{
 		Kind: h.Kind, Slots: int(h.Slots), SlotSize: int(h.SlotSize), MaxMessage: int(h.MaxMessage),
-		Participants: int(h.Participants), Incompat: h.Incompat &^ InLine, Doorbell: h.Doorbell, UUID: h.UUID,
+		Participants: int(h.Participants), Incompat: h.Incompat &^ kindIncompat, Doorbell: h.Doorbell, UUID: h.UUID,
 		Created: h.Created,
 	}
 	if err := cfg.check(); err != nil {
@@ -301,7 +308,10 @@ func overlay(mem []byte, cfg Config) *View {
 		Participants: unsafe.Slice((*Participant)(unsafe.Add(base, participantsOffset)), cfg.Participants),
 		Events:       unsafe.Slice((*Event)(unsafe.Add(base, cfg.eventsOffset())), Events),
 	}
-	if cfg.Kind == SPSC {
+	if cfg.Kind == Broadcast {
+		v.Kept = unsafe.Slice((*Kept)(unsafe.Add(base, cfg.keptOffset())), Waymarks)
+	}
+	if cfg.IsInLine() {
 		v.Area = mem[p : p+cfg.Area() : p+cfg.Area()]
 		return v
 	}

@@ -37,7 +37,8 @@ type StartKind int
 
 const (
 	StartNow    StartKind = iota // the first that is not there yet
-	StartOldest                  // the oldest that is not released
+	StartOldest                  // the oldest that is not released, of a broadcast ring the oldest
+	StartNewest                  // the newest that is there, if there is one
 	StartAt                      // that at a position
 	StartAfter                   // the one behind that
 )
@@ -58,12 +59,20 @@ func (o *Observer) Begin(from Start, ask func() error) error {
 		if err := ask(); err != nil {
 			return err
 		}
-		p, read, err := o.anchor()
+		p, read, err := o.anchorBehind(from.Position.Record)
 		if err != nil {
 			return err
 		}
 		var ok bool
 		switch from.From {
+		case StartNewest:
+			var oldest place
+			if oldest, ok, err = o.backToOldest(p, read, ask); !ok {
+				oldest = p
+			}
+			if err == nil {
+				ok, err = o.beginNewest(oldest)
+			}
 		case StartOldest:
 			ok, err = o.beginOldest(p, read, try < oldestTries, ask)
 		case StartAt, StartAfter:
@@ -120,9 +129,9 @@ func (o *Observer) beginNow(p place, try bool, ask func() error) (ok bool, err e
 	return true, nil
 }
 
-// beginOldest begins at ReadPos.
+// beginOldest begins at ReadPos, or at the oldest waypoint of a broadcast ring.
 func (o *Observer) beginOldest(p place, read uint64, try bool, ask func() error) (ok bool, err error) {
-	p, ok, err = o.countBack(p, read, ask)
+	p, ok, err = o.backToOldest(p, read, ask)
 	if !ok && try || err != nil {
 		return false, err
 	}
@@ -143,6 +152,15 @@ func (o *Observer) countBack(p place, pos uint64, ask func() error) (_ place, ok
 	}
 	back.messages, back.numbered, back.passTo = p.messages-to.messages, p.numbered, pos
 	return back, true, nil
+}
+
+// backToOldest returns the place of the oldest message that one may want.
+func (o *Observer) backToOldest(p place, read uint64, ask func() error) (_ place, ok bool, err error) {
+	if o.broadcast {
+		p, err = o.oldestAnchor(0)
+		return p, err == nil, err
+	}
+	return o.countBack(p, read, ask)
 }
 
 // beginAt begins at the message of a position, or behind it.
@@ -167,8 +185,8 @@ func (o *Observer) beginAt(p place, read uint64, from Start, try int, ask func()
 	case err != nil && !errors.As(err, new(*CorruptError)):
 		return false, err
 	}
-	// It is overwritten. The oldest that is there is at ReadPos.
-	at, found, err = o.countBack(p, read, ask)
+	// It is overwritten.
+	at, found, err = o.backToOldest(p, read, ask)
 	if err != nil || !found && try < oldestTries {
 		return false, err
 	}

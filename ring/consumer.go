@@ -36,8 +36,11 @@ type Consumer struct {
 
 // NewConsumer attaches the consumer to a ring. It goes on at ReadPos: behind the last
 // message that was released. The error is a *BusyError when the ring has a live consumer,
-// or a *CorruptError.
+// ErrBroadcast, or a *CorruptError.
 func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
+	if v.Config.Kind == layout.Broadcast {
+		return nil, ErrBroadcast
+	}
 	c := &Consumer{}
 	c.handle.init(v, cfg)
 	c.single = true

@@ -115,10 +115,13 @@
 //	claim.go        Claim: room to be filled in place
 //	producer.go     the sending handle: reserve, fill, publish, and the wait for room
 //	spsc.go         reserve and publish of one producer
+//	broadcast.go    what is different where the one producer waits for nobody
 //	mpsc.go         reserve and publish of many producers
 //	priority.go     who waited long for room goes first
 //	repair.go       ForceSkip and Repair
+//	look.go         how much is in a ring
 //	begin.go        where an observer begins
+//	latest.go       the newest message, for an observer
 //	observe.go      who follows the messages of a ring and has no part in it
 //	observe_unsafe.go  the words of a record
 //	anchor.go       what was whole, and where an observer goes on that was overtaken

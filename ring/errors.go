@@ -32,6 +32,8 @@ var (
 	ErrFailed = errors.New("shmring: stream failed")
 	// ErrBusy: the role is taken. See *BusyError.
 	ErrBusy = errors.New("shmring: role is taken")
+	// ErrBroadcast: a broadcast ring has no consumer, and keeps nothing for one.
+	ErrBroadcast = errors.New("shmring: not with a broadcast ring")
 	// ErrCorrupt: the segment contains what no correct peer writes. See *CorruptError.
 	ErrCorrupt = layout.ErrCorrupt
 )

@@ -147,9 +147,3 @@ func (h *handle) MaxMessage() int { return h.maxMessage }
 
 // Slots is how many slots the ring has.
 func (h *handle) Slots() int { return int(h.slots.count) }
-
-// Used is how many slots are taken at present: claimed or finished, and not yet released. On an
-// SPSC ring it is so many slots' share of the area, rounded up.
-// Any goroutine may ask; the answer may be old when it arrives. On an SPSC ring it walks
-// the records, which costs some nanoseconds for each.
-func (h *handle) Used() int { return h.used() }

@@ -21,7 +21,8 @@ type Queue struct {
 	Fraction float64 // of the ring that they are
 	Lap      uint64  // how many positions a lap has: slots, or bytes of records
 
-	Messages  uint64 // that wait, those of batches each
+	Messages  uint64 // that wait, those of batches each; of a broadcast ring that are there
+	Sent      uint64 // of a broadcast ring: since it was made
 	Bytes     uint64 // of those
 	Redeliver uint64 // of those messages, how many may have been seen before
 	Oldest    uint64 // position of the first of them, if there is one
@@ -46,25 +47,7 @@ type OpenClaim struct {
 
 const (
 	maxClaims = 64
-	// queueTries is how often a ring that moves is counted again.
-	queueTries = 4
 )
-
-// LookAtQueue counts what is in a ring, but no more than limit records. The error is a
-// *CorruptError: what no correct peer writes, while nothing moved.
-func LookAtQueue(v *layout.View, limit int) (q Queue, err error) {
-	var s segment
-	s.init(v)
-	for range queueTries {
-		if q, err = s.lookAtQueue(limit); q.Exact {
-			break
-		}
-	}
-	if !q.Exact {
-		err = nil // a record may have been used again under our eyes
-	}
-	return q, err
-}
 
 // lookAtQueue counts once.
 func (s *segment) lookAtQueue(limit int) (q Queue, err error) {

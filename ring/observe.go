@@ -47,6 +47,7 @@ type Observer struct {
 	found    []Observation // that were copied and are whole
 	next     int           // of those
 	memory   []byte        // where their bytes are
+	newest   []byte        // likewise, of TryLatest
 	stats    ObserverStats
 }
 
@@ -163,12 +164,26 @@ func (o *Observer) goOn() error {
 		return err
 	}
 	p, _, err := o.anchor()
+	if o.broadcast {
+		p, err = o.oldestAnchor(o.span / 4)
+	}
 	if err != nil {
 		return err
 	}
 	if int64(p.pos-was.pos) <= 0 {
 		return &CorruptError{"position of a waypoint", was.pos, p.pos} // nobody could have overtaken us
 	}
+	p = o.skipTo(p)
+	if from := to - o.span + o.span/4; !o.broadcast && was.pos-o.anchored < o.span/4 && int64(from-p.pos) > 0 {
+		p.passTo, p.lost = from, true
+	}
+	o.anchored, o.at = p.pos, p
+	return nil
+}
+
+// skipTo is a place ahead, for who goes on there and misses what is in between.
+func (o *Observer) skipTo(p place) place {
+	was := o.at
 	p.missed = was.missed
 	switch gap := p.messages - was.messages; {
 	case p.numbered && was.numbered && int64(gap) >= 0:
@@ -177,11 +192,7 @@ func (o *Observer) goOn() error {
 		p.missed++
 		o.stats.Inexact = true
 	}
-	if from := to - o.span + o.span/4; was.pos-o.anchored < o.span/4 && int64(from-p.pos) > 0 {
-		p.passTo, p.lost = from, true
-	}
-	o.anchored, o.at = p.pos, p
-	return nil
+	return p
 }
 
 // gather looks at some records from a place on, and returns the place behind them. Nothing of it counts

@@ -21,6 +21,7 @@ type Producer struct {
 	_ [128]byte // a handle that is written at every message shares no line with its neighbour
 	handle
 	spsc
+	broadcaster
 	claims
 	priority priority
 
@@ -589,7 +590,14 @@ func (p *Producer) EndSend(f layout.Fate) error { return p.endStream(f) }
 // when no call is in progress that could still wait; the calls of other goroutines that do
 // not wait may still be running (see gate). Only the first Close reports true. The stream
 // is ended by Detach.
-func (p *Producer) Close() bool { return p.close(p.stop, p.isLost) }
+func (p *Producer) Close() bool {
+	failed := p.Closed()
+	first := p.close(p.stop, p.isLost)
+	if first && !failed && p.broadcast {
+		_ = p.mark() // so that counters are exact; what is wrong there is told by nobody any more
+	}
+	return first
+}
 
 // Fate is how the stream of a closed producer ended, if nothing else was said before:
 // failed if it had lost a claim to ForceSkip, or found corruption.
@@ -618,8 +626,13 @@ func (p *Producer) endStream(f layout.Fate) error {
 	}
 	p.setEdge()
 	end := p.pos
-	if p.mpsc {
+	switch {
+	case p.mpsc:
 		end = p.streamEnd()
+	case p.broadcast:
+		if err := p.mark(); err != nil { // so that counters are exact
+			return err
+		}
 	}
 	p.storeFate(int(p.index), f, end)
 	p.record(layout.EventEnded, int(p.index), f, end)

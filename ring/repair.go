@@ -34,7 +34,7 @@ func (s *segment) unfinishedClaim(pos uint64) (layout.Ctl, StalledClaim, error) 
 		return 0, StalledClaim{}, fmt.Errorf("%w: position %d: %s", ErrNotStalled, pos, why)
 	}
 	if !s.mpsc {
-		return not("an SPSC ring has no claims that others could see")
+		return not(fmt.Sprintf("a ring of kind %v has no claims that others could see", s.view.Config.Kind))
 	}
 	for tries := 0; ; tries++ {
 		read := s.hot.ReadPos.Load()
@@ -214,6 +214,9 @@ func (s *segment) discardUnfinished() (used, discarded int, err error) {
 	read := s.hot.ReadPos.Load()
 	if !s.mpsc {
 		end, err := s.walk(read, s.load)
+		if s.broadcast {
+			return 0, 0, err // nobody has yet to get anything
+		}
 		return s.inSlots(end - read), 0, err
 	}
 	end, err := s.finished(read)

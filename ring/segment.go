@@ -17,27 +17,19 @@ type segment struct {
 	participants []layout.Participant
 	events       []layout.Event
 	mpsc         bool
+	broadcast    bool
 }
 
 func (s *segment) init(v *layout.View) {
 	s.slots.init(v)
 	s.area.init(v)
 	s.view, s.hot, s.participants, s.events = v, v.Hot, v.Participants, v.Events
+	s.broadcast = v.Config.Kind == layout.Broadcast
 	s.mpsc = v.Config.Kind == layout.MPSC
 	s.setOrigin()
 	if s.span = s.size; s.mpsc {
 		s.span = s.count
 	}
-}
-
-// used is how many slots are taken: claimed or finished, and not released.
-func (s *segment) used() int {
-	read := s.hot.ReadPos.Load()
-	if s.mpsc {
-		return int(min(s.hot.Tail.Load().Pos(read)-read, s.count))
-	}
-	end := s.glanceEnd(&read)
-	return s.inSlots(min(end-read, s.size))
 }
 
 // inSlots is how many slots so many positions are; of an SPSC ring, whose records lie in no

@@ -70,6 +70,9 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.written-p.pos > p.room(p.pos, read)+layout.RecordHeader {
 		p.written = p.pos // of one that was killed it is farther, and stays; what lies is not believed
 	}
+	if p.broadcast {
+		return p.openBroadcast(read)
+	}
 	p.mayJoin = plainStores && p.cfg.Barrier != nil
 	p.heed(p.notifyWord.Load() &^ layout.BellSleeping)
 	return nil
@@ -98,6 +101,11 @@ func (p *Producer) reserveSPSC(n uint64) error {
 //
 //go:noinline
 func (p *Producer) extendSPSC(need uint64) error {
+	if p.broadcast {
+		err := p.extendBroadcast(need)
+		p.setEdge()
+		return err
+	}
 	if p.mayJoin && p.pos-p.opened >= joinAfter && p.join() {
 		// As the bell was when it was looked at last; if that is over, tell finds out. It is not for
 		// heed to say: that decides besides how records are aligned, and this one has been.
@@ -202,6 +210,10 @@ func (p *Producer) tell() {
 //
 //go:noinline
 func (p *Producer) heed(w uint32) {
+	if p.broadcast {
+		p.heedNobody(w)
+		return
+	}
 	for {
 		if w&layout.BellSleeping != 0 {
 			p.wakePeer()
