@@ -6,6 +6,8 @@
 //	----------  ----------------------------------------  ----------------------------------
 //	bell.pml    the bell word: announce, look again,      ring/notify.go; futex; the listener
 //	            sleep or park; publish, notify            of parked goroutines
+//	broadcast   a producer that overwrites, waypoints,    ring/broadcast.go, ring/anchor.go,
+//	  .pml      takeover, observers that were overtaken   ring/waypoint.go
 //	cancel.pml  how a blocked call ends: a context, a     ring/wait.go, ring/gate.go,
 //	            Close, with and without futex_waitv       futex/futex_linux.go
 //	dense.pml   records in line: publish, takeover,       ring/area.go, ring/spsc.go,

@@ -128,6 +128,18 @@ var variants = []struct {
 	{"dense", "OBSERVER WRITTEN_LATE KILLS=0", broken, "overwritten before that was said"},
 	{"dense", "OBSERVER WRITTEN_BACK KILLS=1", broken, "what a dead producer has overwritten is forgotten"},
 
+	{"broadcast", "", holds, "waypoints: 5 messages through 8 cells, 1 kill of the producer"},
+	{"broadcast", "KILLS=2 MESSAGES=4", holds, ""},
+	{"broadcast", "KILLS=0 MESSAGES=7", holds, "and no kill"},
+	{"broadcast", "WRITTEN_LATE KILLS=0", broken, "overwritten before that was said"},
+	{"broadcast", "UNASKED KILLS=0", broken, "nobody asks whether what was copied was whole"},
+	{"broadcast", "TURN_FIRST", broken, "a waypoint that is half another, or whose producer was killed"},
+	{"broadcast", "NO_SECOND_LOOK", broken, "the waypoint was written anew while it was looked at"},
+	{"broadcast", "KEPT_WHILE_WRITTEN KILLS=0 MESSAGES=7", broken, "the words of a kept one belong to two"},
+	{"broadcast", "COUNTS_PADDING KILLS=0", broken, ""},
+	{"broadcast", "NO_WAYPOINT", broken, "the one that there is was overwritten"},
+	{"broadcast", "NO_CLEAR KILLS=0", broken, "what an older lap left behind the newest record"},
+
 	{"fates", "KILLS=1", holds, "3 streams, 2 consumers, places for 2 fates"},
 	{"fates", "FATES=1 STREAMS=2", holds, "one place: more are told together"},
 	{"fates", "STREAMS=2", holds, "two kills"},
