@@ -39,6 +39,7 @@ var modes = []struct {
 		12000, 1000, fates},
 	{"ends", "likewise, by the script: everybody makes one call after the other, and is killed between two of them",
 		3000, 300, staging},
+	{"broadcast", "SIGKILL after a random delay, a broadcast ring's producer and its observers", 10000, 60, broadcast},
 	{"storm", "that many processes create, open, use, remove and die on three names", 50, 12, storm},
 }
 
