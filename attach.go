@@ -34,9 +34,15 @@ func join(ctx context.Context, o *Options, open opening,
 	if err != nil {
 		return nil, err
 	}
+	if role == RoleConsumer && o.Kind == KindBroadcast {
+		return nil, &OptionError{"Options.Kind", "KindBroadcast", "a kind that has a consumer; a broadcast ring is observed"}
+	}
 	s, err := open(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	if err := firstBroken(o.peerRules(s.view.Config.Kind == layout.Broadcast)...); err != nil {
+		return nil, joined(err, s.leave(), s.seg.Discard())
 	}
 	lost := s.seg.Guard(func() {
 		err = s.attach(ctx, o, role, func(cfg ring.Config) (ring.Attachment, error) { return take(s.view, cfg) })

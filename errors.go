@@ -31,6 +31,7 @@ var (
 	ErrNotStalled  = ring.ErrNotStalled    // ForceSkip: there is no unfinished claim at that position
 	ErrNoMessage   = ring.ErrNoMessage     // there is none at that position: *StartError
 	ErrRevoked     = ring.ErrRevoked       // this producer stalled, and ForceSkip has revoked its claim
+	ErrBroadcast   = ring.ErrBroadcast     // a broadcast ring has no consumer and gets no new geometry: *BroadcastError
 	ErrOrphaned    = shm.ErrOrphaned       // the ring's name was removed or replaced while it was in use
 	ErrTruncated   = shm.ErrTruncated      // the ring's file is shorter than it must be, or has holes: *TruncatedError
 	ErrRefused     = shm.ErrRefused        // what the name means cannot be trusted to be a ring, see Options.AnyOwner
@@ -155,6 +156,21 @@ func (e *BusyError) Error() string {
 // Is makes the error match ErrBusy.
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
+// BroadcastError tells what a broadcast ring does not have, and what to do instead.
+type BroadcastError struct {
+	Ring string
+	What string // "a consumer", "another geometry"
+	Next string
+}
+
+// Error names the ring, what was asked of it, and the remedy.
+func (e *BroadcastError) Error() string {
+	return fmt.Sprintf("%sa broadcast ring does not have %s: %s", prefix(e.Ring), e.What, e.Next)
+}
+
+// Is makes the error match ErrBroadcast.
+func (e *BroadcastError) Is(target error) bool { return target == ErrBroadcast }
+
 // StreamError says that the stream of a producer died or failed, behind its last message.
 // The consumer goes on: its next call waits for other producers, or for a successor.
 type StreamError struct {
@@ -262,6 +278,9 @@ func (e *SpaceError) Unwrap() error { return e.Err }
 // named returns an error of package ring, or of package shm about the bytes of a ring, as one of
 // this package's that names the ring.
 func named(name string, err error) error {
+	if err == ring.ErrBroadcast {
+		return &BroadcastError{name, "a consumer", "observe it (OpenObserver, shmring tap)"}
+	}
 	switch e := err.(type) {
 	case *ring.SizeError:
 		return &SizeError{name, e.Size, e.Max}

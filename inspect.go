@@ -194,7 +194,8 @@ func (m *remembered) compare(s *Snapshot) {
 	}
 	// A claim in front of all messages is not for the consumer to pass.
 	claims := s.Ring.Claims
-	waits := q.Messages > 0 && (len(claims) == 0 || q.Oldest.Compare(claims[0].Position) < 0)
+	waits := q.Messages > 0 && (len(claims) == 0 || q.Oldest.Compare(claims[0].Position) < 0) &&
+		s.Ring.Kind != KindBroadcast
 	switch {
 	case !waits:
 		m.waiting = time.Time{}

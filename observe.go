@@ -60,8 +60,13 @@ var (
 	// FromNow is behind all that is in the ring: with the first message that is sent when OpenObserver has
 	// returned, or was just being sent then.
 	FromNow = Start{}
-	// FromOldest is with the oldest message that the consumer has not released.
+	// FromOldest is with the oldest message that the consumer has not released. Of a broadcast ring, which has no
+	// consumer, it is the oldest that is there, but for a thirty-second of the ring, or a few KiB.
 	FromOldest = Start{ring.Start{From: ring.StartOldest}}
+	// FromNewest is with the newest message that is there, released or not: the state of things, for whom each
+	// message takes the place of those before it ([Observer.Latest]). If none can be found, because
+	// the ring is new, or its consumer has released all long ago, it is FromNow.
+	FromNewest = Start{ring.Start{From: ring.StartNewest}}
 )
 
 // FromPosition is with the message at a position, which was released or not. If it is overwritten by
@@ -251,24 +256,38 @@ func (o *Observer) stats() ObserverStats { return ObserverStats(o.ring.Stats()) 
 // TryNext returns the next message, or [ErrEmpty] if there is none at present. It does not wait. Errors:
 // those of Next but a *ContextError.
 func (o *Observer) TryNext() (Observed, error) {
-	m, _, err := o.try()
+	m, _, err := o.try(false)
 	return m, err
 }
+
+// TryLatest returns the newest message that is there, unless it was returned before: then [ErrEmpty]. It passes over
+// those before it; Observed.Missed counts them too. In a stream that is too fast to see its end it is
+// one that was the newest a moment ago. It does not wait. Errors: those of TryNext.
+func (o *Observer) TryLatest() (Observed, error) {
+	m, _, err := o.try(true)
+	return m, err
+}
+
+// Latest is TryLatest that waits for a message that is newer than the one before. Errors: those of Next.
+func (o *Observer) Latest(ctx context.Context) (Observed, error) { return o.await(ctx, true) }
 
 // Next returns the next message, and waits for one. A ctx that is done ends a loop over Next after at most 64
 // messages. What is left of a ring is returned before the error that says that it has come to an end, except when
 // its memory is gone. Errors: a [*ContextError]; [ErrClosed], also when Close is called meanwhile;
 // [ErrOrphaned] within a tenth of a second when the ring was removed, or another has got its name
 // ([Resize]): open another Observer; a [*CorruptError]; a [*TruncatedError].
-func (o *Observer) Next(ctx context.Context) (Observed, error) {
+func (o *Observer) Next(ctx context.Context) (Observed, error) { return o.await(ctx, false) }
+
+// await is Next, or Latest.
+func (o *Observer) await(ctx context.Context, newest bool) (Observed, error) {
 	var w nap
 	for {
-		if !o.held() {
+		if newest || !o.held() {
 			if err := contextEnded(ctx, o.name, "observe"); err != nil {
 				return Observed{}, err
 			}
 		}
-		m, moved, err := o.try()
+		m, moved, err := o.try(newest)
 		if err != ErrEmpty {
 			return m, err
 		}
@@ -287,19 +306,19 @@ func (o *Observer) held() bool {
 	return !o.closed && o.ring.Held()
 }
 
-// try is TryNext. moved tells whether the observer has seen anything new.
-func (o *Observer) try() (m Observed, moved bool, err error) {
+// try is TryNext, or TryLatest. moved tells whether the observer has seen anything new.
+func (o *Observer) try(newest bool) (m Observed, moved bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return m, false, ErrClosed
 	}
-	got, moved, err := o.look()
+	got, moved, err := o.look(newest)
 	if err == ErrEmpty && !moved && time.Since(o.asked) > askFileEvery {
 		o.asked = time.Now()
 		if gone := o.file.Check(); gone != nil {
 			// What came between the look at the ring and that at the file is there now.
-			if got, moved, err = o.look(); err == ErrEmpty {
+			if got, moved, err = o.look(newest); err == ErrEmpty {
 				err = named(o.name, gone)
 			}
 		}
@@ -311,14 +330,18 @@ func (o *Observer) try() (m Observed, moved bool, err error) {
 }
 
 // look is one look at the ring.
-func (o *Observer) look() (m ring.Observation, moved bool, err error) {
+func (o *Observer) look(newest bool) (m ring.Observation, moved bool, err error) {
 	if o.failed != nil {
 		return m, false, o.failed
 	}
-	if o.ring.Held() { // of which the copies are our own
-		return o.ring.Try()
+	take := o.ring.Try
+	switch {
+	case newest:
+		take = o.ring.TryLatest
+	case o.ring.Held(): // of which the copies are our own
+		return take()
 	}
-	if lost := o.safely(func() { m, moved, err = o.ring.Try() }); lost != nil {
+	if lost := o.safely(func() { m, moved, err = take() }); lost != nil {
 		err = lost
 	}
 	if err != nil && err != ErrEmpty {

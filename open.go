@@ -318,6 +318,9 @@ func (o *Options) newborn() layout.Config {
 // chooseDoorbell sets the doorbell of a ring that is to be created, and returns those that
 // would have been better.
 func (o *Options) chooseDoorbell(cfg *layout.Config) (refused []Refusal, err error) {
+	if cfg.Kind == layout.Broadcast {
+		return nil, nil
+	}
 	if o.Doorbell != DoorbellAuto {
 		cfg.Doorbell = layout.Doorbell(o.Doorbell)
 		if err := doorbell.Refused(cfg.Doorbell); err != nil {

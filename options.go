@@ -12,15 +12,20 @@ import (
 	"github.com/shmring/shmring/ring"
 )
 
-// Kind tells how many producers a ring admits.
+// Kind tells how many producers a ring admits, and whether a consumer.
 type Kind int
 
 const (
-	KindSPSC Kind = 1 // one producer
-	KindMPSC Kind = 2 // many producers
+	KindSPSC Kind = 1 // one producer, one consumer
+	KindMPSC Kind = 2 // many producers, one consumer
+	// KindBroadcast is one producer that waits for nobody: what it sends overwrites the oldest. There
+	// is no consumer; any number of observers see what is there, take no part, and are told how much
+	// they missed. The longest message takes at most a quarter of such a ring's memory, so the
+	// newest one is whole there also while the next is being written.
+	KindBroadcast Kind = 3
 )
 
-// String returns "spsc" or "mpsc".
+// String returns "spsc", "mpsc" or "broadcast".
 func (k Kind) String() string { return layout.Kind(k).String() }
 
 // Mode tells how a handle comes by its ring.
@@ -154,13 +159,16 @@ type Options struct {
 	// and SlotSize exactly, with MaxMessage and MaxProducers at least; the error is a
 	// *GeometryError. Resize gives a ring another geometry. Size tells how much memory it takes.
 	//
-	// Kind: zero is KindSPSC.
+	// Kind: zero is KindSPSC. With KindBroadcast Send never finds a full ring, and nobody can be at the
+	// other end or is woken: WhenFull, SendTimeout, NoPeer and MeasureEvery are refused with it,
+	// and Doorbell may be DoorbellPoll only. Of a ring that turns out to be one the first two have no effect, and
+	// the others are refused.
 	Kind Kind
 	// Slots is, on an MPSC ring, how many messages of up to max(48, SlotSize) bytes fit: a power of
-	// two from 8 to 2^30. On an SPSC ring Slots × SlotSize bytes (64 at least for a slot) are what
-	// messages lie in, one behind the other: rounded up to a power of two, and as much as the
-	// longest message takes. A message of n bytes takes 8+n there, rounded up to a multiple of 8, or
-	// of 64 while the consumer waits for each one. Zero: DefaultSlots.
+	// two from 8 to 2^30. On an SPSC or broadcast ring Slots × SlotSize bytes (64 at least for a slot) are
+	// what messages lie in, one behind the other: rounded up to a power of two, and as much as the
+	// longest message takes, broadcast four times that. A message of n bytes takes 8+n there, rounded up to a
+	// multiple of 8, or of 64 while the consumer waits for each one. Zero: DefaultSlots.
 	//
 	// How many: as much as is sent while the consumer is away, by a handler, its scheduler, a collection
 	// of garbage. Two that are always there stream 32 bytes as fast through an SPSC ring of 64 slots of
@@ -377,6 +385,10 @@ func (o *Options) layout() layout.Config {
 		cfg.Participants = 1 + or(o.MaxProducers, DefaultMaxProducers)
 	}
 	cfg.MaxMessage = or(o.MaxMessage, min(DefaultMaxMessage, cfg.Capacity()))
+	if cfg.Kind == layout.Broadcast {
+		cfg.Doorbell = layout.Poll // nobody is woken
+		return cfg
+	}
 	cfg.Doorbell = layout.Futex // unless the creator finds another; the size is the same
 	return cfg
 }
@@ -398,6 +410,7 @@ func (o *Options) agree(path string, has layout.Config) error {
 		return mismatch("max message", has.MaxMessage, o.MaxMessage)
 	case has.Kind == layout.MPSC && o.MaxProducers > has.Participants-1:
 		return mismatch("max producers", has.Participants-1, o.MaxProducers)
+	case o.doorbellFromEnv && has.Kind == layout.Broadcast: // there it makes no difference
 	case o.Doorbell != DoorbellAuto && o.Doorbell != Doorbell(has.Doorbell):
 		return &GeometryError{path, "doorbell", Doorbell(has.Doorbell), o.Doorbell, o.doorbellFromEnv}
 	}

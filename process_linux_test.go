@@ -62,6 +62,8 @@ func child(args []string) error {
 		return resizer(ctx, dir)
 	case "claim":
 		return claim(ctx, dir)
+	case "shout":
+		return shout(ctx, dir)
 	case "sink":
 		return sink(ctx, dir)
 	}

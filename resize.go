@@ -99,6 +99,10 @@ func Resize(ctx context.Context, name string, g Geometry, o *AdminOptions) (r Re
 		if cfg == was {
 			return nil
 		}
+		if was.Kind == layout.Broadcast {
+			return &BroadcastError{name, "another geometry",
+				"it keeps what nobody waits for; remove it, and have it created anew"}
+		}
 		if err := awaitAlone(ctx, name, seg); err != nil {
 			return err
 		}

@@ -145,6 +145,7 @@ func (o *Options) resolveSealed() (*Options, error) {
 		doorbell = "environment variable " + EnvDoorbell
 	}
 	return o, firstBroken(
+		rule{"Options.Kind", o.Kind != KindBroadcast, "KindBroadcast", "another: who observes a ring finds it by its name"},
 		rule{"Options.Dir", o.Dir == "", o.Dir, "none: a sealed ring is in no directory"},
 		rule{"Options.Mode", o.Mode == ModeDefault, int(o.Mode), "ModeDefault: a sealed ring has no name to look for"},
 		rule{"Options.Perm", o.Perm == 0, o.Perm, "none: who has a descriptor of a sealed ring may use it"},

@@ -86,8 +86,10 @@ type RingState struct {
 type Queue struct {
 	Slots    int     `json:"slots"`    // that are taken
 	Fraction float64 `json:"fraction"` // of the ring's, 0 to 1
-	Messages uint64  `json:"messages"` // that can be received
+	Messages uint64  `json:"messages"` // that can be received; of a broadcast ring, seen by who observes it
 	Bytes    uint64  `json:"bytes"`    // of those
+	// Sent is how many messages were sent into a broadcast ring since it was made.
+	Sent uint64 `json:"sent,omitempty"`
 	// Redelivered are those of them that a consumer may have seen already.
 	Redelivered uint64 `json:"redelivered"`
 	OpenClaims  int    `json:"open_claims"`
@@ -280,11 +282,19 @@ func (s *Snapshot) read(o *shm.Onlooker, around *surroundings) error {
 	r.ConsumerSleeps = v.Hot.DataBell.Load()&layout.BellSleeping != 0
 	r.Queueing = queueingOf(v)
 	r.ProducersSleep = v.Hot.SpaceBell.Load()&layout.BellSleeping != 0
-	for _, e := range ring.UntoldFates(v) {
+	for _, e := range untold(v) {
 		r.Untold = append(r.Untold, UntoldEnd{Fate(e.Fate), Fate(e.Fate).String(), e.Producer, e.Epoch, e.PID,
 			Position{Record: e.Position}, e.Streams})
 	}
 	return r.readQueue(v)
+}
+
+// untold are the ends of streams that a consumer has yet to tell of; a broadcast ring has none.
+func untold(v *layout.View) []ring.StreamEnd {
+	if v.Config.Kind == layout.Broadcast {
+		return nil
+	}
+	return ring.UntoldFates(v)
 }
 
 func locksOf(cfg layout.Config) shm.Locks {
@@ -298,7 +308,7 @@ func locksOf(cfg layout.Config) shm.Locks {
 func (r *RingState) readQueue(v *layout.View) error {
 	q, err := ring.LookAtQueue(v, mostRecords)
 	r.Queue = Queue{
-		Slots: q.Slots, Fraction: q.Fraction, Lap: q.Lap, Messages: q.Messages, Bytes: q.Bytes,
+		Slots: q.Slots, Fraction: q.Fraction, Lap: q.Lap, Messages: q.Messages, Bytes: q.Bytes, Sent: q.Sent,
 		Redelivered: q.Redeliver, OpenClaims: q.Open, Oldest: Position{Record: q.Oldest},
 		ReadPos: Position{Record: q.ReadPos}, End: Position{Record: q.End}, Exact: q.Exact, Limited: q.Limited,
 	}

@@ -68,7 +68,7 @@ func (o *Options) check() error {
 	return firstBroken(
 		enumeration("Options.Mode", o.Mode,
 			"ModeDefault", "ModeOpenOrCreate", "ModeCreateOnly", "ModeOpenOnly", "ModeOpenWait"),
-		enumeration("Options.Kind", o.Kind, "0", "KindSPSC", "KindMPSC"),
+		enumeration("Options.Kind", o.Kind, "0", "KindSPSC", "KindMPSC", "KindBroadcast"),
 		rule{"Options.Slots", slots, o.Slots,
 			fmt.Sprintf("0 or a power of two, %d to %d", layout.MinSlots, layout.MaxSlots)},
 		rule{"Options.SlotSize", slotSize, o.SlotSize,
@@ -78,6 +78,7 @@ func (o *Options) check() error {
 		notNegative("Options.MeasureEvery", o.MeasureEvery),
 		rule{"Options.MaxProducers", producers, o.MaxProducers, fmt.Sprintf("1 to %d", DefaultMaxProducers)},
 		rule{"Options.MaxProducers", o.Kind != KindSPSC || o.MaxProducers <= 1, o.MaxProducers, "1 with KindSPSC"},
+		rule{"Options.MaxProducers", o.Kind != KindBroadcast || o.MaxProducers <= 1, o.MaxProducers, "1 with KindBroadcast"},
 		perm,
 		enumeration("Options.Doorbell", o.Doorbell, "DoorbellAuto", "DoorbellFutex", "DoorbellSysV", "DoorbellPoll"),
 		waitPolicyRule("Options", o.WaitPolicy),
@@ -88,7 +89,33 @@ func (o *Options) check() error {
 		notNegative("Options.ExpectedProducers", o.ExpectedProducers),
 		enumeration("Options.NoPeer", o.NoPeer, "NoPeerWait", "NoPeerFail"),
 		enumeration("Options.Delivery", o.Delivery, "DeliveryAtLeastOnce", "DeliveryAtMostOnce"),
+		o.broadcastRule(),
 	)
+}
+
+// broadcastRule is the first that is broken of the rules that KindBroadcast makes.
+func (o *Options) broadcastRule() rule {
+	const full = "0 with KindBroadcast: such a ring is never full"
+	is := o.Kind == KindBroadcast
+	for _, r := range append(o.peerRules(is),
+		rule{"Options.WhenFull", !is || o.WhenFull == WhenFullBlock, int(o.WhenFull), full},
+		rule{"Options.SendTimeout", !is || o.SendTimeout == 0, o.SendTimeout, full},
+		rule{"Options.Doorbell", !is || o.Doorbell == DoorbellAuto || o.Doorbell == DoorbellPoll, o.Doorbell,
+			"DoorbellPoll with KindBroadcast: nobody is woken"}) {
+		if !r.ok {
+			return r
+		}
+	}
+	return rule{ok: true}
+}
+
+// peerRules are about options that want somebody at the other end, whom a broadcast ring does not know.
+func (o *Options) peerRules(broadcast bool) []rule {
+	const nobody = "0 on a broadcast ring: it does not know who observes"
+	return []rule{
+		{"Options.NoPeer", !broadcast || o.NoPeer == NoPeerWait, int(o.NoPeer), nobody},
+		{"Options.MeasureEvery", !broadcast || o.MeasureEvery == 0, o.MeasureEvery, nobody},
+	}
 }
 
 func waitPolicyRule(of string, got WaitPolicy) rule {

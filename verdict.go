@@ -168,6 +168,10 @@ func (j *judgement) owner() string {
 
 func (j *judgement) judgeRing() {
 	j.count()
+	if j.s.Ring.Kind == KindBroadcast {
+		j.judgeBroadcast()
+		return
+	}
 	stale := j.judgeAttendance()
 	if !stale {
 		j.judgeDead()
@@ -183,6 +187,24 @@ func (j *judgement) judgeRing() {
 		j.consumer != nil && len(j.alive) > 0 {
 		j.say(SeverityOK, VerdictHealthy, j.tellHealthy(), "nothing")
 	}
+}
+
+// judgeBroadcast speaks of a ring that has no consumer: nothing waits there, and it is never full.
+func (j *judgement) judgeBroadcast() {
+	q := j.s.Ring.Queue
+	holds := fmt.Sprintf("%s sent so far, the newest %d are there for observers, of whom a ring does not know",
+		count(q.Sent, "message"), q.Messages)
+	switch {
+	case len(j.alive) > 0:
+		j.say(SeverityOK, VerdictHealthy, tellPeers(j.alive)+" alive; "+holds, "nothing; "+j.command("tap")+" shows them")
+	case len(j.dead) > 0:
+		j.say(SeverityWarning, VerdictStale, "left behind: "+tellPeers(j.dead)+" died without leaving; "+holds,
+			"start a producer, which goes on behind the last message; "+j.command("recover")+" frees its place now, "+
+				j.command("remove")+" throws all of it away")
+	default:
+		j.say(SeverityNote, VerdictUnused, "nobody sends; "+holds, "start a producer to go on, or "+j.command("remove"))
+	}
+	j.judgeRest()
 }
 
 // count sorts who is there.

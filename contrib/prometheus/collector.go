@@ -50,10 +50,10 @@ func one(of func(r *shmring.RingState) float64) func(*shmring.Snapshot, emit) {
 	return func(s *shmring.Snapshot, emit emit) { emit(of(s.Ring)) }
 }
 
-// slotBytes is what a slot takes of the segment: its descriptor and its payload, or on an SPSC ring its
-// part of the area.
+// slotBytes is what a slot takes of the segment: its descriptor and its payload, or, where records lie in
+// line, its part of the area.
 func slotBytes(r *shmring.RingState) float64 {
-	if r.Kind == shmring.KindSPSC {
+	if r.Kind != shmring.KindMPSC {
 		return float64(r.Queue.Lap) / float64(r.Geometry.Slots)
 	}
 	return float64(64 + r.Geometry.SlotSize)
@@ -61,7 +61,7 @@ func slotBytes(r *shmring.RingState) float64 {
 
 // inBytes is how many bytes of the segment were passed on the way to a position.
 func inBytes(r *shmring.RingState, p shmring.Position) float64 {
-	if r.Kind == shmring.KindSPSC {
+	if r.Kind != shmring.KindMPSC {
 		return float64(p.Record) // of which that is the unit
 	}
 	return float64(p.Record) * slotBytes(r)

@@ -143,7 +143,22 @@ func operations(dir string) ([]operation, error) {
 			list = append(list, inPlace(name, p, c)...)
 		}
 	}
-	return list, nil
+	o := &shmring.Options{Dir: dir, Kind: shmring.KindBroadcast, Prefault: true}
+	p, err := shmring.OpenProducer(ctx, "broadcast", o)
+	if err != nil {
+		return nil, err
+	}
+	return append(list, onBroadcast(p)...), nil
+}
+
+// onBroadcast are the operations on a ring that nobody empties.
+func onBroadcast(p *shmring.Producer) (list []operation) {
+	for _, size := range []int{32, 248} {
+		msg := make([]byte, size)
+		list = append(list, operation{fmt.Sprintf("broadcast Send %d B", size), nothing, nothing,
+			func() { must(p.Send(ctx, msg)) }})
+	}
+	return list
 }
 
 var ctx = context.Background()

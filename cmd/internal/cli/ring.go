@@ -32,6 +32,8 @@ type Ring struct {
 const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -dir DIR            where rings live (default $SHMRING_DIR, else /dev/shm)
   -kind spsc|mpsc     one producer, or many at a time
+  -kind broadcast     one producer that waits for nobody: what it sends overwrites the
+                      oldest, and is not consumed but observed (shmring tap)
   -slots N            how many messages of up to max(48, -slot-size) bytes fit, a
                       power of two; longer messages take several slots
   -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
@@ -127,7 +129,8 @@ func (r *Ring) Register(f *Flags) {
 	f.String(&r.Unix, "unix")
 	f.Func("allow-uid", r.setUIDs)
 	f.String(&o.Dir, "dir")
-	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC}})
+	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC},
+		{"broadcast", shmring.KindBroadcast}})
 	Int(f, &o.Slots, "slots")
 	f.Bytes(&o.SlotSize, "slot-size")
 	f.Bytes(&o.MaxMessage, "max-message")
