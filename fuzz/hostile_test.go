@@ -359,14 +359,18 @@ func (h *victim) observer(from ring.Start) *ring.Observer {
 func (h *victim) observe(s step) {
 	read := h.v.Hot.ReadPos.Load()
 	at := ring.Position{Record: read + uint64(int8(s.Who)), Index: uint32(s.Size % 3)}
-	from := ring.Start{From: ring.StartKind(s.Word % 4), Position: at, Sequence: s.Word >> 8 % 5}
+	from := ring.Start{From: ring.StartKind(s.Word % 5), Position: at, Sequence: s.Word >> 8 % 5}
 	for _, o := range []*ring.Observer{h.follower, h.observer(from)} {
-		for range 100 {
+		for i := range 100 {
 			if o == nil {
 				break
 			}
+			take := o.Try
+			if i%8 == int(s.Word%8) {
+				take = o.TryLatest
+			}
 			var m ring.Observation
-			if h.try(nil, "Observe", func() (err error) { m, _, err = o.Try(); return err }) != nil {
+			if h.try(nil, "Observe", func() (err error) { m, _, err = take(); return err }) != nil {
 				break
 			}
 			if len(m.Bytes) > h.cfg.MaxMessage || m.Producer < 1 || m.Producer >= h.cfg.Participants {

@@ -374,7 +374,7 @@ func observe(ctx context.Context, k *caller, _ config) error {
 	o, err := shmring.OpenObserver(ctx, attacked, &shmring.ObserverOptions{
 		Dir: k.Dir, AnyOwner: k.chance.IntN(2) == 0, Kinds: [][]uint16{nil, {3}}[k.chance.IntN(2)],
 		From: []shmring.Start{shmring.FromNow, shmring.FromOldest, shmring.FromPosition(last.Position),
-			shmring.FromAfter(last)}[k.chance.IntN(4)],
+			shmring.FromAfter(last), shmring.FromNewest}[k.chance.IntN(5)],
 	})
 	if err != nil {
 		return err
@@ -383,9 +383,14 @@ func observe(ctx context.Context, k *caller, _ config) error {
 	most := o.Info().Geometry.MaxMessage
 	for range 200 {
 		var m shmring.Observed
-		if k.chance.IntN(20) == 0 {
+		switch k.chance.IntN(20) {
+		case 0:
 			m, err = o.TryNext()
-		} else {
+		case 1:
+			m, err = o.TryLatest()
+		case 2:
+			m, err = o.Latest(ctx)
+		default:
 			m, err = o.Next(ctx)
 		}
 		switch {
