@@ -385,6 +385,11 @@ func TestRepairRefusesCorruption(t *testing.T) {
 				v.Descriptors[0].Ctl.Store(layout.PackCtl(1, 1, 1, layout.Claimed))
 				v.Descriptors[1].Ctl.Store(layout.PackCtl(1, 3, 1, layout.Committed))
 			},
+			"beyond the lap": func(v *layout.View) {
+				v.Hot.ReadPos.Store(2)
+				v.Hot.Tail.Store(layout.PackTail(9, 7, 1))
+				v.Descriptors[2].Ctl.Store(layout.PackCtl(1, 7, 1, layout.Committed))
+			},
 		} {
 			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
 			p := r.producer()
