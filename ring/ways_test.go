@@ -396,7 +396,7 @@ func (w *ways) produce(place, op int) {
 	case op < 16:
 		msg := w.message()
 		w.both(fmt.Sprintf("producer %d: TrySendKind of %d, %d", place, len(msg), kind), func(s *side) any {
-			return wrong(s.send(nil, s.producers[place], msg, kind))
+			return wrong(s.send(noWait, s.producers[place], msg, kind))
 		})
 	case op < 20:
 		msg := w.message()
