@@ -27,7 +27,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 	for want, o := range map[string]shmring.Options{
 		"Options.Mode is 99, want ModeDefault,":                       {Mode: 99},
 		"Options.Mode is -1, want ModeDefault,":                       {Mode: -1},
-		"Options.Kind is 3, want 0, KindSPSC, KindMPSC":               {Kind: 3},
+		"Options.Kind is 4, want 0, KindSPSC, KindMPSC, KindBroadcas": {Kind: 4},
 		"Options.Slots is 1000, want 0 or a power of two, 8 to":       {Slots: 1000},
 		"Options.Slots is 4, want 0 or a power of two, 8 to":          {Slots: 4},
 		"Options.Slots is -8, want 0 or a power of two, 8 to":         {Slots: -8},
