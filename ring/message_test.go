@@ -77,3 +77,25 @@ func TestDescriptorOfAMessageInUse(t *testing.T) {
 		})
 	}
 }
+
+// A record that says that it is longer than its slots is believed by nobody: neither by the consumer nor by
+// who looks from outside.
+func TestRecordLongerThanItsSlots(t *testing.T) {
+	for name, meta := range map[string]uint64{
+		"batch":   layout.PackMeta(128, 0, layout.FlagBatch),
+		"message": layout.PackMeta(128, 0, 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, p, c := pair(t, layout.MPSC, 64)
+			require.NoError(t, p.TrySend(make([]byte, 8)))
+			v.Descriptors[0].Meta = meta
+			var corrupt *CorruptError
+			_, err := LookAtQueue(v, 100)
+			require.ErrorAs(t, err, &corrupt)
+			require.Contains(t, err.Error(), "record length")
+			_, err = c.TryReceive(make([]byte, 256))
+			require.ErrorAs(t, err, &corrupt)
+			require.Contains(t, err.Error(), "record length")
+		})
+	}
+}
