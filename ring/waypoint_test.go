@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -87,7 +88,7 @@ func (w *counted) receive() {
 	case 4:
 		v := w.c.View()
 		for range w.rng.IntN(10) {
-			if !v.Next() && !v.Wait(nil) {
+			if !v.Next() && !v.Wait(context.Context(nil)) {
 				err = v.Err()
 				break
 			}
