@@ -24,7 +24,7 @@ func TestUsageErrors(t *testing.T) {
 		{"producer", "-ring r -max-message 4M",
 			"producer: -max-message is 4194304, want 0 to 1048320, what 4095 slots of 256 bytes can carry\n"},
 		{"producer", "-ring r -frame chunk=4M", "-frame: a message of 4194304 bytes, want 0 to 1048320"},
-		{"producer", "-ring r -kind many", "want spsc or mpsc"},
+		{"producer", "-ring r -kind many", "want spsc, mpsc or broadcast"},
 		{"producer", "-ring r -drain -5s", "-drain -5s: want a positive duration"},
 		{"producer", "-ring r -generate 5 -drain 1s", "-generate takes the place of input"},
 		{"producer", "-ring r -long wrap", "want split, cut, skip or fail"},
