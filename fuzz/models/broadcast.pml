@@ -6,9 +6,7 @@
 // find the end of what was committed, and how many messages that were. An observer begins at the newest
 // waypoint or at one that is kept, and each message that it takes for whole has to be the one of that number.
 
-#ifndef CELLS
 #define CELLS 8
-#endif
 #ifndef MESSAGES
 #define MESSAGES 5
 #endif
