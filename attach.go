@@ -278,8 +278,6 @@ func (s *segment) leaveSemaphores() (err error) {
 		var last bool
 		last, err = s.seg.Leave()
 		switch {
-		case errors.Is(err, shm.ErrOrphaned):
-			err = nil // flock makes no locks for an orphan, so nobody can tell: the set stays
 		case last && err == nil:
 			words := &s.view.Hot.Semaphores
 			if damaged {

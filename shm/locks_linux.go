@@ -165,6 +165,13 @@ func (f *file) alone(leave bool) (bool, error) {
 	}
 	if !f.gated {
 		ok, err := f.life.tryLock(gate)
+		if leave && errors.Is(err, ErrOrphaned) {
+			// With flock nobody gets another lock of a file that has no name. The gate is not needed: there
+			// is nothing that Remove could unlink. Nor have they to leave one after the other: who asks for
+			// this lock in vain has none any more, so exactly the last to ask gets it.
+			f.exclusive, err = flock(f.fd, unix.LOCK_EX)
+			return f.exclusive, err
+		}
 		if !ok {
 			if leave && err == nil {
 				_, err = flock(f.fd, unix.LOCK_UN)

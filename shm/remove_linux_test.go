@@ -4,6 +4,8 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,6 +194,48 @@ func TestLeave(t *testing.T) {
 	_, err = first.Leave()
 	require.ErrorIs(t, err, fs.ErrClosed)
 	require.NoError(t, shm.Remove(t.Context(), "a", &shm.Options{Dir: dir}))
+}
+
+// So it is when nobody can open the segment any more, with either kind of locks, and though all leave at once
+// where they cannot take turns.
+func TestLeaveOfAnOrphan(t *testing.T) {
+	for _, locks := range []shm.Locks{shm.OFD, shm.Flock} {
+		for range 50 {
+			dir := shm.ScratchDir(t)
+			first, err := shm.Create(t.Context(), "a", patternSize, &shm.Options{Dir: dir, Locks: locks}, pattern)
+			require.NoError(t, err)
+			all := []*shm.Segment{first}
+			for range 3 {
+				s, err := first.Reopen()
+				require.NoError(t, err)
+				all = append(all, s)
+			}
+			require.NoError(t, os.Remove(first.Path()))
+			var wg sync.WaitGroup
+			var lasts atomic.Int32
+			for _, s := range all {
+				leave := func() {
+					last, err := s.Leave()
+					if err != nil {
+						t.Error(err)
+					}
+					if last {
+						lasts.Add(1)
+					}
+				}
+				if locks == shm.OFD {
+					leave()
+				} else {
+					wg.Go(leave)
+				}
+			}
+			wg.Wait()
+			require.EqualValues(t, 1, lasts.Load())
+			for _, s := range all {
+				require.NoError(t, s.Close())
+			}
+		}
+	}
 }
 
 func TestCheckNoticesAFileRenamedOverTheName(t *testing.T) {
