@@ -21,6 +21,15 @@ func (s *segment) isWhole(pos uint64) bool {
 	return int64(read-pos) <= 0 || int64(s.hot.Tail.Load().Pos(read)-pos-s.count) <= 0
 }
 
+// sayWritten says that what is before end may be overwritten from now on (W).
+func (s *segment) sayWritten(end uint64) {
+	s.hot.Written.Store(end)
+	// Where a store is no barrier, what follows could be seen before it. A load that acquires comes behind a
+	// store that releases, and before all that follows.
+	s.hot.Written.Load()
+	killpoint.At(killpoint.WrittenStored)
+}
+
 // writtenTo is the position up to which somebody may have written. The error tells of one that no correct
 // peer can have brought about: it would have us overtaken for ever.
 func (s *segment) writtenTo() (uint64, error) {
@@ -90,14 +99,15 @@ func (a *area) part() uint64 { return a.size / layout.Waymarks }
 
 func (a *area) partBehind(pos uint64) uint64 { return (pos/a.part() + 1) * a.part() }
 
-// storeKept writes a waypoint to be kept, over that of an older lap.
+// storeKept writes a waypoint to be kept, over that of an older lap. Check is stored twice: of two plain
+// stores the compiler would leave the first out.
 func storeKept(at *layout.Kept, w layout.Waypoint) {
-	storePlain(&at.Check, 0)
+	atomic.StoreUint64(&at.Check, 0)
 	killpoint.At(killpoint.WaypointStored)
-	storePlain(&at.Position, w.Position)
-	storePlain(&at.Messages, w.Messages)
+	atomic.StoreUint64(&at.Position, w.Position)
+	atomic.StoreUint64(&at.Messages, w.Messages)
 	killpoint.At(killpoint.WaypointStored)
-	storePlain(&at.Check, w.Position+1)
+	atomic.StoreUint64(&at.Check, w.Position+1)
 	killpoint.At(killpoint.WaypointStored)
 }
 

@@ -69,11 +69,7 @@ func (p *Producer) extendBroadcast(need uint64) error {
 	p.bound = p.pos + min(max(p.step, need), p.size-p.pos&p.inLap)
 	if end := p.bound + layout.RecordHeader; int64(end-p.written) > 0 {
 		p.written = end
-		p.hot.Written.Store(end)
-		// Where a store is no barrier, what follows could be seen before it. A load that acquires comes
-		// behind a store that releases, and before all that follows.
-		p.hot.Written.Load()
-		killpoint.At(killpoint.WrittenStored)
+		p.sayWritten(end)
 	}
 	if p.pos-p.spsc.looked >= max(lookBytes, min(16*need, 4*lookBytes)) {
 		p.spsc.looked = p.pos
@@ -93,7 +89,8 @@ func (p *Producer) mark() error {
 		return p.failWith(bad)
 	}
 	p.newest.Position, p.newest.Messages = p.pos, p.newest.Messages+messages
-	p.leaveWaypoint()
+	p.turn++
+	p.leaveWaypoint(p.turn, p.newest.Position, p.newest.Messages)
 	if int64(p.pos-p.kept) >= 0 {
 		storeKept(p.view.KeptOf(p.pos), p.newest)
 		p.kept = p.partBehind(p.pos)
@@ -105,19 +102,6 @@ func (p *Producer) mark() error {
 	p.participants[p.index].Counters[layout.Messages].Store(p.newest.Messages)
 	p.count(layout.Bytes, bytes)
 	return nil
-}
-
-// leaveWaypoint is that of a Consumer.
-func (p *Producer) leaveWaypoint() {
-	w := &p.hot.Waypoints
-	p.turn++
-	at := &w.Places[p.turn&1]
-	storePlain(&at.Position, p.newest.Position)
-	killpoint.At(killpoint.WaypointStored)
-	storePlain(&at.Messages, p.newest.Messages)
-	killpoint.At(killpoint.WaypointStored)
-	storePlain(&w.Turn, p.turn)
-	killpoint.At(killpoint.WaypointStored)
 }
 
 // sent counts the messages between two positions, and their bytes. Most records are like the one before:

@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,9 +19,7 @@ func TestLockedInstructions(t *testing.T) {
 	if runtime.GOARCH != "amd64" || raceEnabled {
 		t.Skip("counts amd64 instructions of the normal build")
 	}
-	out, err := exec.Command("go", "build", "-gcflags=-S", ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	locked := countLocked(string(out))
+	locked := countLocked(assembly(t))
 	paths := []struct {
 		name  string
 		funcs []string
@@ -28,6 +27,7 @@ func TestLockedInstructions(t *testing.T) {
 	}{
 		{"SPSC send", []string{"Producer.sendShort", "Producer.sendMany"}, 1},
 		{"MPSC send", []string{"Producer.sendShortMPSC", "Producer.reserveShortMPSC", "Producer.publishShortMPSC"}, 2},
+		{"waypoint to be kept", []string{"storeKept"}, 4}, // also the one that says that it is none meanwhile
 		{"receive", []string{"Consumer.Receive", "Consumer.receive", "Consumer.peek"}, 0},
 	}
 	for _, path := range paths {
@@ -41,10 +41,66 @@ func TestLockedInstructions(t *testing.T) {
 	}
 }
 
+// What hands something over by a plain store (storePlain) does so behind the stores of what it hands over:
+// the compiler has neither moved nor left out any.
+func TestPlainStoresComeLast(t *testing.T) {
+	if runtime.GOARCH != "amd64" || raceEnabled {
+		t.Skip("looks at amd64 instructions of the normal build")
+	}
+	text := assembly(t)
+	for _, name := range []string{"Producer.Send", "Producer.sendMany", "Claim.Commit"} {
+		require.Len(t, plainStores(t, text, name), 1, name)
+	}
+	for _, name := range []string{"segment.leaveWaypoint", "Consumer.flushReadPos", "Producer.mark"} {
+		at := plainStores(t, text, name)
+		require.Len(t, at, 3, "%s: position, messages, turn", name)
+		require.Equal(t, at[0]+8, at[1], name)
+		require.NotContains(t, at[:2], at[2], name)
+	}
+}
+
+// plainStores are the offsets to which a function stores by storePlain, in order. No bytes of a message are
+// written behind the first.
+func plainStores(t *testing.T, assembly, name string) (offsets []int) {
+	current := ""
+	for line := range strings.Lines(assembly) {
+		if strings.Contains(line, " STEXT") {
+			current = functionAt(line)
+		}
+		m := stored.FindStringSubmatch(line)
+		switch {
+		case current != name || m == nil:
+		case m[1] == "store_amd64":
+			n, _ := strconv.Atoi(m[2]) // nothing is 0
+			offsets = append(offsets, n)
+		case m[1] == "area_unsafe" || m[1] == "copy":
+			require.Empty(t, offsets, "%s: bytes behind the word: %s", name, line)
+		}
+	}
+	return offsets
+}
+
+// assembly is what the compiler makes of this package.
+func assembly(t *testing.T) string {
+	out, err := exec.Command("go", "build", "-gcflags=-S", ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
 var (
-	function    = regexp.MustCompile(`^github\.com/shmring/shmring/ring\.\(\*(\w+)\)\.(\w+) STEXT`)
+	function    = regexp.MustCompile(`^github\.com/shmring/shmring/ring\.(?:\(\*(\w+)\)\.)?(\w+) STEXT`)
+	stored      = regexp.MustCompile(`/ring/(\w+)\.go:\d+\)\tMOV\w+\t[A-Z]\w*, (\d*)\((?:[A-Z]\w*)\)`)
 	instruction = regexp.MustCompile(`\t(LOCK\s|XCHG[BWLQ]\t.*\()`) // XCHGL AX, AX is a no-op
 )
+
+// functionAt is the function of this package that begins on a line, or "".
+func functionAt(line string) string {
+	m := function.FindStringSubmatch(line)
+	if m == nil {
+		return ""
+	}
+	return strings.TrimPrefix(m[1]+"."+m[2], ".")
+}
 
 // countLocked counts by function. LOCK is a prefix on a line of its own.
 func countLocked(assembly string) map[string]int {
@@ -53,11 +109,8 @@ func countLocked(assembly string) map[string]int {
 	for line := range strings.Lines(assembly) {
 		switch {
 		case strings.Contains(line, " STEXT"):
-			current = ""
-			if m := function.FindStringSubmatch(line); m != nil {
-				current = m[1] + "." + m[2]
-				counts[current] = 0
-			}
+			current = functionAt(line)
+			counts[current] = 0
 		case current != "" && instruction.MatchString(line):
 			counts[current]++
 		}

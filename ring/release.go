@@ -234,15 +234,8 @@ func (c *Consumer) flushReadPos() {
 	if len(c.batch.rest) > 0 {
 		n -= uint64(c.batch.index) // its record is still next
 	}
-	w, turn := &c.hot.Waypoints, c.way.turn+1
-	c.way.turn = turn
-	at := &w.Places[turn&1]
-	storePlain(&at.Position, c.pos)
-	killpoint.At(killpoint.WaypointStored)
-	storePlain(&at.Messages, n)
-	killpoint.At(killpoint.WaypointStored)
-	storePlain(&w.Turn, turn)
-	killpoint.At(killpoint.WaypointStored)
+	c.way.turn++
+	c.leaveWaypoint(c.way.turn, c.pos, n)
 	c.hot.ReadPos.Store(to) // S1
 	killpoint.At(killpoint.ReadPosStored)
 	c.notify()

@@ -156,8 +156,7 @@ func (p *Producer) setBound(read, most uint64) {
 	p.bound = p.pos + min(p.room(p.pos, read), most, p.size-p.pos&p.inLap)
 	if end := p.bound + layout.RecordHeader; int64(end-p.written) > 0 {
 		p.written = p.pos + min((end-p.pos+writtenStep-1)&^(writtenStep-1), p.room(p.pos, read)+layout.RecordHeader)
-		p.hot.Written.Swap(p.written) // of arm64 a Store would let the stores behind it pass
-		killpoint.At(killpoint.WrittenStored)
+		p.sayWritten(p.written)
 	}
 	p.setEdge()
 }

@@ -3,6 +3,7 @@ package ring
 import (
 	"sync/atomic"
 
+	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -20,6 +21,18 @@ import (
 // other. That costs some plain stores for many messages, into a line that is
 // written anyway, and producers nothing. Batches count as many messages as they have entries; padding and
 // claims that were given up as none; a message that is delivered again as the one it is.
+
+// leaveWaypoint writes the newest waypoint, which is so many times that one was written.
+func (s *segment) leaveWaypoint(turn, pos, messages uint64) {
+	w := &s.hot.Waypoints
+	at := &w.Places[turn&1]
+	storePlain(&at.Position, pos)
+	killpoint.At(killpoint.WaypointStored)
+	storePlain(&at.Messages, messages)
+	killpoint.At(killpoint.WaypointStored)
+	storePlain(&w.Turn, turn)
+	killpoint.At(killpoint.WaypointStored)
+}
 
 // waypointTries is how often a waypoint is looked for: the consumer leaves another while we look but by
 // chance.
