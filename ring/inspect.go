@@ -140,18 +140,12 @@ func (s *segment) countRecord(q *Queue, pos uint64, v layout.Ctl) error {
 	if from := int(v.Owner()); !s.isProducer(from) {
 		return &CorruptError{"record owner", pos, uint64(from)}
 	}
-	length, _, flags := layout.UnpackMeta(atomic.LoadUint64(&s.desc[pos&s.mask].Meta)) // once
-	n := uint64(length)
-	if n > uint64(s.oneSlot) && n > v.Slots()*s.slotSize || n > uint64(s.maxMessage) && flags&layout.FlagBatch == 0 {
-		return &CorruptError{"record length", pos, n}
+	meta := atomic.LoadUint64(&s.desc[pos&s.mask].Meta) // once
+	if err := s.checkMeta(pos, v.Slots(), meta); err != nil {
+		return err
 	}
-	if flags&^layout.KnownFlags != 0 {
-		return &CorruptError{"record flags", pos, uint64(flags)}
-	}
-	if flags&layout.FlagBatch != 0 && n == 0 {
-		return &CorruptError{"batch length", pos, 0}
-	}
-	messages, bytes := uint64(1), n
+	n, _, flags := layout.UnpackMeta(meta)
+	messages, bytes := uint64(1), uint64(n)
 	if flags&layout.FlagBatch != 0 {
 		var ok bool
 		if messages, bytes, ok = s.countBatch(pos, int(n)); !ok {

@@ -359,16 +359,12 @@ func (o *Observer) lookMPSC(pos uint64) (r observed, err error) {
 	if r.from = int(v.Owner()); !o.isProducer(r.from) {
 		return r, &CorruptError{"record owner", pos, uint64(r.from)}
 	}
-	length, kind, flags := layout.UnpackMeta(glanceAt(&o.descAt(pos).Meta)) // once
-	r.n, r.kind, r.batch = uint64(length), kind, flags&layout.FlagBatch != 0
-	switch {
-	case r.n > uint64(o.oneSlot) && r.n > k*o.slotSize, r.n > uint64(o.maxMessage) && !r.batch:
-		return r, &CorruptError{"record length", pos, r.n}
-	case flags&^layout.KnownFlags != 0:
-		return r, &CorruptError{"record flags", pos, uint64(flags)}
-	case r.batch && r.n == 0:
-		return r, &CorruptError{"batch length", pos, 0}
+	meta := glanceAt(&o.descAt(pos).Meta) // once
+	if err = o.checkMeta(pos, k, meta); err != nil {
+		return r, err
 	}
+	length, kind, flags := layout.UnpackMeta(meta)
+	r.n, r.kind, r.batch = uint64(length), kind, flags&layout.FlagBatch != 0
 	r.body = o.slotWords(pos, r.n)
 	return r, nil
 }

@@ -260,15 +260,16 @@ func (m *Move) record(pos uint64, v layout.Ctl) (r moved, err error) {
 	length, _, flags := layout.UnpackMeta(meta)
 	r = moved{old: pos - m.read, length: int(length), meta: meta, owner: v.Owner()}
 	k, batch := v.Slots(), flags&layout.FlagBatch != 0
-	switch n := uint64(length); {
+	switch {
 	case v.State() != layout.Committed || k == 0 || pos&m.from.mask+k > m.from.count:
 		return r, &CorruptError{"control word", pos, uint64(v)}
-	case n > max(layout.InlineSize, k*m.from.slotSize), !batch && n > uint64(m.from.maxMessage), batch && n == 0:
-		return r, &CorruptError{"record length", pos, n}
 	case !m.from.isProducer(int(r.owner)):
 		return r, &CorruptError{"record owner", pos, uint64(r.owner)}
-	case flags&^layout.KnownFlags != 0:
-		return r, &CorruptError{"record flags", pos, uint64(flags)}
+	}
+	if err := m.from.checkMeta(pos, k, meta); err != nil {
+		return r, err
+	}
+	switch {
 	case int(r.owner) >= m.cfg.Participants:
 		return r, &MisfitError{"max producers", "a message", int(r.owner), m.cfg.Participants - 1, pos}
 	case !batch && r.length > m.cfg.MaxMessage:

@@ -49,6 +49,22 @@ func (s *slots) needFor(n int) uint64 {
 	return (uint64(n) + s.slotSize - 1) / s.slotSize
 }
 
+// checkMeta looks whether the record of k slots at pos may have this Meta, which was loaded once. The
+// consumer has it written out, in peekMPSC and checkFlags, because each message passes there.
+func (s *slots) checkMeta(pos, k, meta uint64) error {
+	length, _, flags := layout.UnpackMeta(meta)
+	n, batch := uint64(length), flags&layout.FlagBatch != 0
+	switch {
+	case n > uint64(s.oneSlot) && n > k*s.slotSize, n > uint64(s.maxMessage) && !batch:
+		return &CorruptError{"record length", pos, n}
+	case flags&^layout.KnownFlags != 0:
+		return &CorruptError{"record flags", pos, uint64(flags)}
+	case batch && (n == 0 || n > layout.MaxBatch):
+		return &CorruptError{"batch length", pos, n}
+	}
+	return nil
+}
+
 // fit is what one record of k slots at pos claims: k, or what is left of the lap, which
 // then has to be padded first.
 func (s *slots) fit(pos, k uint64) (need uint64, pad bool) {
