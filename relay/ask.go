@@ -22,16 +22,16 @@ type stored struct {
 // errNoReader: such a stream keeps nothing while nobody is to read it, and says that all is well.
 var errNoReader = errors.New("the stream keeps what somebody is to read (retention interest), and has no consumer")
 
-// ask asks the stream what it has, until it answers, and makes everything else be sent again. What
-// was sent before and is still on its way does no harm: it comes under the sequence that it has to
-// have, or it is refused.
+// ask asks the stream what it has, until it answers, and makes everything else be sent again, divided as it was. What
+// was sent before and is still on its way does no harm: it is what we send under the same sequence, or it is
+// refused.
 func (o *Out) ask(ctx context.Context) error {
 	o.gen++
 	o.window.resend()
 	for {
 		last, err := o.newest(ctx)
 		if err == nil {
-			return o.adopt(last)
+			return o.goOn(last)
 		}
 		for _, final := range []error{ErrWriter, ErrRewound} {
 			if errors.Is(err, final) {
@@ -89,6 +89,19 @@ func (o *Out) newest(ctx context.Context) (last stored, err error) {
 		}
 	}
 	return last, nil
+}
+
+// goOn takes what the stream has for what is stored, and what was noted behind that for what is to be sent.
+func (o *Out) goOn(last stored) error {
+	if err := o.adopt(last); err != nil {
+		return err
+	}
+	created := o.stream.CachedInfo().Created.UnixNano()
+	if o.chain.of(o.ring.Info().UUID, uint64(created)) {
+		o.alone = true // it was of a ring that is gone
+	}
+	o.noted, o.owes = o.chain.after(o.last.seq), len(o.chain.owed()) > 0
+	return nil
 }
 
 func isMissing(err error) bool {

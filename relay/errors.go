@@ -154,7 +154,7 @@ func (e *ReplacedError) Error() string {
 // Is makes the error match ErrReplaced.
 func (e *ReplacedError) Is(target error) bool { return target == ErrReplaced }
 
-// MarkError tells of a mark file that no In has written.
+// MarkError tells of a mark or chain file that no relay has written.
 type MarkError struct{ Path string }
 
 // Error names the file.

@@ -92,7 +92,10 @@ func (i *In) Run(ctx context.Context) (err error) {
 		if i.ring != nil {
 			err = errors.Join(err, ignoreOrphaned(i.ring.Close()))
 		}
-		err = errors.Join(err, i.mark.close(), i.flush())
+		err = errors.Join(err, i.mark.close())
+		if i.nc.IsConnected() {
+			_ = i.nc.FlushTimeout(callWithin) // acknowledgements that are lost are no harm
+		}
 	}()
 	defer i.wait.watch(func() { i.lost.Store(true) })()
 	if err := i.prepare(ctx); err != nil {
@@ -113,7 +116,7 @@ func (i *In) Run(ctx context.Context) (err error) {
 			return i.stopped(ctx, err)
 		}
 		if server != nil {
-			if err := i.wait.trouble(ctx, server.Op, server.Err); err != nil {
+			if err := i.overcome(ctx, server); err != nil {
 				return i.stopped(ctx, err)
 			}
 		}
@@ -126,17 +129,6 @@ func (i *In) stopped(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// flush waits until the server has what we wrote last.
-func (i *In) flush() error {
-	if !i.nc.IsConnected() {
-		return nil // acknowledgements that are lost are no harm
-	}
-	if err := i.nc.FlushTimeout(callWithin); err != nil && !canWait(err) {
-		return &ServerError{Op: "flush", Err: err}
-	}
-	return nil
 }
 
 // open opens the ring, and the mark file beside it.
@@ -185,11 +177,7 @@ func newestOf(events []shmring.Event) uint64 {
 }
 
 func (i *In) openMark(info shmring.Info) (err error) {
-	dir := i.o.MarkDir
-	if dir == "" {
-		dir = filepath.Dir(info.Path)
-	}
-	path, err := markPath(dir, i.name, i.o.Durable)
+	path, err := markPath(i.o.noteDir(info), i.name, i.o.Durable)
 	if err != nil {
 		return err
 	}
@@ -201,13 +189,9 @@ func (i *In) openMark(info shmring.Info) (err error) {
 // next one.
 func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 	info := p.Info()
-	events, err := i.events(ctx, p)
-	if err != nil {
-		return err
-	}
 	newest, found := i.mark.newest()
 	if found && !newest.done {
-		sent, err := i.wasSent(p, newest, events)
+		sent, err := i.wasSent(ctx, p, newest)
 		switch {
 		case err != nil:
 			return err
@@ -219,6 +203,10 @@ func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 			newest, found = i.mark.newest()
 		}
 	}
+	events, err := i.events(ctx, p)
+	if err != nil {
+		return err
+	}
 	i.mark.attached(info, newestOf(events))
 	if i.marked = found; found {
 		if i.last, i.partial = newest.seq, 0; !newest.complete {
@@ -229,45 +217,49 @@ func (i *In) resolve(ctx context.Context, p *shmring.Producer) error {
 }
 
 // wasSent tells whether a message was committed by one that was killed before it could say so.
-func (i *In) wasSent(p *shmring.Producer, w note, events []shmring.Event) (bool, error) {
-	info := p.Info()
-	if w.what == noteNothing || w.what == noteEnd && !i.mark.isRing(info.UUID) {
+func (i *In) wasSent(ctx context.Context, p *shmring.Producer, w note) (bool, error) {
+	info, sameRing := p.Info(), i.mark.isRing(p.Info().UUID)
+	if w.what == noteNothing || w.what == noteEnd && !sameRing {
 		return false, nil // it does no harm again
 	}
-	if !i.mark.isRing(info.UUID) { // that ring was removed before anybody could ask it
+	if !sameRing { // that ring was removed before anybody could ask it
 		return i.uncertain(w)
 	}
-	slot, epoch, known := int(
-		i.mark.word(atSlot).Load(),
-	), uint32(
-		i.mark.word(atEpoch).Load(),
-	), i.mark.word(atEvents).
-		Load()
-	if w.what == noteEnd {
-		for _, e := range events {
-			if e.Kind == "ended" && e.Participant == slot && e.Epoch == epoch {
-				return true, nil
-			}
+	epoch := uint32(i.mark.word(atEpoch).Load())
+	if w.what == noteMessage {
+		if info.Kind == shmring.KindSPSC && info.Epoch != epoch+1 {
+			return i.uncertain(w) // another has sent there since
 		}
-		return false, nil // or so long ago that it is told once more
-	}
-	if info.Kind == shmring.KindSPSC && info.Epoch != epoch+1 {
-		return i.uncertain(w) // another has sent there since
-	}
-	switch p.ClaimState(shmring.Position{Record: w.position}) {
-	case shmring.ClaimSent:
-		return true, nil
-	case shmring.ClaimUnsent:
-		return false, nil
-	}
-	// The consumer writes down which claims of the dead it passes over.
-	for _, e := range events {
-		if e.Kind == "skipped" && e.Position.Record == w.position {
+		switch p.ClaimState(shmring.Position{Record: w.position}) {
+		case shmring.ClaimSent:
+			return true, nil
+		case shmring.ClaimUnsent:
 			return false, nil
 		}
 	}
-	if complete := len(events) > 0 && events[0].Seq <= known+1 &&
-		events[len(events)-1].Seq-events[0].Seq == uint64(len(events)-1); !complete {
+	// The consumer writes down which claims of the dead it passes over, before it does: so we look behind having asked.
+	events, err := i.events(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	known := i.mark.word(atEvents).Load()
+	whole := len(events) > 0 && events[0].Seq <= known+1 &&
+		events[len(events)-1].Seq-events[0].Seq == uint64(len(events)-1)
+	for _, e := range events {
+		switch {
+		case w.what == noteEnd && e.Kind == "ended" && e.Epoch == epoch &&
+			e.Participant == int(i.mark.word(atSlot).Load()):
+			return true, nil
+		case w.what == noteMessage && e.Kind == "skipped" && e.Position.Record == w.position:
+			return false, nil
+		case e.Kind == "died" && e.Role == shmring.RoleConsumer && e.Seq > known:
+			whole = false // it may have been about to write
+		}
+	}
+	if w.what == noteEnd {
+		return false, nil // or so long ago that it is told once more
+	}
+	if !whole {
 		return i.uncertain(w)
 	}
 	return true, nil
@@ -377,10 +369,20 @@ func (i *In) catchUp(ctx context.Context) error {
 		if !errors.As(err, &server) || ctx.Err() != nil {
 			return err
 		}
-		if err := i.wait.trouble(ctx, server.Op, server.Err); err != nil {
+		if err := i.overcome(ctx, server); err != nil {
 			return err
 		}
 	}
+}
+
+// overcome does what helps against an error of the server, or waits a moment if that does.
+func (i *In) overcome(ctx context.Context, err *ServerError) error {
+	for _, gone := range []error{jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrConsumerDeleted} {
+		if errors.Is(err.Err, gone) { // a server that was killed has lost it, or somebody has deleted it
+			return i.prepare(ctx)
+		}
+	}
+	return i.wait.trouble(ctx, err.Op, err.Err)
 }
 
 func (i *In) tryCatchUp(ctx context.Context) error {

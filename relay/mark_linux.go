@@ -1,20 +1,13 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
 )
 
-// mark is a file in which an In notes what it sends, mapped, beside the ring. Ring and mark are memory
-// of the same kernel: what a process has stored in either is there when it is killed, and both are
-// gone when the machine stops.
+// mark is the file in which an In notes what it sends.
 //
 // It has two places, which are written in turn. The note of message n is complete before the message is
 // committed, and that of n+1 is begun only when that of n has its done bit. So there is always one that is
@@ -29,10 +22,8 @@ import (
 //
 // state is 0 while the place is written, else n << 1 | done.
 type mark struct {
-	path   string
-	file   *os.File
-	memory []byte
-	n      uint64
+	notes
+	n uint64
 }
 
 const (
@@ -40,9 +31,9 @@ const (
 	markMagic   = 0x314b52414d524853 // "SHRMARK1" in a little-endian file
 	markVersion = 1
 
-	atMagic, atVersion, atRing, atCreated, atSlot, atEpoch, atEvents = 0, 8, 16, 32, 40, 48, 56
-	atPlaces, placeSize                                              = 64, 64
-	atState, atSequence, atIndex, atPosition, atWhat                 = 0, 8, 16, 24, 32
+	atSlot, atEpoch, atEvents                        = 40, 48, 56
+	atPlaces, placeSize                              = 64, 64
+	atState, atSequence, atIndex, atPosition, atWhat = 0, 8, 16, 24, 32
 )
 
 // what a note is about.
@@ -64,55 +55,16 @@ type note struct {
 }
 
 // openMark opens the mark file, or makes it. Errors: ErrBusy if another In has it; ErrMark.
-func openMark(path string) (m *mark, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+func openMark(path string) (*mark, error) {
+	f, err := openNotes(path, markSize, markMagic, markVersion)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, busyMark{path}
-		}
-		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() != 0 && st.Size() != markSize {
-		return nil, &MarkError{path}
-	}
-	if st.Size() == 0 { // killed in here one leaves a file of zeros, which is a new one too
-		if err := unix.Fallocate(int(f.Fd()), 0, 0, markSize); err != nil {
-			return nil, &fs.PathError{Op: "fallocate", Path: path, Err: err}
-		}
-	}
-	m = &mark{path: path, file: f}
-	if m.memory, err = unix.Mmap(int(f.Fd()), 0, markSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, &fs.PathError{Op: "mmap", Path: path, Err: err}
-	}
-	switch magic := m.word(atMagic).Load(); {
-	case magic == 0:
-		m.word(atVersion).Store(markVersion)
-		m.word(atMagic).Store(markMagic)
-	case magic != markMagic || m.word(atVersion).Load() != markVersion:
-		return nil, errors.Join(&MarkError{path}, unix.Munmap(m.memory))
-	}
+	m := &mark{notes: *f}
 	if newest, ok := m.newest(); ok {
 		m.n = newest.n
 	}
 	return m, nil
-}
-
-func (m *mark) close() error {
-	err := unix.Munmap(m.memory)
-	m.memory = nil
-	return errors.Join(err, m.file.Close())
 }
 
 // newest is the newest complete note, if there is one.
@@ -156,14 +108,10 @@ func (m *mark) undo() {
 
 // attached notes in which ring, and as whom, In is going to send. The newest note is done.
 func (m *mark) attached(i shmring.Info, events uint64) {
-	copy(m.memory[atRing:atRing+16], i.UUID[:])
+	m.setRing(i.UUID)
 	m.word(atSlot).Store(uint64(i.Participant))
 	m.word(atEpoch).Store(uint64(i.Epoch))
 	m.word(atEvents).Store(events)
-}
-
-func (m *mark) isRing(uuid [16]byte) bool {
-	return [16]byte(m.memory[atRing:atRing+16]) == uuid
 }
 
 // markPath is where the mark file of an In is.
@@ -173,10 +121,3 @@ func markPath(dir, ring, durable string) (string, error) {
 	}
 	return filepath.Join(dir, "."+ring+"."+durable+".mark"), nil
 }
-
-type busyMark struct{ path string }
-
-func (e busyMark) Error() string {
-	return fmt.Sprintf("relay: %s: another relay has it: each needs a durable name of its own", e.path)
-}
-func (e busyMark) Is(target error) bool { return target == ErrBusy }

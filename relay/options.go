@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -33,12 +34,16 @@ type Common struct {
 	Ring shmring.Options
 	// Stream is the JetStream stream. Empty: the name of the ring, with _ for dots.
 	Stream string
-	// InFlight and InFlightBytes bound what is under way: sent and not acknowledged (Out), or pulled and not sent
-	// (In): a successor of an In that was killed fetches those one by one. Both bound the memory of a
+	// InFlight and InFlightBytes bound what is under way: sent and not acknowledged (Out, at most 4096), or pulled and
+	// not sent (In): a successor of an In that was killed fetches those one by one. Both bound the memory of a
 	// relay; of an In the bytes are those of messages as long as the stream's are on average. Zero:
 	// DefaultInFlight, of an In DefaultPulled; DefaultInFlightBytes.
 	InFlight      int
 	InFlightBytes int
+	// MarkDir is where the file is in which a relay notes what it sends: .RING.DURABLE.mark of an In, .RING.chain
+	// of an Out. Empty: beside the ring. It has to be on a file system that outlives a process, and should not
+	// outlive the ring's.
+	MarkDir string
 	// Patience is for how long in a row a server may be away, full, or without a leader, before Run returns the
 	// *ServerError. Zero: as long as the context lasts.
 	Patience time.Duration
@@ -92,9 +97,6 @@ type InOptions struct {
 	// Durable is the name of the consumer at the server, which remembers what was read. Each In of a
 	// stream has its own. Empty: HOST_RING.
 	Durable string
-	// MarkDir is where the mark file is, in which In notes what it sends. Empty: beside the ring.
-	// It has to be on a file system that outlives a process, and should not outlive the ring's.
-	MarkDir string
 	// SkipGaps goes on behind messages that are gone, and counts them, instead of returning a *GapError.
 	SkipGaps bool
 	// Uncertain says what to do where an *UncertainError would be. It does not happen while the ring is there
@@ -133,8 +135,12 @@ func (o *OutOptions) orDefault(ring string) (*OutOptions, error) {
 	if own.Batch < 0 || own.BatchBytes < 0 || own.PackBytes < 0 || own.InFlight < 0 || own.InFlightBytes < 0 {
 		return nil, errors.New("relay: Batch, BatchBytes, PackBytes, InFlight and InFlightBytes are numbers above 0, or 0")
 	}
+	own.InFlight = min(own.InFlight, chainLength)
 	return &own, nil
 }
+
+// noteDir is where the file with notes is.
+func (c *Common) noteDir(ring shmring.Info) string { return cmp.Or(c.MarkDir, filepath.Dir(ring.Path)) }
 
 func (c *Common) defaults(ring string) {
 	c.Stream = cmp.Or(c.Stream, streamName(ring))

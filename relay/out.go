@@ -35,6 +35,10 @@ type Out struct {
 	stream  jetstream.Stream
 	last    stored // the newest message of the stream, as far as we know
 	ends    map[int]uint32
+	chain   *chain
+	noted   []link          // what was noted as sent, and is to be sent again as it was, before anything else
+	owes    bool            // there are ends that are to be stored behind that
+	alone   bool            // something else may be on its way: the first message waits until it is stored
 	ctx     context.Context // of Run, for the callback of the ring
 	broken  error           // the reason for which the callback has closed the ring
 	telling bool            // the callback runs: nothing is to be released
@@ -103,6 +107,12 @@ func (o *Out) Run(ctx context.Context) (err error) {
 	}
 	// What was under way when a connection broke is not acknowledged.
 	defer o.wait.watch(func() { o.tell(ack{err: errReset}) })()
+	defer func() {
+		if o.chain != nil {
+			err = errors.Join(err, o.chain.close())
+			o.chain = nil
+		}
+	}()
 	for {
 		again, err := o.relayRing(ctx)
 		if !again || err != nil {
@@ -129,6 +139,11 @@ func (o *Out) relayRing(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, ignoreOrphaned(o.ring.Close())) }()
+	if o.chain == nil {
+		if o.chain, err = openChain(o.o.noteDir(o.ring.Info()), o.name); err != nil {
+			return false, err
+		}
+	}
 	o.ctx, o.broken, o.window = work, nil, window{}
 	o.id, o.ends = ringID(o.ring.Info().UUID), map[int]uint32{}
 	if err := o.ask(ctx); err != nil {
@@ -142,6 +157,7 @@ func (o *Out) relayRing(ctx context.Context) (again bool, err error) {
 	case o.broken != nil:
 		return false, o.broken
 	case errors.Is(err, shmring.ErrOrphaned):
+		o.forget()                  // the rest of what was noted will not come
 		return true, o.settle(work) // what was taken is still in our memory
 	case err == errStopped:
 		return false, nil
@@ -174,11 +190,14 @@ func (o *Out) pump(ctx, work context.Context) error {
 		if err == nil {
 			err = o.publish(work, idle || o.isFull())
 		}
+		if err == nil && o.owes && len(o.noted) == 0 {
+			err = o.storeOwed()
+		}
 		if err == nil {
 			err = o.takeAcks(work)
 		}
 		switch sent := o.window.sent == o.window.items; {
-		case err != nil, !sent: // there is something to send again
+		case err != nil, !sent && (!idle || len(o.noted) == 0): // there is something to send again
 		case idle:
 			err = o.await(ctx)
 		case o.isFull():
@@ -200,6 +219,7 @@ func (o *Out) received(work context.Context, err error) error {
 	case err == nil, errors.As(err, &ended): // of which streamEnded was told
 		return nil
 	case err == io.EOF:
+		o.forget() // the rest of what was noted will not come
 		if err := o.store(work, &end{all: true}); err != nil {
 			return err
 		}
@@ -234,8 +254,9 @@ func (o *Out) take() (idle bool, err error) {
 	return false, nil
 }
 
+// isFull tells whether nothing more is to be taken. Of what is to be sent again all has to be there.
 func (o *Out) isFull() bool {
-	return o.window.items >= o.o.InFlight || o.window.bytes >= o.o.InFlightBytes
+	return len(o.noted) == 0 && (o.window.items >= o.o.InFlight || o.window.bytes >= o.o.InFlightBytes)
 }
 
 // took notes a message of the ring, unless it is stored already.
@@ -301,13 +322,14 @@ func (o *Out) awaitAck(work context.Context) error {
 	}
 }
 
-// settle waits until all that was taken is stored and released.
+// settle waits until all that was taken is stored and released, but for the beginning of a message that was noted,
+// of which the rest is in the ring.
 func (o *Out) settle(work context.Context) error {
-	for o.window.items > 0 {
+	for {
 		if err := o.publish(work, true); err != nil {
 			return err
 		}
-		if o.window.items == 0 {
+		if o.window.sent == 0 {
 			break
 		}
 		if err := o.awaitAck(work); err != nil {
@@ -337,7 +359,27 @@ func (o *Out) streamEnded(e shmring.StreamEnd) {
 	}
 }
 
+// storeOwed stores the ends that came too early.
+func (o *Out) storeOwed() error {
+	o.owes = false
+	for _, e := range o.chain.owed() {
+		if err := o.storeEnd(e); err != nil {
+			return err
+		}
+		o.chain.paid(&e)
+	}
+	return nil
+}
+
 func (o *Out) storeEnd(e shmring.StreamEnd) error {
+	if err := o.settle(o.ctx); err != nil {
+		return err
+	}
+	if len(o.noted) > 0 { // what comes before it is in the ring still, which cannot be asked from inside of its callback
+		o.chain.owe(e)
+		o.owes = true
+		return nil
+	}
 	known, asked := o.ends[e.Producer]
 	if !asked {
 		var err error
@@ -360,6 +402,11 @@ func (o *Out) storeEnd(e shmring.StreamEnd) error {
 func (o *Out) store(work context.Context, e *end) error {
 	if err := o.settle(work); err != nil {
 		return err
+	}
+	if o.owes {
+		if err := o.storeOwed(); err != nil {
+			return err
+		}
 	}
 	if e.all && o.last.ring == o.id && o.last.end == all {
 		return nil // told again

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,6 +55,12 @@ func (w *window) push(it item) {
 // unsent are the items that were not sent.
 func (w *window) unsent() []item { return w.all[w.head+w.sent:] }
 
+// insert puts an item before those that were not sent.
+func (w *window) insert(it item) {
+	w.all = slices.Insert(w.all, w.head+w.sent, it)
+	w.items++
+}
+
 // pop forgets the first n items, and returns the last of them that is a message, if there is one.
 func (w *window) pop(n int) (last *item) {
 	for i := w.head; i < w.head+n; i++ {
@@ -86,42 +93,97 @@ func (w *window) isLate(limit time.Duration) bool {
 func (o *Out) publish(work context.Context, flush bool) error {
 	w := &o.window
 	for {
-		rest := w.unsent()
-		n := o.fits(rest)
-		if n == 0 || !flush && n == len(rest) {
+		n := o.next(flush)
+		if n == 0 {
 			return nil
 		}
-		last := n == len(rest)
-		if err := o.send(rest[:n], last); err != nil {
-			if tooLong, ok := errors.AsType[*PayloadError](err); ok {
-				if err := o.refuse(work, tooLong); err != nil {
-					return err
-				}
-				continue
+		rest := w.unsent()
+		err := o.send(rest[:n], n == len(rest) || o.alone)
+		if tooLong, ok := errors.AsType[*PayloadError](err); ok {
+			err = o.refuse(work, tooLong)
+		} else if err != nil {
+			if err = o.wait.trouble(work, "publish to "+o.o.Subject, err); err == nil {
+				err = o.ask(work)
 			}
-			if err := o.wait.trouble(work, "publish to "+o.o.Subject, err); err != nil {
-				return err
-			}
-			if err := o.ask(work); err != nil {
-				return err
-			}
+		} else if o.alone {
+			err = o.awaitSent(work)
 		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next is how many of the items go into the next NATS message, as far as they are there: as many as were noted, or as
+// fit.
+func (o *Out) next(flush bool) int {
+	if len(o.noted) > 0 {
+		if n, ok := o.again(); ok {
+			return n
+		}
+		o.forget()
+	}
+	rest := o.window.unsent()
+	n := o.fits(rest)
+	if !flush && n == len(rest) {
+		return 0
+	}
+	return n
+}
+
+// again is how many items the first of what was noted has, 0 while its last is not there. An end is not in the ring:
+// it is made anew. Not ok: the ring does not have it any more; somebody else has taken it.
+func (o *Out) again() (n int, ok bool) {
+	l, rest := &o.noted[0], o.window.unsent()
+	if l.end != nil {
+		if len(rest) == 0 || rest[0].end == nil || !rest[0].end.is(l.end) {
+			o.window.insert(item{end: l.end, position: l.position, nowhere: l.nowhere})
+		}
+		if !l.end.all {
+			o.ends[l.end.Producer] = l.end.Epoch
+		}
+		return 1, true
+	}
+	for i := range rest {
+		if order := rest[i].position.Compare(l.position); rest[i].end != nil || order >= 0 {
+			return i + 1, rest[i].end == nil && order == 0
+		}
+	}
+	return 0, true
+}
+
+// forget gives up what was noted and is not sent again yet. It may be on its way.
+func (o *Out) forget() {
+	if len(o.noted) > 0 {
+		o.chain.cut(o.noted[0].seq)
+		o.noted, o.alone = nil, true
 	}
 }
 
 // refuse returns an error about the first message that was not sent, when all before it is stored. Without
 // one, that has to be sent again first, so that it says when it is.
-func (o *Out) refuse(work context.Context, err *PayloadError) error {
-	for w := &o.window; w.sent > 0; {
-		if w.unasked > 0 { // the last that was sent has not asked
-			o.careful = true
-			return o.ask(work)
-		}
+func (o *Out) refuse(work context.Context, tooLong *PayloadError) error {
+	if o.window.unasked > 0 { // the last that was sent has not asked
+		o.careful = true
+		return o.ask(work)
+	}
+	if err := o.awaitSent(work); err != nil {
+		return err
+	}
+	if o.window.unsent()[0].position != tooLong.Position {
+		return nil // what is before it has to be sent again
+	}
+	return tooLong
+}
+
+// awaitSent waits until what was sent is stored, or has to be sent again. The last of it has asked.
+func (o *Out) awaitSent(work context.Context) error {
+	for o.window.sent > 0 {
 		if err := o.awaitAck(work); err != nil {
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // fits is how many of the items go into one NATS message.
@@ -143,12 +205,18 @@ func (o *Out) fits(rest []item) (n int) {
 // send publishes items as one NATS message. ask: for an acknowledgement.
 func (o *Out) send(items []item, ask bool) error {
 	w := &o.window
-	m, size := o.message(items)
+	l := o.linkOf(items)
+	m, size := o.message(items, l.packed)
 	if limit := o.nc.MaxPayload(); limit > 0 && int64(size) > limit {
 		return &PayloadError{o.name, items[0].position, size, int(limit)}
 	}
-	seq := o.last.seq + uint64(len(w.frames)-w.begin) + 1
+	seq := l.seq
 	m.Header[nats.ExpectedLastSeqHdr] = []string{strconv.FormatUint(seq-1, 10)}
+	if len(o.noted) > 0 {
+		o.noted = o.noted[1:]
+	} else {
+		o.chain.add(&l) // before anything of it can reach the server
+	}
 	f := frame{seq: seq, items: len(items)}
 	w.unasked++
 	w.unaskedBytes += size
@@ -167,8 +235,18 @@ func (o *Out) send(items []item, ask bool) error {
 	return nil
 }
 
+// linkOf is what the next message is: the first of what was noted, or a new one of those items.
+func (o *Out) linkOf(items []item) link {
+	if len(o.noted) > 0 {
+		return o.noted[0]
+	}
+	last := &items[len(items)-1]
+	return link{seq: o.last.seq + uint64(len(o.window.frames)-o.window.begin) + 1, position: last.position,
+		nowhere: last.nowhere, packed: o.o.Pack && last.end == nil, end: last.end}
+}
+
 // message makes the NATS message of some items. size is what the server counts.
-func (o *Out) message(items []item) (m *nats.Msg, size int) {
+func (o *Out) message(items []item, packed bool) (m *nats.Msg, size int) {
 	last := &items[len(items)-1]
 	h := nats.Header{HeaderRing: {o.id}, HeaderOrigin: {o.o.Origin}}
 	m = &nats.Msg{Subject: o.o.Subject, Header: h}
@@ -184,7 +262,7 @@ func (o *Out) message(items []item) (m *nats.Msg, size int) {
 			h[HeaderProducer], h[HeaderEpoch] = []string{strconv.Itoa(e.Producer)}, []string{strconv.Itoa(int(e.Epoch))}
 			h[HeaderPID], h[HeaderStreams] = []string{strconv.Itoa(e.PID)}, []string{strconv.Itoa(e.Streams)}
 		}
-	case o.o.Pack:
+	case packed:
 		h[HeaderPacked] = []string{strconv.Itoa(len(items))}
 		var before shmring.Position
 		for i := range items {
@@ -289,6 +367,7 @@ func (o *Out) stored(n int, seq uint64) {
 			o.counts.bytes.Add(uint64(items[i].bytes))
 		}
 	}
+	o.alone = false
 	o.last = stored{seq: seq, ring: o.id, position: newest.position, hasPosition: !newest.nowhere}
 	if newest.end != nil {
 		o.last.end = newest.end.word()

@@ -45,6 +45,11 @@ func (e *end) word() string {
 	return e.Fate.String()
 }
 
+// is tells whether it is the same end.
+func (e *end) is(other *end) bool {
+	return e.all == other.all && e.Producer == other.Producer && e.Epoch == other.Epoch
+}
+
 // readEnd understands the headers of an end. It returns nil for what is none.
 func readEnd(h nats.Header) (*end, error) {
 	word := get(h, HeaderEnd)

@@ -76,7 +76,6 @@ stream before they were read are an error.
 
 const inOwn = `  -durable NAME       what this relay is to the server; another for each (default
                       HOST_RING)
-  -mark-dir DIR       where the file is (default beside the ring)
   -skip-gaps          go on behind messages that are gone, and count them
   -uncertain fail|send|skip
                       what to do with the one message of which it cannot be known
@@ -92,6 +91,8 @@ const bothHelp = `  -nats URL           the server, or several with commas betwe
   -tls-ca FILE        who has signed the server's certificate
   -tls-cert FILE, -tls-key FILE
                       our own certificate
+  -mark-dir DIR       where the file is in which the relay notes what it sends (default
+                      beside the ring)
   -stream STREAM      which stream (default of out: the ring's name)
   -in-flight N        how many messages may be under way (default out 4096, in 1024)
   -patience DURATION  give up after the server was away or full for so long (default

@@ -99,14 +99,14 @@ func (c *config) flags() *cli.Flags {
 	}
 	for name, p := range map[string]*string{
 		"nats": &c.url, "creds": &c.creds, "user": &c.user, "password-file": &c.passwordFile,
-		"tls-ca": &c.ca, "tls-cert": &c.cert, "tls-key": &c.key, "stream": &common.Stream, "metrics": &c.metrics} {
+		"tls-ca": &c.ca, "tls-cert": &c.cert, "tls-key": &c.key, "stream": &common.Stream,
+		"mark-dir": &common.MarkDir, "metrics": &c.metrics} {
 		f.String(p, name)
 	}
 	cli.Int(f, &common.InFlight, "in-flight")
 	f.Duration(&common.Patience, "patience")
 	if c.what == "in" {
 		f.String(&c.i.Durable, "durable")
-		f.String(&c.i.MarkDir, "mark-dir")
 		f.Bool(&c.i.SkipGaps, "skip-gaps")
 		f.Bool(&c.i.UntilEnd, "until-end")
 		cli.Choose(f, &c.i.Uncertain, "uncertain", []cli.Choice[relay.Uncertain]{

@@ -131,6 +131,8 @@ func produce(ctx context.Context, s setup) error {
 
 func sentPath(dir string, run int) string { return fmt.Sprintf("%s/sent-%d", dir, run) }
 
+func readyPath(dir string, run int) string { return fmt.Sprintf("%s/ready-%d", dir, run) }
+
 // relayIt is one of the relays.
 func relayIt(ctx context.Context, s setup, what string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
@@ -154,6 +156,12 @@ func relayIt(ctx context.Context, s setup, what string) error {
 		if err != nil {
 			return err
 		}
+		go func() {
+			for in.Stats().Sequence == 0 { // it has looked what became of what the one before it was sending
+				time.Sleep(time.Millisecond)
+			}
+			os.WriteFile(readyPath(s.Dir, s.Run), nil, 0o600)
+		}()
 		return in.Run(ctx)
 	}
 	retention := map[string]jetstream.RetentionPolicy{

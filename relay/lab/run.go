@@ -177,10 +177,22 @@ func (l *lab) kill(p *process) error {
 	return nil
 }
 
-// end asks a process to end.
-func (l *lab) end(p *process) error {
+// end ends a process. A relay that was killed in the middle of a send, and whose ring is removed before another could
+// look what became of it, cannot know, and says so: so an In is asked to end, when it has looked.
+func (l *lab) end(ctx context.Context, p *process) error {
 	if p.what != "in" {
 		return l.kill(p)
+	}
+	for begin := time.Now(); ; {
+		if _, err := os.Stat(readyPath(l.setup.Dir, p.runs-1)); err == nil {
+			break
+		}
+		if time.Since(begin) > patience {
+			return errors.New(p.what + " does not begin")
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -188,9 +200,6 @@ func (l *lab) end(p *process) error {
 	select {
 	case err := <-p.gone:
 		p.cmd = nil
-		if ended, ok := errors.AsType[*exec.ExitError](err); ok && !ended.Exited() {
-			return nil // it had not come to look for signals yet, and so not to the ring
-		}
 		return err
 	case <-time.After(patience):
 		return errors.New(p.what + " does not end")
@@ -251,9 +260,7 @@ func (l *lab) makeAnew(ctx context.Context, first bool) error {
 	if !first {
 		from, to, name = l.processes[in], l.processes[consumer], ringIn
 	}
-	// A relay that is killed in the middle of a send, and whose ring is removed before another can look
-	// what became of it, cannot know: it says so. So it is asked to end.
-	if err := l.end(from); err != nil {
+	if err := l.end(ctx, from); err != nil {
 		return err
 	}
 	if err := l.empty(ctx, name); err != nil {

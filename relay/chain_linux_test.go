@@ -1,0 +1,232 @@
+package relay
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/relay/embed"
+)
+
+// Whenever a process is killed that notes what it sends, the file has what it has sent, without a gap.
+func TestChainAtEachStep(t *testing.T) {
+	dir := t.TempDir()
+	c, err := openChain(dir, "r")
+	require.NoError(t, err)
+	require.False(t, c.of([16]byte{1}, 7), "a new file has nothing in it")
+	require.Empty(t, c.after(0))
+
+	links := []link{
+		{seq: 8, position: shmring.Position{Record: 1 << 40, Index: 1<<32 - 1}, packed: true},
+		{seq: 9, nowhere: true, end: &end{all: true}},
+		{seq: 10, position: shmring.Position{Record: 3}, end: &end{StreamEnd: shmring.StreamEnd{
+			Fate: shmring.FateDied, Producer: 255, Epoch: 1<<32 - 1, PID: 1<<31 - 1, Streams: 3}}},
+	}
+	for i := range links {
+		c.add(&links[i])
+	}
+	require.Equal(t, links, c.after(7))
+	require.Equal(t, links[2:], c.after(9))
+	require.Empty(t, c.after(10))
+	require.Empty(t, c.after(6), "7 is not there")
+
+	// Killed while the next is being written.
+	c.word(c.at(11)).Store(0)
+	c.word(c.at(11) + atRecord).Store(99)
+	require.Equal(t, links, c.after(7))
+
+	// It goes round, and what was there before is not taken for what is.
+	c.add(&link{seq: 8 + chainLength})
+	require.Empty(t, c.after(7))
+	require.Equal(t, links[1:], c.after(8))
+	c.cut(10)
+	require.Equal(t, links[1:2], c.after(8))
+
+	c.owe(shmring.StreamEnd{Fate: shmring.FateFailed, Producer: 3, Epoch: 4, Streams: 1})
+	c.owe(shmring.StreamEnd{Fate: shmring.FateEnded, Producer: 3, Epoch: 5, Streams: 1})
+	owed := []shmring.StreamEnd{{Fate: shmring.FateFailed, Producer: 3, Epoch: 5, Streams: 2}}
+	require.Equal(t, owed, c.owed())
+	_, err = openChain(dir, "r")
+	require.ErrorIs(t, err, ErrBusy)
+	require.NoError(t, c.close())
+
+	c, err = openChain(dir, "r")
+	require.NoError(t, err)
+	defer c.close()
+	require.False(t, c.of([16]byte{1}, 7))
+	require.Equal(t, links[1:2], c.after(8))
+	require.Equal(t, owed, c.owed())
+	c.paid(&owed[0])
+	require.Empty(t, c.owed())
+	require.True(t, c.of([16]byte{1}, 8), "of another stream, and something may be on its way")
+	require.Empty(t, c.after(8))
+	require.False(t, c.of([16]byte{2}, 8), "of another ring, but nothing was noted")
+}
+
+// divided is a server, a ring, and what an Out that was killed may have noted of both.
+type divided struct {
+	t      *testing.T
+	ctx    context.Context
+	nc     *nats.Conn
+	stream jetstream.Stream
+	o      OutOptions
+}
+
+func newDivided(t *testing.T, kind shmring.Kind) *divided {
+	d := &divided{t: t}
+	var cancel context.CancelFunc
+	d.ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	server, err := embed.Start(d.ctx, t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	d.nc, err = nats.Connect(server.URL())
+	require.NoError(t, err)
+	t.Cleanup(d.nc.Close)
+	js, err := jetstream.New(d.nc)
+	require.NoError(t, err)
+	d.stream, err = js.CreateStream(d.ctx, jetstream.StreamConfig{Name: "r", Subjects: []string{"s", "s.end.*"}})
+	require.NoError(t, err)
+	d.o = OutOptions{Subject: "s", Pack: true, UntilEnd: true, Common: Common{
+		Ring: shmring.Options{Dir: t.TempDir(), Kind: kind}}}
+	return d
+}
+
+func (d *divided) producer() *shmring.Producer {
+	o := d.o.Ring
+	p, err := shmring.OpenProducer(d.ctx, "r", &o)
+	require.NoError(d.t, err)
+	return p
+}
+
+// positions are those of the messages in the ring, of which released are released.
+func (d *divided) positions(released int) (list []shmring.Position) {
+	o := d.o.Ring
+	o.Kind = 0
+	c, err := shmring.OpenConsumer(d.ctx, "r", &o)
+	require.NoError(d.t, err)
+	defer c.Close()
+	for {
+		m, err := c.TryNext()
+		if err != nil {
+			require.ErrorIs(d.t, err, shmring.ErrEmpty)
+			return list
+		}
+		if list = append(list, m.Position()); len(list) <= released {
+			m.Release()
+		}
+	}
+}
+
+// note notes it as sent.
+func (d *divided) note(ring [16]byte, links ...link) {
+	c, err := openChain(d.o.Ring.Dir, "r")
+	require.NoError(d.t, err)
+	c.of(ring, uint64(d.stream.CachedInfo().Created.UnixNano()))
+	for i := range links {
+		c.add(&links[i])
+	}
+	require.NoError(d.t, c.close())
+}
+
+// run relays until the end, and returns how many messages, or which end, each message of the stream has.
+func (d *divided) run() (list []string) {
+	out, err := NewOut(d.nc, "r", &d.o)
+	require.NoError(d.t, err)
+	require.NoError(d.t, out.Run(d.ctx))
+	info, err := d.stream.Info(d.ctx)
+	require.NoError(d.t, err)
+	for seq := uint64(1); seq <= info.State.LastSeq; seq++ {
+		m, err := d.stream.GetMsg(d.ctx, seq)
+		require.NoError(d.t, err)
+		list = append(list, get(m.Header, HeaderPacked)+get(m.Header, HeaderEnd))
+	}
+	return list
+}
+
+// What an Out may have sent before it was killed, and is perhaps on its way still, its successor divides as it did: else
+// one of them could be taken by the server behind one of the other.
+func TestDividedAsNoted(t *testing.T) {
+	send := func(d *divided, p *shmring.Producer, n int) {
+		for range n {
+			require.NoError(d.t, p.Send(d.ctx, []byte("m")))
+		}
+	}
+	t.Run("messages and an end", func(t *testing.T) {
+		d := newDivided(t, shmring.KindMPSC)
+		p := d.producer()
+		send(d, p, 6)
+		at, info := d.positions(0), p.Info()
+		d.note(info.UUID,
+			link{seq: 1, position: at[2], packed: true},
+			link{seq: 2, position: at[2], end: &end{StreamEnd: shmring.StreamEnd{Fate: shmring.FateDied, Producer: 9, Epoch: 3}}},
+			link{seq: 3, position: at[3]},
+			link{seq: 4, position: at[4], packed: true})
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"3", "died", "", "1", "1", "ended", "all"}, d.run())
+	})
+	t.Run("an end that comes earlier than it did", func(t *testing.T) {
+		d := newDivided(t, shmring.KindMPSC)
+		first, second := d.producer(), d.producer()
+		send(d, first, 2)
+		require.NoError(t, first.FailSend())
+		send(d, second, 3)
+		d.note(first.Info().UUID, link{seq: 1, position: shmring.Position{Record: 3}, packed: true})
+		require.NoError(t, first.Close())
+		require.NoError(t, second.Close())
+		require.Equal(t, []string{"4", "1", "failed", "ended", "all"}, d.run())
+	})
+	t.Run("somebody else has taken them", func(t *testing.T) {
+		d := newDivided(t, shmring.KindSPSC)
+		p := d.producer()
+		send(d, p, 5)
+		at, info := d.positions(3), p.Info()
+		d.note(info.UUID, link{seq: 1, position: at[2], packed: true}, link{seq: 2, position: at[3], packed: true})
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"2", "ended", "all"}, d.run())
+	})
+	t.Run("of a ring that is gone", func(t *testing.T) {
+		d := newDivided(t, shmring.KindSPSC)
+		p := d.producer()
+		send(d, p, 5)
+		d.note([16]byte{1}, link{seq: 1, position: d.positions(0)[2], packed: true})
+		require.NoError(t, p.Close())
+		require.Equal(t, []string{"5", "ended", "all"}, d.run())
+	})
+}
+
+// An Out whose messages are refused, because an older one came in between, sends again what that was not, in the same pieces.
+func TestLateMessages(t *testing.T) {
+	d := newDivided(t, shmring.KindSPSC)
+	p := d.producer()
+	for n := range 6 {
+		require.NoError(t, p.Send(d.ctx, []byte{byte(n)}))
+	}
+	at, info := d.positions(0), p.Info()
+	late := []link{{seq: 1, position: at[1], packed: true}, {seq: 2, position: at[3], packed: true}}
+	d.note(info.UUID, late...)
+	require.NoError(t, p.Close())
+	// As the one before sent it, under the sequences that it had noted, while its successor begins.
+	from := 0
+	for _, l := range late {
+		m := &nats.Msg{Subject: "s", Header: nats.Header{HeaderRing: {ringID(info.UUID)}, HeaderPacked: {"2"},
+			HeaderPosition: {l.position.String()}, nats.ExpectedLastSeqHdr: {[]string{"0", "1"}[l.seq-1]}}}
+		host, err := d.o.orDefault("r")
+		require.NoError(t, err)
+		m.Header[HeaderOrigin] = []string{host.Origin}
+		var before shmring.Position
+		for i := range 2 {
+			e := entry{position: at[from+i], data: []byte{byte(from + i)}}
+			m.Data = pack(m.Data, &e, before)
+			before = e.position
+		}
+		from += 2
+		require.NoError(t, d.nc.PublishMsg(m))
+	}
+	require.Equal(t, []string{"2", "2", "2", "ended", "all"}, d.run())
+}
