@@ -149,8 +149,8 @@ func (d *divided) run() (list []string) {
 	return list
 }
 
-// What an Out may have sent before it was killed, and is perhaps on its way still, its successor divides as it did: else
-// one of them could be taken by the server behind one of the other.
+// What an Out may have sent before it was killed, and is perhaps on its way still, its successor divides as it did:
+// else one of them could be taken by the server behind one of the other.
 func TestDividedAsNoted(t *testing.T) {
 	send := func(d *divided, p *shmring.Producer, n int) {
 		for range n {
@@ -164,7 +164,8 @@ func TestDividedAsNoted(t *testing.T) {
 		at, info := d.positions(0), p.Info()
 		d.note(info.UUID,
 			link{seq: 1, position: at[2], packed: true},
-			link{seq: 2, position: at[2], end: &end{StreamEnd: shmring.StreamEnd{Fate: shmring.FateDied, Producer: 9, Epoch: 3}}},
+			link{seq: 2, position: at[2], end: &end{
+				StreamEnd: shmring.StreamEnd{Fate: shmring.FateDied, Producer: 9, Epoch: 3}}},
 			link{seq: 3, position: at[3]},
 			link{seq: 4, position: at[4], packed: true})
 		require.NoError(t, p.Close())
@@ -200,7 +201,7 @@ func TestDividedAsNoted(t *testing.T) {
 	})
 }
 
-// An Out whose messages are refused, because an older one came in between, sends again what that was not, in the same pieces.
+// An Out whose messages are refused, because older ones came in between, goes on behind those.
 func TestLateMessages(t *testing.T) {
 	d := newDivided(t, shmring.KindSPSC)
 	p := d.producer()

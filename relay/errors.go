@@ -237,6 +237,7 @@ const (
 	codeOffline       = 10118
 	codePeers         = 10005 // no suitable peers for placement
 	codeTooMany       = 10167 // too many requests
+	codeInProcess     = 10158 // duplicate message id is in process: the same was sent before, and the cluster is at it
 	codeSequenceGone  = jetstream.JSErrCodeMessageNotFound
 	codeMaxPayload    = 10054
 	statusUnavailable = 503
@@ -261,7 +262,8 @@ func isNoStream(err error) bool { return errors.Is(err, jetstream.ErrStreamNotFo
 func canWait(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
-		case codeUnavailable, codeNotReady, codeOffline, codePeers, codeTooMany, codeWrongLast, codeWrongLast2:
+		case codeUnavailable, codeNotReady, codeOffline, codePeers, codeTooMany, codeWrongLast, codeWrongLast2,
+			codeInProcess:
 			return true
 		}
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0

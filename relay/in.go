@@ -377,7 +377,8 @@ func (i *In) catchUp(ctx context.Context) error {
 
 // overcome does what helps against an error of the server, or waits a moment if that does.
 func (i *In) overcome(ctx context.Context, err *ServerError) error {
-	for _, gone := range []error{jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrConsumerDeleted} {
+	for _, gone := range []error{
+		jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist, jetstream.ErrConsumerDeleted} {
 		if errors.Is(err.Err, gone) { // a server that was killed has lost it, or somebody has deleted it
 			return i.prepare(ctx)
 		}

@@ -79,6 +79,7 @@ func (n *notes) isRing(uuid [16]byte) bool { return [16]byte(n.memory[atRing:atR
 type busyMark struct{ path string }
 
 func (e busyMark) Error() string {
-	return fmt.Sprintf("relay: %s: another relay has it: each needs a durable name of its own, or a mark directory", e.path)
+	return fmt.Sprintf("relay: %s: another relay has it: each needs a durable name of its own, or a mark directory",
+		e.path)
 }
 func (e busyMark) Is(target error) bool { return target == ErrBusy }
