@@ -28,6 +28,7 @@ const (
 	grandchild                // process id of what claim has started
 	looks                     // listen: how often it looked after the dead for nothing
 	counted                   // listen: Stats().Skipped
+	chosen                    // claim: it may begin
 )
 
 // smallest keeps a message in one slot of the rings of these modes.
@@ -36,12 +37,18 @@ const smallest = 48
 // withGrandchild as args.Text makes the role claim start a process that outlives it.
 const withGrandchild = "grandchild"
 
+// ifChosen as args.Text makes the role claim wait until it is chosen: of several that were started, one is, and the others
+// have not touched the ring when they are killed.
+const ifChosen = "if chosen"
+
 // claim sends Count messages. Then it takes turns, as many as the lab asks for: at
 // each odd one it opens a claim of Number bytes and fills the first half, at each even
 // one it commits. Phase is entered plus the turns taken.
 func claim(ctx context.Context, a args, j *journal) error {
 	j.Put(ownPID, uint64(os.Getpid()))
 	j.Set(phase, running)
+	for a.Text == ifChosen && !j.Await(chosen, 1, 20*time.Millisecond) && j.Get(command) == 0 {
+	}
 	o := a.options()
 	o.KeepStream = true
 	p, err := shmring.OpenProducer(ctx, a.Ring, o)

@@ -116,7 +116,8 @@ func (t *fixture) namesake() (reused, ok bool) {
 		return false, false
 	}
 	t.life++
-	a := args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1, Number: smallest}
+	a := args{Role: "claim", Ring: t.ring, Kind: t.kind, Lane: 1, Life: t.life, Count: 1, Number: smallest,
+		Text: ifChosen}
 	c, err := t.l.reissue(pid, a)
 	if errors.Is(err, errTaken) {
 		return false, t.verdict(pid, k)
@@ -124,6 +125,7 @@ func (t *fixture) namesake() (reused, ok bool) {
 	if !t.l.must(err) {
 		return false, false
 	}
+	c.j.Set(chosen, 1)
 	if t.kind == shmring.KindSPSC {
 		ok = t.l.reach(c, entered) && t.verdict(pid, k)
 	} else {
