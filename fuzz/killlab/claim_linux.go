@@ -37,8 +37,8 @@ const smallest = 48
 // withGrandchild as args.Text makes the role claim start a process that outlives it.
 const withGrandchild = "grandchild"
 
-// ifChosen as args.Text makes the role claim wait until it is chosen: of several that were started, one is, and the others
-// have not touched the ring when they are killed.
+// ifChosen as args.Text makes the role claim wait until it is chosen: of several that were started, one is, and the
+// others have not touched the ring when they are killed.
 const ifChosen = "if chosen"
 
 // claim sends Count messages. Then it takes turns, as many as the lab asks for: at
