@@ -261,7 +261,7 @@ func (c *Claim) commit() error {
 		}
 		if k == 1 {
 			p.setMeta(c.pos, meta)
-			return p.publishShortMPSC(c.pos)
+			return p.publishShortMPSC(p.descAt(c.pos), c.pos)
 		}
 		return p.commit(c.pos, k, meta)
 	}

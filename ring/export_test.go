@@ -31,3 +31,13 @@ func (p *Producer) IsPlain() bool { return p.plain }
 
 // PutByHand stores the word of the next record, and does nothing else.
 func (p *Producer) PutByHand(w uint64) { p.area.publish(p.pos, layout.Record(w)) }
+
+// SendBetween is TrySend by the short way of an MPSC ring, with something that happens between claim and commit.
+func (p *Producer) SendBetween(msg []byte, happens func()) error {
+	pos, ok := p.reserveShortMPSC()
+	if !ok {
+		panic("no short way")
+	}
+	happens()
+	return p.fillShortMPSC(pos, msg, 0)
+}

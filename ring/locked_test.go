@@ -26,7 +26,7 @@ func TestLockedInstructions(t *testing.T) {
 		want  int
 	}{
 		{"SPSC send", []string{"Producer.sendShort", "Producer.sendMany"}, 1},
-		{"MPSC send", []string{"Producer.sendShortMPSC", "Producer.reserveShortMPSC", "Producer.publishShortMPSC"}, 2},
+		{"MPSC send", []string{"Producer.sendMPSC", "Producer.reserveShortMPSC", "Producer.fillShortMPSC"}, 2},
 		{"waypoint to be kept", []string{"storeKept"}, 4}, // also the one that says that it is none meanwhile
 		{"receive", []string{"Consumer.Receive", "Consumer.receive", "Consumer.peek"}, 0},
 	}

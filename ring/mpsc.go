@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/killpoint"
@@ -80,9 +79,6 @@ func (p *Producer) reserveMPSC(k uint64) (pos uint64, err error) {
 	return 0, p.unlessForEver(ErrContended)
 }
 
-// errLong: the short way does not go; nothing was done.
-var errLong = errors.New("long")
-
 // reserveShortMPSC is reserveMPSC of one slot where nobody interferes.
 func (p *Producer) reserveShortMPSC() (pos uint64, ok bool) {
 	floor := p.floor.Load() // before Tail, so that it is never ahead of it
@@ -99,11 +95,10 @@ func (p *Producer) reserveShortMPSC() (pos uint64, ok bool) {
 	return pos, true
 }
 
-// publishShortMPSC is publish of one slot that nobody has recorded meanwhile.
-func (p *Producer) publishShortMPSC(pos uint64) error {
-	lap, ctl := layout.LapOf(pos, p.shift), &p.descAt(pos).Ctl
-	done := layout.PackCtl(lap, 1, p.index, layout.Committed)
-	if v := ctl.Load(); v.Lap() == lap || !ctl.CompareAndSwap(v, done) { // D1
+// publishShortMPSC is publish of one slot, whose descriptor is d, that nobody has recorded meanwhile.
+func (p *Producer) publishShortMPSC(d *layout.Descriptor, pos uint64) error {
+	lap, v := layout.LapOf(pos, p.shift), d.Ctl.Load()
+	if v.Lap() == lap || !d.Ctl.CompareAndSwap(v, layout.PackCtl(lap, 1, p.index, layout.Committed)) { // D1
 		if err := p.publishMPSC(pos, 1, layout.Committed); err != nil {
 			return err
 		}
@@ -117,23 +112,33 @@ func (p *Producer) publishShortMPSC(pos uint64) error {
 	return nil
 }
 
-// sendShortMPSC sends a message of one slot, to which there is nothing to say, where nobody
-// interferes. It gives up before it has claimed.
-func (p *Producer) sendShortMPSC(msg []byte, kind uint16) error {
-	pos, ok := p.reserveShortMPSC()
-	if !ok {
-		return errLong
-	}
-	d := p.descAt(pos)
-	d.Meta = layout.PackMeta(uint32(len(msg)), kind, 0)
+// fillShortMPSC fills a claim of one slot with a message to which there is nothing to say, and publishes it
+// as publishShortMPSC does, written out.
+func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
+	d, n := p.descAt(pos), uint64(len(msg))
+	d.Meta = layout.PackMeta(uint32(n), kind, 0)
 	killpoint.At(killpoint.MetaWritten)
-	if len(msg) <= layout.InlineSize {
+	switch {
+	case n-8 <= layout.InlineSize-8:
+		copyFew(&d.Inline[0], first(msg), n)
+	case n < 8:
 		copy(d.Inline[:], msg)
-	} else {
+	default:
 		copyOut(p.payloadAt(pos, len(msg)), msg)
 	}
 	killpoint.At(killpoint.PayloadWritten)
-	return p.publishShortMPSC(pos)
+	lap, v := layout.LapOf(pos, p.shift), d.Ctl.Load()
+	if v.Lap() == lap || !d.Ctl.CompareAndSwap(v, layout.PackCtl(lap, 1, p.index, layout.Committed)) { // D1
+		return p.publishShortMPSC(d, pos)
+	}
+	killpoint.At(killpoint.ClaimFinished)
+	if p.notifyWord.Load()&layout.BellSleeping != 0 { // B1
+		p.wakePeer()
+	}
+	if p.Closed() {
+		return p.closeReason() // perhaps into memory that is not shared any more
+	}
+	return nil
 }
 
 // extendMPSC moves floor on for a claim of need slots at pos, which is to be one of k.

@@ -266,11 +266,18 @@ func (p *Producer) sendShort(ctx context.Context, msg []byte, kind uint16) error
 
 // sendMPSC is sendShort on an MPSC ring.
 func (p *Producer) sendMPSC(ctx context.Context, msg []byte, kind uint16) error {
-	if len(msg) <= p.oneMost && p.phase.Load() == streaming && p.stopped.Load() == 0 {
-		if err := p.sendShortMPSC(msg, kind); err != errLong {
-			return err
-		}
+	if len(msg) > p.oneMost || p.stopped.Load() != 0 || p.phase.Load() != streaming {
+		return p.sendLong(ctx, msg, kind)
 	}
+	pos, ok := p.reserveShortMPSC()
+	if !ok {
+		return p.sendLong(ctx, msg, kind)
+	}
+	return p.fillShortMPSC(pos, msg, kind)
+}
+
+// sendLong is send with a ctx, and without one trySend.
+func (p *Producer) sendLong(ctx context.Context, msg []byte, kind uint16) error {
 	if ctx != nil {
 		return p.send(ctx, msg, kind)
 	}

@@ -96,7 +96,11 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 				c.takeShort(n)
 				next := pos + c.short.slots
 				c.pos, c.implicitAck = next, next
-				copy(buf, c.bytesAt(d, pos, n))
+				if uint64(n)-8 <= layout.InlineSize-8 {
+					copyFew(first(buf), &d.Inline[0], uint64(n))
+				} else {
+					copy(buf, c.bytesAt(d, pos, n))
+				}
 				c.leave()
 				return n, nil
 			}

@@ -267,6 +267,27 @@ func TestCallbacksMayClose(t *testing.T) {
 	})
 }
 
+// A Send in the middle of which others come: its claim is recorded by the next producer, which changes nothing, or
+// given up by ForceSkip, which it has to be told.
+func TestForceSkipDuringSend(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		p, other, c := r.producer(), r.producer(), r.consumer()
+		require.NoError(t, p.TrySend([]byte{0}), "the first looks how much room there is, which is no short way")
+		require.Equal(t, []byte{0}, receiveAny(t, c))
+		require.NoError(t, p.SendBetween([]byte("recorded"), func() { require.NoError(t, other.TrySend([]byte{1})) }))
+		require.Equal(t, "recorded", string(receiveAny(t, c)))
+		require.Equal(t, []byte{1}, receiveAny(t, c))
+		require.ErrorIs(t, p.SendBetween([]byte("given up"), func() {
+			require.NoError(t, other.TrySend([]byte{2}))
+			_, err := r.forceSkip(3)
+			require.NoError(t, err)
+		}), ring.ErrRevoked)
+		require.Equal(t, []byte{2}, receiveAny(t, c))
+		require.NoError(t, c.Check())
+	})
+}
+
 // ForceSkip touches nothing but an unfinished claim.
 func TestForceSkipRefuses(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
