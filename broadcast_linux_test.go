@@ -121,8 +121,6 @@ func TestBroadcastRefuses(t *testing.T) {
 	o := broadcastOptions(t)
 	_, err := shmring.OpenConsumer(soon(t), "r", o)
 	require.ErrorIs(t, err, fs.ErrInvalid, "without waiting for the ring")
-	_, err = shmring.NewSealed(soon(t), "r", &shmring.Options{Kind: shmring.KindBroadcast})
-	require.ErrorIs(t, err, fs.ErrInvalid)
 
 	p := openProducer(t, o)
 	require.NoError(t, p.Send(soon(t), []byte("x")))

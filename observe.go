@@ -52,6 +52,18 @@ func (o *ObserverOptions) orDefault() ObserverOptions {
 	return *o
 }
 
+// resolve is orDefault with the defaults of the options filled in, and checked.
+func (o *ObserverOptions) resolve() (ObserverOptions, error) {
+	private := o.orDefault()
+	if private.MaxNap == 0 {
+		private.MaxNap = DefaultMaxNap
+	}
+	if private.MaxNap < firstNap || private.MaxNap > mostMaxNap {
+		return private, &OptionError{"ObserverOptions.MaxNap", private.MaxNap.String(), "20µs to 1s"}
+	}
+	return private, nil
+}
+
 // Start is where an [Observer] begins: [FromNow], [FromOldest], [FromPosition] or [FromAfter].
 type Start struct{ s ring.Start }
 
@@ -160,12 +172,9 @@ type ObserverInfo struct {
 // [*FormatError] as for those who take part; [*StartError]; [*CorruptError];
 // [*TruncatedError]; ErrUnsupported; a [*ContextError].
 func OpenObserver(ctx context.Context, name string, o *ObserverOptions) (*Observer, error) {
-	private := o.orDefault()
-	if private.MaxNap == 0 {
-		private.MaxNap = DefaultMaxNap
-	}
-	if private.MaxNap < firstNap || private.MaxNap > mostMaxNap {
-		return nil, &OptionError{"ObserverOptions.MaxNap", private.MaxNap.String(), "20µs to 1s"}
+	private, err := o.resolve()
+	if err != nil {
+		return nil, err
 	}
 	path, err := shm.Path(name, &shm.Options{Dir: private.Dir})
 	if err != nil {
@@ -178,10 +187,15 @@ func OpenObserver(ctx context.Context, name string, o *ObserverOptions) (*Observ
 	if err != nil {
 		return nil, ofFile(path, named(name, err))
 	}
-	in := &Observer{name: name, nap: private.MaxNap, file: file, done: make(chan struct{})}
-	if err := in.begin(ctx, &private); err != nil {
+	return observe(ctx, name, file, &private)
+}
+
+// observe begins to observe the ring in a file, which is the observer's then, and closed after an error.
+func observe(ctx context.Context, name string, file *shm.Onlooker, o *ObserverOptions) (*Observer, error) {
+	in := &Observer{name: name, nap: o.MaxNap, file: file, done: make(chan struct{})}
+	if err := in.begin(ctx, o); err != nil {
 		file.Close()
-		return nil, ofFile(path, named(name, err))
+		return nil, ofFile(file.Path(), named(name, err))
 	}
 	return in, nil
 }

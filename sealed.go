@@ -21,8 +21,8 @@ import (
 // named, it is called "memfd:NAME", as in /proc and by lsof; that name is for people, and
 // another ring may have the same.
 //
-// A Sealed takes no part in its ring, but keeps it alive. [Sealed.OpenProducer] and
-// [Sealed.OpenConsumer] give handles that are like those of rings with names, also in a
+// A Sealed takes no part in its ring, but keeps it alive. [Sealed.OpenProducer],
+// [Sealed.OpenConsumer] and [Sealed.OpenObserver] give handles that are like those of rings with names, also in a
 // [Poller], and stay when the Sealed is closed. All methods may be called by any goroutine at
 // any time.
 type Sealed struct {
@@ -145,7 +145,6 @@ func (o *Options) resolveSealed() (*Options, error) {
 		doorbell = "environment variable " + EnvDoorbell
 	}
 	return o, firstBroken(
-		rule{"Options.Kind", o.Kind != KindBroadcast, "KindBroadcast", "another: who observes a ring finds it by its name"},
 		rule{"Options.Dir", o.Dir == "", o.Dir, "none: a sealed ring is in no directory"},
 		rule{"Options.Mode", o.Mode == ModeDefault, int(o.Mode), "ModeDefault: a sealed ring has no name to look for"},
 		rule{"Options.Perm", o.Perm == 0, o.Perm, "none: who has a descriptor of a sealed ring may use it"},
@@ -179,6 +178,35 @@ func (r *Sealed) OpenProducer(ctx context.Context, o *Options) (*Producer, error
 // [NewSealed]. Errors: as there, [ErrClosed], and those of [OpenSealed].
 func (r *Sealed) OpenConsumer(ctx context.Context, o *Options) (*Consumer, error) {
 	return openConsumer(ctx, o, r.open)
+}
+
+// OpenObserver is the function of that name for this ring. Its observers map it for reading only; but whoever has
+// the ring, to observe it, may as well write to it: a descriptor that is for reading only could be opened anew. Of the
+// options Dir, AnyOwner and Wait are refused. Nobody can remove or replace a sealed ring, so Next never returns
+// [ErrOrphaned]; holes that somebody has punched into it are a [*TruncatedError] within a tenth of a second, unless
+// they were looked at before. Errors: [ErrClosed], those of OpenObserver, and an [*OptionError].
+func (r *Sealed) OpenObserver(ctx context.Context, o *ObserverOptions) (*Observer, error) {
+	private, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if err := firstBroken(
+		rule{"ObserverOptions.Dir", private.Dir == "", private.Dir, "none: a sealed ring is in no directory"},
+		rule{"ObserverOptions.Wait", !private.Wait, private.Wait, "false: a sealed ring is there"},
+		rule{"ObserverOptions.AnyOwner", !private.AnyOwner, private.AnyOwner,
+			"false: HandOver.AllowUIDs says whom to trust with a sealed ring"},
+	); err != nil {
+		return nil, err
+	}
+	name := r.s.info.Name
+	if err := contextEnded(ctx, name, "observe"); err != nil {
+		return nil, err
+	}
+	file, err := r.s.seg.Look()
+	if err != nil {
+		return nil, ofFile(name, r.s.named(err))
+	}
+	return observe(ctx, name, file, &private)
 }
 
 // File returns the ring as a file to be given to another process, which calls [OpenSealed]

@@ -203,6 +203,106 @@ func TestSealedIsKeptByWhoHasIt(t *testing.T) {
 	}
 }
 
+// Whoever has a sealed ring can observe it, through a mapping of its own that cannot be written to and that stays; a
+// broadcast ring may be sealed too.
+func TestSealedObserved(t *testing.T) {
+	for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC, shmring.KindBroadcast} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s := newSealed(t, &shmring.Options{Kind: kind, Slots: 64, SlotSize: 64, MaxMessage: 500})
+			p, err := s.OpenProducer(soon(t), nil)
+			require.NoError(t, err)
+			if kind != shmring.KindBroadcast {
+				c, err := s.OpenConsumer(soon(t), nil)
+				require.NoError(t, err)
+				defer c.Close()
+			}
+			before := openFiles(t)
+			o, err := s.OpenObserver(soon(t), nil)
+			require.NoError(t, err)
+			info := o.Info()
+			require.Equal(t, "memfd:orders", info.Name)
+			require.Equal(t, "memfd:orders", info.Path)
+			require.Equal(t, s.Info().UUID, info.UUID)
+			require.Equal(t, kind, info.Kind)
+			require.Regexp(t, `(?m) r--s .*/memfd:orders `, text(t, "/proc/self/maps"))
+			sendChecked(t, p, 1, 20)
+			for n := uint64(1); n <= 20; n++ {
+				m, err := o.Next(soon(t))
+				require.NoError(t, err)
+				require.Equal(t, n, m.Sequence)
+				require.Equal(t, n, numberOf(t, m.Bytes))
+				require.Zero(t, m.Missed)
+			}
+			require.NoError(t, o.Close())
+			require.Equal(t, before, openFiles(t))
+			require.NotRegexp(t, ` r--s .*/memfd:orders `, text(t, "/proc/self/maps"))
+
+			name, told, stop := serve(t, s, shmring.HandOver{})
+			defer stop()
+			_, out := spawn(t, sealedChild+"observe", name)
+			require.NoError(t, <-told)
+			require.NoError(t, p.Send(soon(t), []byte("end")))
+			require.Regexp(t, `^1 0 `, line(t, out))
+			for n := 2; n <= 20; n++ {
+				require.Regexp(t, fmt.Sprintf(`^%d 0 `, n), line(t, out))
+			}
+			require.Equal(t, `21 0 "end"`, line(t, out))
+			require.NoError(t, p.Close())
+		})
+	}
+}
+
+func text(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// What an observer of a sealed ring is told of: a Sealed that is closed, options that it cannot have, and a hole.
+func TestSealedObserverErrors(t *testing.T) {
+	s := newSealed(t, &shmring.Options{Kind: shmring.KindBroadcast, Slots: 1024})
+	for option, o := range map[string]shmring.ObserverOptions{
+		"ObserverOptions.Dir":      {Dir: t.TempDir()},
+		"ObserverOptions.Wait":     {Wait: true},
+		"ObserverOptions.AnyOwner": {AnyOwner: true},
+		"ObserverOptions.MaxNap":   {MaxNap: time.Hour},
+	} {
+		_, err := s.OpenObserver(soon(t), &o)
+		bad, ok := errors.AsType[*shmring.OptionError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, option, bad.Option)
+	}
+	_, err := s.OpenConsumer(soon(t), nil)
+	require.ErrorIs(t, err, shmring.ErrBroadcast)
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = s.OpenObserver(none, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.OpenObserver(soon(t), &shmring.ObserverOptions{From: shmring.FromPosition(shmring.Position{Record: 4096})})
+	start, ok := errors.AsType[*shmring.StartError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "memfd:orders", start.Ring)
+	o, err := s.OpenObserver(soon(t), nil)
+	require.NoError(t, err)
+	defer o.Close()
+	f, err := s.File()
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, s.Close())
+	_, err = s.OpenObserver(soon(t), nil)
+	require.ErrorIs(t, err, shmring.ErrClosed)
+	_, err = o.TryNext()
+	require.Equal(t, shmring.ErrEmpty, err)
+
+	hole := s.Info().Size - 4096 // behind all that was looked at
+	require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, hole, 4096))
+	_, err = o.Next(soon(t))
+	lost, ok := errors.AsType[*shmring.TruncatedError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "memfd:orders", lost.Path)
+}
+
 func TestSealedOptions(t *testing.T) {
 	s := newSealed(t, &shmring.Options{Slots: 64})
 	for option, o := range map[string]shmring.Options{
@@ -713,6 +813,8 @@ func sealedChildren(args []string) error {
 		}
 		fmt.Println("sent")
 		return errors.Join(p.Close(), r.Close())
+	case sealedChild + "observe": // NAME: takes the ring and says what it sees
+		return observeSealed(ctx, args[1])
 	case sealedChild + "mute": // NAME: connects, says nothing, and waits to be killed
 		_, err := net.Dial("unix", args[1])
 		fmt.Println("connected")
@@ -753,6 +855,31 @@ func sealedChildren(args []string) error {
 	return fmt.Errorf("what is %q", args)
 }
 
+// observeSealed says what it observes of a ring that is handed over, from the oldest on, until the message "end".
+func observeSealed(ctx context.Context, name string) error {
+	r, err := shmring.DialSealed(ctx, name, &shmring.HandOver{AllowUIDs: []int{0, os.Getuid()}})
+	if err != nil {
+		return err
+	}
+	o, err := r.OpenObserver(ctx, &shmring.ObserverOptions{From: shmring.FromOldest})
+	if err != nil {
+		return err
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	for {
+		m, err := o.Next(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%d %d %q\n", m.Sequence, m.Missed, m.Bytes)
+		if string(m.Bytes) == "end" {
+			return o.Close()
+		}
+	}
+}
+
 // confined makes and takes rings in a directory that is all it can see.
 func confined(ctx context.Context, dir string) error {
 	if err := unix.Chroot(dir); err != nil {
@@ -766,7 +893,11 @@ func confined(ctx context.Context, dir string) error {
 	}
 	_, err = s.OpenProducer(ctx, nil)
 	fmt.Println(errors.Is(err, shmring.ErrUnsupported), err)
-	return s.Close()
+	o, err := s.OpenObserver(ctx, nil) // that goes
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.Close(), s.Close())
 }
 
 func serveForEver(ctx context.Context, address, name string) error {

@@ -61,8 +61,8 @@ func (o *Onlooker) Safely(f func()) error {
 func (o *Onlooker) Trusted() error { return trusted("look at", o.path, o.stat.UID, o.stat.Mode) }
 
 // Check looks what has become of the file since it was opened. It makes two system calls. Errors: a
-// [*TruncatedError]; an [*Error] with ErrOrphaned, if its name is gone or means another file; what the
-// system said.
+// [*TruncatedError], also of a sealed segment that has holes; an [*Error] with ErrOrphaned, if its name is gone or
+// means another file; what the system said.
 func (o *Onlooker) Check() error { return o.os.check(o) }
 
 // Held tells whether somebody holds life lock i, of the kind that the segment's users have, without

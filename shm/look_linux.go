@@ -13,8 +13,9 @@ import (
 
 // lookFile is what an Onlooker has open.
 type lookFile struct {
-	fd int
-	m  mapping
+	fd     int
+	m      mapping
+	sealed bool // it has no name
 }
 
 // LookAt opens a file to look at it, whatever it is: see [Onlooker]. path is that of the file.
@@ -31,35 +32,52 @@ func LookAt(path string) (*Onlooker, error) {
 		}
 		return nil, openError("look at", path, err)
 	}
+	return lookAtOpen(path, lookFile{fd: fd})
+}
+
+// Look returns a sealed segment in the eyes of somebody who takes no part in it, see [Onlooker]. It is of a
+// descriptor of its own, stays when s is closed, and needs no /proc. Errors: those of [Segment.Share], and of [LookAt].
+func (s *Segment) Look() (*Onlooker, error) {
+	fd, err := s.Share()
+	if err != nil {
+		return nil, err
+	}
+	return lookAtOpen(s.Path(), lookFile{fd: fd, sealed: true})
+}
+
+// lookAtOpen looks at a file that is open, and closes it after an error.
+func lookAtOpen(path string, f lookFile) (_ *Onlooker, err error) {
+	defer func() {
+		if err != nil {
+			_ = sys.close(f.fd)
+		}
+	}()
 	var st unix.Stat_t
-	if err := sys.fstat(fd, &st); err != nil {
-		_ = sys.close(fd)
+	if err := sys.fstat(f.fd, &st); err != nil {
 		return nil, fail("look at", path, err, "")
 	}
-	o := &Onlooker{path: path, stat: statOf(&st), os: lookFile{fd: fd}}
+	o := &Onlooker{path: path, stat: statOf(&st), os: f}
 	if what := irregular(&st); what != "" {
-		_ = sys.close(fd)
 		return nil, fail("look at", path, ErrRefused, "it is %s, not a regular file", what)
 	}
 	if st.Size == 0 {
 		return o, nil
 	}
-	if memory := st.Blocks * 512; memory < st.Size && fillsHoles(fd) {
-		_ = sys.close(fd)
-		return nil, &TruncatedError{Path: path, Size: st.Size, Memory: memory, Want: st.Size}
+	if st.Blocks*512 < st.Size && fillsHoles(f.fd) {
+		return nil, hasHoles(path, &st)
 	}
-	err = mappable(path, st.Size)
-	if err == nil {
-		if o.os.m, err = mapReadOnly(fd, int(st.Size)); err != nil {
-			err = fail("look at", path, err, "it cannot be mapped for reading")
-		}
-	}
-	if err != nil {
-		_ = sys.close(fd)
+	if err := mappable(path, st.Size); err != nil {
 		return nil, err
+	}
+	if o.os.m, err = mapReadOnly(f.fd, int(st.Size)); err != nil {
+		return nil, fail("look at", path, err, "it cannot be mapped for reading")
 	}
 	o.mem = o.os.m.bytes()
 	return o, nil
+}
+
+func hasHoles(path string, st *unix.Stat_t) error {
+	return &TruncatedError{Path: path, Size: st.Size, Memory: st.Blocks * 512, Want: st.Size}
 }
 
 // fillsHoles tells whether to load from a hole in a file that is mapped shared takes memory for it.
@@ -112,6 +130,12 @@ func (f *lookFile) check(o *Onlooker) error {
 	}
 	if st.Size < o.stat.Size {
 		return &TruncatedError{Path: o.path, Size: st.Size, Memory: st.Blocks * 512, Want: o.stat.Size}
+	}
+	if f.sealed { // nobody can shorten it, and it has no name to lose
+		if st.Blocks*512 < st.Size {
+			return hasHoles(o.path, &st)
+		}
+		return nil
 	}
 	return hasName(o.path, &st, func(found *unix.Stat_t) error { return sys.lstat(o.path, found) })
 }

@@ -71,6 +71,37 @@ func TestSealedIsSharedAndKeepsItsSize(t *testing.T) {
 	require.Equal(t, byte('a'), other.Bytes()[0], "the memory is there as long as anybody has it")
 }
 
+// An onlooker of a sealed segment has a mapping of its own, and is told of nothing but holes.
+func TestSealedIsLookedAt(t *testing.T) {
+	s := sealed(t, nil)
+	o, err := s.Look()
+	require.NoError(t, err)
+	defer o.Close()
+	require.Equal(t, "memfd:orders", o.Path())
+	require.EqualValues(t, sealedSize, o.Stat().Size)
+	s.Bytes()[7] = 'x'
+	require.Equal(t, byte('x'), o.Bytes()[7])
+	holder := again(t, s, nil)
+	ok, err := holder.TryLock(3)
+	require.NoError(t, err)
+	require.True(t, ok)
+	held, sure, err := o.Held(shm.OFD, 3, nil)
+	require.NoError(t, err)
+	require.True(t, held && sure)
+	_, err = holder.Look()
+	require.ErrorIs(t, err, shm.ErrHeld)
+	require.NoError(t, o.Check())
+	fd, err := s.Share()
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.NoError(t, s.Close())
+	_, err = s.Look()
+	require.ErrorIs(t, err, fs.ErrClosed)
+	require.NoError(t, unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, sealedSize-4096, 4096))
+	require.ErrorIs(t, o.Check(), shm.ErrTruncated)
+	require.Equal(t, byte('x'), o.Bytes()[7])
+}
+
 // Whoever has the descriptor that was given away cannot touch a lock: the handle that has locks
 // is on an open file of its own.
 func TestSealedLocksBelongToTheirHandle(t *testing.T) {

@@ -32,6 +32,9 @@ func SealedName(fd int) string { return SealedPrefix + "?" }
 // Share returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
 func (s *Segment) Share() (int, error) { return -1, s.fail("give away", ErrUnsupported) }
 
+// Look returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
+func (s *Segment) Look() (*Onlooker, error) { return nil, s.fail("look at", ErrUnsupported) }
+
 // OnAppear returns an [*Error] for which errors.Is(err, ErrUnsupported) holds: it needs Linux.
 func OnAppear(name string, opt *Options, f func()) (stop func(), err error) {
 	return nil, unsupported("watch for", name, opt)
