@@ -21,7 +21,7 @@ const (
 type operation struct {
 	name       string
 	victim     string // producer, consumer, admin
-	kinds      string // spsc, mpsc or both
+	kinds      string // of rings for which it makes sense
 	states     string // those in which it makes sense
 	stepped    string // those of them in which it is stepped through
 	attaches   bool   // it attaches by itself
@@ -35,7 +35,8 @@ type operation struct {
 // States of the ring when the operation begins.
 //
 //	empty      nothing is in it
-//	full       nothing fits; for a consumer, the producer sleeps because of that
+//	full       nothing fits; for a consumer, the producer sleeps because of that; broadcast: what comes overwrites
+//	           the oldest
 //	wrapping   the next record of two slots needs padding at the end of the lap
 //	contended  mpsc, producer: the newest claim is another's and not on record;
 //	           mpsc, consumer: a dead producer's claim is next, and the ring is full behind it;
@@ -56,6 +57,12 @@ const (
 	forAttacher = usual + " wrecked sysv-lost"
 )
 
+// Kinds of rings.
+const (
+	consumed = "spsc mpsc"
+	anyKind  = consumed + " broadcast"
+)
+
 // Sizes of messages, on slots of 64 bytes.
 const (
 	inlineSize = 40
@@ -64,54 +71,54 @@ const (
 )
 
 var operations = []operation{
-	{name: "create", victim: "producer", kinds: "both", states: "absent", attaches: true,
+	{name: "create", victim: "producer", kinds: anyKind, states: "absent", attaches: true,
 		run: func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeCreateOnly) }},
-	{name: "attach", victim: "producer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
+	{name: "attach", victim: "producer", kinds: anyKind, states: forAttacher, stepped: usual + " wrecked", attaches: true,
 		run: func(v *victim, ctx context.Context) error { return v.open(ctx, shmring.ModeOpenOnly) }},
-	{name: "send", victim: "producer", kinds: "both", states: forSender, stepped: "empty", rings: true,
+	{name: "send", victim: "producer", kinds: anyKind, states: forSender, stepped: "empty", rings: true,
 		sizes: []int{inlineSize}, run: (*victim).send},
-	{name: "send-two", victim: "producer", kinds: "both", states: "empty wrapping", stepped: "empty", rings: true,
+	{name: "send-two", victim: "producer", kinds: anyKind, states: "empty wrapping", stepped: "empty", rings: true,
 		sizes: []int{inlineSize, inlineSize}, run: (*victim).sendEach},
-	{name: "send-slot", victim: "producer", kinds: "both", states: "empty wrapping", rings: true,
+	{name: "send-slot", victim: "producer", kinds: anyKind, states: "empty wrapping", rings: true,
 		sizes: []int{slotSized}, run: (*victim).send},
-	{name: "send-long", victim: "producer", kinds: "both", states: forSender, stepped: "full wrapping contended",
+	{name: "send-long", victim: "producer", kinds: anyKind, states: forSender, stepped: "full wrapping contended",
 		rings: true, refusal: shmring.ErrFull, sizes: []int{twoSlots}, run: (*victim).send},
-	{name: "batch", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
+	{name: "batch", victim: "producer", kinds: anyKind, states: forSender, stepped: usual, rings: true,
 		refusal: shmring.ErrFull, sizes: []int{messageHeader, inlineSize, messageHeader}, run: (*victim).batch},
-	{name: "commit", victim: "producer", kinds: "both", states: forSender, stepped: usual, rings: true,
+	{name: "commit", victim: "producer", kinds: anyKind, states: forSender, stepped: usual, rings: true,
 		refusal: shmring.ErrFull, sizes: []int{twoSlots}, run: (*victim).commit},
-	{name: "shorten", victim: "producer", kinds: "both", states: "empty wrapping contended", rings: true,
+	{name: "shorten", victim: "producer", kinds: anyKind, states: "empty wrapping contended", rings: true,
 		sizes: []int{inlineSize}, run: (*victim).commit},
-	{name: "commit-two", victim: "producer", kinds: "both", states: "empty wrapping", stepped: "empty", rings: true,
+	{name: "commit-two", victim: "producer", kinds: anyKind, states: "empty wrapping", stepped: "empty", rings: true,
 		sizes: []int{inlineSize, inlineSize}, run: (*victim).commitEach},
-	{name: "abort", victim: "producer", kinds: "both", states: forSender, stepped: "empty wrapping contended",
+	{name: "abort", victim: "producer", kinds: anyKind, states: forSender, stepped: "empty wrapping contended",
 		sizes: []int{twoSlots}, run: (*victim).abort},
-	{name: "close-send", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
+	{name: "close-send", victim: "producer", kinds: anyKind, states: usual, stepped: usual, rings: true,
 		run: (*victim).closeSend},
-	{name: "close", victim: "producer", kinds: "both", states: usual, stepped: usual, rings: true,
+	{name: "close", victim: "producer", kinds: anyKind, states: usual, stepped: usual, rings: true,
 		run: func(v *victim, _ context.Context) error { return v.p.Close() }},
-	{name: "attach", victim: "consumer", kinds: "both", states: forAttacher, stepped: usual + " wrecked", attaches: true,
+	{name: "attach", victim: "consumer", kinds: consumed, states: forAttacher, stepped: usual + " wrecked", attaches: true,
 		run: (*victim).listen},
-	{name: "receive", victim: "consumer", kinds: "both", states: usual + " sysv sysv-lost", stepped: usual, rings: true,
+	{name: "receive", victim: "consumer", kinds: consumed, states: usual + " sysv sysv-lost", stepped: usual, rings: true,
 		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).receive},
-	{name: "next", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
+	{name: "next", victim: "consumer", kinds: consumed, states: usual, stepped: usual, rings: true,
 		refusal: shmring.ErrEmpty, redelivers: 1, run: (*victim).next},
-	{name: "hear", victim: "consumer", kinds: "both", states: "over", redelivers: 1, run: (*victim).hear},
-	{name: "drain", victim: "consumer", kinds: "both", states: usual, redelivers: scenarioSlots, run: (*victim).drain},
-	{name: "check", victim: "consumer", kinds: "both", states: usual,
+	{name: "hear", victim: "consumer", kinds: consumed, states: "over", redelivers: 1, run: (*victim).hear},
+	{name: "drain", victim: "consumer", kinds: consumed, states: usual, redelivers: scenarioSlots, run: (*victim).drain},
+	{name: "check", victim: "consumer", kinds: consumed, states: usual,
 		run: func(v *victim, _ context.Context) error { return v.c.Check() }},
-	{name: "close", victim: "consumer", kinds: "both", states: usual, stepped: usual, rings: true,
+	{name: "close", victim: "consumer", kinds: consumed, states: usual, stepped: usual, rings: true,
 		run: func(v *victim, _ context.Context) error { return v.c.Close() }},
-	{name: "recover", victim: "admin", kinds: "both", states: "empty wrecked", attaches: true,
+	{name: "recover", victim: "admin", kinds: anyKind, states: "empty wrecked", attaches: true,
 		run: func(v *victim, ctx context.Context) error {
 			_, err := shmring.Recover(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 			return err
 		}},
-	{name: "remove", victim: "admin", kinds: "both", states: "wrecked sysv", attaches: true,
+	{name: "remove", victim: "admin", kinds: anyKind, states: "wrecked sysv", attaches: true,
 		run: func(v *victim, ctx context.Context) error {
 			return shmring.Remove(ctx, v.a.Ring, &shmring.AdminOptions{Dir: v.a.Dir})
 		}},
-	{name: "resize", victim: "admin", kinds: "both", states: "empty wrecked sysv", attaches: true,
+	{name: "resize", victim: "admin", kinds: consumed, states: "empty wrecked sysv", attaches: true,
 		run: func(v *victim, ctx context.Context) error {
 			_, err := shmring.Resize(ctx, v.a.Ring, shmring.Geometry{Slots: 2 * scenarioSlots},
 				&shmring.AdminOptions{Dir: v.a.Dir})
@@ -200,7 +207,7 @@ func (v *victim) listen(ctx context.Context) (err error) {
 // refused tells whether the operation would have to wait, and must not.
 func (v *victim) refused() bool {
 	switch {
-	case !v.stepped:
+	case !v.stepped || v.a.Kind == shmring.KindBroadcast:
 		return false
 	case v.op.victim == "consumer":
 		return v.state == "empty" || v.state == "contended"

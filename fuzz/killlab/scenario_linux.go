@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -54,13 +55,21 @@ type scenario struct {
 	deaths     int     // likewise of producers
 	skips      int     // claims that were passed over
 	successor  uint32  // how many producers came after the victim's death
+
+	// Of a broadcast ring, which has no consumer:
+	row       []sending // all that was sent
+	witnesses []*witness
+	heard     uint64 // messages, by all of them
 }
 
 // creating makes options create a ring like that of a scenario.
 func creating(o *shmring.Options, kind shmring.Kind) {
 	o.Mode, o.Kind, o.Slots, o.SlotSize, o.MaxMessage = shmring.ModeCreateOnly, kind, scenarioSlots, 64, scenarioSlots*64
-	if kind == shmring.KindMPSC {
+	switch kind {
+	case shmring.KindMPSC:
 		o.MaxProducers = 2
+	case shmring.KindBroadcast:
+		o.MaxMessage = broadcastMost
 	}
 }
 
@@ -78,10 +87,10 @@ const (
 // everyScenario yields every operation in every kind and state of the ring, until time is up.
 func everyScenario(l *lab, stepped bool) iter.Seq[scenario] {
 	return func(yield func(scenario) bool) {
-		for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
+		for _, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC, shmring.KindBroadcast} {
 			for i := range operations {
 				op := &operations[i]
-				if op.kinds != "both" && op.kinds != kind.String() {
+				if !slices.Contains(strings.Fields(op.kinds), kind.String()) {
 					continue
 				}
 				states := op.states
@@ -89,7 +98,7 @@ func everyScenario(l *lab, stepped bool) iter.Seq[scenario] {
 					states = op.stepped
 				}
 				for state := range strings.FieldsSeq(states) {
-					if onSemaphores(state) && doorbell.Refused(layout.SysV) != nil {
+					if !hasState(kind, state) {
 						continue
 					}
 					if l.over() || !yield(scenario{l: l, op: op, kind: kind, state: state, stepped: stepped}) {
@@ -99,6 +108,17 @@ func everyScenario(l *lab, stepped bool) iter.Seq[scenario] {
 			}
 		}
 	}
+}
+
+// hasState tells whether a ring of that kind can be brought into a state here.
+func hasState(kind shmring.Kind, state string) bool {
+	switch {
+	case onSemaphores(state):
+		return kind != shmring.KindBroadcast && doorbell.Refused(layout.SysV) == nil
+	case kind == shmring.KindBroadcast:
+		return state != "contended" && state != "renewal"
+	}
+	return true
 }
 
 func (t *scenario) String() string {
@@ -143,6 +163,9 @@ func (t *scenario) run(role string, at int, change func(*exec.Cmd), lead func() 
 		t.cancel()
 		t.bound()
 	}
+	if t.kind == shmring.KindBroadcast {
+		return t.verifyBroadcast()
+	}
 	return t.verify()
 }
 
@@ -165,7 +188,7 @@ func (t *scenario) begin() bool {
 	case "absent":
 		return true
 	}
-	if t.kind == shmring.KindSPSC {
+	if t.kind != shmring.KindMPSC {
 		t.start = t.startInLine()
 	}
 	cfg := layout.Config{Kind: layout.Kind(t.kind), Slots: scenarioSlots, SlotSize: 64, MaxMessage: scenarioSlots * 64,
@@ -174,8 +197,11 @@ func (t *scenario) begin() bool {
 		cfg.Doorbell = layout.SysV
 	}
 	rand.Read(cfg.UUID[:])
-	if t.kind == shmring.KindMPSC {
+	switch t.kind {
+	case shmring.KindMPSC:
 		cfg.Participants = 3
+	case shmring.KindBroadcast:
+		cfg.MaxMessage, cfg.Doorbell = broadcastMost, layout.Poll
 	}
 	size, err := cfg.Size()
 	if !t.must("size", err) {
@@ -198,7 +224,7 @@ const (
 	inline       = layout.RecordHeader + inlineSize
 )
 
-// startInLine is the position for a state of an SPSC ring.
+// startInLine is the position for a state of an SPSC or broadcast ring.
 func (t *scenario) startInLine() uint64 {
 	switch t.state {
 	case "wrapping":
@@ -367,6 +393,7 @@ func (t *scenario) end() {
 		t.victim.discard()
 	}
 	t.cancel()
+	t.dismissWitnesses()
 	if t.listening != nil {
 		_ = t.listening()
 	}

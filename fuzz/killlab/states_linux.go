@@ -20,6 +20,8 @@ func (t *scenario) before() bool {
 	switch {
 	case t.state == "absent":
 		return true
+	case t.kind == shmring.KindBroadcast:
+		return t.beforeBroadcast()
 	case t.op.victim == "admin":
 		return t.beforeAdmin()
 	case t.op.victim == "producer":

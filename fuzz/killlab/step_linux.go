@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/internal/pin"
 	"github.com/shmring/shmring/internal/stepper"
@@ -45,6 +46,9 @@ func step(l *lab, n int) {
 	l.r.Note("operation: state instructions/of which others can see/kills")
 	var campaigns []*campaign
 	for t := range everyScenario(l, true) {
+		if n < shortest && t.isMuchLike() {
+			continue
+		}
 		rng := rand.New(rand.NewPCG(l.Seed, uint64(len(campaigns))))
 		campaigns = append(campaigns, &campaign{scenario: t, n: n, rng: rng, until: until})
 	}
@@ -70,6 +74,13 @@ func step(l *lab, n int) {
 		note(l.r, campaigns[:n])
 		campaigns = campaigns[n:]
 	}
+}
+
+// isMuchLike tells of a long operation that is not worth its seconds where only a sample is killed: on a broadcast
+// ring attaching and closing are those of an SPSC ring, and in one of these states much like in the others.
+func (t *scenario) isMuchLike() bool {
+	long := t.op.attaches || t.op.name == "close"
+	return t.kind == shmring.KindBroadcast && long && (t.state == "empty" || t.state == "wrapping")
 }
 
 // trace runs one campaign after the other. It and its victims stay on one processor:

@@ -95,19 +95,24 @@ func (v *victim) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Mode = shmring.ModeOpenOnly
-	c, err := shmring.OpenConsumer(ctx, w.a.Ring, o)
-	if err != nil {
-		return err
+	w.p = p
+	leave := func() error { return w.p.Close() }
+	if w.a.Kind != shmring.KindBroadcast {
+		o.Mode = shmring.ModeOpenOnly
+		c, err := shmring.OpenConsumer(ctx, w.a.Ring, o)
+		if err != nil {
+			return err
+		}
+		w.c = c
+		leave = func() error { return errors.Join(w.p.Close(), w.c.Close()) }
 	}
-	w.p, w.c = p, c
 	if w.op.attaches {
-		if err := errors.Join(p.Close(), c.Close()); err != nil {
+		if err := leave(); err != nil {
 			return err
 		}
 	}
 	if err := w.judge(w.op.run(&w, ctx)); err != nil {
 		return err
 	}
-	return errors.Join(w.p.Close(), w.c.Close(), shmring.Remove(ctx, w.a.Ring, &shmring.AdminOptions{Dir: w.a.Dir}))
+	return errors.Join(leave(), shmring.Remove(ctx, w.a.Ring, &shmring.AdminOptions{Dir: w.a.Dir}))
 }

@@ -223,8 +223,10 @@ func (t *scenario) fates() bool {
 			}
 			continue
 		}
-		pos, end := newest.Pos.Load(), t.view.Hot.ReadPos.Load()+uint64(t.c.Used())
-		if epoch != 0 && t.kind == shmring.KindSPSC && pos != end {
+		if epoch == 0 || t.kind != shmring.KindSPSC {
+			continue
+		}
+		if pos, end := newest.Pos.Load(), t.view.Hot.ReadPos.Load()+uint64(t.c.Used()); pos != end {
 			return t.fault(&t.l.r.Other, "stream %d ends at %d by its fate, and at %d by its records", epoch, pos, end)
 		}
 	}
