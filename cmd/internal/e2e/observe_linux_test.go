@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
+	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/recording"
 )
 
@@ -472,6 +475,83 @@ func TestRecordOnAFullDisk(t *testing.T) {
 	require.Equal(t, sum.Messages, n)
 	require.Positive(t, n)
 	require.NoError(t, os.Remove(file))
+}
+
+// inSmallTmpfs runs a program with a file system of 64 KiB at dir, which nobody else sees, and copies what is in there
+// to another directory when it has ended.
+func inSmallTmpfs(dir, to string) setup {
+	return func(c *exec.Cmd) {
+		script := `mount -t tmpfs -o size=64k none ` + dir + ` || exit 99; "$0" "$@"; code=$?; cp ` + dir + `/* ` + to +
+			`; exit $code`
+		c.Path, c.Args = "/bin/sh", append([]string{"sh", "-c", script}, c.Args...)
+		c.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+	}
+}
+
+// Likewise a file system that is full, also where that is met between two files: what is there is whole, as many
+// messages as it says, and the error names the file. Only root can mount one; TestRecordOnAFullDisk is for all.
+func TestRecordOnAFullFileSystem(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	for _, rotate := range []string{"", "-rotate-size 9000 ", "-rotate-size 16384 "} {
+		dir, small, to := ringDir(t), t.TempDir(), t.TempDir()
+		p := sender(t, &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 4096})
+		for range 2000 {
+			require.NoError(t, p.TrySend(make([]byte, 100)))
+		}
+		rec := start(t, dir, "shmring", strings.Fields("record -json -for 20s -from oldest "+rotate+"r "+small+"/rec"),
+			inSmallTmpfs(small, to))
+		rec.ends(1)
+		if strings.Contains(rec.stderr.String(), "mount: ") {
+			t.Skip(rec.stderr.String())
+		}
+		require.Regexp(t, `^shmring record: \S+ `+small+`/rec(\.new)?: no space left on device: the last \d+ messages `+
+			`are not recorded\n$`, rec.stderr.String())
+		var sum struct{ Messages, Bytes, Rotated int }
+		require.NoError(t, json.Unmarshal([]byte(rec.stdout.String()), &sum))
+		require.Equal(t, rotate != "", sum.Rotated > 1)
+		r, err := recording.Open(to + "/rec")
+		require.NoError(t, err)
+		n := 0
+		for ; ; n++ {
+			if _, err := r.Next(); err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+		}
+		require.Zero(t, r.Torn())
+		require.Equal(t, sum.Messages, n)
+		require.Equal(t, 100*n, sum.Bytes)
+		require.Greater(t, n, 300)
+	}
+}
+
+// Whoever reads what a command prints may go when it has seen enough: the command ends then, without a word.
+func TestReaderOfACommandHasGone(t *testing.T) {
+	for _, args := range []string{"tap r", "tap -json r", "tap -hex r", "hz -every 1ms r", "inspect -watch -for 1ms r",
+		"inspect -for 0 r", "ls", "events r", "doctor"} {
+		t.Run(args, func(t *testing.T) {
+			dir := ringDir(t)
+			p := sender(t, &shmring.Options{Dir: dir, Kind: shmring.KindBroadcast})
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+			q := start(t, dir, "shmring", strings.Fields(args), stdout(w))
+			require.NoError(t, w.Close())
+			eventually(t, args, func() bool {
+				require.NoError(t, p.TrySend([]byte("x")))
+				select {
+				case <-q.ended:
+					return true
+				default:
+					return false
+				}
+			})
+			q.ends(cli.Failed)
+			require.Empty(t, q.stderr.String())
+		})
+	}
 }
 
 func TestUsageOfThoseWhoObserve(t *testing.T) {

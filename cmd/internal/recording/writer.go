@@ -22,13 +22,23 @@ type Writer struct {
 	header Header
 	limits Limits
 
-	file     *os.File
-	size     int64 // of the file, as far as it was written
+	file     *os.File // nil: closed
+	size     int64    // of the file, as far as it was written
 	buf      []byte
-	ends     []int // offsets in buf behind its items
-	messages int   // in this part, those in buf too
+	pending  []pending // what is in buf
+	messages int       // in this part, those in buf too
+	broken   bool      // a file did not take everything
 
-	Rotated int // parts that were begun behind the first of this Writer
+	Rotated  int    // parts that were begun behind the first of this Writer
+	Messages uint64 // that this Writer has written, and that are in a file
+	Bytes    uint64 // of those
+}
+
+// pending is an item that was not written yet.
+type pending struct {
+	end     int // offset in the buffer behind it
+	message bool
+	bytes   int
 }
 
 // Create begins a recording. The header's Created and Part are set here. Errors: fs.ErrExist if there is a
@@ -138,19 +148,19 @@ func (w *Writer) begin() error {
 		err = os.Rename(unborn, w.path)
 	}
 	if err != nil {
-		return errors.Join(err, w.file.Close(), os.Remove(unborn))
+		return errors.Join(w.named(err), w.closeFile(), os.Remove(unborn))
 	}
 	w.size, w.messages = int64(len(head)), 0
 	return nil
 }
 
 // Write adds a message. It is written with others when there are enough, or by Flush. Errors: those of
-// Flush and of rotation; the recording then has what Flush says.
+// Flush; a *WriteError of rotation.
 func (w *Writer) Write(e Entry) error {
 	length := int64(itemBase + len(e.Bytes))
 	if w.limits.Size > 0 && w.messages > 0 && w.size+int64(len(w.buf))+length > w.limits.Size {
 		if err := w.rotate(e.Time); err != nil {
-			return err
+			return w.giveUp(err)
 		}
 	}
 	w.add(item{what: isMessage, kind: e.Kind, record: e.Position.Record, index: uint64(e.Position.Index),
@@ -164,7 +174,19 @@ func (w *Writer) Write(e Entry) error {
 
 func (w *Writer) add(it item, payload []byte) {
 	w.buf = appendItem(w.buf, it, payload)
-	w.ends = append(w.ends, len(w.buf))
+	w.pending = append(w.pending, pending{len(w.buf), it.what == isMessage, len(payload)})
+}
+
+// giveUp is the error of a rotation for which a message has to wait that is in no file now.
+func (w *Writer) giveUp(err error) error {
+	w.broken = true
+	lost, ok := errors.AsType[*WriteError](err)
+	if !ok {
+		lost = &WriteError{0, err}
+		err = lost
+	}
+	lost.Lost++
+	return err
 }
 
 // WriteError says that a file did not take everything. What it took is whole.
@@ -182,33 +204,48 @@ func (e *WriteError) Error() string {
 func (e *WriteError) Unwrap() error { return e.Err }
 
 // Flush writes out what Write was given. If the file does not take all of it (a full disk), it is cut behind the
-// last message that is whole. Errors: *WriteError, after which the Writer is of no use.
+// last message that is whole. Errors: *WriteError, after which the Writer is good for nothing but Close.
 func (w *Writer) Flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
 	n, err := w.file.Write(w.buf)
-	if err != nil {
-		whole, lost := 0, len(w.ends)
-		for _, end := range w.ends {
-			if end <= n {
-				whole, lost = end, lost-1
-			}
+	whole, lost := 0, 0
+	for _, p := range w.pending {
+		in := p.end <= n
+		switch {
+		case in && p.message:
+			w.Messages++
+			w.Bytes += uint64(p.bytes)
+		case p.message:
+			lost++
 		}
-		w.size += int64(whole)
-		err = errors.Join(&WriteError{lost, err}, w.file.Truncate(w.size))
-	} else {
-		w.size += int64(n)
+		if in {
+			whole = p.end
+		}
 	}
-	w.buf, w.ends = w.buf[:0], w.ends[:0]
+	w.size += int64(whole)
+	if err != nil {
+		w.broken = true
+		err = errors.Join(&WriteError{lost, w.named(err)}, w.named(w.file.Truncate(w.size)))
+	}
+	w.buf, w.pending = w.buf[:0], w.pending[:0]
 	if cap(w.buf) > 4*bufferSize { // of one long message
 		w.buf = nil
 	}
 	return err
 }
 
+// named has an error of the file name the recording: the file had another name when it was opened.
+func (w *Writer) named(err error) error {
+	if of, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: of.Op, Path: w.path, Err: of.Err}
+	}
+	return err
+}
+
 // Sync has the system write the file to its disk.
-func (w *Writer) Sync() error { return w.file.Sync() }
+func (w *Writer) Sync() error { return w.named(w.file.Sync()) }
 
 // rotate ends the part and begins the next. A part has its last name before the next one exists.
 func (w *Writer) rotate(now time.Time) error {
@@ -247,14 +284,26 @@ func (w *Writer) prune() error {
 func (w *Writer) end(e End) error {
 	w.add(item{what: isEnd, time: e.Time.UnixNano(), missed: e.Missed}, []byte(e.Reason))
 	err := w.Flush()
-	if lost, ok := errors.AsType[*WriteError](err); ok && lost.Lost > 0 {
-		lost.Lost-- // the end is no message
-	}
 	if err == nil {
-		err = w.file.Sync()
+		err = w.Sync()
 	}
-	return errors.Join(err, w.file.Close())
+	return errors.Join(err, w.closeFile())
 }
 
-// Close writes why there is no more, and what Write was given. Nothing may be called after it.
-func (w *Writer) Close(e End) error { return w.end(e) }
+func (w *Writer) closeFile() error {
+	f := w.file
+	w.file = nil
+	if f == nil {
+		return nil
+	}
+	return w.named(f.Close())
+}
+
+// Close writes why there is no more, and what Write was given; after a *WriteError it closes the file only. Nothing
+// may be called after it.
+func (w *Writer) Close(e End) error {
+	if w.broken {
+		return w.closeFile()
+	}
+	return w.end(e)
+}

@@ -131,15 +131,16 @@ func (r *recorder) run(ctx context.Context, path string) error {
 	}
 	err = errors.Join(err, r.w.Close(recording.End{Time: time.Now(), Reason: reason}))
 	s := r.in.Stats()
-	sum := recorded{Ring: r.name, File: path, Messages: s.Messages, Bytes: s.Bytes, Missed: s.Missed, Inexact: s.Inexact,
-		Rotated: r.w.Rotated, End: why, ExitCode: cli.Code(err)}
-	if lost, ok := errors.AsType[*recording.WriteError](err); ok {
-		sum.Messages -= min(sum.Messages, uint64(lost.Lost))
+	sum := recorded{Ring: r.name, File: path, Messages: r.w.Messages, Bytes: r.w.Bytes, Missed: s.Missed,
+		Inexact: s.Inexact, Rotated: r.w.Rotated, End: why, ExitCode: cli.Code(err)}
+	text := path + ": "
+	if sum.Messages < s.Messages {
+		text += fmt.Sprintf("%d messages recorded of ", sum.Messages)
 	}
 	if err != nil {
 		sum.Error = cli.Oneline(err)
 	}
-	return r.out.finish(sum, fmt.Sprintf("%s: %s", path, r.sum()), err)
+	return r.out.finish(sum, text+r.sum(), err)
 }
 
 func (r *recorder) take(m shmring.Observed) error {

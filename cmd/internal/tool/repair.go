@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	command "github.com/urfave/cli/v3"
 
@@ -151,6 +152,9 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 			return cli.OK
 		}
 		code := cli.Code(err)
+		if readerGone(err) {
+			return code
+		}
 		fmt.Fprintf(stderr, "shmring %s: %s\n", r.name, cli.Oneline(err))
 		if _, is := errors.AsType[*told](err); asJSON && !is {
 			_ = json.NewEncoder(stdout).Encode(failure{cli.Oneline(err), code}) // the exit code tells as well
@@ -158,6 +162,10 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 		return code
 	})
 }
+
+// readerGone tells that whoever read the output has seen enough, as head has after ten lines: nothing is wrong then
+// that anybody needs to be told of, and the exit code says that not all was printed.
+func readerGone(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // performer adds the flags of its own, and returns what the command does.
 func (r repair) performer(f *cli.Flags, stderr io.Writer) streaming {

@@ -21,7 +21,8 @@ Prints the messages of a ring that is in use, as they are sent. It takes no part
 and the consumer do not notice it, and do not wait for it. So it may be too slow, and what
 was overwritten before it was read is missed; it says how many messages that were, in a
 line of its own where they are missing. It goes on when streams end, until the ring is
-removed (code 1), a signal comes (code 0) or a limit is reached.
+removed (code 1), a signal comes (code 0) or a limit is reached. If whoever reads its output
+closes that, it ends without a word at the next message (code 1).
 
 Each message is a line: its position, its kind, its length, and its bytes as a quoted
 string. With -json each is an object: position, kind, sequence (its number since the ring
@@ -59,7 +60,9 @@ func tap(f *cli.Flags) observing {
 			s := w.in.Stats()
 			err = json.NewEncoder(out.stdout).Encode(tapEnd{why, s.Messages, s.Missed})
 		}
-		out.notice("%s", w.sum())
+		if !readerGone(err) {
+			out.notice("%s", w.sum())
+		}
 		return err
 	}
 }
