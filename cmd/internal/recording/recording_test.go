@@ -357,6 +357,26 @@ func TestFileThatTakesNoMore(t *testing.T) {
 	require.Zero(t, r.Torn(), "it was cut behind the last whole one")
 }
 
+// A part that cannot be begun: what was written is whole, the message that waited is lost, and Close says no more.
+func TestRotationThatFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rec")
+	w, err := Create(path, about, Limits{Size: 2000})
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(path+".new", 0o700))
+	n := 0
+	for ; err == nil; n++ {
+		err = w.Write(entry(n))
+	}
+	failed, ok := errors.AsType[*WriteError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, 1, failed.Lost)
+	require.NoError(t, w.Close(End{Reason: "error"}))
+	require.EqualValues(t, n-1, w.Messages)
+	got, r := readAll(t, partName(path, 1), 0)
+	require.Equal(t, n-1, got)
+	require.Zero(t, r.Torn())
+}
+
 func FuzzReader(f *testing.F) {
 	for _, n := range []int{0, 1, 5} {
 		var b []byte
