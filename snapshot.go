@@ -88,8 +88,11 @@ type Queue struct {
 	Fraction float64 `json:"fraction"` // of the ring's, 0 to 1
 	Messages uint64  `json:"messages"` // that can be received; of a broadcast ring, seen by who observes it
 	Bytes    uint64  `json:"bytes"`    // of those
-	// Sent is how many messages were sent into a broadcast ring since it was made.
-	Sent uint64 `json:"sent,omitempty"`
+	// Sent is how many messages were sent since the ring was made, at least; exactly, if SentKnown. A ring knows it by its
+	// consumers' count, or by its producer's, if it is a broadcast ring; it is 0, and not known, where the consumer's
+	// library does not count, see [Observed.Sequence].
+	Sent      uint64 `json:"sent"`
+	SentKnown bool   `json:"sent_known"`
 	// Redelivered are those of them that a consumer may have seen already.
 	Redelivered uint64 `json:"redelivered"`
 	OpenClaims  int    `json:"open_claims"`
@@ -308,7 +311,8 @@ func locksOf(cfg layout.Config) shm.Locks {
 func (r *RingState) readQueue(v *layout.View) error {
 	q, err := ring.LookAtQueue(v, mostRecords)
 	r.Queue = Queue{
-		Slots: q.Slots, Fraction: q.Fraction, Lap: q.Lap, Messages: q.Messages, Bytes: q.Bytes, Sent: q.Sent,
+		Slots: q.Slots, Fraction: q.Fraction, Lap: q.Lap, Messages: q.Messages, Bytes: q.Bytes,
+		Sent: q.Sent, SentKnown: q.SentKnown,
 		Redelivered: q.Redeliver, OpenClaims: q.Open, Oldest: Position{Record: q.Oldest},
 		ReadPos: Position{Record: q.ReadPos}, End: Position{Record: q.End}, Exact: q.Exact, Limited: q.Limited,
 	}

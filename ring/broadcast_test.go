@@ -134,6 +134,7 @@ func TestBroadcastOverwrites(t *testing.T) {
 			q, err := LookAtQueue(v, 1<<20)
 			require.NoError(t, err)
 			require.Equal(t, sent, q.Sent)
+			require.True(t, q.SentKnown)
 			require.Equal(t, sent-oldest.Messages, q.Messages)
 			require.True(t, q.Exact)
 		}

@@ -22,9 +22,10 @@ type Queue struct {
 	Lap      uint64  // how many positions a lap has: slots, or bytes of records
 
 	Messages  uint64 // that wait, those of batches each; of a broadcast ring that are there
-	Sent      uint64 // of a broadcast ring: since it was made
 	Bytes     uint64 // of those
 	Redeliver uint64 // of those messages, how many may have been seen before
+	Sent      uint64 // since the ring was made, at least; exactly, if SentKnown
+	SentKnown bool
 	Oldest    uint64 // position of the first of them, if there is one
 	// Claims are unfinished, the oldest first, at most maxClaims of them.
 	Claims []OpenClaim

@@ -12,7 +12,7 @@ const queueTries = 4
 func LookAtQueue(v *layout.View, limit int) (q Queue, err error) {
 	var s segment
 	s.init(v)
-	look := s.lookAtQueue
+	look := s.lookAtConsumed
 	if s.broadcast {
 		look = s.lookAtBroadcast
 	}
@@ -25,6 +25,24 @@ func LookAtQueue(v *layout.View, limit int) (q Queue, err error) {
 		err = nil // a record may have been used again under our eyes
 	}
 	return q, err
+}
+
+// lookAtConsumed is lookAtQueue, and how many messages were sent, by the newest waypoint, which the consumer
+// leaves before it stores ReadPos. One that is behind ReadPos says that a consumer leaves none.
+func (s *segment) lookAtConsumed(limit int) (q Queue, err error) {
+	if q, err = s.lookAtQueue(limit); err != nil {
+		return q, err
+	}
+	pos, messages, ok := s.waypoint()
+	if !ok || int64(pos-q.ReadPos) < 0 {
+		return q, nil
+	}
+	q.Sent = messages
+	n, found := s.messagesBetween(q.ReadPos, pos)
+	if q.Exact = q.Exact && s.hot.ReadPos.Load() == q.ReadPos; q.Exact && found && n <= messages {
+		q.Sent, q.SentKnown = messages-n+q.Messages, !q.Limited
+	}
+	return q, nil
 }
 
 // lookAtBroadcast is lookAtQueue where nobody releases anything. How many messages are there is known from
@@ -46,8 +64,9 @@ func (s *segment) lookAtBroadcast(limit int) (q Queue, err error) {
 		}
 		pos += n
 	}
-	q.Sent = oldest.Messages + q.Messages
+	q.Sent, q.SentKnown = oldest.Messages+q.Messages, true
 	if q.Exact = s.isWhole(oldest.Position); !q.Exact || q.Limited {
+		q.SentKnown = false
 		q.Sent, q.End = max(newest.Messages, oldest.Messages), newest.Position
 		q.Messages, q.Limited = q.Sent-oldest.Messages, false
 	}

@@ -22,6 +22,8 @@ type counted struct {
 	c    *consumer
 	sent uint64
 	held []ring.Message
+
+	before uint64 // ReadPos at the look before
 }
 
 func (w *counted) next(n uint64) []byte {
@@ -140,6 +142,32 @@ func (w *counted) oldest() {
 		last = m.Sequence
 	}
 	require.True(w.t, last == 0 || last == w.sent)
+	w.look()
+}
+
+// look asks how many messages were sent, also in the eyes of somebody who comes behind a consumer that was killed
+// before it had stored ReadPos.
+func (w *counted) look() {
+	ask := func() ring.Queue {
+		q, err := ring.LookAtQueue(w.c.view, 1<<20)
+		require.NoError(w.t, err)
+		require.True(w.t, q.Exact)
+		require.Equal(w.t, w.sent, q.Sent)
+		require.True(w.t, q.SentKnown)
+		return q
+	}
+	q := ask()
+	read, stored := &w.c.view.Hot.ReadPos, q.ReadPos
+	if back := w.before; back != stored && q.End-back < q.Lap/2 { // what is between them is still there
+		read.Store(back)
+		ask()
+		read.Store(stored)
+	}
+	w.before = stored
+	if q, err := ring.LookAtQueue(w.c.view, 1); err == nil && q.Limited {
+		require.False(w.t, q.SentKnown)
+		require.LessOrEqual(w.t, q.Sent, w.sent)
+	}
 }
 
 // Whoever consumes in which way, and dies: what observers are told is the number of each message.

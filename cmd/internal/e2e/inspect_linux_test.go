@@ -74,7 +74,7 @@ func TestInspect(t *testing.T) {
 	p.ends(0)
 	for _, want := range []string{"warning   no-consumer: no consumer; 1 producer attached; 1 message, ring 6 % full",
 		"next: start a consumer", fmt.Sprintf("1.1, pid %d alive (process there)", dead.cmd.Process.Pid),
-		"1 messages, 3 bytes"} {
+		"1 messages, 3 bytes", "counted   1 messages sent since it was made; 0 messages, 0 bytes consumed"} {
 		require.Contains(t, p.stdout.String(), want)
 	}
 	require.NoError(t, dead.cmd.Process.Kill())
@@ -85,6 +85,8 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &s))
 	require.Equal(t, shmring.VerdictStale, s.Verdicts[0].Code)
 	require.Positive(t, s.Watched)
+	require.EqualValues(t, 1, s.Ring.Queue.Sent)
+	require.True(t, s.Ring.Queue.SentKnown)
 
 	spoil(t, dir, "bad", func(b []byte) []byte { b[70] ^= 1; return b })
 	p = command(t, dir, "inspect -for 0 bad")
@@ -98,6 +100,22 @@ func TestInspect(t *testing.T) {
 	p = command(t, dir, "inspect -for 0 new")
 	p.ends(cli.Failed)
 	require.Contains(t, p.stdout.String(), "a ring of version 4.2")
+}
+
+// Of a broadcast ring nothing is consumed; how much was sent is there, also of what was overwritten.
+func TestInspectBroadcast(t *testing.T) {
+	dir := ringDir(t)
+	p := sender(t, &shmring.Options{Dir: dir, Kind: shmring.KindBroadcast, Slots: 64, SlotSize: 64, MaxMessage: 100})
+	for range 10_000 {
+		require.NoError(t, p.TrySend(make([]byte, 50)))
+	}
+	look := command(t, dir, "inspect -for 0 r")
+	look.ends(0)
+	require.Contains(t, look.stdout.String(),
+		"\ncounted   10000 messages sent since it was made; 0 deaths found; 2 events\n")
+	look = command(t, dir, "inspect -json -for 0 r")
+	look.ends(0)
+	require.Contains(t, look.stdout.String(), `"sent":10000,"sent_known":true`)
 }
 
 // -watch looks until a signal ends it, and says for how long something has been so.

@@ -296,11 +296,29 @@ func tellRing(r shmring.RingState, line func(head, format string, args ...any)) 
 			tellBuckets(h.Buckets))
 	}
 	line("asleep", "consumer %s, producers %s", yes(r.ConsumerSleeps), yes(r.ProducersSleep))
-	line("counted", "%d messages, %d bytes consumed; producers met a full ring %d times, dropped %d; "+
+	line("counted", "%s", tellCounts(r))
+}
+
+// tellCounts says what was counted since the ring was made.
+func tellCounts(r shmring.RingState) string {
+	sent := ""
+	switch q := r.Queue; {
+	case q.SentKnown:
+		sent = fmt.Sprintf("%d messages sent since it was made", q.Sent)
+	case q.Sent > 0:
+		sent = fmt.Sprintf("at least %d messages sent since it was made", q.Sent)
+	}
+	deaths := r.Consumed.Deaths + r.Produced.Deaths
+	if r.Kind == shmring.KindBroadcast {
+		return fmt.Sprintf("%s; %d deaths found; %d events", sent, deaths, r.Events)
+	}
+	if sent != "" {
+		sent += "; "
+	}
+	return fmt.Sprintf("%s%d messages, %d bytes consumed; producers met a full ring %d times, dropped %d; "+
 		"%d claims of the dead passed over, %d deaths found; %d events; at most %d slots were seen taken",
-		r.Consumed.Messages, r.Consumed.Bytes,
-		r.Produced.Full, r.Produced.Dropped, r.Consumed.Skipped, r.Consumed.Deaths+r.Produced.Deaths, r.Events,
-		r.Produced.HighWater)
+		sent, r.Consumed.Messages, r.Consumed.Bytes, r.Produced.Full, r.Produced.Dropped, r.Consumed.Skipped, deaths,
+		r.Events, r.Produced.HighWater)
 }
 
 // tellBuckets says how many messages waited how long.
