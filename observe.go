@@ -93,7 +93,9 @@ func FromPosition(p Position) Start {
 // FromAfter is behind a message that an earlier Observer of this ring has returned, of which Position and
 // Sequence matter: to go on where that has stopped. What was overwritten since is missed, and
 // counted exactly. A Sequence that is not that of the message there is refused with a [*StartError]: it
-// is another ring, or one that was resized meanwhile.
+// is another ring, or one that was resized meanwhile. A ring that was made anew may have a message of that number at
+// that place: [ObserverInfo].UUID tells it from the old one. The zero Observed is what somebody has who
+// has got no message yet: then it begins with the first of all, and what of them is overwritten is missed.
 func FromAfter(m Observed) Start {
 	return Start{ring.Start{From: ring.StartAfter, Position: ring.Position(m.Position), Sequence: m.Sequence}}
 }

@@ -64,6 +64,10 @@ func child(args []string) error {
 		return claim(ctx, dir)
 	case "shout":
 		return shout(ctx, dir)
+	case "follow":
+		return follow(ctx, dir)
+	case "both":
+		return both(ctx, dir)
 	case "sink":
 		return sink(ctx, dir)
 	}

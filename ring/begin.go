@@ -40,7 +40,7 @@ const (
 	StartOldest                  // the oldest that is not released, of a broadcast ring the oldest
 	StartNewest                  // the newest that is there, if there is one
 	StartAt                      // that at a position
-	StartAfter                   // the one behind that
+	StartAfter                   // the one behind that; behind none, if position and number are zero
 )
 
 const (
@@ -76,7 +76,11 @@ func (o *Observer) Begin(from Start, ask func() error) error {
 		case StartOldest:
 			ok, err = o.beginOldest(p, read, try < oldestTries, ask)
 		case StartAt, StartAfter:
-			ok, err = o.beginAt(p, read, from, try, ask)
+			if from == (Start{From: StartAfter}) && p.numbered {
+				ok, err = o.beginFirst(p, read, try, ask)
+			} else {
+				ok, err = o.beginAt(p, read, from, try, ask)
+			}
 		default:
 			ok, err = o.beginNow(p, try < beginTries, ask)
 		}
@@ -185,20 +189,41 @@ func (o *Observer) beginAt(p place, read uint64, from Start, try int, ask func()
 	case err != nil && !errors.As(err, new(*CorruptError)):
 		return false, err
 	}
-	// It is overwritten.
-	at, found, err = o.backToOldest(p, read, ask)
+	return o.beginLate(p, read, from.Sequence > 0, from.Sequence, try, ask)
+}
+
+// beginLate begins with the oldest, because message number after is overwritten, if that is its number.
+func (o *Observer) beginLate(p place, read uint64, known bool, after uint64, try int, ask func() error) (ok bool,
+	err error) {
+	at, found, err := o.backToOldest(p, read, ask)
 	if err != nil || !found && try < oldestTries {
 		return false, err
 	}
-	if gap := at.messages - from.Sequence; at.numbered && from.Sequence > 0 && int64(gap) >= 0 {
+	if gap := at.messages - after; at.numbered && known && int64(gap) >= 0 {
 		at.missed = gap
 	} else {
 		at.missed = 1
 		o.stats.Inexact = true
 	}
-	o.stats.Overtaken++
+	if at.missed > 0 {
+		o.stats.Overtaken++
+	}
 	o.at = at
 	return true, nil
+}
+
+// beginFirst begins behind no message, for who has got none yet: with the first of all, or, if that is overwritten,
+// with the oldest.
+func (o *Observer) beginFirst(p place, read uint64, try int, ask func() error) (ok bool, err error) {
+	at, found, err := o.countBack(p, 0, ask)
+	if found && at.messages == 0 {
+		o.at = at
+		return true, nil
+	}
+	if err != nil && !errors.As(err, new(*CorruptError)) { // a ring may begin elsewhere, behind Resize
+		return false, err
+	}
+	return o.beginLate(p, read, true, 0, try, ask)
 }
 
 // beginAhead is beginAt of a position that is not before the waypoint.
