@@ -93,7 +93,8 @@ type taken struct {
 	kept bool // msgs are our own copy, because some targets still wait for them
 }
 
-// New makes a FanOut without targets. Who has it closes it.
+// New makes a FanOut without targets. Who has it closes it: one that is forgotten keeps its roles, as any handle does,
+// until the process ends, and its consumers wait for more until then; to them it has died.
 func New() *FanOut {
 	f := &FanOut{}
 	f.targets.Store(&[]*target{})

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +29,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if ring := os.Getenv(envRing); ring != "" {
+	if ring := os.Getenv(envRing); ring == forgets {
+		if err := forget(os.Getenv(envDir)); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	} else if ring != "" {
 		if err := consume(ring, os.Getenv(envDir)); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -57,6 +65,87 @@ func consume(ring, dir string) error {
 			return err
 		}
 		m.Release()
+	}
+}
+
+// forgets is the ring of a process that is to forget a FanOut.
+const forgets = "forgets"
+
+// forget sends with a FanOut and forgets it, has the garbage collected, says so, and ends when its input does.
+func forget(dir string) error {
+	if err := func() error {
+		f := fanout.New()
+		for _, name := range []string{"a", "b"} {
+			p, err := shmring.OpenProducer(context.Background(), name, &shmring.Options{Dir: dir})
+			if err != nil {
+				return err
+			}
+			if err := f.Add(fanout.Target{Name: name, Producer: p}); err != nil {
+				return err
+			}
+		}
+		for i := range 3 {
+			if err := f.Send(context.Background(), fmt.Append(nil, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return err
+	}
+	for range 5 {
+		runtime.GC()
+	}
+	fmt.Println("forgotten")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	for range 5 {
+		runtime.GC()
+	}
+	return err
+}
+
+// A FanOut that is forgotten and collected loses nothing that it has sent, and nobody takes its place: it looks like
+// one that is silent while its process lives, and then like one that has died.
+func TestForgottenFanOut(t *testing.T) {
+	r := newRig(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), envRing+"="+forgets, envDir+"="+r.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	ended := sync.OnceValue(cmd.Wait)
+	defer ended()
+	defer cmd.Process.Kill()
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	require.Equal(t, "forgotten", lines.Text())
+	for _, name := range []string{"a", "b"} {
+		c := r.consumer(name)
+		for i := range 3 {
+			m, err := c.Next(soon(t))
+			require.NoError(t, err)
+			require.Equal(t, strconv.Itoa(i), string(m.Bytes()))
+			m.Release()
+		}
+		_, err := c.TryNext()
+		require.Equal(t, shmring.ErrEmpty, err)
+		_, err = shmring.OpenProducer(soon(t), name, &shmring.Options{Dir: r.dir})
+		busy, ok := errors.AsType[*shmring.BusyError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, cmd.Process.Pid, busy.PID)
+		if name == "a" {
+			continue
+		}
+		require.NoError(t, in.Close())
+		require.NoError(t, ended())
+		_, err = c.Next(soon(t))
+		require.ErrorIs(t, err, shmring.ErrPeerDead)
+		p, err := shmring.OpenProducer(soon(t), name, &shmring.Options{Dir: r.dir})
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
 	}
 }
 

@@ -132,6 +132,17 @@ func TestTapSaysWhyNothingComes(t *testing.T) {
 		require.Contains(t, p.stderr.String(), "orphaned: the name is gone")
 	}
 
+	sized := sender(t, &shmring.Options{Dir: dir})
+	require.NoError(t, sized.TrySend([]byte("before")))
+	taps := command(t, dir, "tap -from oldest r")
+	taps.prints(1)
+	require.NoError(t, sized.Close())
+	command(t, dir, "resize -slots 16384 r").ends(0)
+	taps.ends(1)
+	require.Contains(t, taps.stderr.String(), "orphaned: ")
+	command(t, dir, "tap -from oldest -count 1 r").prints(1)
+	require.NoError(t, shmring.Remove(t.Context(), "r", &shmring.AdminOptions{Dir: dir}))
+
 	file := filepath.Join(dir, "r.shmring")
 	require.NoError(t, os.WriteFile(file, []byte("no ring"), 0o600))
 	for _, verb := range []string{"tap r", "hz r", "record r " + filepath.Join(dir, "rec")} {
