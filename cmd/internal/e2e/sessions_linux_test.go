@@ -64,6 +64,11 @@ func (s *session) record(command, key string, words ...string) {
 	s.t.Helper()
 	line := fmt.Sprintf("cd %s; env %s=shmring SHMRING_DIR=%s %s %s", s.dir, envProgram, s.dir, os.Args[0], command)
 	s.tmux("respawn-pane", "-k", "sh -c '"+line+"; "+"printf \"[%d]\" $?; exec cat'")
+	defer func() {
+		if s.t.Failed() {
+			s.t.Log(s.screen())
+		}
+	}()
 	ended := func() bool { return regexp.MustCompile(`\[\d\]$`).MatchString(s.screen()) }
 	eventually(s.t, command, func() bool {
 		now := s.screen()
@@ -82,7 +87,8 @@ func (s *session) record(command, key string, words ...string) {
 		s.tmux("send-keys", key)
 		eventually(s.t, "the end of "+command, ended)
 	}
-	now = regexp.MustCompile(`\n?\[0\]$|\[(\d)\]$`).ReplaceAllString(now, "")
+	now = regexp.MustCompile(`\n?\[0\]$`).ReplaceAllString(now, "")
+	now = regexp.MustCompile(`\n?\[(\d)\]$`).ReplaceAllString(now, "\n(exit code $1)")
 	now = strings.ReplaceAll(now, s.dir, "/dev/shm")
 	fmt.Fprintf(&s.text, "\n```text\n$ shmring %s\n%s\n```\n", command, now)
 }
@@ -140,6 +146,34 @@ func states(t *testing.T, dir string) {
 	spoil(t, dir, "newer", func(b []byte) []byte { b[12]++; return b })
 	require.NoError(t, os.Rename(filepath.Join(dir, "r.shmring"), filepath.Join(dir, "other-user.shmring")))
 	require.NoError(t, os.Chown(filepath.Join(dir, "other-user.shmring"), 1001, 1001))
+	long("ticks", "-kind broadcast -generate 0 -rate 1000")
+	send("jobs", "-slots 64", "one\ntwo\nthree\n")
+}
+
+// follow records the commands that follow the messages of a ring, and what becomes of a recording.
+func (s *session) follow() {
+	s.record("tap -from oldest -count 3 jobs", "", `: "one"`, `: "three"`, "3 messages, 11 B")
+	s.record("tap -from oldest -count 1 -hex jobs", "", "|one|")
+	s.record("tap -from oldest -count 2 -json jobs", "", `"text":"two"`, `"end":"-count"`)
+	s.record("tap nobody", "", "no such file", "[1]")
+	s.record("hz -every 300ms -count 3 healthy", "", " messages/s, ")
+	s.record("hz -every 300ms -count 1 ticks", "", " messages/s, ")
+	s.record("record -from oldest -count 3 jobs jobs.rec", "", "jobs.rec: 3 messages, 11 B")
+	s.record("replay jobs.rec copy", "", "3 messages")
+}
+
+// repair records the commands that change a ring, or all that is in it.
+func (s *session) repair() {
+	s.record("check jobs.shmring", "", "sound: spsc ring of version ")
+	s.record("check damaged.shmring", "", "checksum", "[4]")
+	s.record("resize -slots 256 jobs", "", "256 slots")
+	s.record("resize -slots 256 healthy", "", "[7]")
+	s.record("recover stale", "", "pid ")
+	s.record("purge jobs", "", "3 messages")
+	s.record("force-skip stalled-claim", "", "-yes")
+	s.record("force-skip -yes stalled-claim", "", "gave up the claim")
+	s.record("gc", "", "0 files, ")
+	s.record("remove jobs", "", "jobs")
 }
 
 // TestSessions records what the commands say of each state into docs/SESSIONS.md. Each verdict has to be
@@ -154,18 +188,21 @@ func TestSessions(t *testing.T) {
 		"`SHMRING_SESSIONS=1 go test -tags sessions -run Sessions ./cmd/internal/e2e`, as root, which fails if a " +
 		"verdict is not the\nright one. [OPERATIONS.md](OPERATIONS.md) has the table of verdicts.\n")
 	s.record("ls -for 1500ms", "", "healthy", "stalled-claim", "dead-consumer", "stale", "damaged", "other-version",
-		"other-user")
+		"other-user", "ticks")
 	for _, ring := range [][2]string{
 		{"healthy", "ok        healthy:"}, {"full", "problem   stalled-consumer:"},
 		{"stalled-claim", "problem   stalled-claim:"}, {"dead-claim", "warning   dead-claim:"},
 		{"dead-consumer", "problem   dead-consumer:"}, {"stale", "warning   stale:"},
 		{"damaged", "problem   damaged:"}, {"newer", "problem   other-version:"}, {"other-user", "note      other-owner:"},
+		{"ticks", "messages sent since it was made"},
 	} {
 		s.record("inspect -for 1500ms "+ring[0], "", ring[1], "next: ")
 	}
 	s.record("events stale", "", "attached", "created")
 	s.record("top -for 300ms", "q", "healthy: ", "▁", "stalled-consumer", "s  ")
 	s.record("doctor", "", "a message went through")
+	s.follow()
+	s.repair()
 	if os.Getenv("SHMRING_SESSIONS") != "" {
 		require.NoError(t, os.WriteFile(filepath.Join(docs, "SESSIONS.md"), []byte(s.text.String()), 0o644))
 	}
