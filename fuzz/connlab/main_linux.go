@@ -64,9 +64,17 @@ type result struct {
 	P99  int64 `json:"p99_us"`
 	Max  int64 `json:"max_us"`
 	Late int   `json:"late"` // more than 10 ms
+	// Those of them of which a pipe of the victim's told no sooner than 10 ms after the kill.
+	LateTold int `json:"late_told"`
+	// Microseconds from there to the end of the last call.
+	BehindP50 int64 `json:"behind_p50_us"`
+	BehindP99 int64 `json:"behind_p99_us"`
+	BehindMax int64 `json:"behind_max_us"`
 
-	delays []time.Duration
+	delays, behind []time.Duration
 }
+
+const lateAfter = 10 * time.Millisecond
 
 // Print shows the result to people.
 func (r *result) Print(w io.Writer) {
@@ -77,7 +85,8 @@ func (r *result) Print(w io.Writer) {
 	fmt.Fprintf(w, "%-9s %s: %d kills", r.Mode, verdict, r.Kills)
 	if len(r.delays) > 0 {
 		fmt.Fprintf(w, ", %d connections, %d MB right; calls ended after p50 %d µs, p99 %d µs, longest %d µs, "+
-			"%d after more than 10 ms", r.Connections, r.Bytes>>20, r.P50, r.P99, r.Max, r.Late)
+			"%d after more than 10 ms, %d of them told so late by a pipe, too; after that p50 %d µs, p99 %d µs, longest %d µs",
+			r.Connections, r.Bytes>>20, r.P50, r.P99, r.Max, r.Late, r.LateTold, r.BehindP50, r.BehindP99, r.BehindMax)
 	}
 	fmt.Fprintf(w, "; %.1f s\n", r.Seconds)
 	r.PrintRest(w, strings.Repeat(" ", 10), "not permitted here", func() {
@@ -114,12 +123,19 @@ func experiment(ctx context.Context, mode, n int, o labs.Options) labs.Report {
 	if r.Connections < n/2 {
 		r.Problem("only %d connections came about", r.Connections)
 	}
-	if slices.Sort(r.delays); len(r.delays) > 0 {
-		at := func(q float64) int64 { return r.delays[int(q*float64(len(r.delays)-1))].Microseconds() }
-		r.P50, r.P99, r.Max = at(0.5), at(0.99), at(1)
-	}
+	r.P50, r.P99, r.Max = percentiles(r.delays)
+	r.BehindP50, r.BehindP99, r.BehindMax = percentiles(r.behind)
 	if r.OK = len(r.Problems) == 0; !r.OK {
 		r.Repeat = fmt.Sprintf("go run ./fuzz/connlab -mode %s -n %d -seed %d", m.name, n, o.Seed)
 	}
 	return r
+}
+
+// percentiles are in microseconds.
+func percentiles(d []time.Duration) (p50, p99, most int64) {
+	if slices.Sort(d); len(d) == 0 {
+		return 0, 0, 0
+	}
+	at := func(q float64) int64 { return d[int(q*float64(len(d)-1))].Microseconds() }
+	return at(0.5), at(0.99), at(1)
 }

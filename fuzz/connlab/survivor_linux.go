@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -21,12 +23,19 @@ type survivor struct {
 
 	mu     sync.Mutex
 	r      *result
-	killed map[int]time.Time // when, by process id
+	deaths map[int]*death // by process id
 	calls  sync.WaitGroup
 }
 
+// death is that of a victim.
+type death struct {
+	killed time.Time
+	told   time.Time     // by a pipe that the victim had open: sooner nobody can know
+	known  chan struct{} // closed when told stands
+}
+
 func newSurvivor(l *labs.Lab, r *result) *survivor {
-	return &survivor{lab: l, r: r, killed: map[int]time.Time{}}
+	return &survivor{lab: l, r: r, deaths: map[int]*death{}}
 }
 
 const most = 3 * time.Millisecond // a victim lives so long, from the first connection on
@@ -72,7 +81,7 @@ func (s *survivor) run(n int, listens bool) error {
 
 // round is the life of one victim.
 func (s *survivor) round(i int, a arguments) error {
-	child, err := s.lab.Spawn(fmt.Sprint("victim ", i), a, nil)
+	child, d, err := s.spawn(i, a)
 	if err != nil {
 		return err
 	}
@@ -94,13 +103,35 @@ func (s *survivor) round(i int, a arguments) error {
 	}
 	time.Sleep(s.chance(most))
 	s.mu.Lock()
-	s.killed[child.PID()] = time.Now()
+	d.killed = time.Now()
+	s.deaths[child.PID()] = d
 	s.mu.Unlock()
 	child.Kill()
 	if s.r.Kills++; !child.WasKilled() {
 		return fmt.Errorf("victim %d ended by itself: %s", i, child.Stderr())
 	}
 	return nil
+}
+
+// spawn starts a victim that has the one end of a pipe open, and somebody who waits at the other.
+func (s *survivor) spawn(i int, a arguments) (*labs.Child, *death, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	child, err := s.lab.Spawn(fmt.Sprint("victim ", i), a, func(c *exec.Cmd) (func(), error) {
+		c.ExtraFiles = append(c.ExtraFiles, w)
+		return nil, nil
+	})
+	_ = w.Close()
+	d := &death{known: make(chan struct{})}
+	s.calls.Go(func() {
+		defer close(d.known)
+		defer r.Close()
+		_, _ = r.Read(make([]byte, 1))
+		d.told = time.Now()
+	})
+	return child, d, err
 }
 
 func (s *survivor) chance(limit time.Duration) time.Duration {
@@ -169,7 +200,7 @@ func (s *survivor) converse(c *shmnet.Conn) {
 	r := s.r
 	r.Connections++
 	r.Bytes += in.at
-	killed, known := s.killed[pid]
+	d, known := s.deaths[pid]
 	switch {
 	case !known:
 		r.Problem("calls ended before victim %d was killed: %v; %v", pid, read, written)
@@ -180,11 +211,33 @@ func (s *survivor) converse(c *shmnet.Conn) {
 	case again != 0:
 		r.Problem("write to victim %d after it was dead", pid)
 	}
+	if known {
+		s.note(d, began, ended)
+	}
+}
+
+// note notes how long after a death the calls of a connection ended, inside mu.
+func (s *survivor) note(d *death, began, ended time.Time) {
+	<-d.known
+	killed, told := d.killed, d.told
 	if killed.Before(began) {
 		killed = began // it was dead before anybody looked
 	}
+	r := s.r
 	delay := ended.Sub(killed)
-	if r.delays = append(r.delays, delay); delay > 10*time.Millisecond {
+	r.delays = append(r.delays, delay)
+	r.behind = append(r.behind, max(0, ended.Sub(later(told, began))))
+	if delay > lateAfter {
 		r.Late++
+		if told.Sub(killed) > lateAfter {
+			r.LateTold++
+		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
