@@ -68,9 +68,11 @@ func (c *Client) Close() error {
 // os.ErrDeadlineExceeded if it was a deadline; those of shmnet.Dial; shmring.ErrClosed; a
 // *shmring.SizeError if a request is longer than 2 GiB.
 func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) ([]byte, error) {
-	err := c.Do(ctx, method, len(request),
-		func(b []byte) (int, error) { return copy(b, request), nil },
-		func(b []byte) error { buf = append(buf, b...); return nil })
+	k := calls.Get().(*call)
+	k.request, k.buf = request, buf
+	err := c.do(ctx, method, len(request), k)
+	buf = k.buf
+	k.put()
 	return buf, err
 }
 
@@ -81,6 +83,16 @@ func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) (
 // calls; it is not called any more when Do has returned. Errors: as Call, and those of fill and take.
 func (c *Client) Do(ctx context.Context, method uint32, n int,
 	fill func([]byte) (int, error), take func([]byte) error) error {
+	k := calls.Get().(*call)
+	k.fill, k.take = fill, take
+	err := c.do(ctx, method, n, k)
+	k.put()
+	return err
+}
+
+// do makes a call of n bytes at most, again where that is allowed. It does not return where fill or
+// take panics: nobody uses k then any more.
+func (c *Client) do(ctx context.Context, method uint32, n int, k *call) error {
 	if n > math.MaxInt32 {
 		return &shmring.SizeError{Size: n, Max: math.MaxInt32}
 	}
@@ -91,7 +103,7 @@ func (c *Client) Do(ctx context.Context, method uint32, n int,
 		}
 		l, err := c.connect(ctx)
 		if err == nil {
-			err = l.call(ctx, method, n, fill, take)
+			err = l.call(ctx, method, n, k)
 		}
 		switch {
 		case err == nil, ended(ctx) != nil, errors.Is(err, shmring.ErrClosed):
@@ -189,14 +201,42 @@ type link struct {
 	lost    error
 }
 
-// call is one call that waits.
+// call is one call. What it sends is request, or what fill writes; its reply is appended to buf, or goes
+// to take.
 type call struct {
-	take func([]byte) error
-	err  error
-	done chan struct{} // a token, once err stands and take has been called
+	request []byte
+	fill    func([]byte) (int, error)
+	buf     []byte
+	take    func([]byte) error
+	refused error // of fill
+	err     error
+	done    chan struct{} // a token, once err stands and the reply has been taken
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// put gives k back, which nobody else has any more.
+func (k *call) put() {
+	*k = call{done: k.done}
+	calls.Put(k)
+}
+
+// write writes the request.
+func (k *call) write(b []byte) (n int, err error) {
+	if k.fill == nil {
+		return copy(b, k.request), nil
+	}
+	n, k.refused = k.fill(b)
+	return n, k.refused
+}
+
+func (k *call) reply(b []byte) error {
+	if k.take == nil {
+		k.buf = append(k.buf, b...)
+		return nil
+	}
+	return k.take(b)
+}
 
 // isAlive tells whether the link is still of use.
 func (l *link) isAlive() bool {
@@ -226,14 +266,12 @@ func (l *link) fail(err error) {
 	}
 }
 
-func (l *link) call(ctx context.Context, method uint32, n int,
-	fill func([]byte) (int, error), take func([]byte) error) error {
-	k := calls.Get().(*call)
-	k.take, k.err = take, nil
+func (l *link) call(ctx context.Context, method uint32, n int, k *call) error {
 	h := header{kind: kindRequest, method: method, id: l.last.Add(1)}
 	if d, ok := ctx.Deadline(); ok {
 		h.limit = uint64(max(1, time.Until(d)))
 	}
+	k.err = nil
 	l.mu.Lock()
 	lost := l.lost
 	if lost == nil {
@@ -247,19 +285,16 @@ func (l *link) call(ctx context.Context, method uint32, n int,
 	defer func() {
 		if !returns { // fill panics
 			l.forget(h.id)
-			return
 		}
-		k.take = nil
-		calls.Put(k)
 	}()
-	err := l.exchange(ctx, h, n, fill, k)
+	err := l.exchange(ctx, h, n, k)
 	returns = true
 	return err
 }
 
 // exchange sends a request and waits for the reply.
-func (l *link) exchange(ctx context.Context, h header, n int, fill func([]byte) (int, error), k *call) error {
-	if sent, err := l.send(ctx, h, n, fill); err != nil {
+func (l *link) exchange(ctx context.Context, h header, n int, k *call) error {
+	if sent, err := l.send(ctx, h, n, k); err != nil {
 		if !l.forget(h.id) {
 			<-k.done // somebody has ended it meanwhile
 		}
@@ -281,7 +316,7 @@ func (l *link) forget(id uint64) bool {
 }
 
 // send sends a request. lost: the error is one of the connection.
-func (l *link) send(ctx context.Context, h header, n int, fill func([]byte) (int, error)) (lost bool, err error) {
+func (l *link) send(ctx context.Context, h header, n int, k *call) (lost bool, err error) {
 	l.sending.Lock()
 	defer l.sending.Unlock()
 	stop := func() bool { return true }
@@ -299,14 +334,10 @@ func (l *link) send(ctx context.Context, h header, n int, fill func([]byte) (int
 			_ = l.conn.SetWriteDeadline(time.Time{})
 		}
 	}()
-	var refused error
-	err = sendInPlace(l.conn, h, n, func(b []byte) (int, error) {
-		var k int
-		k, refused = fill(b)
-		return k, refused
-	})
+	k.refused = nil
+	err = sendInPlace(l.conn, h, n, k.write)
 	switch {
-	case err == nil, refused != nil:
+	case err == nil, k.refused != nil:
 		return false, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if !inOne(l.conn, n) {
@@ -405,7 +436,7 @@ func (l *link) deliver(b []byte) error {
 	if h.kind == kindError {
 		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
 	} else {
-		k.err = k.take(payload)
+		k.err = k.reply(payload)
 	}
 	return nil
 }

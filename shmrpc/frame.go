@@ -60,7 +60,7 @@ func parse(b []byte) (h header, payload []byte, err error) {
 		size: binary.LittleEndian.Uint64(head[24:]),
 	}
 	if h.kind < kindRequest || h.kind > kindCancel || head[1] > 1 || head[2] != 0 || head[3] != 0 {
-		return h, nil, badFrame("it begins with %x", head[:4])
+		return h, nil, badFrame("it begins with %x", [4]byte(head[:4])) // a copy, so that head need not be on the heap
 	}
 	return h, b[headerSize:], nil
 }

@@ -420,6 +420,24 @@ func TestServersThatLie(t *testing.T) {
 	}
 }
 
+// A handler that replies twice is told of its mistake, and the client gets the first reply only.
+func TestSecondReply(t *testing.T) {
+	again := make(chan any, 1)
+	c := client(t, serve(t, &shmrpc.Server{Handler: func(_ context.Context, r *shmrpc.Request) error {
+		defer func() { again <- recover() }()
+		if err := r.Reply([]byte("first")); err != nil {
+			return err
+		}
+		return r.Reply([]byte("second"))
+	}}), nil)
+	for range 3 {
+		got, err := c.Call(bounded(t), 0, nil, nil)
+		require.NoError(t, err)
+		require.Equal(t, "first", string(got))
+		require.NotNil(t, <-again)
+	}
+}
+
 type point struct {
 	X, Y int64
 	Name [8]byte
