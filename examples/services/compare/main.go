@@ -1,5 +1,6 @@
 // Compare measures connections of package shmnet beside Unix sockets and TCP, in one run, turn by
-// turn: round trips and streams between two processes.
+// turn: round trips and streams between two processes, gRPC and HTTP. With -calls it measures calls of
+// package shmrpc beside rings alone.
 package main
 
 import (
@@ -60,16 +61,19 @@ var (
 	kinds     = flag.String("kinds", "shm,unix,tcp", "which")
 	profile   = flag.String("cpuprofile", "", "file for a profile of the client")
 	idleConns = flag.Int("idle", 0, "only this: so many connections over which nothing is said")
+	calls     = flag.Bool("calls", false, "only this: calls of package shmrpc beside rings alone")
+	pin       = flag.Bool("pin", false, "each of the two processes on one processor")
 	server    = flag.String("server", "", "directory: be the server")
 )
 
 func main() {
 	flag.Parse()
+	bind()
 	if *server != "" {
 		serve(*server)
 		return
 	}
-	dir, err := os.MkdirTemp("", "compare")
+	dir, err := os.MkdirTemp(memory(), "compare")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -104,6 +108,12 @@ func main() {
 		cmd.Wait()
 		return
 	}
+	if *calls {
+		measureCalls(dir, cmd.Process.Pid)
+		in.Close()
+		cmd.Wait()
+		return
+	}
 	measure(addrs[:3], cmd.Process.Pid)
 	measureServices(addrs[3:], cmd.Process.Pid)
 	in.Close()
@@ -129,6 +139,11 @@ func serve(dir string) {
 				go echo(c)
 			}
 		}()
+	}
+	for _, w := range ways {
+		if w.serve != nil && *calls {
+			w.serve(dir)
+		}
 	}
 	addrs = append(addrs, serveServices(dir)...)
 	fmt.Println(strings.Join(addrs, " "))
