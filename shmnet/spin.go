@@ -14,6 +14,10 @@ type spinner struct {
 	score int32 // 0 to scoreMax: a moving average of how often it paid
 	waits int32 // since it was tried last
 	after int32 // how many of them there are to be before it is tried again
+	// The last wait that was longer than a moment: which of turns it was, when, and whether it was one of many.
+	turn  uint32
+	at    time.Duration
+	oneOf bool
 }
 
 const (
@@ -35,7 +39,17 @@ const (
 	busy = 3 * time.Microsecond
 	// preempted is what is more than goroutines take mostly: the system had use for the processor.
 	preempted = 50 * time.Microsecond
+	// closely is how long after each other waits come that are made by goroutines which take turns.
+	closely = 100 * time.Microsecond
 )
+
+// turns is how many waits of this process were longer than a moment.
+var turns atomic.Uint32
+
+// processors is GOMAXPROCS of a moment ago: to ask for it takes a lock of the runtime's scheduler.
+var processors atomic.Int32
+
+const askProcessors = 1 << 10 // turns
 
 // spinners is how many goroutines of this process spin. More than one for two processors take from
 // those who have something to do.
@@ -44,7 +58,23 @@ var spinners atomic.Int32
 // busyUntil is the time since began until which nobody spins.
 var busyUntil atomic.Int64
 
-func (s *spinner) start(off bool) { *s = spinner{off: off, score: scoreMax, after: probeFirst} }
+func (s *spinner) start(off bool) {
+	*s = spinner{off: off, score: scoreMax, after: probeFirst, turn: turns.Load()}
+	processors.Store(int32(runtime.GOMAXPROCS(0)))
+}
+
+// takesTurns notes a wait, and whether it is one of so many of this process that there is work for every
+// processor (oneOf). Who spins then keeps a processor from goroutines that are to run on another one:
+// runtime.Gosched does not look for those, but a processor that has nothing to do does.
+func (s *spinner) takesTurns(now time.Duration) {
+	turn, elapsed := turns.Add(1), now-s.at
+	if turn%askProcessors == 0 {
+		processors.Store(int32(runtime.GOMAXPROCS(0)))
+	}
+	others := turn - s.turn - 1 // since the last one
+	s.turn, s.at = turn, now
+	s.oneOf = others >= uint32(processors.Load()) && time.Duration(others)*closely > elapsed
+}
 
 // spin looks until something is ready, while that is likely to pay.
 func (s *spinner) spin(ready func() bool) bool {
@@ -53,7 +83,8 @@ func (s *spinner) spin(ready func() bool) bool {
 	}
 	pays := s.score >= scoreEnough
 	looks := moment
-	if !pays || time.Since(began) < time.Duration(busyUntil.Load()) {
+	now := time.Since(began)
+	if !pays || s.oneOf || now < time.Duration(busyUntil.Load()) {
 		looks = glance
 	}
 	for range looks {
@@ -63,7 +94,7 @@ func (s *spinner) spin(ready func() bool) bool {
 		}
 		spin.Pause()
 	}
-	if pays && looks == glance {
+	if s.takesTurns(now); s.oneOf || pays && looks == glance {
 		return false
 	}
 	budget, probe := spinFor, false
@@ -74,7 +105,7 @@ func (s *spinner) spin(ready func() bool) bool {
 		s.waits, s.after = 0, min(2*s.after, probeLast)
 		budget, probe = probeFor, true
 	}
-	if spinners.Add(1) > int32(max(1, runtime.GOMAXPROCS(0)/2)) {
+	if spinners.Add(1) > max(1, processors.Load()/2) {
 		spinners.Add(-1)
 		return false
 	}
