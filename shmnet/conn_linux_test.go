@@ -403,6 +403,42 @@ func TestDeadlineOfWriteTo(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
+// A deadline that is over ends calls that would not have to wait, too.
+func TestPastDeadline(t *testing.T) {
+	a, b := pair(t, nil)
+	_, err := a.Write([]byte("x"))
+	require.NoError(t, err)
+	for _, c := range []*shmnet.Conn{a, b} {
+		require.NoError(t, c.SetDeadline(time.Now().Add(-time.Second)))
+	}
+	for name, call := range map[string]func() error{
+		"read": reading(b), "write": func() error { _, err := a.Write([]byte("y")); return err },
+		"read message":  func() error { return b.ReadMessage(func([]byte) error { return nil }) },
+		"write message": func() error { return a.WriteMessage(1, func([]byte) (int, error) { return 1, nil }) },
+		"read from":     func() error { _, err := a.ReadFrom(strings.NewReader("z")); return err },
+		"write to":      func() error { _, err := b.WriteTo(io.Discard); return err },
+	} {
+		require.ErrorIs(t, call(), os.ErrDeadlineExceeded, name)
+	}
+	require.NoError(t, b.SetDeadline(time.Time{}))
+	buf := make([]byte, 10)
+	n, err := b.Read(buf)
+	require.NoError(t, err)
+	require.Equal(t, "x", string(buf[:n]))
+}
+
+// A deadline that is set just after CloseWrite does not have a write wait on.
+func TestDeadlineAfterCloseWrite(t *testing.T) {
+	each(t, func(t *testing.T, c *shmnet.Config) {
+		a, _ := pair(t, c)
+		w := blocked(t, a, writing(a))
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that it does not look in between
+		require.NoError(t, a.CloseWrite())
+		require.NoError(t, a.SetWriteDeadline(time.Time{}))
+		require.ErrorIs(t, ended(t, w), syscall.EPIPE)
+	})
+}
+
 // Messages are read in one piece, in place, as they were written.
 func TestMessages(t *testing.T) {
 	each(t, func(t *testing.T, c *shmnet.Config) {

@@ -182,7 +182,7 @@ func TestDialersThatLie(t *testing.T) {
 		},
 		"goes away": func(c *net.UnixConn) error { return c.Close() },
 	} {
-		t.Run(name, func(t *testing.T) {
+		if !t.Run(name, func(t *testing.T) {
 			for range 6 { // more than the backlog
 				c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 				require.NoError(t, err)
@@ -195,9 +195,16 @@ func TestDialersThatLie(t *testing.T) {
 			require.NoError(t, err)
 			accepted, err := l.Accept()
 			require.NoError(t, err)
+			_, err = honest.Write([]byte("x"))
+			require.NoError(t, err)
+			require.NoError(t, accepted.SetReadDeadline(time.Now().Add(within)))
+			_, err = io.ReadFull(accepted, make([]byte, 1)) // it is no liar who was accepted
+			require.NoError(t, err)
 			require.NoError(t, honest.Close())
 			require.NoError(t, accepted.Close())
-		})
+		}) {
+			return // the others wait as long
+		}
 	}
 	require.NoError(t, devnull.Close())
 	for begin := time.Now(); descriptors(t) > before; runtime.Gosched() {
@@ -298,6 +305,7 @@ func dialed(t *testing.T, o offered, want error) {
 
 // A peer that writes garbage into the rings ends the connection, and nothing else.
 func TestPeersThatWriteGarbage(t *testing.T) {
+	corrupt := 0
 	for seed := range byte(40) {
 		l := listen(t, &shmnet.Config{Buffer: 4 << 10})
 		liar, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: l.Addr().String(), Net: "unix"})
@@ -338,11 +346,15 @@ func TestPeersThatWriteGarbage(t *testing.T) {
 		for _, done := range []<-chan error{r1, w1} {
 			if err := ended(t, done); err != nil {
 				require.True(t, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || err == io.EOF, "%v", err)
+				if errors.Is(err, shmring.ErrCorrupt) {
+					corrupt++
+				}
 			}
 		}
 		handover.Close(files)
 		require.NoError(t, c.Close())
 	}
+	require.Positive(t, corrupt, "nobody was told what the peer has done")
 }
 
 func dup(t *testing.T, fd int) int {
