@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
@@ -263,4 +264,23 @@ func TestManualPages(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, text, string(got), "go test -run Manual . -update writes it anew")
 	}
+}
+
+// The relays of the compose file take their flags: they get as far as the version.
+func TestComposeFile(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "relay", "compose.yaml"))
+	require.NoError(t, err)
+	var compose struct {
+		Services map[string]struct{ Command []string }
+	}
+	require.NoError(t, yaml.Unmarshal(text, &compose))
+	relays := 0
+	for name, s := range compose.Services {
+		if s.Command[0] == "shmring-relay" {
+			code, said := run(t, append(s.Command[1:], "-version")...)
+			require.Zero(t, code, "%s: %s", name, said)
+			relays++
+		}
+	}
+	require.Equal(t, 2, relays)
 }

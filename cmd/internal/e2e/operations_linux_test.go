@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,19 +110,8 @@ func TestManifests(t *testing.T) {
 		require.Equal(t, pod.Spec.Volumes[0].Name, c.VolumeMounts[0].Name)
 		accepted(t, c.Command)
 	}
-	var compose struct {
-		Services map[string]struct {
-			Command []string
-			Volumes []string
-		}
-		Volumes map[string]any
-	}
-	manifest(t, "compose.yaml", &compose)
-	require.Len(t, compose.Services, 2)
-	for _, s := range compose.Services {
-		volume, _, _ := strings.Cut(s.Volumes[0], ":")
-		require.Contains(t, compose.Volumes, volume)
-		accepted(t, s.Command)
+	for _, name := range []string{"compose.yaml", "../relay/compose.yaml"} {
+		containers(t, name)
 	}
 	if kubectl, err := exec.LookPath("kubectl"); err == nil {
 		out, err := exec.CommandContext(t.Context(), kubectl, "kustomize", filepath.Join(docs, "deploy")).CombinedOutput()
@@ -130,11 +120,53 @@ func TestManifests(t *testing.T) {
 	}
 }
 
+// containers reads a compose file: every word in it is known, every volume and service that it names is there, and
+// our programs take their flags. Those of the relay are tested beside it.
+func containers(t *testing.T, name string) {
+	t.Helper()
+	var compose struct {
+		Services map[string]struct {
+			Image     string
+			Command   []string
+			Volumes   []string
+			StdinOpen bool `yaml:"stdin_open"`
+			Restart   string
+			DependsOn []string `yaml:"depends_on"`
+		}
+		Volumes map[string]struct {
+			DriverOpts map[string]string `yaml:"driver_opts"`
+		}
+	}
+	manifest(t, name, &compose)
+	require.GreaterOrEqual(t, len(compose.Services), 2)
+	used := map[string]bool{}
+	for service, s := range compose.Services {
+		require.NotEmpty(t, s.Image, service)
+		require.Contains(t, []string{"", "on-failure", "unless-stopped"}, s.Restart, service)
+		for _, v := range s.Volumes {
+			volume, path, _ := strings.Cut(v, ":")
+			require.Contains(t, compose.Volumes, volume, service)
+			require.True(t, filepath.IsAbs(path), service)
+			used[volume] = true
+		}
+		for _, other := range s.DependsOn {
+			require.Contains(t, compose.Services, other, service)
+		}
+		if program := s.Command[0]; program == "producer" || program == "consumer" {
+			accepted(t, s.Command)
+		}
+	}
+	require.Len(t, used, len(compose.Volumes), "each is used")
+}
+
+// manifest reads a file into what has a field for each word of it, but for those of Kubernetes.
 func manifest(t *testing.T, name string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(docs, "deploy", name))
 	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(text, into))
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(strings.HasSuffix(name, "compose.yaml"))
+	require.NoError(t, d.Decode(into))
 }
 
 // accepted makes sure that a program takes the flags: it gets as far as the version.
