@@ -174,7 +174,12 @@ func TestDialersThatLie(t *testing.T) {
 			return handover.Send(c, handover.Frame{Kind: handover.Answer, UUID: [16]byte{1}})
 		},
 		"refusal": func(c *net.UnixConn) error {
-			return handover.Send(c, handover.Frame{Kind: handover.Answer, Status: handover.Refused})
+			offer, files, err := handover.Receive(c, handover.Connection)
+			if err != nil {
+				return err
+			}
+			handover.Close(files)
+			return handover.Send(c, handover.Frame{Kind: handover.Answer, Status: handover.Refused, UUID: offer.UUID})
 		},
 		"an offer": func(c *net.UnixConn) error { return handover.Send(c, handover.Frame{Kind: handover.Connection}) },
 		"descriptors": func(c *net.UnixConn) error {
