@@ -226,10 +226,10 @@ func TestReaderIsCancelled(t *testing.T) {
 	}}
 	c := client(t, serve(t, s), nil)
 	const n = 20
-	begun.Add(n)
 	ctx, cancel := context.WithCancel(bounded(t))
 	var all, cancelled sync.WaitGroup
 	for i := range n {
+		begun.Add(1)
 		group, use := &all, bounded(t)
 		if i%2 == 0 {
 			group, use = &cancelled, ctx
@@ -243,6 +243,9 @@ func TestReaderIsCancelled(t *testing.T) {
 				t.Error(got, err)
 			}
 		})
+		if i == 0 {
+			begun.Wait() // so it is the one that reads, or is about to
+		}
 	}
 	begun.Wait()
 	cancel()
