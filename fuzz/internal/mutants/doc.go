@@ -10,8 +10,8 @@
 //	Caught-by: test ./ring TestNotify
 //
 // An exam is a laboratory, its mode and flags with which it suffices; or "test", a
-// package and a test of it. Patches are applied to a copy of the source tree: the checkout
-// stays as it is.
+// package and a test of it, or a subtest (TestNotify/sleep). Patches are applied to a
+// copy of the source tree: the checkout stays as it is.
 //
 // When the source moves, "go run ./fuzz/mutants -port" lists what no longer applies, and
 // with -w rewrites what git can merge.
