@@ -23,6 +23,10 @@ import (
 
 // storeFate notes how the newest stream of a producer ended, unless that was done, and
 // tells whether it was not. The caller holds the producer's life lock, or is the producer.
+//
+// A dead one may have been killed before the news of what it had stored, so whoever finds it dead tells them in any
+// case. One that leaves and has said before how its stream ended has no news: nobody rings for them, and a
+// sleeper that finds some when its sleep is over takes them for a lost wake-up.
 func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
 	m := &s.participants[i]
 	epoch, told := m.Epoch.Load(), m.Told.Load()
@@ -41,8 +45,10 @@ func (s *segment) storeFate(i int, f layout.Fate, pos uint64) (stored bool) {
 		killpoint.At(killpoint.FateStored)
 		stored = true
 	}
-	s.hot.News.Add(1)
-	killpoint.At(killpoint.NewsStored)
+	if stored || f == layout.FateDied {
+		s.hot.News.Add(1)
+		killpoint.At(killpoint.NewsStored)
+	}
 	return stored
 }
 

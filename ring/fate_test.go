@@ -238,3 +238,33 @@ func TestDeadProducersKeepNoPlaces(t *testing.T) {
 		}
 	})
 }
+
+// How a stream ended is news once: when it is said, or by leaving. A producer that has said it and leaves rings for
+// nobody, so it must not have news that a sleeper comes upon later.
+func TestNewsOfAnEndComeOnce(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		eachMemory(t, kind, func(t *testing.T, newRig func(layout.Config) *rig) {
+			r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+			c := r.consumer()
+			for _, says := range []bool{true, false} {
+				p := r.producer()
+				news := &c.view.Hot.News
+				before := news.Load()
+				if says {
+					require.NoError(t, p.FailSend())
+					require.Equal(t, before+1, news.Load())
+				}
+				p.leave()
+				require.Equal(t, before+1, news.Load(), "it has said so before: %v", says)
+				tell(t, c)
+			}
+			p := r.producer()
+			before := c.view.Hot.News.Load()
+			require.NoError(t, p.FailSend())
+			p.die()
+			tell(t, c)
+			require.NoError(t, c.Check())
+			require.Equal(t, before+2, c.view.Hot.News.Load(), "it may have died before it could tell")
+		})
+	}
+}
