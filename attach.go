@@ -93,15 +93,10 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		lot = o.lot
 	}
 	first, longest := sleepLimits(o.MaxSleep)
-	check := s.check
+	var noPeer func() error
 	if o.NoPeer == NoPeerFail {
 		longest = min(longest, peersEvery)
-		check = func() error {
-			if err := s.check(); err != nil {
-				return err
-			}
-			return s.noPeer(role)
-		}
+		noPeer = func() error { return s.noPeer(role) }
 	}
 	return ring.Config{
 		Locks: s.seg, DataBell: data, SpaceBell: space, ParkingLot: lot, Barrier: membarrier.System{},
@@ -109,7 +104,7 @@ func (s *segment) config(o *Options, role Role) (ring.Config, error) {
 		SpinFor: s.info.SpinFor, FirstSleep: first, MaxSleep: longest, Fallbacks: s.fallbacks(),
 		WhenFull: ring.WhenFull(o.WhenFull), SendTimeout: o.SendTimeout, Identity: processIdentity(),
 		Label: o.label(), MeasureEvery: o.MeasureEvery, Now: func() uint64 { return uint64(clock.Shared()) },
-		Check: check, Memory: memory{s}, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
+		Check: s.check, NoPeer: noPeer, Memory: memory{s}, Wrap: s.named, ExpectedProducers: o.ExpectedProducers,
 		AtMostOnce: o.Delivery == DeliveryAtMostOnce, OnSkip: s.onSkip(o), OnStall: s.onStall(o),
 		OnStreamEnd: s.onStreamEnd(o),
 	}, nil

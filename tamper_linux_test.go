@@ -1,13 +1,16 @@
 package shmring_test
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -27,12 +30,16 @@ var tamperings = map[string]struct {
 		shmring.ErrCorrupt, "it has 1073741824 bytes, and had"},
 	"truncated": {func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 100)) },
 		shmring.ErrTruncated, "100 bytes are left of"},
-	"hole": {func(t *testing.T, path string) {
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		require.NoError(t, err)
-		defer f.Close()
-		require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 8192, 4096))
-	}, shmring.ErrTruncated, "the rest are holes"},
+	"hole": {func(t *testing.T, path string) { punch(t, path, 8192) }, shmring.ErrTruncated, "the rest are holes"},
+}
+
+// punch makes a hole of a page in a file.
+func punch(t *testing.T, path string, at int64) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE,
+		at/int64(os.Getpagesize())*int64(os.Getpagesize()), int64(os.Getpagesize())))
 }
 
 // flipLocks changes the kind of the life locks in the header, with its checksum.
@@ -104,7 +111,43 @@ func TestWaitsTellOfATamperedFile(t *testing.T) {
 	}
 }
 
-// So does a Poller.
+// A hole reads as zeros, and so may say that nothing has come. Calls that wait for moments only, one behind
+// the other, are told of it all the same.
+func TestShortWaitsTellOfAHole(t *testing.T) {
+	kinds(t, func(t *testing.T, o shmring.Options) {
+		o.Slots = 64
+		for _, o.WaitPolicy = range []shmring.WaitPolicy{
+			shmring.WaitBalanced, shmring.WaitSleep, shmring.WaitSpin, shmring.WaitPark,
+		} {
+			for name, call := range map[string]func(context.Context, *shmring.Producer, *shmring.Consumer) error{
+				"send": func(ctx context.Context, p *shmring.Producer, _ *shmring.Consumer) error {
+					for p.TrySend(nil) == nil {
+					}
+					return p.Send(ctx, nil)
+				},
+				"receive": func(ctx context.Context, _ *shmring.Producer, c *shmring.Consumer) error {
+					_, err := c.Receive(ctx, nil)
+					return err
+				},
+			} {
+				p, c := openProducer(t, &o), openConsumer(t, &o)
+				err := context.DeadlineExceeded
+				for end := soon(t); errors.Is(err, context.DeadlineExceeded) && end.Err() == nil; {
+					ctx, cancel := context.WithTimeout(end, 5*time.Millisecond)
+					err = call(ctx, p, c)
+					cancel()
+					punch(t, p.Info().Path, p.Info().Size-int64(os.Getpagesize())) // nobody touches the last page
+				}
+				require.ErrorIs(t, err, shmring.ErrTruncated, "%s %v", name, o.WaitPolicy)
+				p.Close()
+				c.Close()
+				require.NoError(t, shmring.Remove(soon(t), "r", at(o.Dir)))
+			}
+		}
+	})
+}
+
+// A Poller tells too.
 func TestPollerTellsOfATamperedFile(t *testing.T) {
 	o := shmring.Options{Dir: ringDir(t), Slots: 8}
 	openProducer(t, &o)

@@ -83,11 +83,15 @@ type Config struct {
 	// a consumer that were made by Measured, and Now the clock in nanoseconds that all processes share.
 	MeasureEvery int
 	Now          func() uint64
-	// Check, if not nil, is asked now and then by blocking calls, and its error ends
+	// Check, if not nil, is asked by blocking calls before they sleep for the first time, if nobody
+	// has on this handle for some milliseconds, and then now and then; its error ends
 	// them: is the segment still the one that others open by its name? An error that matches
 	// layout.ErrCorrupt closes the handle, like a word that no peer can have written, and the
-	// bytes are not touched any more.
+	// bytes are not touched any more. For many goroutines several may ask at once.
 	Check func() error
+	// NoPeer, if not nil, is asked now and then where Check has found nothing, and its error ends
+	// the call: is nobody at the other end?
+	NoPeer func() error
 	// Memory, if not nil, tells what is wrong with the segment where a page of it is missing.
 	// Without it a fault ends the process.
 	Memory Memory

@@ -23,6 +23,12 @@ func FakeCPU(f func() int) (undo func()) {
 // MoveAfter is after how many crowded waits a producer tries to be moved.
 func (p *Producer) MoveAfter() int { return int(p.adaptive.moveAfter.Load()) }
 
+// LookAgain and CheckEvery are how often Config.Check is asked, at most.
+const (
+	LookAgain  = lookAgain
+	CheckEvery = checkEvery
+)
+
 // PlainStores says that there are such.
 const PlainStores = plainStores
 

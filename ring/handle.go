@@ -17,8 +17,9 @@ type handle struct {
 	bells
 	participant
 	adaptive adaptive
-	crowded  atomic.Bool // the peer was on the same processor in the last wait
-	stalled  bool        // an unfinished claim is next: sleep in short pieces
+	crowded  atomic.Bool  // the peer was on the same processor in the last wait
+	stalled  bool         // an unfinished claim is next: sleep in short pieces
+	lookedAt atomic.Int64 // when a call that waits last asked Config.Check for its first sleep: sinceLoaded
 	cfg      Config
 	// outer, if not nil, is held around the present call by a Poller. The user's code is
 	// called without it.
@@ -122,7 +123,23 @@ func (h *handle) isLost() bool {
 	return h.cfg.Check != nil && errors.Is(h.cfg.Check(), layout.ErrCorrupt)
 }
 
+// loaded is when this program was.
+var loaded = time.Now()
+
+// sinceLoaded is a time in nanoseconds, by a clock that nobody sets.
+func sinceLoaded(now time.Time) int64 { return int64(now.Sub(loaded)) }
+
+// checkOutside looks at the file, and then whether anybody is at the other end.
 func (h *handle) checkOutside() error {
+	err := h.checkFile()
+	if err == nil && h.cfg.NoPeer != nil {
+		err = h.cfg.NoPeer()
+	}
+	return err
+}
+
+// checkFile looks at the file.
+func (h *handle) checkFile() error {
 	if h.cfg.Check == nil {
 		return nil
 	}

@@ -20,7 +20,8 @@ type wait struct {
 	held time.Duration
 
 	begun   time.Time
-	checked time.Time // when Config.Check was called last
+	checked time.Time // when Config.Check and NoPeer were asked last
+	seen    bool      // the file was looked at since the wait began
 	unhook  func() bool
 	stops   []*atomic.Uint32
 }
@@ -30,8 +31,13 @@ const (
 	looks = 64
 	// spinPiece is how long one spins between two looks for dead peers.
 	spinPiece = stalledSleep
-	// checkEvery is how often a blocking call asks Config.Check, if it does not sleep longer.
+	// checkEvery is how often a blocking call asks Config.Check and NoPeer, if it does not sleep longer.
 	checkEvery = 150 * time.Millisecond
+	// Who begins to sleep looks at the file first, unless its handle has done so within lookAgain: a
+	// look takes two system calls, 2 µs. Otherwise it sleeps until lookBy is over, and
+	// looks then. That is not the same time, so that a wait among many short ones has no sleep cut.
+	lookAgain = 4 * time.Millisecond
+	lookBy    = 8 * time.Millisecond
 	// A sleep may last an eighth of the time waited so far. What a sleeper notices only by
 	// itself, because a notifier was killed or a peer died, it notices so much later at most,
 	// and who waits for long wakes seldom.
@@ -195,12 +201,13 @@ func (w *wait) once(ready func() bool) error {
 		// The context ends the sleep by itself; this is for where that takes time.
 		limit = min(limit, max(d.Sub(now), time.Millisecond))
 	}
-	if now.Sub(w.checked) >= checkEvery {
-		w.checked = now
-		// What we wait for may have come, and its sender gone, since we looked.
-		if err := h.checkOutside(); err != nil && (h.Closed() || !ready()) {
-			return err
-		}
+	next, err := w.look(now)
+	// What we wait for may have come, and its sender gone, since we looked.
+	if err != nil && (h.Closed() || !ready()) {
+		return err
+	}
+	if next > 0 {
+		limit = min(limit, next)
 	}
 	if h.cfg.SpinFor < 0 || h.sleepBell == nil {
 		w.poll(min(limit, h.cfg.FirstSleep), ready)
@@ -208,6 +215,31 @@ func (w *wait) once(ready func() bool) error {
 	}
 	w.hook()
 	return h.sleep(limit, waited, w.held > 0, ready, w.stops)
+}
+
+// look looks at the file from outside when it is time for that, and tells in how long to get up for the
+// next look, or 0: when the call is up anyhow. Where a page of the file is missing, which reads as zeros,
+// the ring may be silent for ever, and nothing else tells of it.
+func (w *wait) look(now time.Time) (next time.Duration, err error) {
+	h := w.h
+	switch {
+	case now.Sub(w.checked) >= checkEvery:
+		w.checked, w.seen = now, true
+		err = h.checkOutside()
+	case !w.seen:
+		before, at := h.lookedAt.Load(), sinceLoaded(now)
+		// Of many goroutines that wait on one handle one looks. What it finds ends the others.
+		if w.seen = before >= sinceLoaded(w.begun); w.seen {
+			break
+		}
+		if ago := time.Duration(at - before); ago < lookAgain {
+			return lookBy - ago, nil
+		}
+		if w.seen = true; h.lookedAt.CompareAndSwap(before, at) {
+			err = h.checkFile()
+		}
+	}
+	return 0, err
 }
 
 // poll is once for those who never sleep.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring/layout"
@@ -269,6 +270,118 @@ func TestCheckEndsWaits(t *testing.T) {
 		_, err = c.Receive(soon(t), nil)
 		require.Equal(t, gone, err)
 		require.Equal(t, gone, c.Check())
+	})
+}
+
+// A call asks Config.Check before it sleeps for the first time, or, if the handle has asked a moment
+// ago, after a short sleep: here nothing else would end that.
+func TestCheckComesBeforeTheFirstSleep(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		_, v, cfg := r.process()
+		gone := errors.New("a page is missing")
+		var seen error
+		var asked func()
+		cfg.Check = func() error { asked(); return seen }
+		cfg.FirstSleep = time.Hour
+		c, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			asked, seen = cancel, nil
+			_, err = c.Receive(ctx, nil)
+			require.ErrorIs(t, err, context.Canceled)
+			seen = gone
+			ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+			_, err = c.Receive(ctx, nil)
+			cancel()
+			require.Equal(t, gone, err)
+		}
+	})
+}
+
+// However many calls wait, and however short they sleep, they ask Config.Check once in ring.LookAgain, and a
+// long wait does so once for itself, and every ring.CheckEvery.
+func TestCheckIsAskedSeldom(t *testing.T) {
+	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		const callers = 4
+		for _, long := range []bool{false, true} {
+			r := newRig(layout.Config{Kind: layout.MPSC, Slots: 8, SlotSize: 64})
+			_, v, cfg := r.process()
+			var asked atomic.Int64
+			cfg.Check = func() error { asked.Add(1); return nil }
+			cfg.FirstSleep = time.Millisecond
+			p, err := ring.NewProducer(v, cfg)
+			require.NoError(t, err)
+			for p.TrySend(nil) == nil {
+			}
+			calls, limit := 100, 200*time.Microsecond
+			if long {
+				calls, limit = 1, 2*ring.CheckEvery
+			}
+			var all sync.WaitGroup
+			begin := time.Now()
+			for range callers {
+				all.Go(func() {
+					for range calls {
+						ctx, cancel := context.WithTimeout(t.Context(), limit)
+						assert.ErrorIs(t, p.Send(ctx, nil), context.DeadlineExceeded)
+						cancel()
+					}
+				})
+			}
+			all.Wait()
+			took := time.Since(begin)
+			most := callers * int64(took/ring.CheckEvery) // each for itself
+			if long {
+				most += callers
+			} else {
+				most += 1 + int64(took/ring.LookAgain)
+			}
+			require.Positive(t, asked.Load())
+			require.LessOrEqual(t, asked.Load(), most, "in %v", took)
+		}
+	})
+}
+
+// A call gets up for its first look, and for no later one: those come when it is up anyhow, and Config.NoPeer is
+// asked then, too.
+func TestLooksCutOneSleep(t *testing.T) {
+	eachMemory(t, layout.SPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		_, v, cfg := r.process()
+		cfg.Check = func() error { return nil }
+		up := 0
+		cfg.NoPeer = func() error { up++; return nil }
+		cfg.FirstSleep = time.Hour
+		c, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 8*ring.CheckEvery)
+		defer cancel()
+		_, err = c.Receive(ctx, nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Less(t, up, 4) // at the deadline, or because something was parked elsewhere
+	})
+}
+
+// Config.NoPeer is asked every now and then only: a call that begins to wait gives the other side time to come.
+func TestNoPeerIsAskedLater(t *testing.T) {
+	each(t, func(t *testing.T, newRig func(layout.Config) *rig) {
+		r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+		_, v, cfg := r.process()
+		alone, looks := errors.New("nobody is there"), 0
+		cfg.Check = func() error { looks++; return nil }
+		cfg.NoPeer = func() error { return alone }
+		cfg.FirstSleep = time.Millisecond
+		c, err := ring.NewConsumer(v, cfg)
+		require.NoError(t, err)
+		begin := time.Now()
+		_, err = c.Receive(soon(t), nil)
+		require.Equal(t, alone, err)
+		require.GreaterOrEqual(t, time.Since(begin), ring.CheckEvery)
+		require.Positive(t, looks)
+		require.LessOrEqual(t, looks, 2)
+		require.Equal(t, alone, c.Check())
 	})
 }
 
