@@ -195,8 +195,14 @@ func (r *result) Print(w io.Writer) {
 		)
 	}
 	if r.Told > 0 {
-		r.Note("of %d calls that began behind the truncation and told of it, %d did within 10 ms: %s", r.Told, r.ToldSoon,
+		r.Note("of %d calls that began behind the attack and told of it, %d did within 10 ms: %s", r.Told, r.ToldSoon,
 			r.ToldIn)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.ToldLate)) {
+		r.Note("later: %d × %s", r.ToldLate[name], name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Untold)) {
+		r.Note("%d calls of %s that began behind it went on as before", r.Untold[name], name)
 	}
 	for i, f := range r.Footprint {
 		r.Note("%s: %s", []string{"at first", "at the end"}[i], f)
@@ -280,7 +286,7 @@ func (r *result) run(l *labs.Lab, m mode, n int, each time.Duration) error {
 	switch {
 	case m.opens:
 	case m.once != nil:
-		r.Attacks = attackAll(l, victim, m.once)
+		r.Attacks, lost = attackAll(l, victim, m.once)
 	default:
 		lost = r.assail(l, m, at, victim)
 	}

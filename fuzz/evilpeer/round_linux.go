@@ -9,41 +9,44 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
 )
 
-// send and receive are one call, of so many ways.
-var senders = []func(ctx context.Context, p *shmring.Producer) error{
-	func(ctx context.Context, p *shmring.Producer) error { return p.Send(ctx, make([]byte, 200)) },
-	func(ctx context.Context, p *shmring.Producer) error {
+// way is one call, of so many ways.
+type way[H any] struct {
+	name string
+	f    func(ctx context.Context, h H) error
+}
+
+var senders = []way[*shmring.Producer]{
+	{"Send", func(ctx context.Context, p *shmring.Producer) error { return p.Send(ctx, make([]byte, 200)) }},
+	{"Claim", func(ctx context.Context, p *shmring.Producer) error {
 		c, err := p.Claim(ctx, 100)
 		if err != nil {
 			return err
 		}
 		return c.Commit()
-	},
-	func(ctx context.Context, p *shmring.Producer) error {
+	}},
+	{"SendBatch", func(ctx context.Context, p *shmring.Producer) error {
 		_, err := p.SendBatch(ctx, make([][]byte, 9))
 		return err
-	},
-	func(_ context.Context, p *shmring.Producer) error { return p.TrySend(make([]byte, 20)) },
+	}},
+	{"TrySend", func(_ context.Context, p *shmring.Producer) error { return p.TrySend(make([]byte, 20)) }},
 }
 
-var receivers = []func(ctx context.Context, c *shmring.Consumer) error{
-	func(ctx context.Context, c *shmring.Consumer) error {
+var receivers = []way[*shmring.Consumer]{
+	{"Receive", func(ctx context.Context, c *shmring.Consumer) error {
 		_, err := c.Receive(ctx, make([]byte, 200))
 		return err
-	},
-	func(ctx context.Context, c *shmring.Consumer) error {
+	}},
+	{"Next", func(ctx context.Context, c *shmring.Consumer) error {
 		m, err := c.Next(ctx)
 		m.Release()
 		return err
-	},
-	func(ctx context.Context, c *shmring.Consumer) error {
+	}},
+	{"Drain", func(ctx context.Context, c *shmring.Consumer) error {
 		sum := byte(0)
 		_, err := c.Drain(ctx, 0, func(m shmring.Message) error {
 			for _, b := range m.Bytes() {
@@ -52,11 +55,11 @@ var receivers = []func(ctx context.Context, c *shmring.Consumer) error{
 			return nil
 		})
 		return err
-	},
-	func(_ context.Context, c *shmring.Consumer) error {
+	}},
+	{"TryReceive", func(_ context.Context, c *shmring.Consumer) error {
 		_, err := c.TryReceive(make([]byte, 200))
 		return err
-	},
+	}},
 }
 
 var doorbells = []shmring.Doorbell{shmring.DoorbellFutex, shmring.DoorbellSysV, shmring.DoorbellPoll}
@@ -107,39 +110,44 @@ func (r *report) round(a arguments, i int) error {
 		r.close(p.Close)
 		return r.remove(a)
 	}
-	size := p.Info().Size
 	var all sync.WaitGroup
 	var seen atomic.Bool
 	calling := func(name string, call func() error) { all.Go(func() { r.callOn(name, call, &seen) }) }
+	send := senders[calls%len(senders)]
 	receive, done, err := receiver(calls, c)
 	if err != nil {
 		return err
 	}
 	defer done()
 	if who != 1 { // else the other side waits
-		calling("send", func() error { return senders[calls%len(senders)](ctx, p) })
+		calling(send.name, func() error { return send.f(ctx, p) })
 	}
 	if who != 2 {
-		calling("receive", func() error {
+		calling(receive.name, func() error {
 			if checks && seen.Load() {
 				return r.check(c.Check, a)
 			}
-			return receive(ctx, c)
+			return receive.f(ctx, c)
 		})
 	}
 	var over atomic.Bool
 	all.Go(func() { r.lookOn(a, &over) })
-	attackSeen(p.Info().Path, size, a.Always)
+	if err := attackSeen(a.Files, p.Info().Path); err != nil {
+		return err
+	}
 	if seen.Store(true); checks {
 		begin := time.Now()
 		if err := r.check(p.Check, a); err != nil {
-			r.told(err, time.Since(begin))
-			r.end("check", err)
+			r.told("Check", err, time.Since(begin))
+			r.end("Check", err)
 		}
 	}
 	over.Store(true)
-	send := func() error { return senders[calls%len(senders)](ctx, p) }
-	r.next(who, checks, send, func() error { return receive(ctx, c) })
+	if !checks && who == 1 {
+		r.next(send.name, func() error { return send.f(ctx, p) })
+	} else if !checks && who == 2 {
+		r.next(receive.name, func() error { return receive.f(ctx, c) })
+	}
 	r.close(p.Close)
 	r.close(c.Close)
 	ended := make(chan struct{})
@@ -153,8 +161,7 @@ func (r *report) round(a arguments, i int) error {
 }
 
 // receiver is how a consumer receives, and what is to be done at the end.
-func receiver(calls int, c *shmring.Consumer) (f func(context.Context, *shmring.Consumer) error, done func(),
-	err error) {
+func receiver(calls int, c *shmring.Consumer) (w way[*shmring.Consumer], done func(), err error) {
 	if calls < len(receivers) {
 		return receivers[calls], func() {}, nil
 	}
@@ -162,13 +169,14 @@ func receiver(calls int, c *shmring.Consumer) (f func(context.Context, *shmring.
 	if err == nil {
 		err = poller.Add(c)
 	}
-	return func(ctx context.Context, _ *shmring.Consumer) error {
+	wait := func(ctx context.Context, _ *shmring.Consumer) error {
 		c, err := poller.Wait(ctx)
 		if err == nil {
 			_, err = c.TryReceive(make([]byte, 200))
 		}
 		return err
-	}, poller.Close, err
+	}
+	return way[*shmring.Consumer]{"Poller.Wait", wait}, poller.Close, err
 }
 
 // lookOn looks at the ring from outside, as others do who take no part in it.
@@ -188,33 +196,29 @@ func (r *report) callOn(name string, call func() error, seen *atomic.Bool) {
 		late, begin := seen.Load(), time.Now()
 		err := call()
 		if err == nil || err == shmring.ErrFull || err == shmring.ErrEmpty || err == shmring.ErrContended {
+			if late {
+				r.untold(name)
+			}
 			continue
 		}
 		if late {
-			r.told(err, time.Since(begin))
+			r.told(name, err, time.Since(begin))
 		}
 		r.end(name, err)
 		return
 	}
 }
 
-// next makes the next call on a handle that nobody has used so far, unless it was looked at.
-func (r *report) next(who int, checks bool, send, receive func() error) {
-	call := send
-	if who == 2 {
-		call = receive
-	}
-	if checks || who == 0 {
-		return
-	}
+// next makes the next call on a handle that nobody has used so far.
+func (r *report) next(name string, call func() error) {
 	begin := time.Now()
 	if err := call(); err != nil {
-		r.told(err, time.Since(begin))
+		r.told(name, err, time.Since(begin))
 	}
 }
 
-// told counts a call that began behind the truncation and tells of it.
-func (r *report) told(err error, took time.Duration) {
+// told counts a call that began behind the attack and tells of it.
+func (r *report) told(name string, err error, took time.Duration) {
 	if !errors.Is(err, shmring.ErrTruncated) {
 		return
 	}
@@ -223,10 +227,19 @@ func (r *report) told(err error, took time.Duration) {
 	r.took = append(r.took, took)
 	if r.Told++; took < soon {
 		r.ToldSoon++
+	} else {
+		r.ToldLate[name]++
 	}
 }
 
-// soon is within what a call that begins behind the truncation is to tell of it.
+// untold counts a call that began behind the attack and had what it wanted, or did not wait for it.
+func (r *report) untold(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Untold[name]++
+}
+
+// soon is within what a call that begins behind the attack is to tell of it, if it waits.
 const soon = 10 * time.Millisecond
 
 // check looks from outside, after the attack.
@@ -247,20 +260,6 @@ func (r *report) opening(err error) {
 		return
 	}
 	r.wrong("opening: %v", err)
-}
-
-// attackSeen waits until the file is not what it was. Holes may be filled before they are seen: then it
-// waits no longer than the attacker does.
-func attackSeen(path string, size int64, always bool) {
-	for begin := time.Now(); ; time.Sleep(50 * time.Microsecond) {
-		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil || st.Size != size || st.Blocks*512 < size {
-			return
-		}
-		if age := time.Since(begin); !always && age > 4*time.Millisecond || age > labs.Patience {
-			return
-		}
-	}
 }
 
 // close closes a handle, in time.

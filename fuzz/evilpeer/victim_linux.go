@@ -45,9 +45,11 @@ type report struct {
 	LateCall     string         `json:"latest,omitempty"`    // which
 	Told         int            `json:"told,omitempty"`      // calls that began when the file was cut, and told of it
 	ToldSoon     int            `json:"told_within_10_ms,omitempty"`
-	ToldIn       string         `json:"told_in,omitempty"`   // how long those took
-	Footprint    []string       `json:"footprint,omitempty"` // at first, and at the end
-	Healthy      int            `json:"healthy"`             // messages of the other ring, all of them exact
+	ToldLate     map[string]int `json:"told_later,omitempty"`        // which of them
+	Untold       map[string]int `json:"went_on_as_before,omitempty"` // and that did not
+	ToldIn       string         `json:"told_in,omitempty"`           // how long those took
+	Footprint    []string       `json:"footprint,omitempty"`         // at first, and at the end
+	Healthy      int            `json:"healthy"`                     // messages of the other ring, all of them exact
 	Wrong        []string       `json:"wrong,omitempty"`
 
 	mu     sync.Mutex
@@ -82,7 +84,8 @@ func child(text string) error {
 }
 
 func victim(a arguments) error {
-	r := &report{Ends: map[string]int{}, called: map[*caller]struct{}{}}
+	r := &report{Ends: map[string]int{}, ToldLate: map[string]int{}, Untold: map[string]int{},
+		called: map[*caller]struct{}{}}
 	m := modes[modeOf(a.Mode)]
 	h, err := openHealthy(r, a.Dir, m)
 	if err != nil {
