@@ -367,42 +367,59 @@ var onlookers = []call[config]{
 	}},
 }
 
-// observe follows the ring for a moment, from anywhere.
-func observe(ctx context.Context, k *caller, _ config) error {
+// observe follows the ring for a moment, from anywhere. Now and then it is closed meanwhile.
+func observe(ctx context.Context, k *caller, c config) error {
 	last := shmring.Observed{Sequence: k.chance.Uint64N(200)}
 	last.Position.Record = k.chance.Uint64N(1 << 14)
-	o, err := shmring.OpenObserver(ctx, attacked, &shmring.ObserverOptions{
+	options := &shmring.ObserverOptions{
 		Dir: k.Dir, AnyOwner: k.chance.IntN(2) == 0, Kinds: [][]uint16{nil, {3}}[k.chance.IntN(2)],
 		From: []shmring.Start{shmring.FromNow, shmring.FromOldest, shmring.FromPosition(last.Position),
 			shmring.FromAfter(last), shmring.FromNewest}[k.chance.IntN(5)],
-	})
+	}
+	o, err := shmring.OpenObserver(ctx, attacked, options)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	most := o.Info().Geometry.MaxMessage
-	for range 200 {
-		var m shmring.Observed
-		switch k.chance.IntN(20) {
-		case 0:
-			m, err = o.TryNext()
-		case 1:
-			m, err = o.TryLatest()
-		case 2:
-			m, err = o.Latest(ctx)
-		default:
-			m, err = o.Next(ctx)
-		}
+	if k.chance.IntN(8) == 0 {
+		time.AfterFunc(time.Duration(k.chance.IntN(5))*time.Millisecond, func() { _, _ = o.Stats(), o.Close() })
+	}
+	exact := c.honest && options.Kinds == nil
+	for i, before := 0, uint64(0); i < 200; i++ {
+		m, err := k.observation(ctx, o)
 		switch {
 		case err == shmring.ErrEmpty:
 			continue
 		case err != nil:
 			return err
 		}
-		k.expect(len(m.Bytes) <= most, "observed a message of %d bytes, %d at most", len(m.Bytes), most)
-		_ = o.Stats()
+		k.expect(!exact || before == 0 || m.Sequence == before+m.Missed+1, "observed message %d, with %d missed, behind %d",
+			m.Sequence, m.Missed, before)
+		before = m.Sequence
 	}
 	return nil
+}
+
+// observation is one call of an observer.
+func (k *caller) observation(ctx context.Context, o *shmring.Observer) (m shmring.Observed, err error) {
+	switch k.chance.IntN(20) {
+	case 0:
+		m, err = o.TryNext()
+	case 1:
+		m, err = o.TryLatest()
+	case 2:
+		m, err = o.Latest(ctx)
+	default:
+		m, err = o.Next(ctx)
+	}
+	most := o.Info().Geometry.MaxMessage
+	k.expect(len(m.Bytes) <= most, "observed a message of %d bytes, %d at most", len(m.Bytes), most)
+	for _, b := range m.Bytes {
+		k.sum += b
+	}
+	s := o.Stats()
+	k.expect(err != nil || s.Messages > 0 && s.Bytes >= uint64(len(m.Bytes)), "observed a message: %+v", s)
+	return m, err
 }
 
 // adminCalls are those that go by the ring's name.
@@ -433,8 +450,8 @@ var adminCalls = append([]call[config]{
 		return err
 	}},
 	{"OpenConsumer, a second one", mixed, true, func(ctx context.Context, k *caller, c config) error {
-		o := c.options
-		o.Mode, o.Prefault, o.Mlock = shmring.ModeOpenOnly, k.chance.IntN(2) == 0, k.chance.IntN(4) == 0
+		o := c.consumes(shmring.ModeOpenOnly)
+		o.Prefault, o.Mlock = k.chance.IntN(2) == 0, k.chance.IntN(4) == 0
 		another, err := shmring.OpenConsumer(ctx, attacked, &o)
 		if err != nil {
 			return err

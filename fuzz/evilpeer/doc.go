@@ -4,7 +4,7 @@
 // makes every call of the API on them.
 //
 //	go run ./fuzz/evilpeer -mode all -short     in the gate: all modes in less than a minute
-//	go run ./fuzz/evilpeer -mode all            10 000 truncations, 1 000 rings with holes, 342 configurations of 2 s
+//	go run ./fuzz/evilpeer -mode all            10 000 truncations, 1 000 rings with holes, 513 configurations of 2 s
 //	go run ./fuzz/evilpeer -mode hot -for 1m -ring /dev/shm/orders.shmring
 //
 // The last one attacks a ring of your own, on which your own programs are the victims. Nothing of
@@ -12,7 +12,8 @@
 //
 // A configuration is a kind of ring, a doorbell, a kind of locks, a style of calls (copying, in
 // place, batches, a Poller, all mixed), whether they wait or poll, whether the ring is sealed, and
-// the options of its handles. In the first two modes each ring is attacked once and its handles do
+// the options of its handles. The victims are producers, a consumer and observers, or, of a broadcast
+// ring, a producer and observers. In the first two modes each ring is attacked once and its handles do
 // not trust it (Options.Untrusted).
 //
 // The verdict: no signal and no panic ends the victim; every call comes back, at its deadline if it
@@ -27,6 +28,8 @@
 //	target_linux.go      a ring in its eyes
 //	words_linux.go       strikes at words that every ring has
 //	records_linux.go     strikes at records: the only file that knows how those lie
+//	lines_linux.go       those that lie in line
+//	broadcast_linux.go   and what is beside them in a broadcast ring
 //	files_linux.go       strikes at files, names and locks
 //	semaphores_linux.go  strikes at sets of semaphores
 //	victim_linux.go      the victim: what it is, and what errors are called

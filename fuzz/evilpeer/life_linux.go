@@ -194,8 +194,8 @@ func (l *life) open(k *caller) {
 	o := l.c.options
 	producer := func(ctx context.Context) (*shmring.Producer, error) { return shmring.OpenProducer(ctx, attacked, &o) }
 	consumer := func(ctx context.Context) (*shmring.Consumer, error) {
-		o.Mode = shmring.ModeOpenOrCreate
-		return shmring.OpenConsumer(ctx, attacked, &o)
+		another := l.c.consumes(shmring.ModeOpenOrCreate)
+		return shmring.OpenConsumer(ctx, attacked, &another)
 	}
 	if l.c.sealed {
 		if k.do("NewSealed", openLimit, l.seal) != nil {
@@ -254,7 +254,7 @@ func (l *life) use() {
 	} else if l.consumer != nil {
 		start(func(k *caller) { loop(l, k, consumerCalls, l.consumer) })
 	}
-	if !l.c.sealed && l.chance.IntN(2) == 0 {
+	for range l.observers() {
 		start(func(k *caller) {
 			for !l.over.Load() {
 				limit := time.Duration(1+k.chance.IntN(30)) * time.Millisecond
@@ -271,6 +271,17 @@ func (l *life) use() {
 			}
 		})
 	}
+}
+
+// observers is how many there are, by the ring's name.
+func (l *life) observers() int {
+	switch {
+	case l.c.sealed:
+		return 0
+	case l.c.kind == shmring.KindBroadcast:
+		return 2
+	}
+	return l.chance.IntN(2)
 }
 
 // loop makes calls on a handle until it is of no use any more.

@@ -10,10 +10,10 @@ func (t *target) size() uint64 { return uint64(t.view.Config.Area()) }
 
 // span is how many positions a lap has.
 func (t *target) span() uint64 {
-	if t.kind == layout.SPSC {
-		return t.size()
+	if t.kind == layout.MPSC {
+		return t.slots
 	}
-	return t.slots
+	return t.size()
 }
 
 // word is where in the file the word at a position is.

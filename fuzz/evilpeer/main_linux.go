@@ -38,6 +38,7 @@ type mode struct {
 
 	opens    bool // there is no attacker
 	mapped   bool // it writes into the bytes of the ring
+	copies   bool // rings stand under the name that were copied while they were used
 	blind    bool // it needs no ring to be there
 	loses    bool // it spoils what a ring's semaphores are found by, for those who would remove them with it
 	stranger bool // it is done by another user, where we are root
@@ -63,7 +64,7 @@ var modes []mode
 func init() {
 	strikes := func(name, summary string, strike func(*target), more mode) mode {
 		more.name, more.summary, more.strike = name, summary, strike
-		more.full, more.short = 18, 12
+		more.full, more.short = 27, 12
 		return more
 	}
 	words := mode{mapped: true, sealed: sometimes}
@@ -94,7 +95,7 @@ func init() {
 		strikes("seals", "what seals forbid, and holes", strikeSeal, mode{sealed: always}),
 		strikes("grow", "the file becomes longer, up to 4 TiB", strikeGrow, mode{}),
 		strikes("rename", "the name goes, and comes back", strikeRename, mode{}),
-		strikes("replace", "another file stands under the name", strikeReplace, mode{}),
+		strikes("replace", "another file stands under the name", strikeReplace, mode{copies: true}),
 		strikes("hoard", "the locks are taken, and kept for a while", strikeHoard, mode{}),
 		strikes("squat", "names are made before others do: of rings, and of lock directories", strikeSquat,
 			mode{blind: true, stranger: true}),

@@ -62,13 +62,13 @@ func TestConfigurations(t *testing.T) {
 			}
 			seen[fmt.Sprint("sealed ", c.sealed)], seen[fmt.Sprint("untrusted ", c.options.Untrusted)] = true, true
 		}
-		want := 2 + 3 + 2 + int(styles) + 2 + 2 + 2
-		for _, less := range []bool{m.mpsc, m.sealed != sometimes, m.sealed == always} {
-			if less {
-				want--
+		want := 3 + 3 + 2 + int(styles) + 2 + 2 + 2
+		for less, is := range map[int]bool{1: m.sealed != sometimes, 2: m.mpsc, 3: m.sysv} {
+			if is {
+				want -= less
 			}
 		}
-		if m.sysv {
+		if m.sealed == always { // no broadcast rings, and one kind of locks
 			want -= 2
 		}
 		require.Len(t, seen, want, "%s: %v", m.name, seen)

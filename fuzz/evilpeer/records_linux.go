@@ -14,7 +14,7 @@ type forgery struct {
 // inSlots is the forgery of rings whose records have a descriptor in their first slot.
 var inSlots = forgery{slotGarbage, slotLaps, slotBounds, slotSpot}
 
-var forgeries = map[layout.Kind]forgery{layout.SPSC: inLine, layout.MPSC: inSlots}
+var forgeries = map[layout.Kind]forgery{layout.SPSC: inLine, layout.MPSC: inSlots, layout.Broadcast: cast}
 
 func strikeRecords(t *target) { forgeries[t.kind].garbage(t) }
 func strikeLaps(t *target)    { forgeries[t.kind].laps(t) }

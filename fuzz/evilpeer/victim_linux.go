@@ -211,6 +211,7 @@ var kinds = []struct {
 	{shmring.ErrEnded, "ended"},
 	{shmring.ErrClosed, "closed"},
 	{shmring.ErrNoPeer, "no peer"},
+	{shmring.ErrBroadcast, "broadcast"},
 	{
 		shmring.ErrTooLarge,
 		"too large",
@@ -284,6 +285,7 @@ func (r *report) tooMuch() bool {
 
 // config is one way to use a ring.
 type config struct {
+	honest   bool // nobody writes into it
 	kind     shmring.Kind
 	doorbell shmring.Doorbell
 	locks    string
@@ -312,8 +314,9 @@ const (
 func configured(a arguments, m mode, i int) config {
 	chance := rand.New(rand.NewPCG(uint64(i), 7))
 	c := config{
-		kind:     shmring.KindSPSC + shmring.Kind(i%2),
-		doorbell: doorbells[i/2%3],
+		honest:   !m.mapped && !m.copies,
+		kind:     shmring.KindSPSC + shmring.Kind(i%3),
+		doorbell: doorbells[i/3%3],
 		locks:    []string{"ofd", "flock"}[i/6%2],
 		style:    style((i + i/6) % int(styles)),
 		polling:  chance.IntN(3) == 0,
@@ -322,8 +325,11 @@ func configured(a arguments, m mode, i int) config {
 	if m.locks != "" {
 		c.locks = m.locks
 	}
-	if m.mpsc {
+	switch {
+	case m.mpsc:
 		c.kind = shmring.KindMPSC
+	case m.sysv || c.sealed: // broadcast rings are neither
+		c.kind = shmring.KindSPSC + shmring.Kind(i%2)
 	}
 	if m.sysv {
 		c.doorbell = shmring.DoorbellSysV
@@ -349,8 +355,11 @@ func configured(a arguments, m mode, i int) config {
 	if chance.IntN(4) == 0 {
 		c.options.ExpectedProducers = 1
 	}
-	if c.kind == shmring.KindMPSC {
+	switch c.kind {
+	case shmring.KindMPSC:
 		c.options.MaxProducers = 4
+	case shmring.KindBroadcast:
+		c.options.Doorbell = shmring.DoorbellAuto
 	}
 	if m.perm != 0 {
 		c.options.Perm = m.perm
@@ -362,10 +371,20 @@ func configured(a arguments, m mode, i int) config {
 			c.options.Doorbell = shmring.DoorbellAuto
 		}
 	}
-	if chance.IntN(8) == 0 {
+	if chance.IntN(8) == 0 && c.kind != shmring.KindBroadcast {
 		c.options.NoPeer = shmring.NoPeerFail
 	}
 	return c
+}
+
+// consumes are the options of a consumer. A broadcast ring has none: it is for the ring to say so, if that is
+// what it still is.
+func (c config) consumes(m shmring.Mode) shmring.Options {
+	o := c.options
+	if o.Mode = m; c.kind == shmring.KindBroadcast {
+		o.Kind, o.Mode = 0, shmring.ModeOpenOnly
+	}
+	return o
 }
 
 func (c config) String() string {

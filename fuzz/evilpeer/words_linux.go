@@ -230,7 +230,8 @@ func (t *target) geometries() (heads [][]byte) {
 		func(c *layout.Config) { c.Slots *= 16 }, // what it says is longer than the file
 		func(c *layout.Config) { c.SlotSize *= 32 },
 		func(c *layout.Config) { c.MaxMessage = 1 },
-		func(c *layout.Config) { c.Kind = layout.SPSC + layout.MPSC - c.Kind; c.Participants = 2 },
+		func(c *layout.Config) { c.Kind = layout.SPSC + c.Kind%3; c.Participants = 2 },
+		func(c *layout.Config) { c.Kind = layout.SPSC + (c.Kind+1)%3; c.Participants = 2 },
 		func(c *layout.Config) { c.Doorbell = layout.Futex + (c.Doorbell+1)%3 },
 		func(c *layout.Config) { c.Incompat ^= layout.FlockLocks },
 		func(c *layout.Config) { c.UUID[3]++ },
