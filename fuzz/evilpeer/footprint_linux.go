@@ -21,6 +21,7 @@ const (
 	moreMappings    = 4 * moreThreads // each thread has a stack, and the heap grows
 	moreThreads     = 64 + 16         // as many as may sleep on doorbells, and the runtime's
 	moreAddresses   = 512 << 20
+	threadAddresses = (8 + 64) << 20 // each thread has more, where there is a libc: a stack, and an arena for malloc
 	moreMemory      = 64 << 20
 )
 
@@ -66,11 +67,12 @@ func (f footprint) grown(first footprint) string {
 		{"mappings of closed rings", int64(f.mappings), int64(first.mappings), 0},
 		{"mappings", int64(f.lines), int64(first.lines), moreMappings},
 		{"threads", int64(f.threads), int64(first.threads), moreThreads},
-		{"bytes of address space", f.addresses, first.addresses, moreAddresses},
+		{"bytes of address space", f.addresses, first.addresses,
+			moreAddresses + threadAddresses*int64(max(0, f.threads-first.threads))},
 		{"bytes of heap", f.memory, first.memory, moreMemory},
 	} {
 		if k.now > k.before+k.more {
-			return fmt.Sprintf("%d %s, there were %d", k.now, k.what, k.before)
+			return fmt.Sprintf("%d %s, there were %d: %v", k.now, k.what, k.before, f)
 		}
 	}
 	return ""
