@@ -31,10 +31,15 @@
 // byte too far is a fault, or, under the race detector, in heap memory, which is all it can see.
 // Life locks are those of a table in which producers and consumers can be killed.
 //
+// FuzzAttach and FuzzLiveWords use real files, and what of the library they pass through depends on how
+// goroutines meet. So much of what the fuzzer finds interesting is chance, and it would spend nearly all of the time,
+// up to a minute for each, on making it shorter: hence the second flag below.
+//
 // Plain go test runs the seeds of every target, and TestModelRandom and
 // TestHostileRandom, which run random scripts. When one of those fails it prints the
 // command that repeats the script. To search for longer:
 //
 //	go test ./fuzz -run '^$' -fuzz FuzzModel -fuzztime 10m
+//	go test ./fuzz -run '^$' -fuzz FuzzAttach -fuzztime 10m -fuzzminimizetime 1x
 //	go test ./fuzz -run Random -scripts 1000000 -timeout 1h
 package fuzz
