@@ -9,6 +9,7 @@
 //	go run . -quick -peers DIR                 # and the programs in DIR: PEERS.md
 //	go run . -quick -gap-of out.json           # near or far, where a run sees one of them only
 //	go run . -counts                           # instructions, LOCKed ones, system calls, allocations
+//	go run ./beside                            # what a stream loses to those who look at it
 //	go run . -help
 //
 // It measures in rounds: each round runs every combination of work, size, transport and
