@@ -188,7 +188,8 @@ func measure(size, rounds int, window time.Duration) (err error) {
 		}
 	}
 	fmt.Printf("%d processors, %d bytes, windows of %v\n", runtime.NumCPU(), size, window)
-	fmt.Printf("%-32s %.1f ns a message (quartiles %.1f to %.1f)\n", "beside nothing", 1e9/quantile(alone, 2), 1e9/quantile(alone, 3), 1e9/quantile(alone, 1))
+	fmt.Printf("%-32s %.1f ns a message (quartiles %.1f to %.1f)\n", "beside nothing",
+		1e9/quantile(alone, 2), 1e9/quantile(alone, 3), 1e9/quantile(alone, 1))
 	for i := range all {
 		if f := found[i]; len(f) > 0 {
 			fmt.Printf("%-32s %.3f of that (quartiles %.3f to %.3f, %d of %d)\n", all[i].name, quantile(f, 2), quantile(f, 1),
