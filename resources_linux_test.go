@@ -1,9 +1,13 @@
 package shmring_test
 
 import (
+	"context"
+	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -63,6 +67,97 @@ func TestNoLeaks(t *testing.T) {
 	maps, err := os.ReadFile("/proc/self/maps")
 	require.NoError(t, err)
 	require.NotContains(t, string(maps), dir, "no mapping of the file is left")
+}
+
+var soakCycles = flag.Int("soak.cycles", 100, "how often TestBackToBaseline does all that it does")
+
+// Opening, being refused, touching all memory, sleeping on a thread and parked, and being closed in the middle of that
+// leave no descriptor, mapping, thread or address space behind.
+func TestBackToBaseline(t *testing.T) {
+	dir := ringDir(t)
+	p, err := shmring.OpenProducer(soon(t), "huge", &shmring.Options{Dir: dir})
+	require.NoError(t, err)
+	huge := p.Info().Path
+	require.NoError(t, p.Close())
+	require.NoError(t, os.Truncate(huge, 1<<40))
+	for n := range 20 {
+		openAndCloseAll(t, dir, n)
+	}
+	awaitNoInotify(t)
+	fds, threads, pages := resources(t, dir)
+	for n := range *soakCycles {
+		openAndCloseAll(t, dir, n)
+	}
+	awaitNoInotify(t)
+	fdsNow, threadsNow, pagesNow := resources(t, dir)
+	t.Logf("%d times: descriptors %d, then %d; threads %d, then %d; address space %d MiB, then %d", *soakCycles, fds,
+		fdsNow, threads, threadsNow, pages>>8, pagesNow>>8)
+	require.Equal(t, fds, fdsNow)
+	require.LessOrEqual(t, threadsNow, threads+8, "the runtime keeps some")
+	require.Less(t, pagesNow-pages, 256<<8, "the heap may take some; four handles map 10 MiB each time")
+}
+
+// resources are those of this process, which maps no ring.
+func resources(t *testing.T, dir string) (fds, threads, pages int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	require.NotContains(t, string(maps), dir)
+	for path, n := range map[string]*int{"/proc/self/fd": &fds, "/proc/self/task": &threads} {
+		entries, err := os.ReadDir(path)
+		require.NoError(t, err)
+		*n = len(entries)
+	}
+	statm, err := os.ReadFile("/proc/self/statm")
+	require.NoError(t, err)
+	_, err = fmt.Sscan(string(statm), &pages)
+	require.NoError(t, err)
+	return fds, threads, pages
+}
+
+// openAndCloseAll opens rings, is refused others, closes two consumers that sleep, on a thread and parked, and removes
+// the rings.
+func openAndCloseAll(t *testing.T, dir string, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := shmring.OpenConsumer(ctx, "huge", &shmring.Options{Dir: dir})
+	require.ErrorIs(t, err, shmring.ErrCorrupt)
+	done := make(chan error, 2)
+	var consumers []*shmring.Consumer
+	var producers []*shmring.Producer
+	policies := []shmring.WaitPolicy{shmring.WaitSleep, shmring.WaitPark}
+	for i, kind := range []shmring.Kind{shmring.KindSPSC, shmring.KindMPSC} {
+		name := fmt.Sprint("r", i)
+		o := &shmring.Options{Dir: dir, Kind: kind, Prefault: i == 0}
+		p, err := shmring.OpenProducer(ctx, name, o)
+		require.NoError(t, err)
+		c, err := shmring.OpenConsumer(ctx, name, &shmring.Options{Dir: dir, WaitPolicy: policies[i]})
+		require.NoError(t, err)
+		if n%10 == 0 { // which takes 30 ms: the one that has the role may be about to leave
+			_, err = shmring.OpenConsumer(ctx, name, &shmring.Options{Dir: dir})
+			require.ErrorIs(t, err, shmring.ErrBusy)
+		}
+		consumers, producers = append(consumers, c), append(producers, p)
+		go func() {
+			_, err := c.Receive(ctx, nil)
+			done <- err
+		}()
+	}
+	for _, c := range consumers {
+		for c.Stats().Sleeps == 0 {
+			require.NoError(t, ctx.Err())
+			runtime.Gosched()
+		}
+		require.NoError(t, c.Close())
+	}
+	for range consumers {
+		require.ErrorIs(t, <-done, shmring.ErrClosed)
+	}
+	for i, p := range producers {
+		require.NoError(t, p.Close())
+		require.NoError(t, shmring.Remove(ctx, fmt.Sprint("r", i), &shmring.AdminOptions{Dir: dir}))
+	}
 }
 
 // awaitNoInotify waits until the instance of this process has gone, which stays for a second
