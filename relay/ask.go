@@ -98,7 +98,7 @@ func (o *Out) goOn(last stored) error {
 	}
 	created := o.stream.CachedInfo().Created.UnixNano()
 	if o.chain.of(o.ring.Info().UUID, uint64(created)) {
-		o.alone = true // it was of a ring that is gone
+		o.alone = true // of another ring, or another stream, something may be on its way
 	}
 	o.noted, o.owes = o.chain.after(o.last.seq), len(o.chain.owed()) > 0
 	return nil

@@ -134,16 +134,24 @@ func (d *divided) note(ring [16]byte, links ...link) {
 	require.NoError(d.t, c.close())
 }
 
-// run relays until the end, and returns how many messages, or which end, each message of the stream has.
+// run relays until the end, and returns how many messages, or which end, each message of the stream has. All of them
+// were noted.
 func (d *divided) run() (list []string) {
 	out, err := NewOut(d.nc, "r", &d.o)
 	require.NoError(d.t, err)
 	require.NoError(d.t, out.Run(d.ctx))
 	info, err := d.stream.Info(d.ctx)
 	require.NoError(d.t, err)
-	for seq := uint64(1); seq <= info.State.LastSeq; seq++ {
-		m, err := d.stream.GetMsg(d.ctx, seq)
+	c, err := openChain(d.o.Ring.Dir, "r")
+	require.NoError(d.t, err)
+	defer c.close()
+	noted := c.after(0)
+	require.Len(d.t, noted, int(info.State.LastSeq))
+	for _, l := range noted {
+		m, err := d.stream.GetMsg(d.ctx, l.seq)
 		require.NoError(d.t, err)
+		require.Equal(d.t, l.position.String(), get(m.Header, HeaderPosition))
+		require.Equal(d.t, l.packed, get(m.Header, HeaderPacked) != "")
 		list = append(list, get(m.Header, HeaderPacked)+get(m.Header, HeaderEnd))
 	}
 	return list
@@ -187,9 +195,10 @@ func TestDividedAsNoted(t *testing.T) {
 		p := d.producer()
 		send(d, p, 5)
 		at, info := d.positions(3), p.Info()
-		d.note(info.UUID, link{seq: 1, position: at[2], packed: true}, link{seq: 2, position: at[3], packed: true})
+		d.note(info.UUID, link{seq: 1, position: at[2], packed: true}, link{seq: 2, position: at[3], packed: true},
+			link{seq: 3, position: at[4]}, link{seq: 4, position: at[4], end: &end{all: true}})
 		require.NoError(t, p.Close())
-		require.Equal(t, []string{"2", "ended", "all"}, d.run())
+		require.Equal(t, []string{"2", "ended", "all"}, d.run(), "and what was noted is forgotten")
 	})
 	t.Run("of a ring that is gone", func(t *testing.T) {
 		d := newDivided(t, shmring.KindSPSC)

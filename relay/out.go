@@ -190,7 +190,7 @@ func (o *Out) pump(ctx, work context.Context) error {
 		if err == nil {
 			err = o.publish(work, idle || o.isFull())
 		}
-		if err == nil && o.owes && len(o.noted) == 0 {
+		if err == nil {
 			err = o.storeOwed()
 		}
 		if err == nil {
@@ -322,8 +322,8 @@ func (o *Out) awaitAck(work context.Context) error {
 	}
 }
 
-// settle waits until all that was taken is stored and released, but for the beginning of a message that was noted,
-// of which the rest is in the ring.
+// settle waits until all that was taken is stored and released, and ends that are owed are stored; but for the
+// beginning of a message that was noted, of which the rest is in the ring.
 func (o *Out) settle(work context.Context) error {
 	for {
 		if err := o.publish(work, true); err != nil {
@@ -337,7 +337,7 @@ func (o *Out) settle(work context.Context) error {
 		}
 	}
 	o.releaseLate()
-	return nil
+	return o.storeOwed()
 }
 
 // streamEnded stores the end of a stream, before the ring notes that it was told: the call that
@@ -359,8 +359,11 @@ func (o *Out) streamEnded(e shmring.StreamEnd) {
 	}
 }
 
-// storeOwed stores the ends that came too early.
+// storeOwed stores the ends that came too early, when what was noted before them is sent.
 func (o *Out) storeOwed() error {
+	if !o.owes || len(o.noted) > 0 {
+		return nil
+	}
 	o.owes = false
 	for _, e := range o.chain.owed() {
 		if err := o.storeEnd(e); err != nil {
@@ -402,11 +405,6 @@ func (o *Out) storeEnd(e shmring.StreamEnd) error {
 func (o *Out) store(work context.Context, e *end) error {
 	if err := o.settle(work); err != nil {
 		return err
-	}
-	if o.owes {
-		if err := o.storeOwed(); err != nil {
-			return err
-		}
 	}
 	if e.all && o.last.ring == o.id && o.last.end == all {
 		return nil // told again
