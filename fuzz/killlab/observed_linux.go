@@ -160,17 +160,9 @@ func newestSequence(ring, dir string) (uint64, error) {
 
 // succeed takes the role, sends two messages, and leaves it.
 func (t *scenario) succeed() bool {
-	p, err := shmring.OpenProducer(t.ctx, t.ring, t.options())
-	if !t.must("a producer that follows", err) {
+	p, who, ok := t.follow()
+	if !ok {
 		return false
-	}
-	defer p.Close()
-	t.successor++
-	who := source{successorLane, t.successor}
-	for seq, size := range []int{inlineSize, twoSlots} {
-		if !t.must("a send of one that follows", p.Send(t.ctx, who.made(uint64(seq), size))) {
-			return false
-		}
 	}
 	t.row = append(t.row, sending{who, 2})
 	return t.must("close one that follows", p.Close())

@@ -262,24 +262,34 @@ func (t *scenario) fillUp() bool {
 		room--
 	}
 	for range room {
-		p, err := shmring.OpenProducer(t.ctx, t.ring, t.options())
-		if !t.must("a producer that follows", err) {
+		p, who, ok := t.follow()
+		if !ok {
 			return false
 		}
 		defer p.Close()
-		t.successor++
-		who := source{successorLane, t.successor}
-		for seq, size := range []int{inlineSize, twoSlots} {
-			if !t.must("a send of one that follows", p.Send(t.ctx, who.made(uint64(seq), size))) {
-				return false
-			}
-		}
 		*t.account(who) = account{tried: 2, sent: 2}
 		if !t.drain() {
 			return false
 		}
 	}
 	return true
+}
+
+// follow attaches a producer that sends two messages. Unless ok it is closed.
+func (t *scenario) follow() (p *shmring.Producer, who source, ok bool) {
+	p, err := shmring.OpenProducer(t.ctx, t.ring, t.options())
+	if !t.must("a producer that follows", err) {
+		return nil, who, false
+	}
+	t.successor++
+	who = source{successorLane, t.successor}
+	for seq, size := range []int{inlineSize, twoSlots} {
+		if !t.must("a send of one that follows", p.Send(t.ctx, who.made(uint64(seq), size))) {
+			p.Close()
+			return nil, who, false
+		}
+	}
+	return p, who, true
 }
 
 // unused makes sure that nobody seems to be there after all have left.

@@ -457,6 +457,20 @@ func TestRecordIsKilled(t *testing.T) {
 	}
 }
 
+// countRecorded is how many messages a recording has, all of them whole.
+func countRecorded(t *testing.T, file string) (n int) {
+	r, err := recording.Open(file)
+	require.NoError(t, err)
+	for ; ; n++ {
+		if _, err := r.Next(); err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.Zero(t, r.Torn())
+	return n
+}
+
 // When the disk takes no more, what is recorded is whole, and the rest is told.
 func TestRecordOnAFullDisk(t *testing.T) {
 	dir := ringDir(t)
@@ -473,16 +487,7 @@ func TestRecordOnAFullDisk(t *testing.T) {
 	require.Contains(t, rec.stderr.String(), "messages are not recorded")
 	var sum struct{ Messages int }
 	require.NoError(t, json.Unmarshal([]byte(rec.stdout.String()), &sum))
-	r, err := recording.Open(file)
-	require.NoError(t, err)
-	n := 0
-	for ; ; n++ {
-		if _, err := r.Next(); err == io.EOF {
-			break
-		}
-		require.NoError(t, err)
-	}
-	require.Zero(t, r.Torn())
+	n := countRecorded(t, file)
 	require.Equal(t, sum.Messages, n)
 	require.Positive(t, n)
 	require.NoError(t, os.Remove(file))
@@ -522,16 +527,7 @@ func TestRecordOnAFullFileSystem(t *testing.T) {
 		var sum struct{ Messages, Bytes, Rotated int }
 		require.NoError(t, json.Unmarshal([]byte(rec.stdout.String()), &sum))
 		require.Equal(t, rotate != "", sum.Rotated > 1)
-		r, err := recording.Open(to + "/rec")
-		require.NoError(t, err)
-		n := 0
-		for ; ; n++ {
-			if _, err := r.Next(); err == io.EOF {
-				break
-			}
-			require.NoError(t, err)
-		}
-		require.Zero(t, r.Torn())
+		n := countRecorded(t, to+"/rec")
 		require.Equal(t, sum.Messages, n)
 		require.Equal(t, 100*n, sum.Bytes)
 		require.Greater(t, n, 300)
