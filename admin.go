@@ -100,7 +100,9 @@ const stallTime = time.Second
 // consumer that takes over before. If the process never comes back, kill it: that alone
 // makes the consumer go on by itself, without ForceSkip.
 //
-// Errors: [ErrNotStalled]; [ErrBusy] when the same producer has lost a claim already; those
+// Errors: [ErrNotStalled]; [ErrBusy] when the same producer has lost a claim already, or was stopped
+// within the last instructions of its commit, where nobody can tell any more whether it has
+// committed: let it go on, or kill it; those
 // of opening.
 func ForceSkip(ctx context.Context, name string, position Position, o *AdminOptions) (claim StalledClaim, err error) {
 	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {

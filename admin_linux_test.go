@@ -187,7 +187,7 @@ func TestOtherVersion(t *testing.T) {
 		err := open()
 		require.ErrorIs(t, err, shmring.ErrVersion)
 		require.ErrorContains(t, err, "7.3")
-		require.ErrorContains(t, err, "3.x")
+		require.ErrorContains(t, err, "4.x")
 		require.ErrorContains(t, err, path)
 	}
 }

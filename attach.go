@@ -233,7 +233,7 @@ func toWake(seg *shm.Segment, view *layout.View, notify func()) ring.Config {
 	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{
 		Word: &view.Hot.DataBell, View: view, Inode: seg.Inode(),
 	})
-	return ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}}
+	return ring.Config{DataBell: bell, ParkingLot: waker{notify: notify}, Barrier: membarrier.System{}}
 }
 
 // waker is a parking lot in which nobody parks any more.

@@ -158,7 +158,7 @@ func TestInspectRingsThatAreWell(t *testing.T) {
 			require.Equal(t, info.Doorbell.String(), s.Ring.Doorbell)
 			require.Equal(t, shmring.Geometry{info.Slots, info.SlotSize, info.MaxMessage, info.MaxProducers}, s.Ring.Geometry)
 			require.Equal(t, "0600", s.File.Mode)
-			require.Equal(t, "3.2", s.File.Version)
+			require.Equal(t, "4.0", s.File.Version)
 			require.WithinDuration(t, time.Now(), s.File.Created, time.Minute)
 
 			m, err := c.Next(soon(t))
@@ -450,7 +450,7 @@ func TestInspectWhatIsNoSuchRing(t *testing.T) {
 		require.Equal(t, s.Name == "r", s.Err == nil, s.Name)
 		require.NotNil(t, s.File, s.Name)
 		if s.Name == "version" {
-			require.Equal(t, "9.2", s.File.Version)
+			require.Equal(t, "9.0", s.File.Version)
 			require.Equal(t, fmt.Sprintf("%x", p.Info().UUID), s.File.UUID)
 			require.ErrorIs(t, s.Err, shmring.ErrVersion)
 		}

@@ -467,14 +467,14 @@ func TestNotARing(t *testing.T) {
 
 	_, err = shmring.OpenProducer(soon(t), "r", &shmring.Options{Dir: dir})
 	require.ErrorIs(t, err, shmring.ErrFormat, "OpenOrCreate does not touch it either")
-	golden, err := os.ReadFile("layout/testdata/segment-v3.2.bin")
+	golden, err := os.ReadFile("layout/testdata/segment-v4.0.bin")
 	require.NoError(t, err)
 	golden[12] = 1
 	require.NoError(t, os.WriteFile(path, golden, 0o600))
 	_, err = shmring.OpenProducer(soon(t), "r", o)
 	require.ErrorIs(t, err, shmring.ErrVersion)
-	require.ErrorContains(t, err, "1.2")
-	require.ErrorContains(t, err, "3.x")
+	require.ErrorContains(t, err, "1.0")
+	require.ErrorContains(t, err, "4.x")
 }
 
 // ringDir is a directory whose rings are removed at the end with all that belongs to

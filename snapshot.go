@@ -40,7 +40,7 @@ type RingFile struct {
 
 	// Of what is in the file no version may move this. Empty where it is no ring, or may not be
 	// read.
-	Version string    `json:"version,omitempty"` // "3.2"
+	Version string    `json:"version,omitempty"` // "4.0"
 	UUID    string    `json:"uuid,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 

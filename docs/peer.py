@@ -81,7 +81,7 @@ class Segment:
         check = {
             "magic": magic == 0x31474E49524D4853,
             "endian": endian == 0x01020304,
-            "major": major == 3,
+            "major": major == 4,
             "incompat": incompat == 2,  # OFD locks, and records in line
             "checksum": checksum == crc32c(head[:56] + head[64:]),
             "slots": 8 <= self.slots <= 2**30 and self.slots & (self.slots - 1) == 0,

@@ -403,7 +403,7 @@ func badRecord(s *script) []word {
 	state := pick(s, layout.Committed, layout.Committed, layout.Discarded, layout.Claimed)
 	lap := pick[uint64](s, 1, 1, 1, 1, 2, 0)
 	return []word{
-		{at + 8, layout.PackMeta(n, 0, pick[uint16](s, 0, 0, 2, 2, 3, 1, 4)), true},
+		{at + 8, layout.PackMeta(n, 0, pick[uint8](s, 0, 0, 2, 2, 3, 1, 4)), true},
 		{at + 16, layout.PackMeta(entry, 0, 0), true},
 		{at, uint64(layout.PackCtl(lap, k, owner, state)), true},
 	}
@@ -423,7 +423,7 @@ func lies(s *script, size int) (list []word) {
 		if s.coin() {
 			lap := uint64(1 + s.below(3))
 			w.value = pick(s, uint64(layout.PackCtl(lap, uint64(s.below(10)), uint8(s.below(5)), layout.State(s.below(4)))),
-				layout.PackMeta(uint32(s.below(140)), 0, uint16(s.below(4))),
+				layout.PackMeta(uint32(s.below(140)), 0, uint8(s.below(4))),
 				uint64(layout.PackTail(uint64(s.below(20)), uint64(s.below(9)), uint8(s.below(5)))))
 		}
 		list = append(list, w)

@@ -454,7 +454,7 @@ func (h *victim) lieInSlots(s step, slot uint64) {
 		S := uint32(h.cfg.SlotSize)
 		length := pick(&script{[]byte{byte(s.Word)}}, 0, 1, 4, 8, 16, 47, 48, 49, S, S+1, 2*S, 2*S+1, S*uint32(slots),
 			uint32(h.cfg.MaxMessage)+1, 1<<31, 1<<32-1)
-		d.Meta = edge(s, d.Meta, layout.PackMeta(length, uint16(s.Word>>8), uint16(s.Word>>24)&3))
+		d.Meta = edge(s, d.Meta, layout.PackMeta(length, uint16(s.Word>>8), uint8(s.Word>>24)&3))
 	case 18:
 		h.entry(d.Inline[:], s)
 	case 19:

@@ -2,7 +2,7 @@
 // behaviour beyond [Format], which writes those bytes, and [Parse], which
 // believes nothing it reads until it has checked it.
 //
-// # The segment, version 3.2
+// # The segment, version 4.0
 //
 // All numbers are in the byte order of the machine that made the segment (the
 // endian mark says which); every multi-byte word is naturally aligned. Distances
@@ -102,7 +102,7 @@
 // # A descriptor of an MPSC ring, 64 bytes: one cache line
 //
 //	 0     8  Ctl            the claim's owner; a helper (CLAIMED); the consumer (DISCARDED)
-//	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:16; the consumer may write it again
+//	 8     8  Meta           the claim's owner     length:32 | kind:16 | flags:8 | Finishing:8; the consumer again
 //	16    48  Inline         the claim's owner     the payload when length ≤ 48
 //
 // A message of n bytes takes one slot when n ≤ max(48, S), else ⌈n/S⌉ consecutive

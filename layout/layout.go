@@ -9,8 +9,8 @@ import (
 const (
 	Magic     uint64 = 0x31474e49524d4853 // "SHMRING1" when stored little-endian
 	EndianOK  uint32 = 0x01020304
-	Major     uint16 = 3
-	Minor     uint16 = 2
+	Major     uint16 = 4
+	Minor     uint16 = 0
 	PageAlign        = 4096
 )
 
@@ -116,12 +116,12 @@ var _ [Counters - countersUsed]struct{} // or there is no room
 // InlineSize is the number of payload bytes that fit into a descriptor.
 const InlineSize = 48
 
-// Message flags, the upper 16 bits of Meta.
+// Message flags, bits 48 to 55 of Meta.
 const (
 	// FlagFirst marks the first record of a producer's stream, so that the consumer looks for
 	// the fates of earlier streams before it delivers it.
-	FlagFirst uint16 = 1 << 0
-	FlagBatch uint16 = 1 << 1 // payload is a sequence of entries, see EntryHeader
+	FlagFirst uint8 = 1 << 0
+	FlagBatch uint8 = 1 << 1 // payload is a sequence of entries, see EntryHeader
 
 	KnownFlags = FlagFirst | FlagBatch
 )
@@ -232,8 +232,8 @@ const (
 	// BellEach in DataBell of an SPSC ring asks for records with cache lines of their own: the
 	// consumer waits for each. It is no part of the count.
 	BellEach uint32 = 1 << 31
-	// BellFences in DataBell of an SPSC ring says that whoever sleeps on it fences for those who
-	// publish: a producer whose process has joined may publish without a full barrier.
+	// BellFences in DataBell says that whoever sleeps on it fences for those who publish: a producer
+	// whose process has joined may publish without a full barrier.
 	BellFences uint32 = 1 << 30
 	bellKept          = BellEach | BellFences
 )

@@ -19,10 +19,10 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden segment: only with a new layout version")
 
 const (
-	golden     = "testdata/segment-v3.2.bin"
-	goldenSPSC = "testdata/segment-v3.2-spsc.bin"
+	golden     = "testdata/segment-v4.0.bin"
+	goldenSPSC = "testdata/segment-v4.0-spsc.bin"
 
-	goldenBroadcast = "testdata/segment-v3.2-broadcast.bin"
+	goldenBroadcast = "testdata/segment-v4.0-broadcast.bin"
 )
 
 // goldenConfig is as small as a segment gets, with every field set.
@@ -58,7 +58,7 @@ func format(t testing.TB, cfg layout.Config) []byte {
 	return mem
 }
 
-// The bytes of version 3.2 are frozen.
+// The bytes of version 4.0 are frozen.
 func TestGolden(t *testing.T) {
 	v, _ := frozen(t, golden, goldenConfig)
 	require.Equal(t, goldenConfig.Start, v.Hot.ReadPos.Load())
@@ -461,10 +461,10 @@ func TestWords(t *testing.T) {
 	require.EqualValues(t, 1, layout.LapOf(7, 3))
 	require.EqualValues(t, 2, layout.LapOf(8, 3))
 	require.EqualValues(t, 0, layout.LapOf((1<<42-1)*8, 3), "comes around, to the lap that zeroed memory carries")
-	n, kind, flags := layout.UnpackMeta(layout.PackMeta(math.MaxUint32, 3, 0x8000))
+	n, kind, flags := layout.UnpackMeta(layout.PackMeta(math.MaxUint32, 3, 0x80))
 	require.EqualValues(t, uint32(math.MaxUint32), n)
 	require.EqualValues(t, 3, kind)
-	require.EqualValues(t, 0x8000, flags)
+	require.EqualValues(t, 0x80, flags)
 }
 
 // Reading and formatting a segment in the smallest number of lines.

@@ -51,6 +51,9 @@ func PackTail(end uint64, slots uint64, owner uint8) Tail {
 	return Tail(end&posMask<<(slotsBits+ownerBits) | slots&slotsMask<<ownerBits | uint64(owner))
 }
 
+// Until is that word with another end; its own is 0.
+func (t Tail) Until(end uint64) Tail { return t | Tail(end<<(slotsBits+ownerBits)) }
+
 // Pos returns the full position after the claim, given any true position since
 // that is at most 2^44 slots older, such as a ReadPos loaded before this Tail.
 func (t Tail) Pos(since uint64) uint64 {
@@ -104,14 +107,28 @@ func LapOf(pos uint64, shift uint) uint64 { return (pos>>(shift&63) + 1) & lapMa
 
 // PackMeta makes the second word of a descriptor, or with flags 0 the word before
 // an entry of a batch.
-func PackMeta(length uint32, kind, flags uint16) uint64 {
-	return uint64(length) | uint64(kind)<<32 | uint64(flags)<<48
+func PackMeta(length uint32, kind uint16, flags uint8) uint64 {
+	return uint64(length) | uint64(kind)<<32 | uint64(flags)<<metaFlags
 }
 
-// UnpackMeta is the inverse of PackMeta.
-func UnpackMeta(m uint64) (length uint32, kind, flags uint16) {
-	return uint32(m), uint16(m >> 32), uint16(m >> 48)
+// UnpackMeta is the inverse of PackMeta. It leaves out what Finishing has added.
+func UnpackMeta(m uint64) (length uint32, kind uint16, flags uint8) {
+	return uint32(m), uint16(m >> 32), uint8(m >> metaFlags)
 }
+
+const (
+	metaFlags     = 48
+	metaFinishing = 56
+)
+
+// Finishing is added to the Meta of a claim of that lap by an owner that is about to commit it by a
+// plain store: it may be before that store or behind it from now on, and nobody can give the claim
+// up any more. Of another lap it says nothing. Seven bits of the lap are enough: where they are those of an
+// older one, 128 laps ago, a claim is taken for one that cannot be given up.
+func Finishing(lap uint64) uint64 { return (lap | 0x80) << metaFinishing }
+
+// IsFinishing reports whether that was added to a Meta.
+func IsFinishing(m, lap uint64) bool { return m>>metaFinishing == Finishing(lap)>>metaFinishing }
 
 // Record is the word before a record of an SPSC ring. It stands at a multiple of 8, the bytes of
 // the record behind it, and behind those, where Next says, the next word. 0: there is no record.

@@ -260,8 +260,7 @@ func (c *Claim) commit() error {
 			return c.commitClosed(p)
 		}
 		if k == 1 {
-			p.setMeta(c.pos, meta)
-			return p.publishShortMPSC(p.descAt(c.pos), c.pos)
+			return p.commitMPSC(p.descAt(c.pos), c.pos, 1, meta)
 		}
 		return p.commit(c.pos, k, meta)
 	}

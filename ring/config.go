@@ -55,7 +55,7 @@ type Config struct {
 	// Every handle needs one to wake the parked goroutines of others.
 	ParkingLot ParkingLot
 
-	// Barrier, if not nil, spares the producer of an SPSC ring a full barrier at each message.
+	// Barrier, if not nil, spares producers a full barrier at each message.
 	Barrier Barrier
 
 	// SpinFor is how long a blocking call busy-waits at most before it sleeps. It does less

@@ -58,10 +58,10 @@ func NewConsumer(v *layout.View, cfg Config) (*Consumer, error) {
 		c.patience = mostPassed
 		c.flushAfter = min(choresBytes, c.size/8)
 		c.backoff.each = v.Hot.DataBell.Load()&layout.BellEach != 0
-		c.openPromise()
 		c.short.most = uint64(min(c.maxMessage, copyPiece))
 		c.short.sender, c.short.about = &c.received[fromSPSC], describe(fromSPSC, false)
 	}
+	c.openPromise()
 	// What a consumer may have seen is still so after others have come and gone.
 	pos, marked := c.hot.ReadPos.Load(), c.participants[layout.ConsumerIndex].DrainPos.Load()
 	if !c.mpsc && pos%layout.RecordAlign != 0 {

@@ -44,12 +44,15 @@
 //	         one of the two sees the other
 //	F1 → F2  owner marked as revoked, then its claim discarded → claim seen discarded, then the mark
 //	         a revoked claim is passed but not released
+//	P1 ‖ F1  owner's mark in Meta, then its state loaded (P2) ‖ state marked, a barrier in every
+//	         processor, then Meta loaded: one of owner and ForceSkip sees the other
 //	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock
 //	         a dead owner writes no more
 //
 // All shared words go through sync/atomic, whose operations are sequentially consistent.
 // D, S, H and L need only release and acquire; B needs the full barrier that Go's Store
-// (XCHG on amd64) and CompareAndSwap are. Payload, Meta and Inline are plain memory:
+// (XCHG on amd64) and CompareAndSwap are, or the other side's (see publishAt); P leans on that of
+// F1 always. Payload, Meta and Inline are plain memory:
 // between claim and D1 only the owner touches them, after D2 only the consumer, after S2
 // again only an owner.
 //

@@ -1,6 +1,10 @@
 package ring
 
-import "github.com/shmring/shmring/layout"
+import (
+	"errors"
+
+	"github.com/shmring/shmring/layout"
+)
 
 // ParkEverybody makes all sleepers of this process park, until undone. No
 // handle may be in use when it is called.
@@ -33,7 +37,19 @@ const (
 const PlainStores = plainStores
 
 // IsPlain tells whether the next message is published without a full barrier.
-func (p *Producer) IsPlain() bool { return p.plain }
+func (p *Producer) IsPlain() bool {
+	if p.mpsc {
+		return p.claims.storeIn.Load() != inNone
+	}
+	return p.plain
+}
+
+// JoinAfterSlots makes producers of MPSC rings think of joining after so many slots, until undone.
+func JoinAfterSlots(n uint64) (undo func()) {
+	was := joinAfterSlots
+	joinAfterSlots = n
+	return func() { joinAfterSlots = was }
+}
 
 // PutByHand stores the word of the next record, and does nothing else.
 func (p *Producer) PutByHand(w uint64) { p.area.publish(p.pos, layout.Record(w)) }
@@ -42,8 +58,11 @@ func (p *Producer) PutByHand(w uint64) { p.area.publish(p.pos, layout.Record(w))
 func (p *Producer) SendBetween(msg []byte, happens func()) error {
 	pos, ok := p.reserveShortMPSC()
 	if !ok {
-		panic("no short way")
+		return ErrNoShortWay
 	}
 	happens()
 	return p.fillShortMPSC(pos, msg, 0)
 }
+
+// ErrNoShortWay: nothing was sent.
+var ErrNoShortWay = errors.New("no short way")

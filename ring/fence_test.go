@@ -33,9 +33,9 @@ var errRefused = errors.New("refused")
 func refused() error { return errRefused }
 
 // fencedRing is a ring whose producer and consumer have these barriers.
-func fencedRing(t *testing.T, join, fence func() error, bell ring.Bell) (*ring.Producer, *consumer,
+func fencedRing(t *testing.T, kind layout.Kind, join, fence func() error, bell ring.Bell) (*ring.Producer, *consumer,
 	*layout.View, *rig) {
-	r := newRig(t, memories[0], layout.Config{Kind: layout.SPSC, Slots: 16, SlotSize: 64})
+	r := newRig(t, memories[0], layout.Config{Kind: kind, Slots: 16, SlotSize: 64})
 	_, v, cfg := r.process()
 	cfg.Barrier = &barrier{join, func() error { panic("a producer fences for nobody") }}
 	p, err := ring.NewProducer(v, cfg)
@@ -59,6 +59,8 @@ func fencedConsumer(t *testing.T, r *rig, fence func() error, bell ring.Bell) *c
 	return &consumer{c, h, v}
 }
 
+var bothKinds = []layout.Kind{layout.SPSC, layout.MPSC}
+
 // A producer publishes plainly if it has joined and the consumer fences, and from the next message on.
 func TestWhoPublishesPlainly(t *testing.T) {
 	for _, c := range []struct {
@@ -70,11 +72,21 @@ func TestWhoPublishesPlainly(t *testing.T) {
 		{succeeds, refused, false},
 		{succeeds, nil, false},
 	} {
-		p, consumer, v, _ := fencedRing(t, c.join, c.fence, nil)
-		require.False(t, p.IsPlain(), "it has sent nothing")
-		stream(t, p, consumer)
-		require.Equal(t, c.want, p.IsPlain())
-		require.Equal(t, c.fence != nil && c.fence() == nil, v.Hot.DataBell.Load()&layout.BellFences != 0)
+		for _, kind := range bothKinds {
+			p, consumer, v, _ := fencedRing(t, kind, c.join, c.fence, nil)
+			require.False(t, p.IsPlain(), "it has sent nothing")
+			stream(t, p, consumer)
+			require.Equal(t, c.want, p.IsPlain(), kind)
+			require.Equal(t, c.fence != nil && c.fence() == nil, v.Hot.DataBell.Load()&layout.BellFences != 0)
+		}
+	}
+}
+
+// heeds sends so often that a producer looks at the promise: the one of an SPSC ring does so at each message.
+func heeds(t *testing.T, kind layout.Kind, send func()) {
+	t.Helper()
+	for range map[layout.Kind]int{layout.SPSC: 1, layout.MPSC: 16}[kind] {
+		send()
 	}
 }
 
@@ -90,12 +102,14 @@ func stream(t *testing.T, p *ring.Producer, c *consumer) {
 
 // The system takes its time to let a process join; messages are sent meanwhile.
 func TestJoinsLater(t *testing.T) {
-	late = 3
 	t.Cleanup(func() { late = 0 })
-	p, c, _, _ := fencedRing(t, succeeds, succeeds, nil)
-	stream(t, p, c)
-	require.Equal(t, ring.PlainStores, late == 0)
-	require.Equal(t, ring.PlainStores, p.IsPlain())
+	for _, kind := range bothKinds {
+		late = 3
+		p, c, _, _ := fencedRing(t, kind, succeeds, succeeds, nil)
+		stream(t, p, c)
+		require.Equal(t, ring.PlainStores, late == 0)
+		require.Equal(t, ring.PlainStores, p.IsPlain(), kind)
+	}
 }
 
 // late is how often the barriers of producers say that they have not joined yet.
@@ -127,7 +141,7 @@ func TestFenceBeforeTheSecondLook(t *testing.T) {
 		}
 		return nil
 	}
-	producer, c, view, _ := fencedRing(t, succeeds, fence, bell)
+	producer, c, view, _ := fencedRing(t, layout.SPSC, succeeds, fence, bell)
 	p, v = producer, view
 	n, err := c.Receive(soon(t), make([]byte, 8))
 	require.NoError(t, err)
@@ -138,6 +152,12 @@ func TestFenceBeforeTheSecondLook(t *testing.T) {
 
 // A consumer that sleeps often promises nothing, and does when it takes many messages in between.
 func TestPromiseOnlyWhileItPays(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind.String(), func(t *testing.T) { promiseOnlyWhileItPays(t, kind) })
+	}
+}
+
+func promiseOnlyWhileItPays(t *testing.T, kind layout.Kind) {
 	var word *atomic.Uint32
 	fences, afterwards := 0, 0
 	fence := func() error {
@@ -146,7 +166,7 @@ func TestPromiseOnlyWhileItPays(t *testing.T) {
 		}
 		return nil
 	}
-	p, c, v, _ := fencedRing(t, succeeds, fence, nil)
+	p, c, v, _ := fencedRing(t, kind, succeeds, fence, nil)
 	word = &v.Hot.DataBell
 	buf := make([]byte, 8)
 	nap := func() {
@@ -172,13 +192,19 @@ func TestPromiseOnlyWhileItPays(t *testing.T) {
 	require.False(t, p.IsPlain())
 	nap()
 	require.True(t, promised())
-	require.NoError(t, p.TrySend(buf))
+	heeds(t, kind, func() { require.NoError(t, p.TrySend(buf)) })
 	require.Equal(t, ring.PlainStores, p.IsPlain())
 }
 
 // A consumer that cannot keep the promise of its predecessor, or not any more its own, takes it
 // back, and its producer goes by barriers again.
 func TestPromiseIsTakenBack(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind.String(), func(t *testing.T) { promiseIsTakenBack(t, kind) })
+	}
+}
+
+func promiseIsTakenBack(t *testing.T, kind layout.Kind) {
 	refuses := false
 	fence := func() error {
 		if refuses {
@@ -186,7 +212,7 @@ func TestPromiseIsTakenBack(t *testing.T) {
 		}
 		return nil
 	}
-	p, c, v, r := fencedRing(t, succeeds, fence, nil)
+	p, c, v, r := fencedRing(t, kind, succeeds, fence, nil)
 	buf := make([]byte, 8)
 	send := func() {
 		require.NoError(t, p.TrySend(buf))
@@ -205,11 +231,37 @@ func TestPromiseIsTakenBack(t *testing.T) {
 	require.False(t, p.IsPlain())
 
 	v.Hot.DataBell.Or(layout.BellFences)
-	send()
+	heeds(t, kind, send)
 	require.Equal(t, ring.PlainStores, p.IsPlain())
 	c.die()
 	c = fencedConsumer(t, r, nil, nil)
 	require.Zero(t, v.Hot.DataBell.Load()&layout.BellFences, "the new one has promised nothing")
 	send()
 	require.False(t, p.IsPlain())
+}
+
+// Who commits by a plain store looks at the bell behind it, and wakes who is announced there, whatever way the message
+// goes.
+func TestPlainPublishRings(t *testing.T) {
+	for _, kind := range bothKinds {
+		p, c, v, _ := fencedRing(t, kind, succeeds, succeeds, nil)
+		stream(t, p, c)
+		require.Equal(t, ring.PlainStores, p.IsPlain())
+		for _, size := range []int{8, 64, 65, 130} {
+			for _, claims := range []bool{false, true} {
+				v.Hot.DataBell.Or(layout.BellSleeper)
+				if claims {
+					claim, err := p.TryClaim(size)
+					require.NoError(t, err)
+					require.NoError(t, claim.Commit())
+				} else {
+					require.NoError(t, p.TrySend(make([]byte, size)))
+				}
+				require.Zero(t, v.Hot.DataBell.Load()&layout.BellSleeping, "%v, %d bytes, claimed: %v", kind, size, claims)
+				_, err := c.TryReceive(make([]byte, size))
+				require.NoError(t, err)
+				require.Equal(t, ring.PlainStores, p.IsPlain())
+			}
+		}
+	}
 }

@@ -66,7 +66,7 @@ func garble(rng *rand.Rand, v *layout.View) {
 			state = layout.State(rng.IntN(4))
 		}
 		d.Ctl.Store(layout.PackCtl(layout.LapOf(pos, shift), 1+uint64(rng.IntN(20)/18), 1, state))
-		d.Meta = layout.PackMeta(uint32(rng.IntN(70)), 0, uint16(rng.IntN(8)/5)&layout.KnownFlags)
+		d.Meta = layout.PackMeta(uint32(rng.IntN(70)), 0, uint8(rng.IntN(8)/5)&layout.KnownFlags)
 	}
 }
 

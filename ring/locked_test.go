@@ -12,9 +12,9 @@ import (
 )
 
 // A LOCKed instruction, or the XCHG of an atomic store, waits for every store before
-// it. One publishes an SPSC message; for MPSC one claims and one publishes. Counted in
-// what the compiler makes of the functions that a message passes through when there
-// is room and nobody interferes.
+// it. For SPSC one publishes a message where nobody fences; for MPSC one claims, and one more commits where
+// nobody fences. Counted in what the compiler makes of the functions that a message passes through when
+// there is room and nobody interferes.
 func TestLockedInstructions(t *testing.T) {
 	if runtime.GOARCH != "amd64" || raceEnabled {
 		t.Skip("counts amd64 instructions of the normal build")
@@ -26,7 +26,8 @@ func TestLockedInstructions(t *testing.T) {
 		want  int
 	}{
 		{"SPSC send", []string{"Producer.sendShort", "Producer.sendMany"}, 1},
-		{"MPSC send", []string{"Producer.sendMPSC", "Producer.reserveShortMPSC", "Producer.fillShortMPSC"}, 2},
+		{"MPSC send", []string{"Producer.sendMPSC", "Producer.reserveShortMPSC", "Producer.fillShortMPSC"}, 1},
+		{"MPSC commit where nobody fences", []string{"Producer.commitByCAS"}, 1},
 		{"waypoint to be kept", []string{"storeKept"}, 4}, // also the one that says that it is none meanwhile
 		{"receive", []string{"Consumer.Receive", "Consumer.receive", "Consumer.peek"}, 0},
 	}
@@ -56,6 +57,21 @@ func TestPlainStoresComeLast(t *testing.T) {
 		require.Len(t, at, 3, "%s: position, messages, turn", name)
 		require.Equal(t, at[0]+8, at[1], name)
 		require.NotContains(t, at[:2], at[2], name)
+	}
+}
+
+// Who commits by a plain store says so first, and then looks at its state: the compiler has moved nothing.
+func TestCommitMarksThenLooks(t *testing.T) {
+	if runtime.GOARCH != "amd64" || raceEnabled {
+		t.Skip("looks at amd64 instructions of the normal build")
+	}
+	text := assembly(t)
+	for _, name := range []string{"Producer.fillShortMPSC", "Producer.commitMPSC"} {
+		require.Equal(t, []int{8, 0}, plainStores(t, text, name), "%s: Meta, then the control word", name)
+		symbol := `(?ms)^\S+` + strings.Replace(name, ".", `\)\.`, 1) + ` STEXT.*?(?:STEXT|\z)`
+		body := regexp.MustCompile(symbol).FindString(text)
+		between := regexp.MustCompile(`(?s)store_amd64\.go:\d+\)\tMOVQ\t\w+, 8\(.*?store_amd64\.go`).FindString(body)
+		require.Regexp(t, `sync/atomic/type\.go:\d+\)\tMOVL\t\(\w+\), \w+\n`, between, "%s: the look at the state", name)
 	}
 }
 

@@ -23,14 +23,35 @@ type claims struct {
 	floor  atomic.Uint64
 	looked atomic.Uint64 // where errLook was returned last
 
-	oneMost int // the longest message of the short way: it takes one slot
+	oneMost int               // the longest message of the short way: it takes one slot
+	oneTail layout.Tail       // what claims one slot, but for where it ends
+	oneCtl  layout.Ctl        // what commits that, but for its lap
+	state   *layout.StateWord // this producer's
+	begunAt uint64            // where it has begun
+
+	// storeIn is the state of this producer in which claims are committed without a LOCK, see commitMPSC: Used, or
+	// one that there is not. All goroutines go by it, and any may find that it is over.
+	storeIn   atomic.Uint32
+	hasJoined atomic.Bool // Config.Barrier reaches this process
+	canJoin   atomic.Bool // or may do so later
 }
+
+// inNone is no state of a participant.
+const inNone = 1 << 31
+
+// joinAfterSlots is joinAfter on an MPSC ring, of all its producers. Tests change it.
+var joinAfterSlots uint64 = 1024
 
 // openMPSC begins at a ReadPos.
 func (p *Producer) openMPSC(read uint64) {
 	p.claims.looked.Store(read)
 	p.floor.Store(read - p.slots.count)
 	p.oneMost = min(p.oneSlot, p.maxMessage, copyPiece)
+	p.claims.state, p.claims.begunAt = &p.participants[p.index].State, read
+	p.claims.oneTail = layout.PackTail(0, 1, p.index)
+	p.claims.oneCtl = layout.PackCtl(0, 1, p.index, layout.Committed)
+	p.claims.storeIn.Store(inNone)
+	p.claims.canJoin.Store(plainStores && p.cfg.Barrier != nil)
 }
 
 // reserveMPSC claims k slots and returns their position. It takes two loads and one LOCKed
@@ -88,36 +109,98 @@ func (p *Producer) reserveShortMPSC() (pos uint64, ok bool) {
 	prev := pos - n
 	if n-1 >= p.slots.count || pos+1-floor > p.slots.count ||
 		!p.descAt(prev).Ctl.Load().IsRecorded(layout.LapOf(prev, p.shift)) ||
-		!p.hot.Tail.CompareAndSwap(t, layout.PackTail(pos+1, 1, p.index)) {
+		!p.hot.Tail.CompareAndSwap(t, p.claims.oneTail.Until(pos+1)) {
 		return 0, false
 	}
 	killpoint.At(killpoint.TailMoved)
 	return pos, true
 }
 
-// publishShortMPSC is publish of one slot, whose descriptor is d, that nobody has recorded meanwhile.
-func (p *Producer) publishShortMPSC(d *layout.Descriptor, pos uint64) error {
+// commitMPSC commits a claim of our own that was filled, whose descriptor is d.
+//
+// Where the consumer fences for us anyway (see publishAt) that takes no LOCK. The only one who changes the
+// control word of a live owner's claim into anything that must stay is ForceSkip, so the two agree on whose
+// it is: we say in Meta that we are about to commit (P1), and look at our state (P2); it marks the state,
+// has every processor pass a barrier, and looks at Meta. Then either we see the mark, and go the long
+// way, or it sees ours, and leaves the claim alone. Who puts the claim on record meanwhile is
+// overwritten, and who wanted to is too late: both are as it should be. If the handle is closed
+// under us, its memory is replaced before anybody may take us for gone, and that empties the store buffer of
+// each processor that runs this process. See fuzz/models/skip.pml.
+func (p *Producer) commitMPSC(d *layout.Descriptor, pos, k, meta uint64) error {
+	lap := layout.LapOf(pos, p.shift)
+	storePlain(&d.Meta, meta|layout.Finishing(lap)) // P1
+	killpoint.At(killpoint.MetaWritten)
+	if p.claims.state.Load() != layout.ParticipantState(p.claims.storeIn.Load()) { // P2
+		return p.commitByCAS(d, pos, k, meta)
+	}
+	storePlain(ctlWord(d), uint64(layout.PackCtl(lap, k, p.index, layout.Committed))) // D1
+	killpoint.At(killpoint.ClaimFinished)
+	if p.notifyWord.Load()&(layout.BellSleeping|layout.BellFences) != layout.BellFences { // B1
+		p.heedMPSC()
+	}
+	return p.committed()
+}
+
+// commitByCAS is commitMPSC by one LOCKed instruction, if nobody interferes.
+func (p *Producer) commitByCAS(d *layout.Descriptor, pos, k, meta uint64) error {
+	d.Meta = meta
+	killpoint.At(killpoint.MetaWritten)
 	lap, v := layout.LapOf(pos, p.shift), d.Ctl.Load()
-	if v.Lap() == lap || !d.Ctl.CompareAndSwap(v, layout.PackCtl(lap, 1, p.index, layout.Committed)) { // D1
-		if err := p.publishMPSC(pos, 1, layout.Committed); err != nil {
+	if v.Lap() == lap || !d.Ctl.CompareAndSwap(v, layout.PackCtl(lap, k, p.index, layout.Committed)) { // D1
+		if err := p.publishMPSC(pos, k, layout.Committed); err != nil {
 			return err
 		}
-	} else {
-		killpoint.At(killpoint.ClaimFinished)
-		p.notify()
+		return p.committed()
 	}
+	killpoint.At(killpoint.ClaimFinished)
+	p.notify()
+	return p.committed()
+}
+
+// committed is the error behind a commit: of a handle that was closed meanwhile it went perhaps into
+// memory that is not shared any more.
+func (p *Producer) committed() error {
 	if p.Closed() {
-		return p.closeReason() // perhaps into memory that is not shared any more
+		return p.closeReason()
 	}
 	return nil
 }
 
-// fillShortMPSC fills a claim of one slot with a message to which there is nothing to say, and publishes it
-// as publishShortMPSC does, written out.
+// heedMPSC is heed behind a commit by a plain store.
+//
+//go:noinline
+func (p *Producer) heedMPSC() {
+	p.notify()
+	if p.notifyWord.Load()&layout.BellFences == 0 {
+		// The promise is withdrawn, see heed. This is a full barrier.
+		p.claims.storeIn.Store(inNone)
+		p.notify()
+	}
+}
+
+// weighPlain decides now and then whether to commit by plain stores, at a claim at pos.
+func (p *Producer) weighPlain(pos uint64) {
+	c := &p.claims
+	if !c.hasJoined.Load() {
+		if !c.canJoin.Load() || pos-c.begunAt < joinAfterSlots {
+			return
+		}
+		joined, err := p.cfg.Barrier.Join()
+		c.canJoin.Store(!joined && err == nil)
+		if !joined {
+			return
+		}
+		c.hasJoined.Store(true)
+	}
+	if promised := p.notifyWord.Load()&layout.BellFences != 0; promised && c.storeIn.Load() == inNone {
+		c.storeIn.Store(uint32(layout.Used)) // if that is over by now, the next commit finds out
+	}
+}
+
+// fillShortMPSC fills a claim of one slot with a message to which there is nothing to say, and commits it as
+// commitMPSC does, the common way written out.
 func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 	d, n := p.descAt(pos), uint64(len(msg))
-	d.Meta = layout.PackMeta(uint32(n), kind, 0)
-	killpoint.At(killpoint.MetaWritten)
 	switch {
 	case n-8 <= layout.InlineSize-8:
 		copyFew(&d.Inline[0], first(msg), n)
@@ -127,13 +210,16 @@ func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 		copyOut(p.payloadAt(pos, len(msg)), msg)
 	}
 	killpoint.At(killpoint.PayloadWritten)
-	lap, v := layout.LapOf(pos, p.shift), d.Ctl.Load()
-	if v.Lap() == lap || !d.Ctl.CompareAndSwap(v, layout.PackCtl(lap, 1, p.index, layout.Committed)) { // D1
-		return p.publishShortMPSC(d, pos)
+	meta, lap := layout.PackMeta(uint32(n), kind, 0), layout.LapOf(pos, p.shift)
+	storePlain(&d.Meta, meta|layout.Finishing(lap)) // P1
+	killpoint.At(killpoint.MetaWritten)
+	if p.claims.state.Load() != layout.ParticipantState(p.claims.storeIn.Load()) { // P2
+		return p.commitByCAS(d, pos, 1, meta)
 	}
+	storePlain(ctlWord(d), uint64(p.claims.oneCtl.In(lap))) // D1
 	killpoint.At(killpoint.ClaimFinished)
-	if p.notifyWord.Load()&layout.BellSleeping != 0 { // B1
-		p.wakePeer()
+	if p.notifyWord.Load()&(layout.BellSleeping|layout.BellFences) != layout.BellFences { // B1
+		p.heedMPSC()
 	}
 	if p.Closed() {
 		return p.closeReason() // perhaps into memory that is not shared any more
@@ -143,6 +229,7 @@ func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 
 // extendMPSC moves floor on for a claim of need slots at pos, which is to be one of k.
 func (p *Producer) extendMPSC(pos, need, k uint64) error {
+	p.weighPlain(pos)
 	if looked := p.claims.looked.Load(); int64(pos-looked) >= lookEvery && p.claims.looked.CompareAndSwap(looked, pos) {
 		return errLook
 	}

@@ -24,9 +24,9 @@ import (
 // The announcement and the publish are each followed by a load of what the other side
 // stored. All four are sequentially consistent, so at least one of the loads sees the
 // other's store: either the sleeper finds the data or the notifier finds the sleeper. A C
-// reader looks for a fence here: Go's atomic Or, Store and CompareAndSwap are one. The producer of
-// an SPSC ring may do without, where BellFences says that the consumer has the system do a
-// barrier on every processor that runs such a producer (Config.Barrier), behind the announcement
+// reader looks for a fence here: Go's atomic Or, Store and CompareAndSwap are one. A
+// producer may do without, where BellFences says that the consumer has the system do a
+// barrier on every processor that runs producers (Config.Barrier), behind the announcement
 // and before its second look: a publish before that is visible to the look, and one after it is
 // followed by a load that sees the announcement. Between
 // looking and sleeping the kernel (of the parking lot: the sleeper, once it has its place)
@@ -198,17 +198,25 @@ func (h *handle) promiseFences() {
 
 // withdrawFences takes that back, also for a predecessor. A producer sees it at its next look at
 // the bell. If it has looked before, what it has published before that may still be in its processor's
-// store buffer, so one fence more is due. Who cannot have it done waits: nobody knows how long a
-// store takes to leave, but a millisecond is thousands of times as long. (A processor that is taken
-// from the producer meanwhile empties its buffer at once.)
+// store buffer, so one fence more is due.
 func (h *handle) withdrawFences() {
 	h.fences = false
 	if h.sleepWord.And(^layout.BellFences)&layout.BellFences == 0 {
 		return
 	}
-	if h.mayFence = h.mayFence && h.cfg.Barrier.Fence() == nil; !h.mayFence {
-		time.Sleep(time.Millisecond)
+	h.mayFence = h.fence() && h.mayFence
+}
+
+// fence returns when every processor that runs somebody who stores plainly has passed a barrier, and reports
+// whether the system has seen to it. Who cannot have it done waits: nobody knows how long a store takes to leave, but a
+// millisecond is thousands of times as long. (A processor that is taken from the producer meanwhile empties
+// its buffer at once.)
+func (h *handle) fence() bool {
+	if h.cfg.Barrier != nil && h.cfg.Barrier.Fence() == nil {
+		return true
 	}
+	time.Sleep(time.Millisecond)
+	return false
 }
 
 // withdraw takes an announcement back where nobody else can have made it. Producers of an

@@ -409,12 +409,7 @@ func (p *Producer) commit(pos, k, meta uint64) error {
 		p.leave()
 		return nil
 	}
-	p.setMeta(pos, meta)
-	err := p.publishMPSC(pos, k, layout.Committed)
-	if p.Closed() {
-		return p.closeReason() // perhaps into memory that is not shared any more
-	}
-	return err
+	return p.commitMPSC(p.descAt(pos), pos, k, meta)
 }
 
 // commitFirst is commit of a record that is marked as the first of the stream.

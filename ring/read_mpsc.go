@@ -106,7 +106,7 @@ func (c *Consumer) checkCtl(v layout.Ctl) (k uint64, err error) {
 
 // checkFlags is peekMPSC's look at a record that is not just a message. In front of the first
 // record of a stream it tells of those that were over before.
-func (c *Consumer) checkFlags(flags uint16, n uint64) error {
+func (c *Consumer) checkFlags(flags uint8, n uint64) error {
 	switch {
 	case flags&^layout.KnownFlags != 0:
 		return c.corrupt("record flags", c.pos, uint64(flags))
@@ -177,5 +177,5 @@ func (s *short) matches(d *layout.Descriptor) (meta uint64, ok bool) {
 		return 0, false
 	}
 	meta = atomic.LoadUint64(&d.Meta) // once: a peer may rewrite it
-	return meta, meta>>48 == 0 && uint64(uint32(meta)) <= s.most
+	return meta, uint8(meta>>48) == 0 && uint64(uint32(meta)) <= s.most
 }

@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/shmring/shmring/internal/killpoint"
 	"github.com/shmring/shmring/layout"
@@ -50,6 +51,9 @@ func (s *segment) unfinishedClaim(pos uint64) (layout.Ctl, StalledClaim, error) 
 		}
 	}
 	v, found, err := s.claimAt(pos)
+	if err != nil && int64(s.hot.ReadPos.Load()-pos) > 0 {
+		return not("the consumer has released it meanwhile")
+	}
 	if err != nil {
 		return 0, StalledClaim{}, err
 	}
@@ -101,9 +105,16 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 	if err != nil {
 		return claim, err
 	}
-	if !dead && !h.revoke(claim.Producer, pos) { // F1
-		return claim, fmt.Errorf("%w: another claim of the owner (pid %d) is revoked already, or the owner is leaving",
-			ErrBusy, claim.PID)
+	if !dead {
+		if !h.revoke(claim.Producer, pos) { // F1
+			return claim, fmt.Errorf("%w: another claim of the owner (pid %d) is revoked already, or the owner is leaving",
+				ErrBusy, claim.PID)
+		}
+		if h.isFinishing(pos) {
+			owner.State.CompareAndSwap(layout.Revoked, state)
+			return claim, fmt.Errorf("%w: the owner (pid %d) stands right before the end of its commit of position %d: "+
+				"let it go on, or kill it", ErrBusy, claim.PID, pos)
+		}
 	}
 	if !h.discard(pos, ctl) {
 		if !dead {
@@ -115,6 +126,14 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 	h.index = uint8(claim.Producer) // whose place it takes in waking the consumer
 	h.wakeAll(&v.Hot.DataBell, cfg.DataBell)
 	return claim, nil
+}
+
+// isFinishing tells whether the owner of the claim at pos, which is marked as revoked, may commit it by a
+// plain store all the same, because it has looked at the mark before it was there. If not, it never will: see
+// commitMPSC.
+func (h *handle) isFinishing(pos uint64) bool {
+	h.fence() // F1
+	return layout.IsFinishing(atomic.LoadUint64(&h.descAt(pos).Meta), h.lap(pos))
 }
 
 // revoke marks an owner as revoked at pos. It does not if a claim of that owner is revoked

@@ -288,6 +288,91 @@ func TestForceSkipDuringSend(t *testing.T) {
 	})
 }
 
+// ForceSkip against a producer that commits by plain stores: see fuzz/models/skip.pml.
+func TestForceSkipBesidePlainCommits(t *testing.T) {
+	if !ring.PlainStores {
+		t.Skip("nobody does here")
+	}
+	p, c, v, r := fencedRing(t, layout.MPSC, succeeds, succeeds, nil)
+	stream(t, p, c)
+	require.True(t, p.IsPlain())
+	owner := &v.Participants[p.Attachment().Index]
+	shift := v.Config.Shift()
+	descriptor := func(pos uint64) *layout.Descriptor { return &v.Descriptors[pos&(1<<shift-1)] }
+	receive := func(want string) {
+		t.Helper()
+		buf := make([]byte, 64)
+		n, err := c.TryReceive(buf)
+		require.NoError(t, err)
+		require.Equal(t, want, string(buf[:n]))
+	}
+	claimed := func() uint64 { return v.Hot.Tail.Load().Pos(v.Hot.ReadPos.Load()) - 1 }
+	skip := func(pos uint64, fence func() error) error {
+		h, view, cfg := r.process()
+		defer h.Close()
+		cfg.Barrier = &barrier{nil, fence}
+		_, err := ring.ForceSkip(view, cfg, pos)
+		return err
+	}
+
+	// It has said that it is about to commit, and looked at its state before.
+	claim, err := p.TryClaim(1)
+	require.NoError(t, err)
+	pos := claimed()
+	descriptor(pos).Meta |= layout.Finishing(layout.LapOf(pos, shift))
+	err = skip(pos, succeeds)
+	require.ErrorIs(t, err, ring.ErrBusy)
+	require.ErrorContains(t, err, "kill it")
+	require.Equal(t, layout.Used, owner.State.Load(), "the mark is taken back")
+	require.NoError(t, claim.Commit())
+	receive("\x00")
+
+	// The same, and that is visible behind the barrier only, which is done while the mark is there.
+	claim, err = p.TryClaim(1)
+	require.NoError(t, err)
+	pos = claimed()
+	require.ErrorIs(t, skip(pos, func() error {
+		require.Equal(t, layout.Revoked, owner.State.Load())
+		descriptor(pos).Meta |= layout.Finishing(layout.LapOf(pos, shift))
+		return nil
+	}), ring.ErrBusy)
+	require.NoError(t, claim.Commit())
+	receive("\x00")
+}
+
+// A producer that commits by plain stores sees the mark, whichever way it commits, and what it said a lap ago of
+// another claim keeps nobody from giving this one up.
+func TestPlainCommitSeesTheMark(t *testing.T) {
+	if !ring.PlainStores {
+		t.Skip("nobody does here")
+	}
+	for _, way := range []string{"send", "claim", "long claim"} {
+		p, c, v, r := fencedRing(t, layout.MPSC, succeeds, succeeds, nil)
+		stream(t, p, c)
+		require.True(t, p.IsPlain())
+		require.NoError(t, p.TrySend([]byte("x")), "which looks how much room there is")
+		_, err := c.TryReceive(make([]byte, 8))
+		require.NoError(t, err)
+		shift, slots := v.Config.Shift(), map[string]int{"long claim": 2}[way]
+		skip := func() {
+			pos := v.Hot.Tail.Load().Pos(v.Hot.ReadPos.Load()) - uint64(max(slots, 1))
+			require.True(t, layout.IsFinishing(v.Descriptors[pos&(1<<shift-1)].Meta, layout.LapOf(pos, shift)-1))
+			_, err := r.forceSkip(pos)
+			require.NoError(t, err)
+		}
+		if way == "send" {
+			require.ErrorIs(t, p.SendBetween([]byte("given up"), skip), ring.ErrRevoked)
+		} else {
+			claim, err := p.TryClaim(1 + 64*max(slots-1, 0))
+			require.NoError(t, err)
+			skip()
+			require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+		}
+		_, err = c.TryReceive(nil)
+		require.ErrorIs(t, err, ring.ErrEmpty)
+	}
+}
+
 // ForceSkip touches nothing but an unfinished claim.
 func TestForceSkipRefuses(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {

@@ -238,7 +238,7 @@ func (m *Move) recordsSPSC(yield func(moved, error) bool) {
 		if ok && w&layout.RecordSkip != 0 {
 			continue
 		}
-		meta := layout.PackMeta(uint32(n), w.Kind(), uint16(w>>48)&layout.FlagFirst)
+		meta := layout.PackMeta(uint32(n), w.Kind(), uint8(w>>48)&layout.FlagFirst)
 		r := moved{old: pos - m.read, length: int(n), meta: meta, takes: layout.NextRecord(0, n, layout.RecordAlign-1)}
 		var err error
 		switch {
@@ -257,8 +257,8 @@ func (m *Move) recordsSPSC(yield func(moved, error) bool) {
 // takes it.
 func (m *Move) record(pos uint64, v layout.Ctl) (r moved, err error) {
 	meta := atomic.LoadUint64(&m.from.desc[pos&m.from.mask].Meta) // once, see peek
-	length, _, flags := layout.UnpackMeta(meta)
-	r = moved{old: pos - m.read, length: int(length), meta: meta, owner: v.Owner()}
+	length, kind, flags := layout.UnpackMeta(meta)
+	r = moved{old: pos - m.read, length: int(length), meta: layout.PackMeta(length, kind, flags), owner: v.Owner()}
 	k, batch := v.Slots(), flags&layout.FlagBatch != 0
 	switch {
 	case v.State() != layout.Committed || k == 0 || pos&m.from.mask+k > m.from.count:

@@ -551,7 +551,7 @@ func TestResizeRefusesCorruption(t *testing.T) {
 		spoil func(v *layout.View)
 	}{
 		{"record length", func(v *layout.View) { v.Descriptors[0].Meta = 1 << 20 }},
-		{"record flags", func(v *layout.View) { v.Descriptors[0].Meta |= 1 << 60 }},
+		{"record flags", func(v *layout.View) { v.Descriptors[0].Meta |= 1 << 55 }},
 		{"record owner", func(v *layout.View) { v.Descriptors[0].Ctl.Store(word(1, 9)) }},
 		{"record length in slots", func(v *layout.View) { v.Descriptors[0].Ctl.Store(word(0, 1)) }},
 		{"record length in slots", func(v *layout.View) { v.Descriptors[0].Ctl.Store(word(9, 1)) }},

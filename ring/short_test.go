@@ -55,7 +55,7 @@ func TestShortWayBelievesNothing(t *testing.T) {
 		for name, meta := range map[string]uint64{
 			"too long for its slot": layout.PackMeta(65, 0, 0),
 			"too long for anything": layout.PackMeta(1<<32-1, 0, 0),
-			"of an unknown kind":    layout.PackMeta(8, 0, 1<<15),
+			"of an unknown kind":    layout.PackMeta(8, 0, 1<<7),
 			"an empty batch":        layout.PackMeta(0, 0, layout.FlagBatch),
 		} {
 			t.Run(fmt.Sprint(way, " ", name), func(t *testing.T) {

@@ -23,6 +23,9 @@ func (s *slots) descAt(pos uint64) *layout.Descriptor {
 	return (*layout.Descriptor)(unsafe.Add(unsafe.Pointer(s.descBase), (pos&s.mask)*size))
 }
 
+// ctlWord is a control word for storePlain: a layout.Word holds nothing else.
+func ctlWord(d *layout.Descriptor) *uint64 { return (*uint64)(unsafe.Pointer(&d.Ctl)) }
+
 // bytesAt is bytes, of a record whose descriptor is at hand.
 func (s *slots) bytesAt(d *layout.Descriptor, pos uint64, n int) []byte {
 	if n <= layout.InlineSize {

@@ -86,7 +86,7 @@ func (s *segment) messagesBetween(read, to uint64) (n uint64, found bool) {
 }
 
 // messagesOf is how many messages the record of n bytes at pos holds.
-func (s *segment) messagesOf(pos, n uint64, flags uint16) uint64 {
+func (s *segment) messagesOf(pos, n uint64, flags uint8) uint64 {
 	if flags&layout.FlagBatch == 0 {
 		return 1
 	}

@@ -67,7 +67,7 @@ func slotGarbage(t *target) {
 		)
 		t.put(at, t.edge(t.get(at), uint64(near)))
 	case 2:
-		t.put(at+8, t.edge(t.get(at+8), layout.PackMeta(uint32(t.chance.IntN(80)), 0, uint16(t.chance.IntN(4)))))
+		t.put(at+8, t.edge(t.get(at+8), layout.PackMeta(uint32(t.chance.IntN(80)), 0, uint8(t.chance.IntN(4)))))
 	case 3:
 		t.put(at+16, t.chance.Uint64())
 	}
@@ -85,7 +85,7 @@ func slotLaps(t *target) {
 }
 
 // whole writes a record that is complete, whatever is there: the length first, the control word last.
-func (t *target) whole(pos, k, n uint64, flags uint16, owner uint8, state layout.State) {
+func (t *target) whole(pos, k, n uint64, flags uint8, owner uint8, state layout.State) {
 	at := t.desc + pos%t.slots*descriptorSize
 	t.put(at+8, layout.PackMeta(uint32(n), 0, flags))
 	t.put(at, uint64(layout.PackCtl(layout.LapOf(pos, t.shift()), k, owner, state)))
@@ -129,9 +129,9 @@ func slotBounds(t *target) {
 	if t.chance.IntN(2) == 0 {
 		k = t.near(1, left, t.slots, layout.MaxSlotsPerMessage, 2)
 	}
-	flags := uint16(0)
+	flags := uint8(0)
 	if t.chance.IntN(2) == 0 {
-		flags = uint16(t.near(1, 2, 2, 3, 4, 1<<15))
+		flags = uint8(t.near(1, 2, 2, 3, 4, 1<<7))
 	}
 	if t.chance.IntN(4) == 0 { // a batch that is too short for one entry
 		n, k, flags = t.chance.Uint64N(9), 1, 2

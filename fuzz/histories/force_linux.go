@@ -39,6 +39,6 @@ func (c *client) forceSkipAt(pos uint64) (err error) {
 	bell := doorbell.NewWaker(view.Config.Doorbell, doorbell.Target{
 		Word: &view.Hot.DataBell, View: view, Inode: seg.Inode(),
 	})
-	_, err = ring.ForceSkip(view, ring.Config{Locks: seg, DataBell: bell}, pos)
+	_, err = ring.ForceSkip(view, ring.Config{Locks: seg, DataBell: bell, Barrier: membarrier.System{}}, pos)
 	return err
 }

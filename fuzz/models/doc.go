@@ -16,6 +16,8 @@
 //	fates.pml   how streams end: storing a fate, finding  ring/fate.go, ring/told.go,
 //	            it, telling it, under kills               ring/watch.go
 //	poll.pml    one goroutine that waits for many rings   the poller
+//	skip.pml    force-skip against an owner that commits  ring/mpsc.go, ring/repair.go
+//	            by a plain store
 //
 // Each model has switches. Some choose a case (CAP, KILL, SPACE). The others are
 // mistakes, named after what is done wrong: NO_RECHECK, KEY_AFTER_RECHECK. The table in

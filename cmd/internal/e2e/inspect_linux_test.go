@@ -148,7 +148,7 @@ func TestCheck(t *testing.T) {
 	whole := spoil(t, dir, "copy", func(b []byte) []byte { return b })
 	p := command(t, dir, "check "+whole)
 	p.ends(0)
-	require.Equal(t, whole+": sound: spsc ring of version 3.2, 3 messages, 3 bytes, 0 claims open\n", p.stdout.String())
+	require.Equal(t, whole+": sound: spsc ring of version 4.0, 3 messages, 3 bytes, 0 claims open\n", p.stdout.String())
 	for name, c := range map[string]struct {
 		change func([]byte) []byte
 		code   int

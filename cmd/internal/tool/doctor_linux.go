@@ -166,15 +166,14 @@ func (f *findings) doorbells() {
 	}
 }
 
-// barrier says what a message on an SPSC ring costs its producer.
+// barrier says what a message costs its producer.
 func (f *findings) barrier() {
 	if err := (membarrier.System{}).Fence(); err != nil {
-		f.add("membarrier", shmring.SeverityNote, "", "does not work, so each message on an SPSC ring takes a full "+
-			"barrier, some nanoseconds: %v", err)
+		f.add("membarrier", shmring.SeverityNote, "", "does not work, so each message takes a full barrier, "+
+			"some nanoseconds: %v", err)
 		return
 	}
-	f.ok("membarrier", "works: a producer that has sent 64 KiB on an SPSC ring does without a full barrier for each "+
-		"message")
+	f.ok("membarrier", "works: a producer that has sent 64 KiB does without a full barrier for each message")
 }
 
 // inotify wakes parked sleepers, and those who wait for a ring to be created.
