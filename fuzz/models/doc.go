@@ -15,6 +15,8 @@
 //	door.pml    the doorbell made of SysV semaphores      doorbell
 //	fates.pml   how streams end: storing a fate, finding  ring/fate.go, ring/told.go,
 //	            it, telling it, under kills               ring/watch.go
+//	fence.pml   who passes a barrier for whom, and how    ring/notify.go, ring/mpsc.go,
+//	            that ends                                 ring/spsc.go
 //	poll.pml    one goroutine that waits for many rings   the poller
 //	skip.pml    force-skip against an owner that commits  ring/mpsc.go, ring/repair.go
 //	            by a plain store
