@@ -6,6 +6,7 @@ import (
 
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/fuzz/histories/spec"
+	"github.com/shmring/shmring/internal/membarrier"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 	"github.com/shmring/shmring/shm"
