@@ -99,7 +99,7 @@ func TestInspect(t *testing.T) {
 	spoil(t, dir, "new", func(b []byte) []byte { b[12]++; return b })
 	p = command(t, dir, "inspect -for 0 new")
 	p.ends(cli.Failed)
-	require.Contains(t, p.stdout.String(), "a ring of version 4.2")
+	require.Contains(t, p.stdout.String(), "a ring of version 5.0")
 }
 
 // Of a broadcast ring nothing is consumed; how much was sent is there, also of what was overwritten.

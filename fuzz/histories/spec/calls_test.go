@@ -298,6 +298,7 @@ func TestForceSkip(t *testing.T) {
 			send(p, 13, 14, 3, 1, OK), receive(c, 15, 16, 2), receive(c, 17, 18, 3)), nil},
 		{"they are when its owner has died", behind(passed, call(Check, c, 41, 42, OK), receive(c, 43, 44),
 			send(q, 45, 46, 4, 8, OK)), dead},
+		{"about to be committed", []Call{held, as(Commit, send(p, 4, 9, 1, 1, OK)), forceSkip(5, 0, Busy)}, nil},
 		{"another of the same owner", []Call{held, second, forceSkip(5, 0, OK), forceSkip(7, 1, Busy)}, nil},
 		{"what is open when its owner leaves is like a claim of the dead", []Call{held, second, forceSkip(5, 0, OK),
 			commit(7, Revoked), leave(9), send(q, 11, 12, 3, 1, OK), receive(c, 13, 14), call(Check, c, 15, 16, OK),
@@ -323,6 +324,9 @@ func TestForceSkip(t *testing.T) {
 			send(q, 45, 46, 4, 1, Full)), dead},
 		{"two of an owner", []Call{held, second, forceSkip(5, 0, OK), forceSkip(7, 1, OK)}, nil},
 		{"busy for no reason", []Call{held, forceSkip(3, 0, Busy)}, nil},
+		{"busy behind the commit", []Call{held, commit(3, OK), forceSkip(5, 0, Busy)}, nil},
+		{"another one is about to be committed", []Call{held, second, as(Commit, send(p, 5, 9, 2, 1, OK)),
+			forceSkip(6, 0, Busy)}, nil},
 		{"a claim of who has left is passed without Check", []Call{held, second, forceSkip(5, 0, OK), commit(7, Revoked),
 			leave(9), send(q, 11, 12, 3, 1, OK), receive(c, 13, 14, 3)}, nil},
 	})

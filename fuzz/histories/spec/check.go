@@ -49,7 +49,7 @@
 // ErrRevoked: a claim that ForceSkip gave up is not delivered. Its owner learns of it when it
 // finishes the claim, and from then on that handle does nothing. ReadPos does not pass the claim
 // before the handle is closed or its owner was found dead. Another claim that is open then is
-// like one of the dead.
+// like one of the dead. One that its owner is about to commit at that moment is left alone: ErrBusy.
 //
 // A call that waits looks after the ring meanwhile: it stores ReadPos and passes claims of the
 // dead. If its context ends it, nothing was next, or it had done chores before it looked.

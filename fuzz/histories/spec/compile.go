@@ -254,7 +254,7 @@ func (c *compiler) receiving(call *Call) {
 		}
 		return
 	case ForceSkip:
-		add(step{do: force, maybe: maybe, over: c.joined(call)}, call.End)
+		add(step{do: force, maybe: maybe, over: c.joined(call), beside: c.committing(call)}, call.End)
 		return
 	case Dropped:
 		if !maybe {
@@ -305,6 +305,16 @@ func (c *compiler) joined(call *Call) bool {
 		}
 	}
 	return false
+}
+
+// committing are the calls during a ForceSkip that commit claims. One that is about to is left alone.
+func (c *compiler) committing(call *Call) (calls []*Call) {
+	for i := range c.h.Calls {
+		if o := &c.h.Calls[i]; (o.Op <= TrySendBatch || o.Op == Commit) && o.overlaps(call) {
+			calls = append(calls, o)
+		}
+	}
+	return calls
 }
 
 // without adds the steps of a receiving call that found no more messages.

@@ -51,15 +51,16 @@ type step struct {
 	number uint16 // among those of the client
 	maybe  bool   // the client was killed: neither this nor any later step of the call need have happened
 
-	over bool   // skipDead, force: perhaps it takes the dead for alive
-	once bool   // of a consumer that delivers at most once
-	last bool   // handled: the call has handed out as many as it may
-	more bool   // of a TrySendBatch: the next step of the client is another of its tries
-	k    uint16 // slots
-	id   uint8
-	loan uint8
-	got  Got   // also what is released
-	call *Call // what it is a part of; nil: die
+	over   bool    // skipDead, force: perhaps it takes the dead for alive
+	beside []*Call // force: those that commit meanwhile
+	once   bool    // of a consumer that delivers at most once
+	last   bool    // handled: the call has handed out as many as it may
+	more   bool    // of a TrySendBatch: the next step of the client is another of its tries
+	k      uint16  // slots
+	id     uint8
+	loan   uint8
+	got    Got   // also what is released
+	call   *Call // what it is a part of; nil: die
 }
 
 // apply appends to list what a state may become by a step. Nothing: the step is impossible.
@@ -305,6 +306,11 @@ func (g *Geometry) rest(list []state, s state, t *step) []state {
 	return list
 }
 
+// isOf tells whether a call that commits may be about to commit this claim.
+func (r *record) isOf(call *Call) bool {
+	return call.Client == int(r.owner) && (call.Op != Commit || call.ID == r.id)
+}
+
 // force is apply for ForceSkip.
 func (g *Geometry) force(list []state, s state, t *step) []state {
 	r := g.beginsAt(&s, t.call.Position)
@@ -320,7 +326,7 @@ func (g *Geometry) force(list []state, s state, t *step) []state {
 	}
 	busy := slices.ContainsFunc(s.records[:], func(o record) bool { return o.phase == revoked && o.owner == r.owner })
 	if t.call.Answer == Busy {
-		if busy && !s.isGone(r) || t.over {
+		if busy && !s.isGone(r) || t.over || slices.ContainsFunc(t.beside, r.isOf) {
 			list = append(list, s)
 		}
 		return list
