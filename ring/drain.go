@@ -148,6 +148,7 @@ func (c *Consumer) drainShortMPSC(max int, f func(Message) error) (n int, err er
 		}
 		size := int(uint32(meta))
 		c.hold(d, meta)
+		c.fetchSoon(d)
 		next := pos + s.slots
 		c.expose(next)
 		c.leave()

@@ -80,6 +80,16 @@ func (r *reader) hold(d *layout.Descriptor, meta uint64) {
 	}
 }
 
+// fetchLines is how many lines of descriptors are asked for at a time, a power of two.
+const fetchLines = 4
+
+// fetchSoon asks for the lines to come, now and then, behind hold on the short ways.
+func (r *reader) fetchSoon(d *layout.Descriptor) {
+	if r.streak&(fetchLines-1) == 0 {
+		fetchNext(d)
+	}
+}
+
 // checkCtl is peekMPSC's look at a control word of this lap that is not the usual one. It returns
 // the length of the record, or 0 if it has passed one that holds nothing for the user.
 func (c *Consumer) checkCtl(v layout.Ctl) (k uint64, err error) {

@@ -93,6 +93,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
 				n := int(uint32(meta))
 				c.hold(d, meta)
+				c.fetchSoon(d)
 				c.takeShort(n)
 				next := pos + c.short.slots
 				c.pos, c.implicitAck = next, next
@@ -220,6 +221,7 @@ func (c *Consumer) nextShortMPSC(pos uint64) (Message, bool) {
 	}
 	n := int(uint32(meta))
 	c.hold(d, meta)
+	c.fetchSoon(d)
 	c.takeShort(n)
 	c.pos = pos + c.short.slots
 	c.newest, c.outstanding = Position{pos, 0}, true

@@ -3,6 +3,7 @@ package ring
 import (
 	"unsafe"
 
+	"github.com/shmring/shmring/internal/prefetch"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -25,6 +26,16 @@ func (s *slots) descAt(pos uint64) *layout.Descriptor {
 
 // ctlWord is a control word for storePlain: a layout.Word holds nothing else.
 func ctlWord(d *layout.Descriptor) *uint64 { return (*uint64)(unsafe.Pointer(&d.Ctl)) }
+
+// fetchNext asks for the lines of descriptors to come, for who takes them away from the producer anyway (hold): it
+// is fetchLines messages since the last time. They are asked for while the producer is a few ahead, many at a
+// time; one by one each takes as long as they do together.
+//
+//go:noinline
+func fetchNext(d *layout.Descriptor) {
+	const ahead = fetchLines * unsafe.Sizeof(layout.Descriptor{}) // perhaps of the payload, behind the last: no harm
+	prefetch.ForWriting(unsafe.Add(unsafe.Pointer(d), ahead), fetchLines)
+}
 
 // bytesAt is bytes, of a record whose descriptor is at hand.
 func (s *slots) bytesAt(d *layout.Descriptor, pos uint64, n int) []byte {
