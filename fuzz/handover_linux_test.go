@@ -104,7 +104,8 @@ func handOver(t *testing.T, data []byte) {
 	}
 	require.NoError(t, giver.Close())
 	require.NoError(t, taker.Close())
-	require.Equal(t, before, openDescriptors())
+	// Fewer: what a test before this one had open, and nobody needs, is closed when the runtime likes.
+	require.LessOrEqual(t, openDescriptors(), before)
 }
 
 // sent is what a script has sent.
