@@ -34,10 +34,7 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -kind spsc|mpsc     one producer, or many at a time
   -kind broadcast     one producer that waits for nobody: what it sends overwrites the
                       oldest, and is not consumed but observed (shmring tap)
-  -slots N            how many messages of up to max(48, -slot-size) bytes fit, a
-                      power of two; longer messages take several slots
-  -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
-  -max-message BYTES  the longest message, at most 4095 slots
+` + SlotsHelp + `  -max-message BYTES  the longest message, at most 4095 slots
   -max-producers N    of an mpsc ring, at a time
   -perm MODE          permission bits of a new ring, in octal (default 600): 660 lets
                       its group use it
@@ -50,7 +47,15 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
                       the ring, if both sides do; costs each call some nanoseconds
   -wait-for-role      while another process has the role, wait for it to leave, as its
                       successor does, rather than end with code 7
-  -doorbell auto      sleep on the doorbell that the ring has. A new ring gets the
+` + WaitHelp + UnixHelp
+
+// SlotsHelp and WaitHelp are the parts of it that other programs have too.
+const (
+	SlotsHelp = `  -slots N            how many messages of up to max(48, -slot-size) bytes fit, a
+                      power of two; longer messages take several slots
+  -slot-size BYTES    a multiple of 64; 0: no message is longer than 48 bytes
+`
+	WaitHelp = `  -doorbell auto      sleep on the doorbell that the ring has. A new ring gets the
                       one that $SHMRING_DOORBELL names, else the best that works here
   -doorbell futex     insist on a futex: the fastest
   -doorbell sysv      insist on a SysV semaphore, where futexes are refused
@@ -64,7 +69,8 @@ const RingHelp = `  -ring NAME          which ring; its file is DIR/NAME.shmring
   -max-sleep DURATION
                       look after the dead so often at least while asleep, from 1ms on
                       (default 10ms, growing to 400ms in a long wait)
-` + UnixHelp
+`
+)
 
 const RingNote = `
 What is not given is taken from the ring if there is one. A new ring is spsc, of
@@ -131,14 +137,25 @@ func (r *Ring) Register(f *Flags) {
 	f.String(&o.Dir, "dir")
 	Choose(f, &o.Kind, "kind", []Choice[shmring.Kind]{{"spsc", shmring.KindSPSC}, {"mpsc", shmring.KindMPSC},
 		{"broadcast", shmring.KindBroadcast}})
-	Int(f, &o.Slots, "slots")
-	f.Bytes(&o.SlotSize, "slot-size")
+	r.RegisterSlots(f)
 	f.Bytes(&o.MaxMessage, "max-message")
 	Int(f, &o.MaxProducers, "max-producers")
 	r.registerAccess(f)
 	f.String(&o.Label, "label")
 	Int(f, &o.MeasureEvery, "measure-every")
 	f.Bool(&o.WaitForRole, "wait-for-role")
+	r.RegisterWait(f)
+}
+
+// RegisterSlots adds the flags that SlotsHelp lists.
+func (r *Ring) RegisterSlots(f *Flags) {
+	Int(f, &r.Options.Slots, "slots")
+	f.Bytes(&r.Options.SlotSize, "slot-size")
+}
+
+// RegisterWait adds those that WaitHelp lists.
+func (r *Ring) RegisterWait(f *Flags) {
+	o := &r.Options
 	Choose(f, &o.Doorbell, "doorbell", append([]Choice[shmring.Doorbell]{{"auto", shmring.DoorbellAuto}}, Doorbells...))
 	Choose(f, &o.WaitPolicy, "wait", Policies)
 	f.Duration(&o.SpinFor, "spin-for")
@@ -156,6 +173,11 @@ func (r *Ring) Check(f *Flags) error {
 	if err := shm.ValidateName(r.Name); err != nil && r.Unix == "" {
 		return Usagef("-ring: %v", err)
 	}
+	return r.CheckOptions(f)
+}
+
+// CheckOptions finds what cannot be in the options of a ring, whatever its name.
+func (r *Ring) CheckOptions(f *Flags) error {
 	if f.IsSet("slot-size") && r.Options.SlotSize == 0 {
 		r.Options.SlotSize = shmring.NoPayload
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/load"
 	"github.com/shmring/shmring/cmd/internal/roundtrip"
+	"github.com/shmring/shmring/cmd/internal/stream"
 	"github.com/shmring/shmring/cmd/internal/workers"
 )
 
@@ -35,7 +36,7 @@ type result struct {
 }
 
 var roles = map[string]func(context.Context, *job) (*result, error){
-	"stream":      stream,
+	"stream":      sendAll,
 	"count":       count,
 	"stream-load": streamLoad,
 	"verify":      verify,
@@ -59,7 +60,12 @@ func (j *job) options() *shmring.Options {
 const fewest = 100
 
 func (j *job) route() *roundtrip.Route {
-	return &roundtrip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: j.Size, For: j.For, Fewest: fewest}
+	return &roundtrip.Route{Course: roundtrip.Course{Size: j.Size, For: j.For, Fewest: fewest}, Out: j.Ring, Back: j.Back,
+		Options: j.options()}
+}
+
+func (j *job) stream() *stream.Stream {
+	return &stream.Stream{Ring: j.Ring, Options: j.options(), Size: j.Size, Producers: max(1, j.Producers), For: j.For}
 }
 
 func ping(ctx context.Context, j *job) (*result, error) {

@@ -2,6 +2,7 @@
 package roundtrip
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/host"
 )
 
 // Times are round-trip times in nanoseconds.
@@ -25,13 +27,72 @@ type Times struct {
 	Max   int64 `json:"max_ns"`
 }
 
+// Course is how trips are made, over whatever.
+type Course struct {
+	Size   int           // of messages
+	For    time.Duration // how long
+	Fewest int64         // trips to be measured even if that takes longer
+	Ran    host.Places   // where this process runs; nil: it is not noted
+}
+
 // Route is two rings, one for each direction, and what goes over them.
 type Route struct {
+	Course
 	Out, Back string // as Ping sees it
 	Options   *shmring.Options
-	Size      int           // of messages, at least 8 bytes
-	For       time.Duration // how long
-	Fewest    int64         // trips to be measured even if that takes longer
+}
+
+// noteEvery is how many trips are between two notes of where a process runs.
+const noteEvery = 1024
+
+// Measure makes trips and takes the time of each. trip sends msg and returns what has come
+// back, in a buffer of its own.
+func (c *Course) Measure(trip func(msg []byte) (back []byte, err error)) (*Times, error) {
+	times := hdrhistogram.New(1, int64(10*time.Second), 3)
+	msg := make([]byte, c.Size)
+	var number [8]byte
+	begin := time.Now()
+	for i := uint64(0); ; i++ {
+		binary.LittleEndian.PutUint64(number[:], i)
+		n := copy(msg, number[:])
+		if i%noteEvery == 0 {
+			c.Ran.Note()
+		}
+		sent := time.Now()
+		back, err := trip(msg)
+		now := time.Now()
+		if err != nil {
+			return nil, err
+		}
+		if len(back) != c.Size || !bytes.Equal(back[:n], number[:n]) {
+			return nil, fmt.Errorf("%w: message %d of %d bytes came back as %x, of %d bytes", cli.ErrVerify, i, c.Size,
+				back[:min(n, len(back))], len(back))
+		}
+		if now.Sub(begin) > c.For && times.TotalCount() >= c.Fewest {
+			break
+		}
+		if now.Sub(begin) > c.For/5 { // before that, processors and caches warm up
+			times.RecordValue(now.Sub(sent).Nanoseconds())
+		}
+	}
+	return &Times{
+		Count: times.TotalCount(), P50: times.ValueAtQuantile(50), P90: times.ValueAtQuantile(90),
+		P99: times.ValueAtQuantile(99), P999: times.ValueAtQuantile(99.9), Max: times.Max(),
+	}, nil
+}
+
+// Reflect calls again, which receives a message and sends it back, until that returns io.EOF.
+func (c *Course) Reflect(again func() error) (messages uint64, err error) {
+	for ; err == nil; messages++ {
+		if messages%noteEvery == 0 {
+			c.Ran.Note()
+		}
+		err = again()
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return messages - 1, err
 }
 
 // pair opens both directions: a producer on one ring, a consumer on the other.
@@ -53,40 +114,21 @@ func (r *Route) Ping(ctx context.Context) (*Times, error) {
 	if err != nil {
 		return nil, err
 	}
-	times := hdrhistogram.New(1, int64(10*time.Second), 3)
-	msg, back := make([]byte, r.Size), make([]byte, r.Size)
-	begin := time.Now()
-	for i := uint64(0); ; i++ {
-		binary.LittleEndian.PutUint64(msg, i)
-		sent := time.Now()
-		if err = p.Send(ctx, msg); err != nil {
-			break
+	buf := make([]byte, r.Size)
+	times, err := r.Measure(func(msg []byte) ([]byte, error) {
+		if err := p.Send(ctx, msg); err != nil {
+			return nil, err
 		}
-		if _, err = c.Receive(ctx, back); err != nil {
-			break
+		n, err := c.Receive(ctx, buf)
+		if err != nil {
+			return nil, err
 		}
-		now := time.Now()
-		if got := binary.LittleEndian.Uint64(back); got != i {
-			err = fmt.Errorf("%w: message %d came back as %d", cli.ErrVerify, i, got)
-			break
-		}
-		if now.Sub(begin) > r.For && times.TotalCount() >= r.Fewest {
-			break
-		}
-		if now.Sub(begin) > r.For/5 { // before that, processors and caches warm up
-			times.RecordValue(now.Sub(sent).Nanoseconds())
-		}
-	}
+		return buf[:n], nil
+	})
 	if err == nil {
 		err = p.CloseSend()
 	}
-	if err = errors.Join(err, done()); err != nil {
-		return nil, err
-	}
-	return &Times{
-		Count: times.TotalCount(), P50: times.ValueAtQuantile(50), P90: times.ValueAtQuantile(90),
-		P99: times.ValueAtQuantile(99), P999: times.ValueAtQuantile(99.9), Max: times.Max(),
-	}, nil
+	return times, errors.Join(err, done())
 }
 
 // Echo sends back what it receives, and returns how much that was.
@@ -96,18 +138,12 @@ func (r *Route) Echo(ctx context.Context) (messages uint64, err error) {
 		return 0, err
 	}
 	buf := make([]byte, r.Size)
-	for {
-		n, e := c.Receive(ctx, buf)
-		if e == io.EOF {
-			break
+	messages, err = r.Reflect(func() error {
+		n, err := c.Receive(ctx, buf)
+		if err != nil {
+			return err
 		}
-		if e == nil {
-			e = p.Send(ctx, buf[:n])
-		}
-		if err = e; err != nil {
-			break
-		}
-		messages++
-	}
+		return p.Send(ctx, buf[:n])
+	})
 	return messages, errors.Join(err, done())
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
+	"github.com/shmring/shmring/cmd/internal/host"
 	"github.com/shmring/shmring/doorbell"
 	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/internal/membarrier"
@@ -39,9 +40,7 @@ func (f *findings) examine(ctx context.Context, dir string) {
 }
 
 func (f *findings) system() {
-	var u unix.Utsname
-	_ = unix.Uname(&u)
-	f.ok("system", "Linux %s, %s, %s", unix.ByteSliceToString(u.Release[:]), runtime.GOARCH, runtime.Version())
+	f.ok("system", "%s, %s, %s", host.Kernel(), runtime.GOARCH, runtime.Version())
 }
 
 // fewRings is how many rings of the default size should fit.
@@ -218,7 +217,7 @@ func (f *findings) memlock() {
 }
 
 func (f *findings) seccomp() {
-	switch mode := field("/proc/self/status", "Seccomp:"); mode {
+	switch mode := host.Field("/proc/self/status", "Seccomp:"); mode {
 	case "0":
 		f.ok("seccomp", "no filter")
 	case "2":
@@ -228,25 +227,10 @@ func (f *findings) seccomp() {
 	}
 }
 
-// field is the word behind another in a file.
-func field(path, name string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
-		if rest, is := strings.CutPrefix(line, name); is {
-			return strings.TrimSpace(rest)
-		}
-	}
-	return ""
-}
-
 // processors says whether spinning can pay.
 func (f *findings) processors() {
-	var set unix.CPUSet
-	n := runtime.NumCPU()
-	if unix.SchedGetaffinity(0, &set) == nil {
-		n = set.Count()
-	}
-	quota, limited := cgroupQuota()
+	n := host.Processors()
+	quota, limited := host.Quota()
 	switch {
 	case limited && quota < 2:
 		f.add("cpu", shmring.SeverityWarning, "raise cpu.max, or use -wait sleep (WaitSleep)", "%d processors, and the "+
@@ -258,32 +242,6 @@ func (f *findings) processors() {
 	default:
 		f.ok("cpu", "%d processors, no limit of the control group", n)
 	}
-}
-
-// cgroupQuota is how many processors the control group of this process allows, at most.
-func cgroupQuota() (cpus float64, limited bool) {
-	path := "/"
-	if rest := field("/proc/self/cgroup", "0::"); rest != "" {
-		path = rest
-	}
-	for ; ; path = filepath.Dir(path) {
-		text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", path, "cpu.max"))
-		if n, is := quotaOf(string(text)); err == nil && is && (!limited || n < cpus) {
-			cpus, limited = n, true
-		}
-		if path == "/" || path == "." {
-			return cpus, limited
-		}
-	}
-}
-
-// quotaOf reads what cpu.max says: "QUOTA PERIOD", or "max PERIOD".
-func quotaOf(text string) (cpus float64, limited bool) {
-	var quota, period float64
-	if _, err := fmt.Sscan(text, &quota, &period); err != nil || period <= 0 {
-		return 0, false
-	}
-	return quota / period, true
 }
 
 func (f *findings) hugePages() {

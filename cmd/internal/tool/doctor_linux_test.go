@@ -54,11 +54,6 @@ func TestDoctorTellsWhatIsDone(t *testing.T) {
 }
 
 func TestDoctorReadsConfigurations(t *testing.T) {
-	for text, want := range map[string]float64{"50000 100000\n": 0.5, "max 100000\n": 0, "": 0, "5 0": 0} {
-		n, limited := quotaOf(text)
-		require.Equal(t, want, n, text)
-		require.Equal(t, want > 0, limited, text)
-	}
 	require.True(t, removesIPC(nil), "the default")
 	require.True(t, removesIPC([]string{"#RemoveIPC=no\n"}))
 	require.False(t, removesIPC([]string{"[Login]\nRemoveIPC = no\n"}))

@@ -70,7 +70,8 @@ func (j *job) options() *shmring.Options {
 const fewest = 20
 
 func (j *job) route() *roundtrip.Route {
-	return &roundtrip.Route{Out: j.Ring, Back: j.Back, Options: j.options(), Size: size, For: j.For, Fewest: fewest}
+	return &roundtrip.Route{Course: roundtrip.Course{Size: size, For: j.For, Fewest: fewest}, Out: j.Ring, Back: j.Back,
+		Options: j.options()}
 }
 
 func ping(ctx context.Context, j *job) (*result, error) {

@@ -3,6 +3,7 @@ package wait
 import (
 	"slices"
 
+	"github.com/shmring/shmring/cmd/internal/quantile"
 	"github.com/shmring/shmring/cmd/internal/roundtrip"
 	"github.com/shmring/shmring/cmd/internal/workers"
 )
@@ -60,14 +61,14 @@ const (
 // sum puts what has been measured so far into the report.
 func (m *measurement) sum() {
 	m.Baseline.First = percentiles(m.bare)
-	m.Pacing = median(m.pacing)
+	m.Pacing = quantile.Median(m.pacing)
 	m.Ways = m.Ways[:0]
 	for _, t := range m.samples {
 		f := found{
 			Doorbell: t.doorbell.Word, Policy: t.policy.Word,
 			RoundTrip: overRounds(t.roundTrips), Free: overRounds(t.free),
 			First: percentiles(t.firsts), ToBaseline: ratio(t.firsts, m.bare),
-			SendCPU: median(t.sends), ReceiveCPU: median(t.receives),
+			SendCPU: quantile.Median(t.sends), ReceiveCPU: quantile.Median(t.receives),
 		}
 		if t.idle != nil && t.idle.Took > 0 {
 			f.IdleCPU = 100 * t.idle.CPU.Seconds() / t.idle.Took.Seconds()
@@ -80,27 +81,14 @@ func (m *measurement) sum() {
 // percentiles is of all rounds' samples together.
 func percentiles(rounds [][]int64) times {
 	all := slices.Sorted(slices.Values(slices.Concat(rounds...)))
-	t := times{Count: int64(len(all)), P50: quantile(all, 50)}
+	t := times{Count: int64(len(all)), P50: quantile.Of(all, 50)}
 	if len(all) >= enoughP90 {
-		t.P90 = quantile(all, 90)
+		t.P90 = quantile.Of(all, 90)
 	}
 	if len(all) >= enoughP99 {
-		t.P99 = quantile(all, 99)
+		t.P99 = quantile.Of(all, 99)
 	}
 	return t
-}
-
-// quantile is the least of sorted values that q percent of them do not exceed; 0 of
-// none.
-func quantile[T int64 | float64](sorted []T, q int) T {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[max(0, (len(sorted)*q+99)/100-1)]
-}
-
-func median[T int64 | float64](values []T) T {
-	return quantile(slices.Sorted(slices.Values(values)), 50)
 }
 
 // overRounds has the medians of the rounds' percentiles.
@@ -114,9 +102,9 @@ func overRounds(rounds []*roundtrip.Times) times {
 			p99 = append(p99, r.P99)
 		}
 	}
-	t.P50 = median(p50)
+	t.P50 = quantile.Median(p50)
 	if 2*len(p99) > len(rounds) {
-		t.P99 = median(p99)
+		t.P99 = quantile.Median(p99)
 	}
 	return t
 }
@@ -125,9 +113,9 @@ func overRounds(rounds []*roundtrip.Times) times {
 func ratio(of, to [][]int64) float64 {
 	var each []float64
 	for i := range min(len(of), len(to)) {
-		if to := median(to[i]); to > 0 {
-			each = append(each, float64(median(of[i]))/float64(to))
+		if to := quantile.Median(to[i]); to > 0 {
+			each = append(each, float64(quantile.Median(of[i]))/float64(to))
 		}
 	}
-	return median(each)
+	return quantile.Median(each)
 }

@@ -35,7 +35,7 @@ bare futex, in C if there is a gcc. It leaves nothing behind.
 Let the machine be quiet meanwhile. The legend under the table says how to read it, and
 which option or flag sets what.
 
-` + workers.Help + `  -for DURATION      measure for about so long (default 75s; -quick: 15s)
+` + workers.Help + `  -for DURATION       measure for about so long (default 75s; -quick: 15s)
 
 ` + cli.ExitCodes + `
 Examples

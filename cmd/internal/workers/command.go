@@ -26,6 +26,7 @@ type Command struct {
 	Summary string
 	Child   string // the hidden subcommand beside it
 	Help    string
+	Own     bool // it has flags of its own for how long, and where; see [Lasting]
 	Report  Report
 	Flags   func(*cli.Flags) // adds those of its own; may be nil
 	Steps   func(context.Context, *Setup) ([]Step, error)
@@ -50,7 +51,7 @@ type Outcome struct {
 	Error   string  `json:"error,omitempty"`
 	Version string  `json:"version"`
 	CPUs    int     `json:"cpus"`
-	Pinned  []int   `json:"pinned,omitempty"` // producer and consumer
+	Pinned  []int   `json:"pinned,omitempty"` // producers, and the consumer
 	Seconds float64 `json:"seconds"`
 }
 
@@ -60,20 +61,25 @@ func (o *Outcome) Common() *Outcome { return o }
 // Where tells people what was measured, and on what.
 func (o *Outcome) Where() string {
 	where := "not pinned"
-	if o.Pinned != nil {
-		where = fmt.Sprintf("producer on %d, consumer on %d", o.Pinned[0], o.Pinned[1])
+	if last := len(o.Pinned) - 1; last > 0 {
+		where = fmt.Sprintf("producer on %s, consumer on %d", strings.Trim(fmt.Sprint(o.Pinned[:last]), "[]"),
+			o.Pinned[last])
 	}
 	return fmt.Sprintf("%s, %d processors, %s", o.Version, o.CPUs, where)
 }
 
-// Help is the part of a help text that lists the flags all commands have.
-const Help = `Flags
-  -quick             measure for a shorter time
-  -no-pin            let the system choose the processors
-  -dir DIR           where to put the rings (default $SHMRING_DIR, else /dev/shm)
-  -json              print one JSON object instead of tables
-  -version           print the version
+// Help is the part of a help text that lists the flags: those of how long and where, which
+// not all commands have, and those that all have.
+const (
+	Help    = "Flags\n" + Lasting + Common
+	Lasting = `  -quick              measure for a shorter time
+  -no-pin             let the system choose the processors
 `
+	Common = `  -dir DIR            where to put the rings (default $SHMRING_DIR, else /dev/shm)
+  -json               print one JSON object instead of tables
+  -version            print the version
+`
+)
 
 type flags struct {
 	quick, noPin, json bool
@@ -85,8 +91,10 @@ func (c *Command) Command(args []string, stdout, stderr io.Writer) *command.Comm
 	name := "shmring " + c.Name
 	var given flags
 	f := cli.NewFlags(name, c.Summary, c.Help)
-	f.Bool(&given.quick, "quick")
-	f.Bool(&given.noPin, "no-pin")
+	if !c.Own {
+		f.Bool(&given.quick, "quick")
+		f.Bool(&given.noPin, "no-pin")
+	}
 	f.Bool(&given.json, "json")
 	f.String(&given.dir, "dir")
 	if c.Flags != nil {
@@ -145,7 +153,7 @@ func (c *Command) perform(ctx context.Context, given *flags, stderr io.Writer) (
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	setup := &Setup{Executable: executable, Child: c.Child, Dir: dir, Quick: given.quick, CPUs: [2]int{-1, -1}}
-	if a, b, ok := pin.Apart(); ok && !given.noPin {
+	if a, b, ok := pin.Apart(); ok && !given.noPin && !c.Own {
 		setup.CPUs = [2]int{a, b}
 		c.Report.Common().Pinned = setup.CPUs[:]
 	}

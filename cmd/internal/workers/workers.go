@@ -28,7 +28,11 @@ type Job struct {
 	Role    string        `json:"role"`
 	CPU     int           `json:"cpu"`     // -1: any
 	Timeout time.Duration `json:"timeout"` // of all of it
+	Files   []*os.File    `json:"-"`       // that it inherits, from descriptor Inherited on
 }
+
+// Inherited is the descriptor of the first of a job's Files.
+const Inherited = 3
 
 // Slack is how much longer than planned a process may take. Then it hangs.
 const Slack = 15 * time.Second
@@ -45,8 +49,12 @@ type jobError struct {
 }
 
 func (e *jobError) Error() string {
-	if e.said == "" {
+	var exit *exec.ExitError
+	switch {
+	case e.said == "":
 		return fmt.Sprintf("process %q: %v", e.role, e.err)
+	case errors.As(e.err, &exit) && !exit.Exited(): // by a signal, so what it said need not be why
+		return fmt.Sprintf("process %q: %v: %s", e.role, e.err, e.said)
 	}
 	return fmt.Sprintf("process %q: %s", e.role, e.said)
 }
@@ -99,6 +107,7 @@ func (c *Setup) one(ctx context.Context, j anyJob, result any) error {
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.ExtraFiles = j.base().Files
 	// The other end closes with this process, whatever it dies of.
 	r, w, err := os.Pipe()
 	if err != nil {
