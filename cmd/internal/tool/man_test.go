@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmring/shmring/cmd/internal/bench"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/consume"
 	"github.com/shmring/shmring/cmd/internal/demo"
@@ -24,6 +25,7 @@ func TestManualPagesAreThoseOfTheHelps(t *testing.T) {
 	pages := []*cli.Flags{produce.Flags(), consume.Flags(),
 		{Name: "shmring", Summary: summary, Help: Help},
 		{Name: "shmring demo", Summary: demo.Summary, Help: demo.Help},
+		{Name: "shmring bench", Summary: bench.Summary, Help: bench.Help},
 		{Name: "shmring wait", Summary: wait.Summary, Help: wait.Help},
 		{Name: "shmring proxy", Summary: proxy.Summary, Help: proxy.Help},
 	}

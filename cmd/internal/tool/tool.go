@@ -8,6 +8,7 @@ import (
 
 	command "github.com/urfave/cli/v3"
 
+	"github.com/shmring/shmring/cmd/internal/bench"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/cmd/internal/demo"
 	"github.com/shmring/shmring/cmd/internal/proxy"
@@ -24,6 +25,7 @@ process uses.
 
 Commands
   demo          show that it works here, and how fast
+  bench         measure how fast messages go here, beside a socket
   wait          measure what each way of waiting costs here
   ls            list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
@@ -64,6 +66,8 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		switch args[0] {
 		case demo.ChildCommand:
 			return demo.RunChild(ctx, args[1:], stdin, stdout, stderr)
+		case bench.ChildCommand:
+			return bench.RunChild(ctx, args[1:], stdin, stdout, stderr)
 		case wait.ChildCommand:
 			return wait.RunChild(ctx, args[1:], stdin, stdout, stderr)
 		case "relay":
@@ -91,8 +95,8 @@ func program(args []string, stdout, stderr io.Writer) *command.Command {
 		return cli.Usage
 	})
 	root.HideHelpCommand = false
-	root.Commands = []*command.Command{demo.Command(args, stdout, stderr), wait.Command(args, stdout, stderr),
-		proxy.Command(args, stdout, stderr)}
+	root.Commands = []*command.Command{demo.Command(args, stdout, stderr), bench.Command(args, stdout, stderr),
+		wait.Command(args, stdout, stderr), proxy.Command(args, stdout, stderr)}
 	for _, r := range repairs {
 		root.Commands = append(root.Commands, r.command(args, stdout, stderr))
 	}
