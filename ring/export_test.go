@@ -2,6 +2,7 @@ package ring
 
 import (
 	"errors"
+	"time"
 
 	"github.com/shmring/shmring/layout"
 )
@@ -26,6 +27,10 @@ func FakeCPU(f func() int) (undo func()) {
 
 // MoveAfter is after how many crowded waits a producer tries to be moved.
 func (p *Producer) MoveAfter() int { return int(p.adaptive.moveAfter.Load()) }
+
+// HoldBackFor makes a producer patient with the priority claims of others for so long. Nobody may
+// use it when it is called.
+func (p *Producer) HoldBackFor(d time.Duration) { p.priority.patience = d }
 
 // LookAgain and CheckEvery are how often Config.Check is asked, at most.
 const (

@@ -22,11 +22,13 @@ import (
 const (
 	priorityAfter    = 5 * time.Millisecond
 	priorityPatience = 20 * time.Millisecond
-	priorityMost     = 200 * time.Millisecond // an owner has it before it is taken away
+	priorityMost     = 10 // times that, and an owner has it no longer
 )
 
 // priority is what a producer handle remembers of priority claims. Its goroutines share it.
 type priority struct {
+	patience time.Duration // priorityPatience; a test may have more
+
 	own   atomic.Uint64 // the priority claim that one of our goroutines has
 	other atomic.Uint64 // the priority claim of somebody else that we hold back for
 	seen  atomic.Int64  // since when
@@ -58,7 +60,8 @@ func (p *Producer) isKept(k uint64) bool {
 		}
 	}
 	since, seen := p.priority.since.Load(), p.priority.seen.Load()
-	if now-since < int64(priorityPatience) && now-seen < int64(priorityMost) {
+	patience := int64(p.priority.patience)
+	if now-since < patience && now-seen < priorityMost*patience {
 		return true
 	}
 	p.hot.Priority.CompareAndSwap(t, 0)
@@ -77,7 +80,7 @@ func (p *Producer) holdBack(k uint64) bool {
 		case since == 0:
 			p.priority.tries.Store(now)
 			return true
-		case now-since < int64(priorityPatience):
+		case now-since < int64(p.priority.patience):
 			return true
 		}
 	}
@@ -98,7 +101,7 @@ func (p *Producer) holdBackIn(k uint64, a *attempt) bool {
 		a.held = time.Now()
 		return false
 	}
-	if time.Since(a.held) < priorityPatience {
+	if time.Since(a.held) < p.priority.patience {
 		return true
 	}
 	// Room that is known of is not kept; see reserveMPSC.

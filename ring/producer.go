@@ -51,6 +51,7 @@ func NewProducer(v *layout.View, cfg Config) (*Producer, error) {
 	p.sleepWord, p.sleepBell = &v.Hot.SpaceBell, cfg.SpaceBell
 	p.notifyWord, p.notifyBell = &v.Hot.DataBell, cfg.DataBell
 	p.sleepAlone = !p.mpsc
+	p.priority.patience = priorityPatience
 	if err := p.attach(layout.RoleProducer); err != nil {
 		return nil, err
 	}
@@ -490,7 +491,7 @@ func (p *Producer) awaitSpace(w *wait, n int, a *attempt) error {
 	return w.await(func() bool { return p.hasSpaceMPSC(k) && !p.holdBackIn(k, a) }, func() {}, func() error {
 		p.claimPriority(k, a)
 		if w.held = 0; !a.held.IsZero() && p.hasSpaceMPSC(k) {
-			w.held = max(time.Millisecond, priorityPatience-time.Since(a.held))
+			w.held = max(time.Millisecond, p.priority.patience-time.Since(a.held))
 		}
 		return p.checkSpaceMPSC()
 	})
