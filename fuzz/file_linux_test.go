@@ -17,7 +17,6 @@ import (
 
 	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/doorbell"
-	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 )
@@ -56,7 +55,7 @@ func directory(t *testing.T) string {
 	for _, name := range []string{shmring.EnvLocks, shmring.EnvDoorbell} {
 		require.NoError(t, os.Unsetenv(name)) // the files say which
 	}
-	dir, err := os.MkdirTemp(labs.Memory(), "fuzz-*")
+	dir, err := os.MkdirTemp(base(), "")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir

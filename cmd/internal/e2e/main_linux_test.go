@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -15,26 +13,24 @@ import (
 	"github.com/shmring/shmring/cmd/internal/consume"
 	"github.com/shmring/shmring/cmd/internal/produce"
 	"github.com/shmring/shmring/cmd/internal/tool"
+	"github.com/shmring/shmring/internal/cleaner"
 	"github.com/shmring/shmring/shm"
 )
 
 // envProgram names the program that the test binary is to be.
-const (
-	envProgram = "SHMRING_E2E_PROGRAM"
-	envBase    = "SHMRING_E2E_BASE"
-)
+const envProgram = "SHMRING_E2E_PROGRAM"
 
 var programs = map[string]func(){
 	"producer": func() { cli.Main("producer", produce.Run) },
 	"consumer": func() { cli.Main("consumer", consume.Run) },
 	"shmring":  func() { cli.Main("shmring", tool.Run) },
-	"cleaner":  cleaner,
 }
 
 // base is where all rings of this run live.
 var base string
 
 func TestMain(m *testing.M) {
+	cleaner.Main(os.RemoveAll)
 	if name := os.Getenv(envProgram); name != "" {
 		programs[name]()
 		return
@@ -48,42 +44,22 @@ func TestMain(m *testing.M) {
 		dir = os.TempDir()
 	}
 	var err error
-	if base, err = os.MkdirTemp(dir, "shmring-e2e-"); err != nil {
+	var dismiss func() error
+	if base, err = os.MkdirTemp(dir, "shmring-e2e-"); err == nil {
+		dismiss, err = cleaner.Start(base)
+	}
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	dismiss := startCleaner()
 	code := m.Run()
 	if left, _ := filepath.Glob(filepath.Join(base, "*")); len(left) > 0 {
 		fmt.Println("left behind:", left)
 		code = 1
 	}
-	dismiss()
+	if err := dismiss(); err != nil {
+		fmt.Println("removing the rings:", err)
+		code = 1
+	}
 	os.Exit(code)
-}
-
-// startCleaner starts a process that removes base when this one has ended, whatever
-// it ended of.
-func startCleaner() (dismiss func()) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envProgram+"=cleaner", envBase+"="+base)
-	in, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		fmt.Println("no cleaner:", err)
-		return func() { os.RemoveAll(base) }
-	}
-	return func() {
-		in.Close()
-		cmd.Wait()
-	}
-}
-
-func cleaner() {
-	io.Copy(io.Discard, os.Stdin)
-	if err := os.RemoveAll(os.Getenv(envBase)); err != nil {
-		os.Exit(1)
-	}
 }
