@@ -11,3 +11,12 @@ func Oneline(err error) string {
 	}
 	return strings.Join(lines, "; ")
 }
+
+// Failure is what -json prints of an error.
+type Failure struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// FailureOf describes an error.
+func FailureOf(err error) Failure { return Failure{Oneline(err), Code(err)} }

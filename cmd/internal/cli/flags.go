@@ -235,11 +235,14 @@ func Execute(ctx context.Context, c *command.Command, args []string, stdout, std
 	c.EnableShellCompletion, c.Writer, c.ErrWriter = completes(c, args), stdout, stderr
 	err := c.Run(ctx, append([]string{c.Name}, args...))
 	var code exitCode
+	var library command.ExitCoder
 	switch {
 	case err == nil:
 		return OK
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, &library): // it was asked for help, or completion, of something that is not there
+		err = Usagef("%v: %s -help lists what there is", err, c.Name)
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", c.Name, Oneline(err))
 	return Code(err)

@@ -64,6 +64,10 @@ func TestUsageErrorsOfCommands(t *testing.T) {
 	for _, c := range []misuse{
 		{"shmring", "", "Usage: shmring COMMAND"},
 		{"shmring", "dance", `unknown command "dance": shmring help lists them`},
+		{"shmring", "help dance", "No help topic for 'dance': shmring -help lists what there is"},
+		{"shmring", "completion dance", "shmring -help lists what there is"},
+		{"shmring", "rm", "0 arguments, want 1: shmring remove -help shows them"},
+		{"shmring", "proxy -listen tcp:localhost:0", `-to "": want tcp:HOST:PORT`},
 		{"shmring", "demo now", `unexpected argument "now"`},
 		{"shmring", "recover", "0 arguments, want 1: shmring recover -help shows them"},
 		{"shmring", "force-skip", "0 arguments, want 1 to 2"},
@@ -132,6 +136,8 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 		{"shmring", "demo -help", "-no-pin"},
 		{"shmring", "help wait", "-for DURATION"},
 		{"shmring", "help bench", "-pin CPU,CPU"},
+		{"shmring", "help rm", "Usage: shmring remove"},
+		{"shmring", "list -h", "Usage: shmring ls"},
 		{"shmring", "bench -h", "130  aborted"},
 		{"producer", "-help", "$SHMRING_DOORBELL"},
 		{"shmring", "recover -help", "Usage: shmring recover"},
@@ -174,16 +180,26 @@ func TestUsageErrorsAsJSON(t *testing.T) {
 		{"consumer", "-json -ring r file"},
 		{"shmring", "remove --json"},
 		{"shmring", "demo -slow -json"},
+		{"shmring", "wait -json now"},
+		{"shmring", "bench -json -slots 3"},
+		{"shmring", "rm -json"},
+		{"shmring", "tap -json -slow"},
+		{"shmring", "proxy -json -slow"},
+		{"shmring", "proxy -json"},
 	} {
 		p := start(t, base, c.program, strings.Fields(c.args))
 		p.ends(cli.Usage)
-		var got struct{ Error string }
+		var got struct {
+			Error    string
+			ExitCode int `json:"exit_code"`
+		}
 		text := p.stderr.String() // producer and consumer write records to standard output
 		if c.program == "shmring" {
 			text = p.stdout.String()
 		}
 		require.NoError(t, json.Unmarshal([]byte(text), &got), text)
 		require.NotEmpty(t, got.Error)
+		require.Equal(t, cli.Usage, got.ExitCode)
 	}
 }
 

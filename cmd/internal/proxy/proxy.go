@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ Flags
                      user, and root)
   -buffer BYTES      of each direction of connections that shm: accepts, as 64K (default 256K)
   -max N             connections at one time; others wait (default 1000)
+  -json              print where it listens, or the error, as a JSON object
   -version           print the version
 
 ` + cli.ExitCodes + `
@@ -58,10 +60,11 @@ type options struct {
 	listen, to string
 	max        int
 	config     shmnet.Config
+	json       bool
 }
 
 // Command is the command for people.
-func Command(_ []string, stdout, stderr io.Writer) *command.Command {
+func Command(args []string, stdout, stderr io.Writer) *command.Command {
 	o := options{max: 1000}
 	f := cli.NewFlags("shmring proxy", Summary, Help)
 	f.String(&o.listen, "listen")
@@ -69,8 +72,11 @@ func Command(_ []string, stdout, stderr io.Writer) *command.Command {
 	f.Func("allow-uid", o.setUIDs)
 	f.Bytes(&o.config.Buffer, "buffer")
 	cli.Int(f, &o.max, "max")
+	f.Bool(&o.json, "json")
 	return f.Command(func(ctx context.Context, operands []string, err error) int {
-		if err == nil {
+		if err != nil {
+			o.json = cli.WantsJSON(args)
+		} else {
 			err = o.check(operands)
 		}
 		if err == nil {
@@ -78,6 +84,9 @@ func Command(_ []string, stdout, stderr io.Writer) *command.Command {
 		}
 		if err != nil {
 			fmt.Fprintf(stderr, "shmring proxy: %s\n", cli.Oneline(err))
+			if o.json {
+				_ = json.NewEncoder(stdout).Encode(cli.FailureOf(err)) // the exit code tells as well
+			}
 		}
 		return cli.Code(err)
 	})
@@ -138,7 +147,9 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	kind, _, _ := strings.Cut(o.listen, ":")
-	fmt.Fprintf(stdout, "%s:%v\n", kind, l.Addr())
+	if err := o.tell(fmt.Sprintf("%s:%v", kind, l.Addr()), stdout); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -173,6 +184,15 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 			}
 		})
 	}
+}
+
+// tell says where connections are accepted now.
+func (o *options) tell(address string, stdout io.Writer) error {
+	if o.json {
+		return json.NewEncoder(stdout).Encode(map[string]string{"listen": address, "to": o.to})
+	}
+	_, err := fmt.Fprintln(stdout, address)
+	return err
 }
 
 // forward moves bytes between a connection and one that it makes. What goes wrong after that is

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -141,4 +142,18 @@ func TestNobodyBehindIt(t *testing.T) {
 	require.NoError(t, c.SetDeadline(time.Now().Add(within)))
 	_, err = c.Read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+// For programs it says in JSON where it listens, and what is wrong.
+func TestProxyForMachines(t *testing.T) {
+	shm := "shm:" + filepath.Join(t.TempDir(), "s")
+	require.JSONEq(t, `{"listen":"`+shm+`","to":"tcp:localhost:1"}`,
+		start(t, "-json", "-listen", shm, "-to", "tcp:localhost:1"))
+	var out strings.Builder
+	args := []string{"-json", "-listen", "unix:/nonexistent/s", "-to", shm}
+	require.Equal(t, cli.Failed, cli.Execute(t.Context(), Command(args, &out, io.Discard), args, &out, io.Discard))
+	var got cli.Failure
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &got))
+	require.Contains(t, got.Error, "no such file or directory")
+	require.Equal(t, cli.Failed, got.ExitCode)
 }

@@ -17,10 +17,12 @@ import (
 func TestRelayIsAnotherProgram(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
-	var said strings.Builder
-	code := Run(context.Background(), []string{"relay", "out"}, strings.NewReader(""), io.Discard, &said)
-	require.Equal(t, cli.Failed, code)
-	require.Contains(t, said.String(), "go install github.com/shmring/shmring/cmd/shmring-relay@latest")
+	for _, args := range [][]string{{"relay", "out"}, {"help", "relay"}} {
+		var said strings.Builder
+		code := Run(context.Background(), args, strings.NewReader(""), io.Discard, &said)
+		require.Equal(t, cli.Failed, code)
+		require.Contains(t, said.String(), "go install github.com/shmring/shmring/cmd/shmring-relay@latest")
+	}
 	want := filepath.Join(dir, relayProgram)
 	require.NoError(t, os.WriteFile(want, []byte("#!/bin/sh\n"), 0o700))
 	got, err := relayPath()

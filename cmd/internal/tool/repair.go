@@ -57,6 +57,7 @@ type streaming func(ctx context.Context, args []string, o *shmring.AdminOptions,
 // repair is what these commands have in common.
 type repair struct {
 	name, summary, help string
+	alias               string // what people may call it too, or ""
 	flags               string // of its own, as the help has them
 	examples            string
 	arguments           int
@@ -68,7 +69,7 @@ type repair struct {
 }
 
 var repairs = []repair{
-	{name: "ls", summary: "list the rings, and what is the matter with each", help: lsHelp, flags: lsFlags,
+	{name: "ls", alias: "list", summary: "list the rings, and what is the matter with each", help: lsHelp, flags: lsFlags,
 		examples: "\n-for 1s /run/app", do: listRings, optional: 1},
 	{name: "inspect", summary: "show who is attached, what is queued, and what is the matter", help: inspectHelp,
 		flags: inspectFlags, examples: "jobs\n-watch -json jobs", arguments: 1, stream: inspectRing},
@@ -88,8 +89,8 @@ var repairs = []repair{
 		do: plain(listEvents), opens: true},
 	{name: "recover", summary: "free what the dead hold of a ring that nobody uses", help: recoverHelp, examples: "jobs",
 		arguments: 1, do: plain(recoverRing), opens: true},
-	{name: "remove", summary: "remove a ring that nobody uses", help: removeHelp, examples: "jobs", arguments: 1,
-		do: plain(removeRing)},
+	{name: "remove", alias: "rm", summary: "remove a ring that nobody uses", help: removeHelp, examples: "jobs",
+		arguments: 1, do: plain(removeRing)},
 	{name: "resize", summary: "make a ring that nobody uses larger or smaller", help: resizeHelp, flags: resizeFlags,
 		examples: "-slots 16384 jobs\n-slot-size 1K -max-message 1M jobs", arguments: 1, do: resizeRing, opens: true},
 	{name: "tap", summary: "print the messages of a ring as they are sent", help: tapHelp, flags: tapFlags,
@@ -107,12 +108,6 @@ var repairs = []repair{
 
 // plain is what a command does that has no flags of its own.
 func plain(do action) func(*cli.Flags) action { return func(*cli.Flags) action { return do } }
-
-// failure is what -json prints of an error.
-type failure struct {
-	Error    string `json:"error"`
-	ExitCode int    `json:"exit_code"`
-}
 
 func (r repair) text() string {
 	text := r.help + "\nFlags\n" + r.flags
@@ -136,7 +131,7 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 		f.Bool(&o.AnyOwner, "any-owner")
 	}
 	perform := r.performer(f, stderr)
-	return f.Command(func(ctx context.Context, operands []string, err error) int {
+	c := f.Command(func(ctx context.Context, operands []string, err error) int {
 		if err != nil {
 			asJSON = cli.WantsJSON(args)
 		} else if extra := len(operands) - r.arguments; extra < 0 || extra > r.optional {
@@ -157,10 +152,14 @@ func (r repair) command(args []string, stdout, stderr io.Writer) *command.Comman
 		}
 		fmt.Fprintf(stderr, "shmring %s: %s\n", r.name, cli.Oneline(err))
 		if _, is := errors.AsType[*told](err); asJSON && !is {
-			_ = json.NewEncoder(stdout).Encode(failure{cli.Oneline(err), code}) // the exit code tells as well
+			_ = json.NewEncoder(stdout).Encode(cli.FailureOf(err)) // the exit code tells as well
 		}
 		return code
 	})
+	if r.alias != "" {
+		c.Aliases = []string{r.alias}
+	}
+	return c
 }
 
 // readerGone tells that whoever read the output has seen enough, as head has after ten lines: nothing is wrong then

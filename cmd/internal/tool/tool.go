@@ -27,7 +27,7 @@ Commands
   demo          show that it works here, and how fast
   bench         measure how fast messages go here, beside a socket
   wait          measure what each way of waiting costs here
-  ls            list the rings, and what is the matter with each
+  ls, list      list the rings, and what is the matter with each
   inspect       show who is attached, what is queued, and what is the matter
   top           show the rings again and again: rates, how full, what is the matter
   tap           print the messages of a ring as they are sent
@@ -41,7 +41,7 @@ Commands
   purge         throw away the messages that wait in a ring
   events        print what has happened to a ring
   recover       free what the dead hold of a ring that nobody uses
-  remove        remove a ring that nobody uses
+  remove, rm    remove a ring that nobody uses
   resize        make a ring that nobody uses larger or smaller
   force-skip    pass over the claim of a producer that is stuck
   relay         take rings from host to host over NATS JetStream: a program of its own,
@@ -72,6 +72,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return wait.RunChild(ctx, args[1:], stdin, stdout, stderr)
 		case "relay":
 			return relay(args[1:], stderr)
+		case "help":
+			if len(args) == 2 && args[1] == "relay" {
+				return relay([]string{"-help"}, stderr)
+			}
 		}
 	}
 	root := program(args, stdout, stderr)

@@ -47,12 +47,13 @@ type Report interface {
 
 // Outcome is the part that all reports have.
 type Outcome struct {
-	OK      bool    `json:"ok"`
-	Error   string  `json:"error,omitempty"`
-	Version string  `json:"version"`
-	CPUs    int     `json:"cpus"`
-	Pinned  []int   `json:"pinned,omitempty"` // producers, and the consumer
-	Seconds float64 `json:"seconds"`
+	OK       bool    `json:"ok"`
+	Error    string  `json:"error,omitempty"`
+	ExitCode int     `json:"exit_code"`
+	Version  string  `json:"version"`
+	CPUs     int     `json:"cpus"`
+	Pinned   []int   `json:"pinned,omitempty"` // producers, and the consumer
+	Seconds  float64 `json:"seconds"`
 }
 
 // Common is o, of whatever report embeds it.
@@ -127,7 +128,7 @@ func (c *Command) run(ctx context.Context, given *flags, err error, stdout, stde
 	o.OK = err == nil
 	if given.json {
 		if err != nil {
-			o.Error = cli.Oneline(err)
+			o.Error, o.ExitCode = cli.Oneline(err), cli.Code(err)
 		}
 		return errors.Join(err, json.NewEncoder(stdout).Encode(c.Report))
 	}
