@@ -269,7 +269,7 @@ func canWait(err error) bool {
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0
 	}
 	for _, e := range []error{
-		errReset, errNoReader, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		errReset, errNoReader, errTooManyRequests, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
 		nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded, jetstream.ErrNoHeartbeat,

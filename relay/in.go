@@ -33,9 +33,9 @@ type In struct {
 	marked   bool          // the mark says so
 	last     uint64        // what is before it, and it, is in the ring
 	partial  int           // how many entries of the next are
-	held     jetstream.Msg // the newest that was sent
-	due      jetstream.Msg // to be acknowledged
-	lost     atomic.Bool   // the connection was made anew
+	held     string        // how the newest that was sent is acknowledged
+	due      string        // what is to be acknowledged
+	lost     chan struct{} // the connection was made anew
 	unacked  int
 	ackedAt  time.Time
 }
@@ -71,7 +71,7 @@ func NewIn(nc *nats.Conn, ring string, o *InOptions) (*In, error) {
 	if err != nil {
 		return nil, &ServerError{Op: "JetStream", Err: err}
 	}
-	in := &In{nc: nc, js: js, name: ring, o: own}
+	in := &In{nc: nc, js: js, name: ring, o: own, lost: make(chan struct{}, 1)}
 	in.wait.nc, in.wait.options = nc, &in.o.Common
 	return in, nil
 }
@@ -97,7 +97,12 @@ func (i *In) Run(ctx context.Context) (err error) {
 			_ = i.nc.FlushTimeout(callWithin) // acknowledgements that are lost are no harm
 		}
 	}()
-	defer i.wait.watch(func() { i.lost.Store(true) })()
+	defer i.wait.watch(func() {
+		select {
+		case i.lost <- struct{}{}:
+		default:
+		}
+	})()
 	if err := i.prepare(ctx); err != nil {
 		return i.stopped(ctx, err)
 	}
@@ -471,50 +476,32 @@ const lookEvery = time.Second
 // ackAfter is how long what was sent may be unacknowledged.
 const ackAfter = 50 * time.Millisecond
 
-// fewestAhead is how many messages are asked for at least, however long they are.
-const fewestAhead = 8
-
-// ahead is how many messages to ask for: as many as InFlightBytes has room for, of the length that those
-// of the stream have. (To ask for bytes makes the server and nats.go wait for each other at the beginning.)
-func (i *In) ahead() int {
-	if st := i.stream.CachedInfo().State; st.Msgs > 0 && st.Bytes > 0 {
-		length := st.Bytes / st.Msgs
-		return min(i.o.InFlight, max(fewestAhead, int(uint64(i.o.InFlightBytes)/max(1, length))))
-	}
-	return i.o.InFlight
-}
-
 // read reads the stream, until something has to be looked after. A *ServerError is one of those.
 func (i *In) read(ctx context.Context) error {
-	it, err := i.consumer.Messages(jetstream.PullMaxMessages(i.ahead()), jetstream.PullHeartbeat(lookEvery),
-		jetstream.PullExpiry(4*lookEvery))
+	p, err := newPull(i.nc, i.consumer.CachedInfo(), i.o.InFlight, i.o.InFlightBytes)
 	if err != nil {
 		return i.server(err)
 	}
-	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)()
-	quiet := time.Now()
+	defer p.stop()
 	for {
 		wait := lookEvery
-		if i.due != nil {
+		if i.due != "" {
 			wait = ackAfter
 		}
-		m, err := it.Next(jetstream.NextMaxWait(wait))
+		m, err := p.next(ctx, wait, i.lost)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, nats.ErrTimeout):
+		case err == errQuiet && i.due != "":
 			if err := i.acknowledge(); err != nil {
 				return err
 			}
-			if i.lost.Swap(false) || time.Since(quiet) > lookEvery {
-				return nil // what was on its way is lost, or may be
-			}
 			continue
+		case err == errQuiet || err == errReset:
+			return nil // what was on its way is lost, or may be
 		case err != nil:
 			return i.server(err)
 		}
-		quiet = time.Now()
 		if err := i.got(ctx, m); err != nil {
 			return err
 		}
@@ -522,45 +509,48 @@ func (i *In) read(ctx context.Context) error {
 }
 
 // got handles a message that the consumer was given.
-func (i *In) got(ctx context.Context, m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return &WireError{"the reply subject", m.Reply()}
+func (i *In) got(ctx context.Context, m *nats.Msg) error {
+	seq, ok := sequenceOf(m.Reply)
+	if !ok {
+		return &WireError{"the reply subject", m.Reply}
 	}
-	seq := meta.Sequence.Stream
 	if seq <= i.last {
 		i.counts.again.Add(1)
 		if seq == i.last && i.keepLast {
-			i.held = m
+			i.held = m.Reply
 			return nil
 		}
-		return i.ack(m)
+		return i.ack(m.Reply)
 	}
 	if seq > i.last+1 {
 		if err := i.fetch(ctx, seq-1); err != nil {
 			return err
 		}
 	}
-	end := i.apply(ctx, seq, m.Headers(), m.Data())
+	end := i.apply(ctx, seq, m.Header, m.Data)
 	if end != nil && end != io.EOF {
 		return end
 	}
-	if err := i.hold(m); err != nil {
+	if err := i.hold(m.Reply); err != nil {
 		return err
 	}
 	return end
 }
 
+// lookAtTime is behind how many messages the time is looked at.
+const lookAtTime = 16
+
 // hold notes that a message is in the ring, and acknowledges it, or the one before it where the newest
 // has to stay, when it is time to.
-func (i *In) hold(m jetstream.Msg) error {
+func (i *In) hold(reply string) error {
 	before := i.held
-	i.held, i.due = m, m
+	i.held, i.due = reply, reply
 	if i.keepLast {
 		i.due = before
 	}
 	i.unacked++
-	if i.ackAll && i.unacked < max(1, min(DefaultBatch, i.o.InFlight/4)) && time.Since(i.ackedAt) < ackAfter {
+	if i.ackAll && i.unacked < max(1, min(DefaultBatch, i.o.InFlight/4)) &&
+		(i.unacked%lookAtTime != 0 || time.Since(i.ackedAt) < ackAfter) {
 		return nil
 	}
 	return i.acknowledge()
@@ -568,16 +558,17 @@ func (i *In) hold(m jetstream.Msg) error {
 
 // acknowledge acknowledges what is due. A lost acknowledgement is no harm, so nobody waits for it.
 func (i *In) acknowledge() error {
-	if i.due == nil {
+	if i.due == "" {
 		return nil
 	}
-	m := i.due
-	i.due, i.unacked, i.ackedAt = nil, 0, time.Now()
-	return i.ack(m)
+	reply := i.due
+	i.due, i.unacked, i.ackedAt = "", 0, time.Now()
+	return i.ack(reply)
 }
 
-func (i *In) ack(m jetstream.Msg) error {
-	if err := m.Ack(); err != nil && !canWait(err) && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+// ack acknowledges a message, and with ackAll those before it.
+func (i *In) ack(reply string) error {
+	if err := i.nc.Publish(reply, []byte("+ACK")); err != nil && !canWait(err) {
 		return &ServerError{Op: "acknowledge", Err: err}
 	}
 	return nil

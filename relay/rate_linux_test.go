@@ -16,36 +16,30 @@ import (
 	"github.com/shmring/shmring/relay"
 )
 
-// Rates beside plain nats.go, in one run, in turns: go test -run - -bench Rates -benchtime 1x . It
-// prints medians of the ratios; it judges nothing.
+// Rates beside plain nats.go, in one run, in turns: go test -run - -bench . -benchtime 1x . It
+// prints medians of the ratios, which are to the plain consumer of messages without headers; it judges nothing.
 func BenchmarkRates(b *testing.B) {
-	rounds := 3
+	const rounds = 3
 	for _, size := range []int{32, 256, 4096, 65536} {
-		n := min(60_000, 150_000_000/(size+2000))
-		var publish, out, packed, consume, in []float64
+		n := min(200_000, 400_000_000/(size+2000))
+		var publish, out, packed, consume, same, in, unpacked []float64
 		for range rounds {
 			r := newRig(b, nil)
 			publish = append(publish, plainPublish(b, r, "P", size, n))
 			out = append(out, outRate(b, r, "o", size, n, false))
 			packed = append(packed, outRate(b, r, "k", size, n, true))
-			consume = append(consume, plainConsume(b, r, "P", n))
+			consume = append(consume, plainConsume(b, r, "P", size, n))
+			same = append(same, plainConsume(b, r, "o", size, n))
 			in = append(in, inRate(b, r, "o", n))
+			unpacked = append(unpacked, inRate(b, r, "k", n))
 			r.nc.Close()
 			r.server.Close()
 		}
-		fmt.Fprintf(
-			os.Stderr,
-			"%6d B: publish nats.go %.0f/s, Out %.0f/s (%.2f), packed %.0f/s (%.2f); consume nats.go %.0f/s, In %.0f/s (%.2f)\n",
-			size,
-			median(publish),
-			median(out),
-			ratio(out, publish),
-			median(packed),
-			ratio(packed, publish),
-			median(consume),
-			median(in),
-			ratio(in, consume),
-		)
+		fmt.Fprintf(os.Stderr, "%6d B: publish nats.go %.0f/s, Out %.0f/s (%.2f), packed %.0f/s (%.2f)\n", size,
+			median(publish), median(out), ratio(out, publish), median(packed), ratio(packed, publish))
+		fmt.Fprintf(os.Stderr, "          consume nats.go %.0f/s, nats.go from Out's stream %.0f/s (%.2f), In %.0f/s (%.2f), "+
+			"packed %.0f/s (%.2f)\n", median(consume), median(same), ratio(same, consume), median(in), ratio(in, consume),
+			median(unpacked), ratio(unpacked, consume))
 	}
 }
 
@@ -78,7 +72,8 @@ func plainPublish(b *testing.B, r *rig, stream string, size, n int) float64 {
 	return float64(n) / time.Since(begin).Seconds()
 }
 
-func plainConsume(b *testing.B, r *rig, stream string, n int) float64 {
+// plainConsume acknowledges in batches, and has as much under way as an In.
+func plainConsume(b *testing.B, r *rig, stream string, size, n int) float64 {
 	c, err := r.js().
 		CreateConsumer(deadline(b), stream, jetstream.ConsumerConfig{Durable: "plain", AckPolicy: jetstream.AckAllPolicy,
 			MaxAckPending: -1})
@@ -92,7 +87,7 @@ func plainConsume(b *testing.B, r *rig, stream string, n int) float64 {
 		if got == n {
 			close(done)
 		}
-	}, jetstream.PullMaxMessages(1024))
+	}, jetstream.PullMaxMessages(min(relay.DefaultPulled, relay.DefaultInFlightBytes/size)))
 	require.NoError(b, err)
 	<-done
 	took := time.Since(begin)
