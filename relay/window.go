@@ -273,7 +273,9 @@ func (o *Out) message(items []item, packed bool) (m *nats.Msg, size int) {
 	default:
 		e := entryOf(last)
 		m.Data = e.data // copied before PublishMsg returns
-		h[HeaderProducer] = []string{strconv.Itoa(e.producer)}
+		if e.producer != 0 {
+			h[HeaderProducer] = []string{strconv.Itoa(e.producer)}
+		}
 		if e.kind != 0 {
 			h[HeaderKind] = []string{strconv.Itoa(int(e.kind))}
 		}

@@ -17,7 +17,7 @@ const (
 	HeaderOrigin      = "Shmring-Origin"      // OutOptions.Origin
 	HeaderPosition    = "Shmring-Position"    // of the message, or of the last; of an end, of the last before it
 	HeaderKind        = "Shmring-Kind"        // Message.Kind, if it is not 0
-	HeaderProducer    = "Shmring-Producer"    // Message.Producer
+	HeaderProducer    = "Shmring-Producer"    // Message.Producer, if it is not 0
 	HeaderRedelivered = "Shmring-Redelivered" // "1": a consumer before the relay may have handled it
 	HeaderPacked      = "Shmring-Packed"      // how many messages the payload has, see OutOptions.Pack
 	HeaderEnd         = "Shmring-End"         // of an end: "ended", "left", "failed", "died", or "all": io.EOF
