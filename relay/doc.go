@@ -24,7 +24,8 @@
 // The messages of a ring have the same order in the stream, and the stream's order is that of the
 // other ring. So one ring to many hosts (an In on each, with a durable name of its own) is the same
 // sequence on each host, each at its own pace. Many rings to one is one stream and one In for each,
-// all of them producers of one MPSC ring: the order of each ring stays, and between them there is none.
+// all of them producers of one MPSC ring: the order of each ring stays, and between them there is none. With
+// [InOptions].Origin each message says which of them it is from ([SplitOrigin]).
 //
 // # Ends
 //

@@ -591,6 +591,10 @@ func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) 
 		}
 	}
 	var before shmring.Position
+	from, err := i.readSender(h)
+	if err != nil {
+		return err
+	}
 	for index := range count {
 		var one entry
 		if text == "" {
@@ -604,7 +608,8 @@ func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) 
 		if index < i.partial {
 			continue
 		}
-		if err := i.send(ctx, note{seq: seq, index: index, complete: index == count-1, what: noteMessage}, &one); err != nil {
+		w := note{seq: seq, index: index, complete: index == count-1, what: noteMessage}
+		if err := i.send(ctx, w, &from, &one); err != nil {
 			return err
 		}
 	}
@@ -619,12 +624,12 @@ func (i *In) finished(seq uint64) {
 }
 
 // send sends one message, once. The ring is opened anew when it was removed.
-func (i *In) send(ctx context.Context, w note, e *entry) error {
+func (i *In) send(ctx context.Context, w note, from *sender, e *entry) error {
 	for {
 		if err := i.attach(ctx); err != nil {
 			return err
 		}
-		err := i.trySend(ctx, w, e)
+		err := i.trySend(ctx, w, from, e)
 		switch {
 		case err == nil:
 			i.counts.messages.Add(1)
@@ -640,13 +645,20 @@ func (i *In) send(ctx context.Context, w note, e *entry) error {
 	}
 }
 
-func (i *In) trySend(ctx context.Context, w note, e *entry) error {
-	c, err := i.ring.Claim(ctx, len(e.data))
+func (i *In) trySend(ctx context.Context, w note, from *sender, e *entry) error {
+	before := i.originLength(from)
+	c, err := i.ring.Claim(ctx, before+len(e.data))
 	if err != nil {
 		return err
 	}
 	defer c.Abort()
-	c.Copy(e.data)
+	if before == 0 {
+		c.Copy(e.data)
+	} else {
+		b := c.Bytes()
+		putOrigin(b[:before], from, e)
+		copy(b[before:], e.data)
+	}
 	c.SetKind(e.kind)
 	w.position = c.Position().Record
 	i.mark.begin(w)

@@ -102,6 +102,9 @@ type InOptions struct {
 	// Uncertain says what to do where an *UncertainError would be. It does not happen while the ring is there
 	// and other producers have not sent its whole length since a relay was killed.
 	Uncertain Uncertain
+	// Origin puts before each message where it comes from, which SplitOrigin takes off again: for rings that many hosts
+	// send into. Messages become longer by OriginLength, for which the ring needs room.
+	Origin bool
 	// UntilEnd makes Run return when the other side says that all streams of its ring are over.
 	UntilEnd bool
 }

@@ -77,6 +77,8 @@ stream before they were read are an error.
 const inOwn = `  -durable NAME       what this relay is to the server; another for each (default
                       HOST_RING)
   -skip-gaps          go on behind messages that are gone, and count them
+  -with-origin        put before each message of which relay, ring, position and producer
+                      it is, for relay.SplitOrigin: it becomes at least 40 bytes longer
   -uncertain fail|send|skip
                       what to do with the one message of which it cannot be known
                       whether it was sent: that happens when a relay was killed, and its

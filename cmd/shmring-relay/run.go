@@ -108,6 +108,7 @@ func (c *config) flags() *cli.Flags {
 	if c.what == "in" {
 		f.String(&c.i.Durable, "durable")
 		f.Bool(&c.i.SkipGaps, "skip-gaps")
+		f.Bool(&c.i.Origin, "with-origin")
 		f.Bool(&c.i.UntilEnd, "until-end")
 		cli.Choose(f, &c.i.Uncertain, "uncertain", []cli.Choice[relay.Uncertain]{
 			{Word: "fail", Value: relay.UncertainFail}, {Word: "send", Value: relay.UncertainSend},

@@ -112,7 +112,8 @@ func TestRingToRingByCommands(t *testing.T) {
 	p, err := shmring.OpenProducer(t.Context(), "a", o)
 	require.NoError(t, err)
 	out := start(t, "out", "-ring", "a", "-dir", dir, "-nats", s.URL(), "-until-end", "-json", "-pack")
-	in := start(t, "in", "-ring", "b", "-dir", dir, "-nats", s.URL(), "-stream", "a", "-until-end", "-durable", "d")
+	in := start(t, "in", "-ring", "b", "-dir", dir, "-nats", s.URL(), "-stream", "a", "-until-end", "-durable", "d",
+		"-with-origin")
 	for n := range 1000 {
 		require.NoError(t, p.Send(t.Context(), fmt.Append(nil, "line ", n)))
 	}
@@ -122,7 +123,10 @@ func TestRingToRingByCommands(t *testing.T) {
 	n := 0
 	for m, err := range c.All(t.Context()) {
 		require.NoError(t, err)
-		require.Equal(t, fmt.Sprint("line ", n), string(m.Bytes()))
+		origin, payload, err := relay.SplitOrigin(m.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint("line ", n), string(payload))
+		require.True(t, strings.HasSuffix(string(origin.Name), "/a"))
 		n++
 	}
 	require.Equal(t, 1000, n)
