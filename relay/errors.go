@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -254,6 +255,22 @@ func isFull(e *jetstream.APIError) bool {
 func isWrongLast(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLast2)
+}
+
+// denied is what the server has said, if it was that nothing may be published under such a subject. That is not said
+// to whoever publishes, but of the connection; it stays said until there is a new one, so it is asked for when an
+// answer does not come.
+func denied(nc *nats.Conn, subjects ...string) error {
+	err := nc.LastError()
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	for _, s := range subjects {
+		if strings.Contains(err.Error(), `Publish to "`+s) {
+			return err
+		}
+	}
+	return nil
 }
 
 func isNoStream(err error) bool { return errors.Is(err, jetstream.ErrStreamNotFound) }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -324,6 +325,78 @@ func TestServerIsFull(t *testing.T) {
 	require.NoError(t, err)
 	produce(t, p, 100, 101)
 	require.ErrorIs(t, runs.wait(t), relay.ErrServer, "patience has an end, if there is one")
+}
+
+// A server whose store is full, whatever the stream may have, is waited for as well.
+func TestServersStoreIsFull(t *testing.T) {
+	r := newRig(t, &embed.Options{MaxStore: 64 << 10})
+	var told atomic.Pointer[error]
+	p := r.producer("a", shmring.Options{})
+	out, runs := r.out("a", relay.OutOptions{AckTimeout: 200 * time.Millisecond, Common: relay.Common{
+		OnTrouble: func(err error) {
+			if err != nil {
+				told.Store(&err)
+			}
+		}}})
+	const n = 100
+	for range n {
+		require.NoError(t, p.Send(deadline(t), make([]byte, 2000)))
+	}
+	require.Eventually(t, func() bool {
+		err := told.Load()
+		return err != nil && strings.Contains((*err).Error(), "nothing is lost, make room")
+	}, within, time.Millisecond)
+	require.ErrorIs(t, *told.Load(), relay.ErrServer)
+	require.Less(t, out.Stats().Messages, uint64(n))
+	for out.Stats().Messages < n { // room is made as it is needed: the newest message stays
+		info, err := r.stream("a").Info(deadline(t))
+		require.NoError(t, err)
+		require.NoError(t, r.stream("a").Purge(deadline(t), jetstream.WithPurgeSequence(info.State.LastSeq)))
+	}
+	require.EqualValues(t, n, r.stream("a").CachedInfo().State.LastSeq, "each once")
+	runs.stop()
+	require.NoError(t, runs.wait(t))
+}
+
+// An account that may ask, and not write, read or acknowledge, is told so as well: those are not answered.
+func TestPermissionsOfMessages(t *testing.T) {
+	user := func(name, deny string) *server.User {
+		return &server.User{Username: name, Password: "p", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{deny}}}}
+	}
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(), Users: []*server.User{user("all", "none"), user("write", "shmring.>"),
+			user("read", "$JS.API.CONSUMER.MSG.NEXT.>"), user("ack", "$JS.ACK.>")}})
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	require.True(t, s.ReadyForConnections(within))
+	r := &rig{t: t, dir: t.TempDir()}
+	as := func(name string) {
+		r.nc, err = nats.Connect(s.ClientURL(), nats.UserInfo(name, "p"),
+			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		require.NoError(t, err)
+		t.Cleanup(r.nc.Close)
+	}
+	refused := func(runs *running) {
+		err := runs.wait(t)
+		require.ErrorIs(t, err, relay.ErrRefused)
+		require.ErrorIs(t, err, nats.ErrPermissionViolation)
+		require.ErrorContains(t, err, "the account may not do that: grant it")
+	}
+	produce(t, r.producer("a", shmring.Options{}), 0, 3)
+	as("write")
+	out, runs := r.out("a", relay.OutOptions{AckTimeout: 50 * time.Millisecond})
+	refused(runs)
+	require.Zero(t, out.Stats().Messages)
+	as("all")
+	out, runs = r.out("a", relay.OutOptions{})
+	require.Eventually(t, func() bool { return out.Stats().Messages == 3 }, within, time.Millisecond, "all is there still")
+	for _, name := range []string{"read", "ack"} {
+		as(name)
+		_, runs = r.in(name, relay.InOptions{Durable: name, Common: relay.Common{Stream: "a"}})
+		refused(runs)
+	}
 }
 
 // An account that may not is told so, and not waited for.

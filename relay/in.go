@@ -497,8 +497,13 @@ func (i *In) read(ctx context.Context) error {
 				return err
 			}
 			continue
-		case err == errQuiet || err == errReset:
-			return nil // what was on its way is lost, or may be
+		case err == errQuiet:
+			if err := denied(i.nc, p.subject, "$JS.ACK."); err != nil {
+				return i.server(err)
+			}
+			return nil // what was on its way may be lost
+		case err == errReset:
+			return nil // it is
 		case err != nil:
 			return i.server(err)
 		}

@@ -300,9 +300,17 @@ func (o *Out) await(ctx context.Context) error {
 		return err
 	}
 	if o.window.isLate(o.o.AckTimeout) {
-		return o.ask(o.ctx)
+		return o.late(o.ctx)
 	}
 	return nil
+}
+
+// late handles that an acknowledgement does not come: what was sent may be lost, or may not be sent.
+func (o *Out) late(ctx context.Context) error {
+	if err := denied(o.nc, o.o.Subject); err != nil {
+		return &ServerError{Op: "publish to " + o.o.Subject, Err: err}
+	}
+	return o.ask(ctx)
 }
 
 // awaitAck waits for an acknowledgement.
@@ -316,7 +324,7 @@ func (o *Out) awaitAck(work context.Context) error {
 		}
 		return o.takeAcks(work)
 	case <-timer.C:
-		return o.ask(work)
+		return o.late(work)
 	case <-work.Done():
 		return context.Cause(work)
 	}
