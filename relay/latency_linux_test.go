@@ -17,8 +17,8 @@ import (
 )
 
 // Latency beside plain nats.go, in one run, in turns: go test -run - -bench Latency -benchtime 1x . From ring to ring
-// it is ring, Out, stream, In, ring; of nats.go it is publish, stream, consumer. Both on one host, with a connection for
-// each side, and a server with a file store. One at a time: each message is sent when the one before it is there.
+// it is ring, Out, stream, In, ring; of nats.go it is publish, stream, consumer. Both in one process, with a connection
+// for each side, and a server with a file store. One at a time: each message is sent when the one before it is there.
 func BenchmarkLatency(b *testing.B) {
 	const rounds, n = 3, 1000
 	for _, pace := range []time.Duration{0, time.Millisecond} {
