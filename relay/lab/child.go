@@ -123,6 +123,9 @@ func produce(ctx context.Context, s setup) error {
 		if _, err := f.WriteAt(b[:], 0); err != nil {
 			return err
 		}
+		if s.Rate == 0 {
+			continue
+		}
 		if due := begin.Add(time.Duration(n) * time.Second / time.Duration(s.Rate)); time.Until(due) > time.Millisecond {
 			time.Sleep(time.Until(due)) // this is how fast it is to go
 		}
@@ -248,14 +251,24 @@ func lastLine(f *os.File) (string, error) {
 	if _, err := f.ReadAt(b, from); err != nil && err != io.EOF {
 		return "", err
 	}
-	whole := bytes.LastIndexByte(b, '\n') + 1
-	if err := f.Truncate(from + int64(whole)); err != nil {
+	whole := from + int64(bytes.LastIndexByte(b, '\n')+1)
+	if err := f.Truncate(whole); err != nil {
 		return "", err
 	}
 	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		return "", err
 	}
-	b = bytes.TrimSuffix(b[:whole], []byte("\n"))
+	return newestLine(f, whole)
+}
+
+// newestLine is the line that ends right before an offset, which is behind a line. Empty: there is none.
+func newestLine(f *os.File, end int64) (string, error) {
+	from := max(0, end-4096)
+	b := make([]byte, end-from)
+	if _, err := f.ReadAt(b, from); err != nil && err != io.EOF {
+		return "", err
+	}
+	b = bytes.TrimSuffix(b, []byte("\n"))
 	return string(b[bytes.LastIndexByte(b, '\n')+1:]), nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"time"
@@ -23,7 +24,10 @@ type verdict struct {
 	Plan      plan           `json:"plan"`
 	Killed    map[string]int `json:"killed"`
 	RingsAnew int            `json:"rings_made_anew"`
-	Seconds   float64        `json:"seconds"`
+	Seconds   float64        `json:"seconds"` // until all was through
+	Cuts      int            `json:"links_cut"`
+	Carried   uint64         `json:"packets_carried"` // between hosts
+	Dropped   uint64         `json:"packets_dropped"`
 
 	Sent       uint64 `json:"sent"`        // sends that returned
 	Perhaps    uint64 `json:"perhaps"`     // producers that were killed, of which one message more may be there
@@ -60,8 +64,20 @@ func (v *verdict) err() error {
 	return nil
 }
 
-// letThrough stops the producer and waits until everything has come out.
+// letThrough stops the producer, when it has sent what it is to, and waits until everything has come out.
 func (l *lab) letThrough(ctx context.Context) error {
+	for l.Count > 0 {
+		sent, err := l.readSent()
+		if err != nil {
+			return err
+		}
+		if total(sent) >= l.Count {
+			break
+		}
+		if err := l.isStuck(ctx); err != nil {
+			return err
+		}
+	}
 	if err := l.kill(l.processes[producer]); err != nil {
 		return err
 	}
@@ -77,15 +93,57 @@ func (l *lab) letThrough(ctx context.Context) error {
 			return err
 		}
 	}
-	for begin := time.Now(); ; {
+	for {
 		through, err := l.isThrough(sent)
 		if through || err != nil {
 			return err
 		}
-		if time.Since(begin) > patience {
+		if err := l.isStuck(ctx); err == errStuck {
 			return nil // the judge will tell what is missing
+		} else if err != nil {
+			return err
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+	}
+}
+
+// errStuck: nothing comes out any more.
+var errStuck = fmt.Errorf("nothing has come out for %v", patience)
+
+// isStuck waits a moment, and tells whether nothing has come out for too long.
+func (l *lab) isStuck(ctx context.Context) error {
+	before := l.lines
+	if err := l.countLines(); err != nil {
+		return err
+	}
+	if l.lines > before || l.grown.IsZero() {
+		l.grown = time.Now()
+	}
+	if time.Since(l.grown) > patience {
+		return errStuck
+	}
+	return pause(ctx, 20*time.Millisecond)
+}
+
+// countLines counts the lines that the sink has.
+func (l *lab) countLines() error {
+	f, err := os.Open(l.setup.Dir + "/sink")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := make([]byte, 1<<16)
+	for {
+		n, err := f.ReadAt(b, l.sunk)
+		whole := bytes.LastIndexByte(b[:n], '\n') + 1 // half a line may be cut off again
+		l.lines += uint64(bytes.Count(b[:whole], []byte("\n")))
+		l.sunk += int64(whole)
+		if err == io.EOF || whole == 0 {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -93,17 +151,24 @@ func (l *lab) letThrough(ctx context.Context) error {
 
 // isThrough tells whether as much has come out as went in.
 func (l *lab) isThrough(sent map[uint64]uint64) (bool, error) {
-	b, err := os.ReadFile(l.setup.Dir + "/sink")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := l.countLines(); err != nil {
 		return false, err
 	}
 	if l.setup.Retain == "limits" {
-		return uint64(bytes.Count(b, []byte("\n"))) >= l.verdict.Stored, nil
+		return l.lines >= l.verdict.Stored, nil
 	}
-	lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
-	run, number, _, err := lineOf(string(lines[len(lines)-1]))
+	f, err := os.Open(l.setup.Dir + "/sink")
 	if err != nil {
-		return false, nil // half a line, or none yet
+		return false, err
+	}
+	defer f.Close()
+	line, err := newestLine(f, l.sunk)
+	if err != nil {
+		return false, err
+	}
+	run, number, _, err := lineOf(line)
+	if err != nil {
+		return false, nil // none yet
 	}
 	newest := uint64(0)
 	for r, n := range sent {
@@ -112,6 +177,13 @@ func (l *lab) isThrough(sent map[uint64]uint64) (bool, error) {
 		}
 	}
 	return run >= newest && number+1 >= sent[newest], nil
+}
+
+func total(sent map[uint64]uint64) (sum uint64) {
+	for _, n := range sent {
+		sum += n
+	}
+	return sum
 }
 
 // readSent is how many messages each run of the producer has sent for certain.
@@ -135,9 +207,7 @@ func (l *lab) judge() error {
 	if err != nil {
 		return err
 	}
-	for _, n := range sent {
-		l.verdict.Sent += n
-	}
+	l.verdict.Sent = total(sent)
 	if err := l.judgeSink(sent); err != nil {
 		return err
 	}
@@ -190,7 +260,11 @@ func (l *lab) judgeSink(sent map[uint64]uint64) error {
 
 // judgeStream holds the stream to have each position of each ring once, and in order.
 func (l *lab) judgeStream(ctx context.Context) error {
-	nc, err := nats.Connect(l.URL)
+	var options []nats.Option
+	if l.hosts != nil {
+		options = append(options, nats.SetCustomDialer(l.hosts.list[1]))
+	}
+	nc, err := nats.Connect(l.URL, options...)
 	if err != nil {
 		return err
 	}
@@ -199,13 +273,13 @@ func (l *lab) judgeStream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	call, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	stream, err := js.Stream(ctx, streamName)
+	stream, err := js.Stream(call, streamName)
 	if err != nil {
-		return err
+		return fmt.Errorf("stream %s, which is to be counted: %w", streamName, err)
 	}
-	c, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	c, err := stream.OrderedConsumer(call, jetstream.OrderedConsumerConfig{HeadersOnly: true})
 	if err != nil {
 		return err
 	}
@@ -216,7 +290,7 @@ func (l *lab) judgeStream(ctx context.Context) error {
 	defer it.Stop()
 	newest := map[string]shmring.Position{}
 	for seq, last := uint64(0), stream.CachedInfo().State.LastSeq; seq < last; {
-		m, err := it.Next(jetstream.NextContext(ctx))
+		m, err := it.Next(jetstream.NextMaxWait(patience))
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ func parseSetup(text string) (s setup, err error) {
 // process is one that is killed and started again.
 type process struct {
 	what string
+	host *host // nil: where we are
 	args []string
 	cmd  *exec.Cmd
 	gone chan error
@@ -40,8 +41,12 @@ type lab struct {
 	setup
 	self      string
 	chance    *rand.Rand
+	hosts     *hosts
 	processes []*process // producer, out, in, consumer, servers
 	verdict   verdict
+	sunk      int64     // as far as the sink was read
+	lines     uint64    // that it had until there
+	grown     time.Time // when it had become longer
 }
 
 const (
@@ -58,20 +63,22 @@ func run(ctx context.Context, p plan) (v verdict, err error) {
 	if l.self, err = os.Executable(); err != nil {
 		return v, err
 	}
-	if l.setup.Dir, err = os.MkdirTemp("", "relaylab-*"); err != nil {
+	var ringsDone, done func()
+	if l.setup.Dir, done, err = folder(os.TempDir(), p.Keep); err != nil {
 		return v, err
 	}
-	if l.Rings, err = os.MkdirTemp("/dev/shm", "relaylab-*"); err != nil {
+	defer done()
+	if l.Rings, ringsDone, err = folder("/dev/shm", false); err != nil {
 		return v, err
 	}
-	if !p.Keep {
-		defer os.RemoveAll(l.setup.Dir)
-	}
-	defer os.RemoveAll(l.Rings)
+	defer ringsDone()
 	l.setup.Pack, l.setup.Many, l.setup.Window, l.setup.Retain, l.setup.Rate = p.Pack, p.Many, p.Window, p.Retain, p.Rate
 	l.Replicas = p.Nodes
-	if err := l.addServers(); err != nil {
+	if err := l.addProcesses(); err != nil {
 		return v, err
+	}
+	if l.hosts != nil {
+		defer l.hosts.close()
 	}
 	defer l.killAll()
 	for _, p := range l.processes {
@@ -80,13 +87,16 @@ func run(ctx context.Context, p plan) (v verdict, err error) {
 		}
 	}
 	begin := time.Now()
-	err = l.killSome(ctx)
+	err = l.trouble(ctx)
 	if err == nil {
 		err = l.letThrough(ctx)
 	}
 	l.verdict.Seconds = time.Since(begin).Seconds()
 	if err == nil {
 		err = l.judge()
+	}
+	if l.hosts != nil {
+		l.verdict.Carried, l.verdict.Dropped = l.hosts.wire.carried.Load(), l.hosts.wire.dropped.Load()
 	}
 	if err != nil {
 		for _, p := range l.processes {
@@ -98,31 +108,79 @@ func run(ctx context.Context, p plan) (v verdict, err error) {
 	return l.verdict, err
 }
 
-// addServers finds free ports, and says which processes there are.
-func (l *lab) addServers() error {
+// addProcesses says which processes there are, and where.
+func (l *lab) addProcesses() error {
 	for _, what := range []string{"producer", "out", "in", "consumer"} {
 		l.processes = append(l.processes, &process{what: what})
 	}
-	var ports []string
-	for range 2 * l.Nodes {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer listener.Close()
-		ports = append(ports, listener.Addr().String())
+	addresses, err := l.addHosts()
+	if err == nil && !l.Hosts {
+		addresses, err = freePorts(2 * l.Nodes)
+	}
+	if err != nil {
+		return err
 	}
 	var urls []string
 	for n := range l.Nodes {
-		urls = append(urls, "nats://"+ports[n])
-		args := []string{filepath.Join(l.setup.Dir, fmt.Sprint("store-", n)), ports[n], fmt.Sprint("node-", n)}
+		urls = append(urls, "nats://"+addresses[n])
+		args := []string{filepath.Join(l.setup.Dir, fmt.Sprint("store-", n)), addresses[n], fmt.Sprint("node-", n)}
 		if l.Nodes > 1 {
-			args = append(append(args, ports[l.Nodes+n]), ports[l.Nodes:]...)
+			args = append(append(args, addresses[l.Nodes+n]), addresses[l.Nodes:]...)
 		}
-		l.processes = append(l.processes, &process{what: "server", args: args})
+		p := &process{what: "server", args: args}
+		if l.Hosts {
+			p.host = l.hosts.list[l.hostOfNode(n)]
+		}
+		l.processes = append(l.processes, p)
 	}
 	l.URL = strings.Join(urls, ",")
 	return nil
+}
+
+// addHosts makes the hosts, if there are to be any, and returns at which addresses the servers listen: for clients, then
+// for each other.
+func (l *lab) addHosts() (addresses []string, err error) {
+	if !l.Hosts {
+		return nil, nil
+	}
+	names := []string{"a", "b"}
+	if l.Nodes > 1 {
+		for n := range l.Nodes {
+			names = append(names, fmt.Sprint("node-", n))
+		}
+	}
+	if l.hosts, err = newHosts(names, l.Link, l.Seed); err != nil {
+		return nil, err
+	}
+	for i, p := range l.processes {
+		p.host = l.hosts.list[i/in] // producer and out are on the first, in and consumer on the second
+	}
+	for _, port := range []int{clients, routes} {
+		for n := range l.Nodes {
+			addresses = append(addresses, addressOf(l.hostOfNode(n), port))
+		}
+	}
+	return addresses, nil
+}
+
+// hostOfNode is on which host a server is: a single one is beside the relay out, which would embed it.
+func (l *lab) hostOfNode(n int) int {
+	if l.Nodes == 1 {
+		return 0
+	}
+	return 2 + n
+}
+
+func freePorts(n int) (addresses []string, err error) {
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer listener.Close()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses, nil
 }
 
 func (l *lab) start(p *process) error {
@@ -139,7 +197,11 @@ func (l *lab) start(p *process) error {
 		p.cmd.Stderr = os.Stderr
 	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	start := p.cmd.Start
+	if p.host != nil {
+		start = func() error { return p.host.start(p.cmd) }
+	}
+	if err := start(); err != nil {
 		return err
 	}
 	cmd, gone := p.cmd, make(chan error, 1)
@@ -214,6 +276,33 @@ func (l *lab) killAll() {
 			p.cmd = nil
 		}
 	}
+}
+
+// trouble kills processes and cuts links, side by side.
+func (l *lab) trouble(ctx context.Context) error {
+	cut := make(chan error, 1)
+	go func() { cut <- l.cutSome(ctx, rand.New(rand.NewPCG(l.Seed, 2))) }()
+	err := l.killSome(ctx)
+	return errors.Join(err, <-cut)
+}
+
+// cutSome cuts the link of a host at random, and mends it. Not more than half of the time one is cut.
+func (l *lab) cutSome(ctx context.Context, chance *rand.Rand) error {
+	for range l.Cuts {
+		end := l.hosts.wire.ends[chance.IntN(len(l.hosts.wire.ends))]
+		long := time.Duration(chance.Int64N(int64(l.CutFor)))
+		if err := pause(ctx, long); err != nil {
+			return err
+		}
+		end.cut.Store(true)
+		err := pause(ctx, long)
+		end.cut.Store(false)
+		if err != nil {
+			return err
+		}
+		l.verdict.Cuts++
+	}
+	return nil
 }
 
 // killSome kills at random, and starts again at once, or a little later.
