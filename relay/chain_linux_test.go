@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -239,4 +240,124 @@ func TestLateMessages(t *testing.T) {
 		require.NoError(t, d.nc.PublishMsg(m))
 	}
 	require.Equal(t, []string{"2", "2", "2", "ended", "all"}, d.run())
+}
+
+// An Out that was killed when an end was stored, and before the ring had noted that it was told, is told of it again.
+func TestEndIsStoredOnce(t *testing.T) {
+	d := newDivided(t, shmring.KindMPSC)
+	p := d.producer()
+	require.NoError(t, p.Send(d.ctx, []byte("m")))
+	require.NoError(t, p.FailSend())
+	q := d.producer()
+	path := p.Info().Path
+	require.NoError(t, p.Close())
+	require.NoError(t, q.Close())
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	list := d.run()
+	require.Equal(t, []string{"1", "failed", "ended", "all"}, list)
+	require.NoError(t, os.WriteFile(path, before, 0o600))
+	require.Equal(t, list, d.run(), "nothing is stored again")
+}
+
+// An end that is owed stays so when the server takes nothing, and when it does not answer at all.
+func TestOwedEndSurvivesAnError(t *testing.T) {
+	d := newDivided(t, shmring.KindMPSC)
+	p := d.producer()
+	owed := shmring.StreamEnd{Fate: shmring.FateDied, Producer: 9, Epoch: 3}
+	d.owe(p.Info().UUID, owed)
+	d.limit(1)
+	d.o.Patience = time.Millisecond
+	out, err := NewOut(d.nc, "r", &d.o)
+	require.NoError(t, err)
+	require.ErrorIs(t, out.Run(d.ctx), ErrServer)
+
+	out, err = NewOut(d.nc, "r", &d.o)
+	require.NoError(t, err)
+	out.chain, err = openChain(d.o.Ring.Dir, "r")
+	require.NoError(t, err)
+	out.stream, out.ends, out.owes = d.stream, map[int]uint32{}, true
+	ctx, cancel := context.WithCancel(d.ctx)
+	cancel()
+	out.ctx = ctx
+	out.chain.owe(owed) // as if the one above had not come as far as to send it
+	require.Error(t, out.storeOwed())
+	require.Equal(t, []shmring.StreamEnd{owed}, out.chain.owed())
+	require.NoError(t, out.chain.close())
+
+	d.limit(-1)
+	d.o.Patience = 0
+	require.NoError(t, p.Close())
+	out, err = NewOut(d.nc, "r", &d.o)
+	require.NoError(t, err)
+	require.NoError(t, out.Run(d.ctx))
+	require.Equal(t, []string{"died", "ended", "all"}, d.list(""))
+}
+
+// owe notes that an end is owed.
+func (d *divided) owe(ring [16]byte, e shmring.StreamEnd) {
+	c, err := openChain(d.o.Ring.Dir, "r")
+	require.NoError(d.t, err)
+	c.of(ring, uint64(d.stream.CachedInfo().Created.UnixNano()))
+	c.owe(e)
+	require.NoError(d.t, c.close())
+}
+
+// limit makes the stream refuse what goes over so many bytes. -1: nothing.
+func (d *divided) limit(bytes int64) {
+	js, err := jetstream.New(d.nc)
+	require.NoError(d.t, err)
+	cfg := d.stream.CachedInfo().Config
+	cfg.MaxBytes, cfg.Discard = bytes, jetstream.DiscardNew
+	_, err = js.UpdateStream(d.ctx, cfg)
+	require.NoError(d.t, err)
+}
+
+// A ring that is removed while an Out sends again what was noted, of which not all is there, and owes an end: what was
+// taken is stored, then the end, and the ring that is made anew comes behind them.
+func TestRingRemovedWhileAnEndIsOwed(t *testing.T) {
+	d := newDivided(t, shmring.KindMPSC)
+	p := d.producer()
+	for range 3 {
+		require.NoError(t, p.Send(d.ctx, []byte("old")))
+	}
+	first := p.Info()
+	d.note(first.UUID, link{seq: 1, position: d.positions(0)[1], packed: true},
+		link{seq: 2, position: shmring.Position{Record: 1 << 20}, packed: true})
+	d.owe(first.UUID, shmring.StreamEnd{Fate: shmring.FateDied, Producer: 9, Epoch: 3})
+	out, err := NewOut(d.nc, "r", &d.o)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- out.Run(d.ctx) }()
+	reached := func(seq uint64) {
+		require.Eventually(t, func() bool {
+			info, err := d.stream.Info(d.ctx)
+			return err == nil && info.State.LastSeq >= seq
+		}, time.Minute, time.Millisecond)
+	}
+	reached(1) // it waits for the rest of the second
+	require.NoError(t, os.Remove(first.Path))
+	q := d.producer()
+	require.NoError(t, q.Send(d.ctx, []byte("new")))
+	reached(4)
+	require.ErrorIs(t, p.Close(), shmring.ErrOrphaned) // not before: it would have ended its stream
+	require.NoError(t, q.Close())
+	require.NoError(t, <-done)
+	require.Equal(t, []string{"2", "1", "died", "new 1", "new ended", "new all"}, d.list(ringID(first.UUID)))
+}
+
+// list is how many messages, or which end, each message of the stream has, of which ring's, if not of all of one.
+func (d *divided) list(ring string) (list []string) {
+	info, err := d.stream.Info(d.ctx)
+	require.NoError(d.t, err)
+	for seq := range info.State.LastSeq {
+		m, err := d.stream.GetMsg(d.ctx, seq+1)
+		require.NoError(d.t, err)
+		what := get(m.Header, HeaderPacked) + get(m.Header, HeaderEnd)
+		if ring != "" && get(m.Header, HeaderRing) != ring {
+			what = "new " + what
+		}
+		list = append(list, what)
+	}
+	return list
 }

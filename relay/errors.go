@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,6 +26,7 @@ var (
 	ErrUncertain    = errors.New("relay: it cannot be known whether a message was sent")          // *UncertainError
 	ErrReplaced     = errors.New("relay: the stream is another than it was")                      // *ReplacedError
 	ErrMark         = errors.New("relay: the mark file is none")                                  // *MarkError
+	ErrNotes        = errors.New("relay: the mark file cannot be opened or made")                 // *NotesError
 	ErrWire         = errors.New("relay: a message of the stream is not what a relay writes")     // *WireError
 	ErrServer       = errors.New("relay: the server cannot do it at present, or cannot be found") // *ServerError
 	ErrRefused      = errors.New("relay: the server refuses it")                                  // *ServerError
@@ -165,6 +167,30 @@ func (e *MarkError) Error() string {
 
 // Is makes the error match ErrMark.
 func (e *MarkError) Is(target error) bool { return target == ErrMark }
+
+// NotesError tells that the file in which a relay notes what it does, the mark file of an In or the chain file of an
+// Out, cannot be opened or made: no room, or no permission. It is met when Run opens its ring, before anything is taken
+// from it or sent into it. A file that was opened has all of its room.
+type NotesError struct {
+	Path string
+	Size int64 // bytes that it needs
+	Err  error // of the kernel: an *fs.PathError
+}
+
+// Error says what the kernel said, and the remedy.
+func (e *NotesError) Error() string {
+	remedy := "give a directory that this user may write into (MarkDir, -mark-dir)"
+	if errors.Is(e.Err, syscall.ENOSPC) || errors.Is(e.Err, syscall.EDQUOT) {
+		remedy = fmt.Sprintf("make room for %d bytes there, or give another directory (MarkDir, -mark-dir)", e.Size)
+	}
+	return fmt.Sprintf("relay: notes of a relay: %v: %s: nothing is lost", e.Err, remedy)
+}
+
+// Unwrap returns Err.
+func (e *NotesError) Unwrap() error { return e.Err }
+
+// Is makes the error match ErrNotes.
+func (e *NotesError) Is(target error) bool { return target == ErrNotes }
 
 // WireError tells of headers or a packed payload that no relay has written.
 type WireError struct {

@@ -325,6 +325,7 @@ func TestServerIsFull(t *testing.T) {
 	require.NoError(t, err)
 	produce(t, p, 100, 101)
 	require.ErrorIs(t, runs.wait(t), relay.ErrServer, "patience has an end, if there is one")
+	require.Len(t, remaining2(t, r, "a"), 1, "what was sent and not stored was not released")
 }
 
 // A server whose store is full, whatever the stream may have, is waited for as well.

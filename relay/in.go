@@ -81,8 +81,8 @@ func NewIn(nc *nats.Conn, ring string, o *InOptions) (*In, error) {
 // removed. Who is killed in it, or gets an error, loses nothing: the next Run goes on.
 //
 // Errors: a [*ServerError]; a [*GapError]; a [*RewoundError]; a [*ReplacedError]; a [*WireError]; an
-// [*UncertainError]; a [*MarkError]; [ErrBusy]; those of [shmring.OpenProducer], and a [*shmring.SizeError] where
-// a message does not fit into this ring.
+// [*UncertainError]; a [*MarkError]; a [*NotesError]; [ErrBusy]; those of [shmring.OpenProducer], and a
+// [*shmring.SizeError] where a message does not fit into this ring.
 func (i *In) Run(ctx context.Context) (err error) {
 	if i.ring, err = i.open(ctx); err != nil {
 		return i.stopped(ctx, err)

@@ -2,11 +2,13 @@ package relay
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/shmring/shmring"
 )
@@ -216,5 +218,122 @@ func TestAnotherProducerWasThere(t *testing.T) {
 		}
 		require.NoError(t, next.mark.close())
 		require.NoError(t, q.Close())
+	}
+}
+
+// Who has a message can be sure that it was noted: a relay that is killed behind the commit does not send it again.
+func TestNotedBeforeItIsSent(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	o := &InOptions{Durable: "d", Common: Common{Ring: shmring.Options{Dir: t.TempDir()}}}
+	i := &In{name: "r", o: o}
+	var err error
+	i.ring, err = i.open(ctx)
+	require.NoError(t, err)
+	m := i.mark
+	options := o.Ring
+	c, err := shmring.OpenConsumer(ctx, "r", &options)
+	require.NoError(t, err)
+	const n = 5000
+	seen := make(chan note)
+	go func() {
+		defer close(seen)
+		for range n {
+			got, err := c.Next(ctx)
+			if err != nil {
+				return
+			}
+			newest, _ := m.newest()
+			got.Release()
+			seen <- newest
+		}
+	}()
+	for seq := range uint64(n) {
+		w := note{seq: seq + 1, complete: true, what: noteMessage}
+		require.NoError(t, i.trySend(ctx, w, &entry{data: []byte("x")}))
+		newest, open := <-seen
+		require.True(t, open)
+		require.Equal(t, seq+1, newest.seq, "a message came that was not noted")
+	}
+	require.NoError(t, c.Close())
+	require.NoError(t, i.ring.Close())
+	require.NoError(t, m.close())
+}
+
+// A directory without room, or to be read only, is an error with a remedy; nothing is lost, and it goes on when there
+// is room.
+func TestNotesOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("small", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("a small file system cannot be mounted here:", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	d := newDivided(t, shmring.KindSPSC)
+	p := d.producer()
+	for range 5 {
+		require.NoError(t, p.Send(d.ctx, []byte("m")))
+	}
+	d.o.MarkDir = dir
+	run := func() error {
+		out, err := NewOut(d.nc, "r", &d.o)
+		require.NoError(t, err)
+		return out.Run(d.ctx)
+	}
+	expect := func(err error, why unix.Errno, text string) {
+		t.Helper()
+		var notes *NotesError
+		require.ErrorAs(t, err, &notes)
+		require.ErrorIs(t, err, ErrNotes)
+		require.ErrorIs(t, err, why)
+		require.Equal(t, filepath.Join(dir, ".r.chain"), notes.Path)
+		require.EqualValues(t, chainSize, notes.Size)
+		require.ErrorContains(t, err, text)
+	}
+	expect(run(), unix.ENOSPC, "make room for 278592 bytes there")
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	expect(run(), unix.EROFS, "that this user may write into")
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "size=64k"))
+
+	// In is no other, and its ring takes what others send meanwhile.
+	filler, err := os.Create(filepath.Join(dir, "filler"))
+	require.NoError(t, err)
+	require.NoError(t, unix.Fallocate(int(filler.Fd()), 0, 0, 64<<10))
+	require.NoError(t, filler.Close())
+	in, err := NewIn(d.nc, "other", &InOptions{Durable: "d", Common: d.o.Common})
+	require.NoError(t, err)
+	err = in.Run(d.ctx)
+	require.ErrorIs(t, err, ErrNotes)
+	require.ErrorIs(t, err, unix.ENOSPC)
+
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "size=1m"))
+	require.Len(t, d.positions(0), 5, "nothing was released")
+	require.NoError(t, p.Close())
+	require.NoError(t, run())
+	info, err := d.stream.Info(d.ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, info.State.LastSeq, "the messages, an end, and the end of all")
+}
+
+// What a full disk, or one that was killed, left of a new file of notes is taken up; what is no such thing is not.
+func TestHalfAFileOfNotes(t *testing.T) {
+	for name, c := range map[string]struct {
+		left []byte
+		good bool
+	}{
+		"nothing": {nil, true}, "some zeros": {make([]byte, 100), true}, "all of them": {make([]byte, markSize), true},
+		"more": {make([]byte, markSize+1), false}, "some text": {append(make([]byte, 100), 'x'), false},
+	} {
+		path := filepath.Join(t.TempDir(), "m")
+		require.NoError(t, os.WriteFile(path, c.left, 0o600))
+		m, err := openMark(path)
+		if !c.good {
+			require.ErrorIs(t, err, ErrMark, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.NoError(t, m.close())
+		st, err := os.Stat(path)
+		require.NoError(t, err)
+		require.EqualValues(t, markSize, st.Size(), name)
 	}
 }

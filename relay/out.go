@@ -94,8 +94,8 @@ func NewOut(nc *nats.Conn, ring string, o *OutOptions) (*Out, error) {
 // killed in it, or gets an error, loses nothing: the next Run goes on.
 //
 // Errors: a [*ServerError]; a [*PayloadError]; a [*WriterError]; a [*RewoundError]; a
-// [*PositionLostError]; those of [shmring.OpenConsumer] and Receive. A ctx that is done while the server is away ends
-// Run with the cause of ctx, and what was not acknowledged comes again.
+// [*PositionLostError]; a [*MarkError]; a [*NotesError]; [ErrBusy]; those of [shmring.OpenConsumer] and Receive. A ctx
+// that is done while the server is away ends Run with the cause of ctx, and what was not acknowledged comes again.
 func (o *Out) Run(ctx context.Context) (err error) {
 	o.sub, err = o.nc.Subscribe(o.inbox+".*.*", o.acknowledged)
 	if err != nil {

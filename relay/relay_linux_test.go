@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
@@ -166,11 +167,12 @@ func remaining(t *testing.T, r *rig, name string) (all [][]byte) {
 }
 
 // A ring that is removed while its relay waits is relayed to its end, and the one that is made in its
-// place from its beginning, though its positions are the same.
+// place from its beginning, though its positions are the same. The server's window for duplicates does not take it for
+// the one before.
 func TestRingMadeAnew(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.producer("a", shmring.Options{})
-	out, _ := r.out("a", relay.OutOptions{Common: relay.Common{Stream: "S"}})
+	out, _ := r.out("a", relay.OutOptions{MessageIDs: true, Common: relay.Common{Stream: "S"}})
 	r.in("b", relay.InOptions{Durable: "d", Common: relay.Common{Stream: "S"}})
 	c := r.consumer("b", shmring.Options{})
 	produce(t, p, 0, 10)
@@ -244,5 +246,54 @@ func TestInEndsInsideOfAPack(t *testing.T) {
 		consume(t, c, sent, sent+want)
 		require.NoError(t, c.Close())
 		sent += want
+	}
+}
+
+// What is not in the ring is not acknowledged, however soon it came: the server keeps what was not acknowledged.
+func TestNothingIsAcknowledgedBeforeItIsSent(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.producer("a", shmring.Options{})
+	produce(t, p, 0, 20)
+	out, _ := r.out("a", relay.OutOptions{})
+	require.Eventually(t, func() bool { return out.Stats().Messages == 20 }, within, time.Millisecond)
+	o := relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a"}}
+	o.Ring = shmring.Options{Kind: shmring.KindMPSC, Slots: 8, SlotSize: 448}
+	in, runs := r.in("b", o)
+	require.Eventually(t, func() bool { return in.Stats().Messages == 8 }, within, time.Millisecond)
+	runs.stop() // with the ninth in its hand
+	require.NoError(t, runs.wait(t))
+	cons, err := r.js().Consumer(deadline(t), "a", "d")
+	require.NoError(t, err)
+	floor := func() uint64 {
+		info, err := cons.Info(deadline(t))
+		require.NoError(t, err)
+		return info.AckFloor.Stream
+	}
+	require.Eventually(t, func() bool { return floor() >= 8 }, within, time.Millisecond)
+	require.EqualValues(t, 8, floor())
+}
+
+// The newest message of a work queue stays, so that an Out finds what it goes on behind; and only that.
+func TestNewestStaysInAWorkQueue(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.producer("a", shmring.Options{})
+	for round := range 2 {
+		out, outRuns := r.out("a", relay.OutOptions{Create: &jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy}})
+		produce(t, p, 10*round, 10*round+10)
+		_, inRuns := r.in("b", relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a"}})
+		c := r.consumer("b", shmring.Options{})
+		consume(t, c, 10*round, 10*round+10)
+		require.NoError(t, c.Close())
+		require.Eventually(t, func() bool { return out.Stats().Messages == 10 }, within, time.Millisecond)
+		for _, runs := range []*running{outRuns, inRuns} {
+			runs.stop()
+			require.NoError(t, runs.wait(t))
+		}
+		if round > 0 {
+			break // the one that the first In has held comes again only when the server has waited for it
+		}
+		left := func() uint64 { return r.stream("a").CachedInfo().State.Msgs }
+		require.Eventually(t, func() bool { return left() <= 1 }, within, time.Millisecond)
+		require.EqualValues(t, 1, left())
 	}
 }
