@@ -103,9 +103,10 @@ func (h *half) begin() error {
 	return nil
 }
 
-// await waits until ready says so, or the peer is gone. It is guarded by the caller.
-func (h *half) await() error {
-	if h.spinner.spin(h.ready) {
+// await waits until ready says so, or the peer is gone. It is guarded by the caller. looked: who calls has just looked,
+// for as long as it pays.
+func (h *half) await(looked bool) error {
+	if !looked && h.spinner.spin(h.ready) {
 		return nil
 	}
 	err := h.bell.sleep()

@@ -25,7 +25,7 @@ func (c *Conn) FindsNothing(meanwhile func()) error {
 		panic("there is something")
 	}
 	meanwhile()
-	return r.wait()
+	return r.wait(false)
 }
 
 // FailWrites has the ring that is written find that its peer is no correct one.

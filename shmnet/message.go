@@ -89,7 +89,8 @@ func (c *Conn) ReadMessage(f func([]byte) error) error {
 		if err == nil {
 			var found bool
 			var refused error
-			if lost := r.ring.Guard(func() { found, refused = r.handOut(f) }); lost != nil {
+			looked, lost := r.look(func() bool { found, refused = r.handOut(f); return found })
+			if lost != nil {
 				err = r.c.failed(lost, syscall.ECONNRESET)
 			}
 			switch {
@@ -99,7 +100,7 @@ func (c *Conn) ReadMessage(f func([]byte) error) error {
 			case c.closed.Load():
 				err = net.ErrClosed
 			default:
-				err = r.wait()
+				err = r.wait(looked)
 			}
 		}
 		switch err {

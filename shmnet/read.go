@@ -85,8 +85,8 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 
 func (r *reader) read(b []byte) (n int, err error) {
 	for {
-		// A page that is missing is an error, and does not end the process.
-		if lost := r.ring.Guard(func() { n = r.take(b) }); lost != nil {
+		looked, lost := r.look(func() bool { n = r.take(b); return n > 0 })
+		if lost != nil {
 			return 0, r.c.failed(lost, syscall.ECONNRESET)
 		}
 		switch {
@@ -95,10 +95,25 @@ func (r *reader) read(b []byte) (n int, err error) {
 		case n > 0:
 			return n, nil
 		}
-		if err := r.wait(); err != nil {
+		if err := r.wait(looked); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// look calls take, and if that finds nothing, again as soon as there is something, for as long as it is likely to pay
+// to look for that. looked: it did not come. A page that is missing is an error (lost), and does not end the process.
+func (r *reader) look(take func() bool) (looked bool, lost error) {
+	lost = r.ring.Guard(func() {
+		if take() || r.end != nil || r.c.over() {
+			return
+		}
+		r.release()
+		if looked = !r.spinner.spin(r.ready); !looked {
+			take()
+		}
+	})
+	return looked, lost
 }
 
 // take copies what is there.
@@ -136,8 +151,8 @@ func (r *reader) next() bool {
 	return false
 }
 
-// wait waits after next found nothing. After nil next is to be asked again.
-func (r *reader) wait() error {
+// wait waits after next found nothing. After nil next is to be asked again. looked: it need not look before it sleeps.
+func (r *reader) wait(looked bool) error {
 	if r.end == nil {
 		if gone := r.c.gone.Load(); gone {
 			// What it did was before it was gone, and next is asked after that.
@@ -150,7 +165,7 @@ func (r *reader) wait() error {
 			}
 		} else {
 			var err error
-			if r.end = r.ring.Guard(func() { r.release(); err = r.await() }); r.end == nil {
+			if r.end = r.ring.Guard(func() { r.release(); err = r.await(looked) }); r.end == nil {
 				return err
 			}
 		}
@@ -186,7 +201,7 @@ func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
 			case r.deadline.over():
 				err = os.ErrDeadlineExceeded
 			default:
-				err = r.wait()
+				err = r.wait(false)
 			}
 		}
 		switch err {

@@ -121,7 +121,7 @@ func (w *writer) send(b []byte) (n int, err error) {
 
 // wait waits for room.
 func (w *writer) wait() (err error) {
-	if lost := w.ring.Guard(func() { err = w.await() }); lost != nil {
+	if lost := w.ring.Guard(func() { err = w.await(false) }); lost != nil {
 		return w.failed(lost)
 	}
 	if err == os.ErrDeadlineExceeded && w.ended.Load() {

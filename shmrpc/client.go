@@ -33,9 +33,9 @@ type Client struct {
 	path string
 	cfg  Config
 
-	dialing chan struct{} // a token: whoever has it may connect
+	dialing chan struct{}        // a token: whoever has it may connect
+	link    atomic.Pointer[link] // changed with mu only
 	mu      sync.Mutex
-	link    *link
 	closed  bool
 }
 
@@ -53,8 +53,7 @@ func NewClient(path string, c *Config) *Client {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	l := c.link
-	c.link = nil
+	l := c.link.Swap(nil)
 	c.mu.Unlock()
 	if l != nil {
 		l.fail(shmring.ErrClosed)
@@ -142,6 +141,9 @@ func ended(ctx context.Context) error {
 
 // connect returns the connection, which it makes if there is none.
 func (c *Client) connect(ctx context.Context) (*link, error) {
+	if l := c.link.Load(); l != nil && l.isAlive() {
+		return l, nil
+	}
 	if l, err := c.current(); l != nil || err != nil {
 		return l, err
 	}
@@ -159,7 +161,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := &link{
-		conn: conn, waiting: map[uint64]*call{}, reading: make(chan struct{}, 1),
+		conn: conn, reading: token{free: make(chan struct{}, 1)},
 		in: assembly{most: orDefault(c.cfg.MaxPayload, DefaultMaxPayload)},
 	}
 	c.mu.Lock()
@@ -168,7 +170,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		_ = conn.Close()
 		return nil, shmring.ErrClosed
 	}
-	c.link = l
+	c.link.Store(l)
 	return l, nil
 }
 
@@ -178,11 +180,11 @@ func (c *Client) current() (*link, error) {
 	if c.closed {
 		return nil, shmring.ErrClosed
 	}
-	if l := c.link; l != nil {
+	if l := c.link.Load(); l != nil {
 		if l.isAlive() {
 			return l, nil
 		}
-		c.link = nil
+		c.link.Store(nil)
 		defer l.fail(shmring.ErrPeerDead) // outside of mu; whoever reads may not be there
 	}
 	return nil, nil
@@ -191,26 +193,76 @@ func (c *Client) current() (*link, error) {
 // link is one connection of a client.
 type link struct {
 	conn    *shmnet.Conn
-	sending sync.Mutex    // the frames of one payload follow each other
-	reading chan struct{} // a token: of those who wait for replies, whoever has it reads
-	in      assembly      // whoever reads has it
+	sending sync.Mutex // the frames of one payload follow each other
+	reading token      // of those who wait for replies, whoever has it reads
+	in      assembly   // whoever reads has it, and what follows
+	own     *call      // of whoever reads
+	came    bool       // the reply to that
 	last    atomic.Uint64
 
 	mu      sync.Mutex
-	waiting map[uint64]*call
+	waiting waiting
 	lost    error
+	isLost  atomic.Bool // lost is set
+}
+
+// waiting is the calls that wait for a reply, by their numbers. Where few are under way each has a place of its own.
+type waiting struct {
+	places [64]*call
+	rest   map[uint64]*call // whose place was taken
+}
+
+func (w *waiting) place(id uint64) **call { return &w.places[id%uint64(len(w.places))] }
+
+func (w *waiting) add(k *call) {
+	if p := w.place(k.id); *p == nil {
+		*p = k
+		return
+	}
+	if w.rest == nil {
+		w.rest = map[uint64]*call{}
+	}
+	w.rest[k.id] = k
+}
+
+// take takes a call off, and returns it. nil: it is not there.
+func (w *waiting) take(id uint64) *call {
+	if p := w.place(id); *p != nil && (*p).id == id {
+		k := *p
+		*p = nil
+		return k
+	}
+	k := w.rest[id]
+	delete(w.rest, id)
+	return k
+}
+
+// all takes all of them off.
+func (w *waiting) all() (list []*call) {
+	for i, k := range w.places {
+		if k != nil {
+			list, w.places[i] = append(list, k), nil
+		}
+	}
+	for _, k := range w.rest {
+		list = append(list, k)
+	}
+	w.rest = nil
+	return list
 }
 
 // call is one call. What it sends is request, or what fill writes; its reply is appended to buf, or goes
 // to take.
 type call struct {
+	id      uint64
 	request []byte
 	fill    func([]byte) (int, error)
 	buf     []byte
 	take    func([]byte) error
 	refused error // of fill
 	err     error
-	done    chan struct{} // a token, once err stands and the reply has been taken
+	// done has a token, once err stands and the reply has been taken, unless the call itself was reading: it sees came.
+	done chan struct{}
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -238,16 +290,52 @@ func (k *call) reply(b []byte) error {
 	return k.take(b)
 }
 
+// token is held by one goroutine at a time. Where nobody else wants it, it costs less than one in a channel.
+type token struct {
+	taken  atomic.Bool
+	asking atomic.Int32  // how many wait for it, or are about to
+	free   chan struct{} // has something when it was given back while somebody asked
+}
+
+func (t *token) take() bool { return t.taken.CompareAndSwap(false, true) }
+
+// give gives it back. Who asks after that can take it, and who asked before is seen.
+func (t *token) give() {
+	t.taken.Store(false)
+	if t.asking.Load() > 0 {
+		select {
+		case t.free <- struct{}{}:
+		default: // somebody is being woken, and wakes the next
+		}
+	}
+}
+
+// await takes it when it is free, unless something comes from done, or from stop, before.
+func (t *token) await(done, stop <-chan struct{}) (took, isDone bool) {
+	t.asking.Add(1)
+	defer t.asking.Add(-1)
+	for {
+		if t.take() {
+			return true, false
+		}
+		select {
+		case <-t.free:
+		case <-done:
+			return false, true
+		case <-stop:
+			return false, false
+		}
+	}
+}
+
 // isAlive tells whether the link is still of use.
 func (l *link) isAlive() bool {
 	select {
 	case <-l.conn.Done():
 		return false
 	default:
+		return !l.isLost.Load()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lost == nil
 }
 
 // fail ends the link, and all calls that wait.
@@ -255,9 +343,9 @@ func (l *link) fail(err error) {
 	l.mu.Lock()
 	if l.lost == nil {
 		l.lost = err
+		l.isLost.Store(true)
 	}
-	waiting := l.waiting
-	l.waiting = map[uint64]*call{}
+	waiting := l.waiting.all()
 	l.mu.Unlock()
 	_ = l.conn.Close()
 	for _, k := range waiting {
@@ -271,11 +359,11 @@ func (l *link) call(ctx context.Context, method uint32, n int, k *call) error {
 	if d, ok := ctx.Deadline(); ok {
 		h.limit = uint64(max(1, time.Until(d)))
 	}
-	k.err = nil
+	k.err, k.id = nil, h.id
 	l.mu.Lock()
 	lost := l.lost
 	if lost == nil {
-		l.waiting[h.id] = k
+		l.waiting.add(k)
 	}
 	l.mu.Unlock()
 	if lost != nil {
@@ -310,9 +398,7 @@ func (l *link) exchange(ctx context.Context, h header, n int, k *call) error {
 func (l *link) forget(id uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.waiting[id]
-	delete(l.waiting, id)
-	return ok
+	return l.waiting.take(id) != nil
 }
 
 // send sends a request. lost: the error is one of the connection.
@@ -352,10 +438,14 @@ func (l *link) send(ctx context.Context, h header, n int, k *call) (lost bool, e
 // await waits for the reply, and reads for others meanwhile, if nobody does.
 func (l *link) await(ctx context.Context, id uint64, k *call) error {
 	for {
-		select {
-		case <-k.done:
+		reads, came := l.reading.take(), false
+		if !reads {
+			reads, came = l.reading.await(k.done, ctx.Done())
+		}
+		if came {
 			return k.err
-		case l.reading <- struct{}{}:
+		}
+		if reads {
 			mine, err := l.read(ctx, k)
 			if mine {
 				return k.err
@@ -365,7 +455,6 @@ func (l *link) await(ctx context.Context, id uint64, k *call) error {
 				<-k.done
 				return k.err
 			}
-		case <-ctx.Done():
 		}
 		if err := ended(ctx); err != nil {
 			if !l.forget(id) {
@@ -381,7 +470,11 @@ func (l *link) await(ctx context.Context, id uint64, k *call) error {
 // read reads until the reply to k has come (mine), or ctx ends. The error is one of the connection. It
 // gives the token back.
 func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
-	defer func() { <-l.reading }()
+	l.own, l.came = k, false
+	defer func() {
+		l.own = nil
+		l.reading.give()
+	}()
 	if ctx.Done() != nil {
 		over := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
@@ -395,14 +488,16 @@ func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
 			}
 		}()
 	}
+	select {
+	case <-k.done: // whoever read before has it
+		return true, nil
+	default:
+	}
 	for {
-		select {
-		case <-k.done:
-			return true, nil
-		default:
-		}
 		err := l.conn.ReadMessage(l.deliver)
 		switch {
+		case l.came:
+			return true, nil
 		case err == nil:
 		case ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded):
 			return false, nil
@@ -425,14 +520,15 @@ func (l *link) deliver(b []byte) error {
 		return badFrame("a reply to request %d, the last was %d", h.id, l.last.Load())
 	}
 	l.mu.Lock()
-	k := l.waiting[h.id]
-	delete(l.waiting, h.id)
+	k := l.waiting.take(h.id)
 	l.mu.Unlock()
 	if k == nil {
 		return nil // it was cancelled
 	}
-	k.err = &LostError{true, errTake}
-	defer func() { k.done <- struct{}{} }()
+	if l.came = k == l.own; !l.came {
+		k.err = &LostError{true, errTake}
+		defer func() { k.done <- struct{}{} }()
+	}
 	if h.kind == kindError {
 		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
 	} else {

@@ -28,12 +28,11 @@ type header struct {
 }
 
 func (h *header) put(b []byte) {
-	b[0], b[1] = h.kind, 0
+	first := uint64(h.kind) | uint64(h.method)<<32
 	if h.more {
-		b[1] = 1
+		first |= 1 << 8
 	}
-	b[2], b[3] = 0, 0
-	binary.LittleEndian.PutUint32(b[4:], h.method)
+	binary.LittleEndian.PutUint64(b, first)
 	binary.LittleEndian.PutUint64(b[8:], h.id)
 	binary.LittleEndian.PutUint64(b[16:], h.limit)
 	binary.LittleEndian.PutUint64(b[24:], h.size)
@@ -52,15 +51,13 @@ func parse(b []byte) (h header, payload []byte, err error) {
 	if len(b) < headerSize {
 		return h, nil, badFrame("%d bytes", len(b))
 	}
-	var head [headerSize]byte
-	copy(head[:], b)
+	first := binary.LittleEndian.Uint64(b)
 	h = header{
-		kind: head[0], more: head[1] == 1, method: binary.LittleEndian.Uint32(head[4:]),
-		id: binary.LittleEndian.Uint64(head[8:]), limit: binary.LittleEndian.Uint64(head[16:]),
-		size: binary.LittleEndian.Uint64(head[24:]),
+		kind: uint8(first), more: first>>8&0xff == 1, method: uint32(first >> 32), id: binary.LittleEndian.Uint64(b[8:]),
+		limit: binary.LittleEndian.Uint64(b[16:]), size: binary.LittleEndian.Uint64(b[24:]),
 	}
-	if h.kind < kindRequest || h.kind > kindCancel || head[1] > 1 || head[2] != 0 || head[3] != 0 {
-		return h, nil, badFrame("it begins with %x", [4]byte(head[:4])) // a copy, so that head need not be on the heap
+	if h.kind < kindRequest || h.kind > kindCancel || uint32(first)>>8 > 1 {
+		return h, nil, badFrame("it begins with %08x", uint32(first))
 	}
 	return h, b[headerSize:], nil
 }

@@ -214,9 +214,10 @@ func TestCancel(t *testing.T) {
 
 // Who waits for its own reply reads those of others; when it is cancelled another takes its place.
 func TestReaderIsCancelled(t *testing.T) {
+	const n = 100 // more than have a place of their own in the client
 	release := make(chan struct{})
 	var begun sync.WaitGroup
-	s := &shmrpc.Server{Handler: func(ctx context.Context, r *shmrpc.Request) error {
+	s := &shmrpc.Server{MaxRunning: n, Handler: func(ctx context.Context, r *shmrpc.Request) error {
 		begun.Done()
 		select {
 		case <-release:
@@ -225,7 +226,6 @@ func TestReaderIsCancelled(t *testing.T) {
 		return r.Reply(r.Bytes)
 	}}
 	c := client(t, serve(t, s), nil)
-	const n = 20
 	ctx, cancel := context.WithCancel(bounded(t))
 	var all, cancelled sync.WaitGroup
 	for i := range n {

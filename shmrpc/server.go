@@ -134,6 +134,7 @@ type session struct {
 	cancel  context.CancelFunc
 	sending sync.Mutex // the frames of one payload follow each other
 	running chan struct{}
+	request Request // InPlace: the one that is carried out
 	all     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -200,17 +201,17 @@ func (n *session) take(h header, payload []byte) error {
 	default:
 		return badFrame("kind %d comes from a client", h.kind)
 	}
-	r := &Request{Method: h.method, Bytes: payload, n: n, id: h.id}
 	if n.s.InPlace {
+		n.request = Request{Method: h.method, Bytes: payload, n: n, id: h.id}
 		ctx := n.ctx
 		if h.limit > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, limit(h.limit))
 			defer cancel()
 		}
-		return r.run(ctx)
+		return n.request.run(ctx)
 	}
-	r.Bytes = append([]byte(nil), payload...)
+	r := &Request{Method: h.method, Bytes: append([]byte(nil), payload...), n: n, id: h.id}
 	var ctx context.Context
 	var cancel context.CancelFunc
 	if h.limit > 0 {
