@@ -170,8 +170,10 @@ func measureCalls(dir string, pid int) {
 			if len(res[0].p50) > 0 {
 				ratio = fmt.Sprintf("%.1f x", med(f.p50)/med(res[0].p50))
 			}
-			fmt.Printf("%-46s p50 %8.2f us %8s p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name(w),
-				med(f.p50), ratio, med(f.p99), med(f.rate), med(f.cpu))
+			r := f.row(fmt.Sprintf("call %d bytes", size), w.name)
+			fmt.Printf("%-46s p50 %8.2f us %8s p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name(w), r.P50, ratio, r.P99,
+				r.Rate, r.CPU)
+			rows = append(rows, r)
 		}
 	}
 }

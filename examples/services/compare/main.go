@@ -1,6 +1,7 @@
 // Compare measures connections of package shmnet beside Unix sockets and TCP, in one run, turn by
 // turn: round trips and streams between two processes, gRPC and HTTP. With -calls it measures calls of
-// package shmrpc beside rings alone.
+// package shmrpc beside rings alone. With -md it measures all of that, with the two processes free and pinned, and
+// writes a page of it.
 package main
 
 import (
@@ -63,6 +64,8 @@ var (
 	idleConns = flag.Int("idle", 0, "only this: so many connections over which nothing is said")
 	calls     = flag.Bool("calls", false, "only this: calls of package shmrpc beside rings alone")
 	pin       = flag.Bool("pin", false, "each of the two processes on one processor")
+	page      = flag.String("md", "", "measure all, free and pinned, and write this file")
+	rowsFile  = flag.String("rows", "", "also write what was measured to this file, as JSON")
 	server    = flag.String("server", "", "directory: be the server")
 )
 
@@ -73,11 +76,18 @@ func main() {
 		serve(*server)
 		return
 	}
+	if *page != "" {
+		if err := writePage(*page); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp(memory(), "compare")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+	defer writeRows()
 	args := append([]string{"-server", dir}, os.Args[1:]...)
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Stderr = os.Stderr
@@ -250,18 +260,24 @@ func measure(addrs []string, pid int) {
 			if f == nil {
 				continue
 			}
+			r := f.row(j.name, kind)
 			fmt.Printf("%-30s %-5s", j.name, kind)
 			if !j.stream {
-				fmt.Printf(" p50 %8.2f us p99 %8.2f us", med(f.p50), med(f.p99))
+				fmt.Printf(" p50 %8.2f us p99 %8.2f us", r.P50, r.P99)
 			} else {
-				fmt.Printf(" %8.1f MB/s %9s", med(f.rate)*float64(j.size)/1e6, "")
+				r.MBs = r.Rate * float64(j.size) / 1e6
+				fmt.Printf(" %8.1f MB/s %9s", r.MBs, "")
 			}
-			fmt.Printf("  %10.0f/s  cpu %6.2f us\n", med(f.rate), med(f.cpu))
+			fmt.Printf("  %10.0f/s  cpu %6.2f us\n", r.Rate, r.CPU)
+			rows = append(rows, r)
 		}
 	}
 }
 
 func med(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
 	slices.Sort(v)
 	return v[len(v)/2]
 }

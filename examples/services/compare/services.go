@@ -102,8 +102,10 @@ func measureServices(addrs []string, pid int) {
 				}
 				for _, kind := range all {
 					if f := res[kind]; f != nil {
-						fmt.Printf("%-30s %-5s p50 %8.2f us p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name, kind,
-							med(f.p50), med(f.p99), med(f.rate), med(f.cpu))
+						r := f.row(name, kind)
+						fmt.Printf("%-30s %-5s p50 %8.2f us p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name, kind, r.P50, r.P99,
+							r.Rate, r.CPU)
+						rows = append(rows, r)
 					}
 				}
 			}
