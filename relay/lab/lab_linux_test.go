@@ -67,7 +67,10 @@ func TestWire(t *testing.T) {
 	require.NoError(t, err)
 	defer h.close()
 	var there net.PacketConn
-	require.NoError(t, h.list[1].in(func() (err error) { there, err = net.ListenPacket("udp", addressOf(1, 1)); return err }))
+	require.NoError(t, h.list[1].in(func() (err error) {
+		there, err = net.ListenPacket("udp", addressOf(1, 1))
+		return err
+	}))
 	defer there.Close()
 	here, err := h.list[0].Dial("udp", addressOf(1, 1))
 	require.NoError(t, err)

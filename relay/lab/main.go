@@ -8,8 +8,8 @@
 // counted: what was sent, what is stored in the stream, what the consumer stored. Each message has to be there once,
 // bit by bit, in order.
 //
-// With -netns there are two hosts, which are network namespaces: the producer and the relay out are on one, the relay in
-// and the consumer on the other. A single server is on the first; of a cluster each node is on a host of its own.
+// With -netns there are two hosts, which are network namespaces: the producer and the relay out are on one, the relay
+// in and the consumer on the other. A single server is on the first; of a cluster each node is on a host of its own.
 // What goes from one host to another does so over a wire that this process is, which is late (-delay), loses packets
 // (-loss), and is cut at a host now and then (-cuts). Nothing is left of the hosts when the laboratory ends, in
 // whatever way.

@@ -137,8 +137,8 @@ func (l *lab) addProcesses() error {
 	return nil
 }
 
-// addHosts makes the hosts, if there are to be any, and returns at which addresses the servers listen: for clients, then
-// for each other.
+// addHosts makes the hosts, if there are to be any, and returns at which addresses the servers listen: for clients,
+// then for each other.
 func (l *lab) addHosts() (addresses []string, err error) {
 	if !l.Hosts {
 		return nil, nil
