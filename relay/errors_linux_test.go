@@ -391,7 +391,7 @@ func TestPermissionsOfMessages(t *testing.T) {
 	refused(runs)
 	require.Zero(t, out.Stats().Messages)
 	as("all")
-	out, runs = r.out("a", relay.OutOptions{})
+	out, _ = r.out("a", relay.OutOptions{})
 	require.Eventually(t, func() bool { return out.Stats().Messages == 3 }, within, time.Millisecond, "all is there still")
 	for _, name := range []string{"read", "ack"} {
 		as(name)

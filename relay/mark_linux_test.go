@@ -250,7 +250,7 @@ func TestNotedBeforeItIsSent(t *testing.T) {
 	}()
 	for seq := range uint64(n) {
 		w := note{seq: seq + 1, complete: true, what: noteMessage}
-		require.NoError(t, i.trySend(ctx, w, &entry{data: []byte("x")}))
+		require.NoError(t, i.trySend(ctx, w, nil, &entry{data: []byte("x")}))
 		newest, open := <-seen
 		require.True(t, open)
 		require.Equal(t, seq+1, newest.seq, "a message came that was not noted")
