@@ -1,7 +1,9 @@
 package shm
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,11 +110,52 @@ func idOf(st FileStat) lockID { return lockID{unix.Major(st.Device), unix.Minor(
 // ReadLockTable reads /proc/locks. Where it may not, or there is none, the table says that it
 // knows nothing.
 func ReadLockTable() *LockTable {
-	text, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return &LockTable{}
+	var text []byte
+	for i := range locksReads {
+		once, atOnce, err := readLocks(int64(i) * locksApart)
+		if err != nil {
+			return &LockTable{}
+		}
+		if text = append(text, once...); atOnce {
+			break
+		}
 	}
 	return parseLocks(string(text))
+}
+
+// locksReads is how often /proc/locks is read, if it is long. What one read(2) returns, up to a page, is of one
+// moment. The next one goes on behind as many locks as were returned, and if one of those has gone meanwhile it
+// leaves out one that is held, whose owner would be taken for dead: that at the end of the page. So the others
+// begin so far behind, where the pages end at other locks.
+const (
+	locksReads = 4
+	locksApart = 1024
+)
+
+// readLocks reads /proc/locks once, from the first line behind an offset on. atOnce: all of it is of one moment.
+func readLocks(from int64) (text []byte, atOnce bool, err error) {
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return nil, false, err
+	}
+	buf := make([]byte, 64<<10)
+	for reads := 0; ; reads++ {
+		n, err := f.Read(buf)
+		text = append(text, buf[:n]...)
+		switch {
+		case err == io.EOF:
+			if from > 0 {
+				_, text, _ = bytes.Cut(text, []byte("\n"))
+			}
+			return text, reads <= 1, nil
+		case err != nil:
+			return nil, false, err
+		}
+	}
 }
 
 func (f *lookFile) close() {

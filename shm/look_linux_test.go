@@ -1,6 +1,8 @@
 package shm_test
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -164,4 +166,55 @@ func TestLookingFillsNoHole(t *testing.T) {
 		require.EqualValues(t, 1<<16-4096, lost.Memory)
 		require.ErrorIs(t, s.Check(), shm.ErrTruncated, "it can still be told")
 	}
+}
+
+// A lock that is held is in the table, however many others come and go while it is read.
+func TestLockTableBesideOthers(t *testing.T) {
+	dir := shm.ScratchDir(t)
+	open := func(name string) *os.File {
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	lock := func(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how) }
+	var held []*shm.Onlooker
+	for i := range 200 { // more than one read returns
+		f := open(fmt.Sprint("held", i))
+		require.NoError(t, lock(f, unix.LOCK_EX))
+		held = append(held, lookAt(t, f.Name()))
+	}
+	if _, _, known := held[0].Attached(shm.ReadLockTable()); !known {
+		t.Skip("the system does not tell")
+	}
+	stop, done := make(chan struct{}), make(chan error)
+	for i := range 2 {
+		f := open(fmt.Sprint("churn", i))
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				if err := errors.Join(lock(f, unix.LOCK_EX), lock(f, unix.LOCK_UN)); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	missed := 0
+	for range 300 {
+		table := shm.ReadLockTable()
+		for _, o := range held {
+			if pids, _, _ := o.Attached(table); len(pids) == 0 {
+				missed++
+			}
+		}
+	}
+	close(stop)
+	require.NoError(t, errors.Join(<-done, <-done))
+	require.Zero(t, missed)
 }
