@@ -102,8 +102,7 @@ const stallTime = time.Second
 //
 // Errors: [ErrNotStalled]; [ErrBusy] when the same producer has lost a claim already, or was stopped
 // within the last instructions of its commit, where nobody can tell any more whether it has
-// committed: let it go on, or kill it; those
-// of opening.
+// committed: let it go on, or kill it; those of opening.
 func ForceSkip(ctx context.Context, name string, position Position, o *AdminOptions) (claim StalledClaim, err error) {
 	err = visit(ctx, name, o, func(seg *shm.Segment, view *layout.View) error {
 		claim, err = forceSkip(ctx, name, position, seg, view)

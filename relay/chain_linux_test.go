@@ -69,6 +69,23 @@ func TestChainAtEachStep(t *testing.T) {
 	require.False(t, c.of([16]byte{2}, 8), "of another ring, but nothing was noted")
 }
 
+// served is a server of its own for a test, with a stream.
+func served(ctx context.Context, t *testing.T, cfg jetstream.StreamConfig) (*nats.Conn, jetstream.JetStream,
+	jetstream.Stream) {
+	t.Helper()
+	server, err := embed.Start(ctx, t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	nc, err := nats.Connect(server.URL())
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	stream, err := js.CreateStream(ctx, cfg)
+	require.NoError(t, err)
+	return nc, js, stream
+}
+
 // divided is a server, a ring, and what an Out that was killed may have noted of both.
 type divided struct {
 	t      *testing.T
@@ -83,16 +100,7 @@ func newDivided(t *testing.T, kind shmring.Kind) *divided {
 	var cancel context.CancelFunc
 	d.ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	server, err := embed.Start(d.ctx, t.TempDir(), nil)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
-	d.nc, err = nats.Connect(server.URL())
-	require.NoError(t, err)
-	t.Cleanup(d.nc.Close)
-	js, err := jetstream.New(d.nc)
-	require.NoError(t, err)
-	d.stream, err = js.CreateStream(d.ctx, jetstream.StreamConfig{Name: "r", Subjects: []string{"s", "s.end.*"}})
-	require.NoError(t, err)
+	d.nc, _, d.stream = served(d.ctx, t, jetstream.StreamConfig{Name: "r", Subjects: []string{"s", "s.end.*"}})
 	d.o = OutOptions{Subject: "s", Pack: true, UntilEnd: true, Common: Common{
 		Ring: shmring.Options{Dir: t.TempDir(), Kind: kind}}}
 	return d

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
-	"github.com/shmring/shmring/relay/embed"
 )
 
 // whole is a message with an origin before it.
@@ -80,17 +79,8 @@ func FuzzSplitOrigin(f *testing.F) {
 
 // withForeign is a connection to a server with a stream "other" that has a message of no relay.
 func withForeign(ctx context.Context, t *testing.T) *nats.Conn {
-	server, err := embed.Start(ctx, t.TempDir(), nil)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
-	nc, err := nats.Connect(server.URL())
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	require.NoError(t, err)
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "other", Subjects: []string{"other"}})
-	require.NoError(t, err)
-	_, err = js.Publish(ctx, "other", []byte("of no relay"))
+	nc, js, _ := served(ctx, t, jetstream.StreamConfig{Name: "other", Subjects: []string{"other"}})
+	_, err := js.Publish(ctx, "other", []byte("of no relay"))
 	require.NoError(t, err)
 	return nc
 }

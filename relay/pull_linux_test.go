@@ -9,8 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
-
-	"github.com/shmring/shmring/relay/embed"
 )
 
 // pulled is a stream with messages, and a durable consumer of it.
@@ -28,17 +26,9 @@ func newPulled(t *testing.T, cfg jetstream.ConsumerConfig) *pulled {
 	var cancel context.CancelFunc
 	p.ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	server, err := embed.Start(p.ctx, t.TempDir(), nil)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
-	p.nc, err = nats.Connect(server.URL())
-	require.NoError(t, err)
-	t.Cleanup(p.nc.Close)
-	js, err := jetstream.New(p.nc)
-	require.NoError(t, err)
-	p.stream, err = js.CreateStream(p.ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
-	require.NoError(t, err)
+	p.nc, _, p.stream = served(p.ctx, t, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	cfg.Durable, cfg.AckPolicy = "d", jetstream.AckAllPolicy
+	var err error
 	p.consumer, err = p.stream.CreateConsumer(p.ctx, cfg)
 	require.NoError(t, err)
 	return p
