@@ -68,7 +68,7 @@ func TestForceSkipRaces(t *testing.T) {
 	for id := range r.sent {
 		require.Equal(t, 1, r.received[id], "%#x was sent", id)
 	}
-	require.NotZero(t, r.revoked)
+	require.NotEmpty(t, r.revoked)
 	require.Equal(t, ring.PlainStores, r.plain.Load() > 0)
 }
 
@@ -96,6 +96,9 @@ func (r *skipRace) produce(id uint64) {
 			binary.NativeEndian.PutUint64(msg, seq)
 			plain := p.IsPlain()
 			if err = p.SendBetween(msg, func() {
+				if rng.IntN(64) == 0 {
+					runtime.Gosched() // on one processor nobody else gets in between
+				}
 				for range rng.IntN(200) {
 					spin.Pause()
 				}
