@@ -20,8 +20,9 @@ type backoff struct {
 	slept uint64 // messages taken when it slept last
 	few   int    // how often in a row those since the sleep before were few
 
-	each bool // the bell word asks for records with lines of their own (SPSC)
-	odd  int  // how often in a row it should have been otherwise
+	each     bool   // the bell word asks for records with lines of their own (SPSC)
+	turnedAt uint64 // messages taken when the ring ran dry last, by any call
+	odd      int    // how often in a row it should have been otherwise
 }
 
 const (
@@ -59,7 +60,12 @@ func (b *backoff) ranDry(messages uint64) (now bool) {
 // turned notes that the ring ran dry after so many messages, and tells whether it is time to ask for
 // the opposite of what the bell word asks for.
 func (b *backoff) turned(messages uint64) bool {
-	if each := messages-b.dryAt <= eachMost; each == b.each {
+	since := messages - b.turnedAt
+	if since == 0 {
+		return false // still dry: a look by TryReceive, or one after a wait that brought none
+	}
+	b.turnedAt = messages
+	if each := since <= eachMost; each == b.each {
 		b.odd = 0
 		return false
 	}
@@ -78,9 +84,7 @@ func (b *backoff) came(atOnce bool) {
 
 // awaitAtOnce waits for a record that comes at once.
 func (c *Consumer) awaitAtOnce() bool {
-	if !c.mpsc && c.backoff.turned(c.messagesTaken()) {
-		c.askForEach(!c.backoff.each)
-	}
+	c.turn()
 	if c.mayFence && !c.fences && c.messagesTaken()-c.backoff.slept >= promiseAfter {
 		c.promiseFences()
 	}
@@ -126,6 +130,13 @@ func (c *Consumer) weighPromise() {
 			c.backoff.few = 0
 			c.withdrawFences()
 		}
+	}
+}
+
+// turn asks for records with lines of their own, or no more, once it is plain what is better.
+func (c *Consumer) turn() {
+	if !c.mpsc && c.backoff.turned(c.messagesTaken()) {
+		c.askForEach(!c.backoff.each)
 	}
 }
 

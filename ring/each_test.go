@@ -11,6 +11,27 @@ import (
 // A consumer that finds the ring dry after every message asks for records with lines of their own, and
 // gets them; one that finds many at a time does not. Batches lie as close as they can.
 func TestConsumerAsksForEach(t *testing.T) {
+	for name, looks := range map[string]func(*testing.T, *Consumer){
+		"waits": func(t *testing.T, c *Consumer) { require.False(t, c.awaitAtOnce()) },
+		"looks": func(t *testing.T, c *Consumer) {
+			for range 5 { // the same dryness, however often it is seen
+				_, err := c.TryReceive(nil)
+				require.ErrorIs(t, err, ErrEmpty)
+			}
+		},
+		"looks in place, and waits": func(t *testing.T, c *Consumer) {
+			for range 2 {
+				_, err := c.TryNext()
+				require.ErrorIs(t, err, ErrEmpty)
+				require.False(t, c.awaitAtOnce())
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { asksForEach(t, looks) })
+	}
+}
+
+func asksForEach(t *testing.T, findsDry func(*testing.T, *Consumer)) {
 	v, p, c := pair(t, layout.SPSC, 512)
 	buf := make([]byte, 64)
 	asks := func() bool { return v.Hot.DataBell.Load()&layout.BellEach != 0 }
@@ -22,7 +43,7 @@ func TestConsumerAsksForEach(t *testing.T) {
 			_, err := c.TryReceive(buf)
 			require.NoError(t, err)
 		}
-		require.False(t, c.awaitAtOnce())
+		findsDry(t, c)
 	}
 	next := func() uint64 { // where the record behind one of 8 bytes begins
 		begin := p.pos

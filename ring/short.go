@@ -49,7 +49,9 @@ func (c *Consumer) isDry() bool {
 		return false
 	}
 	c.streak = 0
+	c.turn()
 	if c.endShort(); !c.outstanding { // else a release is something to be done
+		c.openShort() // as in awaitMessage: what comes then need not go the long way
 		c.short.dryAt = c.pos
 	}
 	return true

@@ -227,3 +227,29 @@ func dryWithoutChores(t *testing.T, kind layout.Kind) {
 		require.ErrorIs(t, err, ErrEmpty)
 	}
 }
+
+// The message that ends a dryness goes the short way, so that a loop over TryReceive or TryNext is as
+// quick to answer as Receive. One that is lent keeps the short way shut, as coming back releases it.
+func TestShortWayBehindDryness(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		for way, look := range []func(*Consumer) error{
+			func(c *Consumer) error { _, err := c.TryReceive(nil); return err },
+			func(c *Consumer) error { _, err := c.TryNext(); return err },
+		} {
+			_, p, c := pair(t, kind, 64)
+			long := 0
+			for i := range 1000 {
+				require.NoError(t, p.TrySend(make([]byte, 32)))
+				_, err := take(c, way, make([]byte, 32))
+				require.NoError(t, err)
+				for range 1 + i%3 { // the first stores what was read
+					require.ErrorIs(t, look(c), ErrEmpty)
+				}
+				if i%3 != 0 && int64(c.short.until-c.pos) <= 0 {
+					long++
+				}
+			}
+			require.Less(t, long, 200, "%v, way %d: of 666, where chores are due", kind, way)
+		}
+	}
+}
