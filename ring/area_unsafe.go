@@ -40,24 +40,32 @@ func (a *area) bodyStart(pos uint64) *byte {
 // behind is where the bytes of a record lie that has some.
 func behind(w *uint64) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(w), layout.RecordHeader)) }
 
-// few is how many bytes, less 8, copyFew copies at most.
-const few = 56
+// few is how many bytes, less 8, copyFew copies at most, and some how many copySome does.
+const few, some = 24, 56
 
-// copyFew copies 8 to 64 bytes, which is what most messages have, without a call: in two pieces,
+// copyFew copies 8 to 32 bytes, which is what most messages have, without a call: in two pieces,
 // which overlap. Both are that long, and apart.
 func copyFew(to, from *byte, n uint64) {
 	t, f := unsafe.Pointer(to), unsafe.Pointer(from)
-	switch {
-	case n <= 16:
+	if n <= 16 {
 		*(*uint64)(t) = *(*uint64)(f)
 		*(*uint64)(unsafe.Add(t, n-8)) = *(*uint64)(unsafe.Add(f, n-8))
-	case n <= 32:
+	} else {
 		*(*[16]byte)(t) = *(*[16]byte)(f)
 		*(*[16]byte)(unsafe.Add(t, n-16)) = *(*[16]byte)(unsafe.Add(f, n-16))
-	default:
-		*(*[32]byte)(t) = *(*[32]byte)(f)
-		*(*[32]byte)(unsafe.Add(t, n-32)) = *(*[32]byte)(unsafe.Add(f, n-32))
 	}
+}
+
+// copySome is copyFew of 32 to 64 bytes, in four pieces: of longer ones, which may overlap for all it
+// knows, the compiler makes a call.
+func copySome(to, from *byte, n uint64) {
+	type two [2][16]byte
+	t, f := (*two)(unsafe.Pointer(to)), (*two)(unsafe.Pointer(from))
+	t[0] = f[0]
+	t[1] = f[1]
+	t, f = (*two)(unsafe.Add(unsafe.Pointer(to), n-32)), (*two)(unsafe.Add(unsafe.Pointer(from), n-32))
+	t[0] = f[0]
+	t[1] = f[1]
 }
 
 // slice is n bytes from at on, which is nil only where n is 0.

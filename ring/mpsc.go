@@ -202,8 +202,10 @@ func (p *Producer) weighPlain(pos uint64) {
 func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 	d, n := p.descAt(pos), uint64(len(msg))
 	switch {
-	case n-8 <= layout.InlineSize-8:
+	case n-8 <= few:
 		copyFew(&d.Inline[0], first(msg), n)
+	case n-8 <= layout.InlineSize-8:
+		copySome(&d.Inline[0], first(msg), n)
 	case n < 8:
 		copy(d.Inline[:], msg)
 	default:

@@ -188,13 +188,17 @@ func (p *Producer) Send(ctx context.Context, msg []byte) error {
 		p.busy.set(false)
 		return p.sendShort(ctx, msg, 0)
 	}
-	if n-8 > few {
+	if n-8 > some {
 		p.sendMany(pos, end, msg, 0)
 		return nil
 	}
 	p.scrub(end)
 	w := p.word(pos)
-	copyFew(behind(w), first(msg), n)
+	if n-8 <= few {
+		copyFew(behind(w), first(msg), n)
+	} else {
+		copySome(behind(w), first(msg), n)
+	}
 	killpoint.At(killpoint.PayloadWritten)
 	p.publishAt(w, p.head|layout.Record(n)) // D1
 	killpoint.At(killpoint.CtlStored)

@@ -40,6 +40,29 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 	return n, err
 }
 
+// isDry is the short way to ErrEmpty: nothing is next, there is nothing to tell, coming back
+// releases nothing, and no chores are due.
+func (c *Consumer) isDry() bool {
+	switch {
+	case c.batch.rest != nil, c.view.viewing, c.implicitAck != c.released, c.acked-c.looked >= c.flushAfter:
+		return false
+	case c.fates.more, c.hot.News.Load() != c.fates.news:
+		return false
+	case !c.isBlank(c.pos):
+		return false
+	}
+	c.streak = 0
+	if c.short.dryAt == c.pos {
+		return true // as it was: behind a front, say
+	}
+	c.turn()
+	if c.endShort(); !c.outstanding { // else a release is something to be done
+		c.openShort() // as in awaitMessage: what comes then need not go the long way
+		c.short.dryAt = c.pos
+	}
+	return true
+}
+
 // Receive is TryReceive that waits while the ring is empty, until ctx ends the wait; without a
 // ctx, nil, it is TryReceive. What is the consumer's own is brought up to date before the copy:
 // the message is not released before the next call, and less has to be kept meanwhile. While
@@ -47,63 +70,64 @@ func (c *Consumer) tryReceive(buf []byte) (int, error) {
 // them, or 4 KiB on an SPSC ring. Errors: those of TryReceive other than ErrEmpty, a *ContextError, and whatever
 // Config.Check returns.
 func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
-	// The short way of an SPSC ring, with enter and leave written out. Outside them the word is
-	// only looked at, and not once the handle is known to be closed: a file that Check has refused may
-	// have lost its pages.
-	if !c.mpsc && c.stopped.Load() == 0 {
-		pos := c.pos
-		at := c.word(pos)
-		w := loadAt(at) // D2; once: a peer may rewrite it
-		n := w.Length()
-		end := layout.NextRecord(pos, n, c.short.align)
-		if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) && !c.busy.get() {
-			c.busy.set(true)
-			if c.stopped.Load() == 0 {
-				c.takeShort(int(n))
-				c.pos, c.implicitAck = end, end
-				if n-8 <= few {
-					copyFew(first(buf), behind(at), n)
-				} else {
-					copy(buf, c.bodyAt(pos, n))
-				}
-				c.leave()
-				return int(n), nil
-			}
-			c.busy.set(false)
-		}
-	}
-	if !c.enter() {
-		return c.receiveClosed(ctx, buf)
-	}
 	for try := 0; ; try++ {
-		pos := c.pos
+		// The short way of an SPSC ring, enter, admits and leave written out. Outside the word is only looked
+		// at, if the handle is not known to be closed: a file that Check has refused may have lost its pages.
 		if !c.mpsc {
-			w := c.load(pos) // D2; once: a peer may rewrite it
-			n := w.Length()
-			end := layout.NextRecord(pos, n, c.short.align)
-			if c.short.admits(w, end, c.short.until) && n <= uint64(len(buf)) {
-				c.takeShort(int(n))
-				c.pos, c.implicitAck = end, end
-				copy(buf, c.bodyAt(pos, n))
-				c.leave()
-				return int(n), nil
+			if c.stopped.Load() != 0 {
+				goto long
 			}
-		} else if int64(c.short.until-pos) > 0 {
-			d := c.descAt(pos)
-			if meta, ok := c.short.matches(d); ok && uint64(uint32(meta)) <= uint64(len(buf)) {
-				n := int(uint32(meta))
+			pos, s := c.pos, &c.short
+			at := c.word(pos)
+			w := loadAt(at) // D2; once: a peer may rewrite it
+			n := w.Length()
+			end := layout.NextRecord(pos, n, s.align)
+			if w.Like() != s.like || int64(s.until-end) < 0 || n > s.most || n > uint64(len(buf)) {
+				goto long
+			}
+			if c.busy.get() { // apart: as the last of those above it costs two instructions
+				goto long
+			}
+			if c.busy.set(true); c.stopped.Load() != 0 {
+				c.busy.set(false)
+				goto long
+			}
+			c.takeShort(int(n))
+			c.pos, c.implicitAck = end, end
+			switch {
+			case n-8 <= few:
+				copyFew(first(buf), behind(at), n)
+			case n-8 <= some:
+				copySome(first(buf), behind(at), n)
+			default:
+				copy(buf, c.bodyAt(pos, n))
+			}
+			c.leave()
+			return int(n), nil
+		}
+	long:
+		if !c.enter() {
+			return c.receiveClosed(ctx, buf)
+		}
+		if c.mpsc && int64(c.short.until-c.pos) > 0 {
+			pos, d := c.pos, c.descAt(c.pos)
+			meta, ok := c.short.matches(d)
+			if n := uint64(uint32(meta)); ok && n <= uint64(len(buf)) {
 				c.hold(d, meta)
 				c.fetchSoon(d)
-				c.takeShort(n)
-				next := pos + c.short.slots
-				c.pos, c.implicitAck = next, next
-				if uint64(n)-8 <= layout.InlineSize-8 {
-					copyFew(first(buf), &d.Inline[0], uint64(n))
-				} else {
-					copy(buf, c.bytesAt(d, pos, n))
+				c.takeShort(int(n))
+				c.pos = pos + c.short.slots
+				c.implicitAck = c.pos
+				switch {
+				case n-8 <= few:
+					copyFew(first(buf), &d.Inline[0], n)
+				case n-8 <= layout.InlineSize-8:
+					copySome(first(buf), &d.Inline[0], n)
+				default:
+					copy(buf, c.bytesAt(d, pos, int(n)))
 				}
 				c.leave()
-				return n, nil
+				return int(n), nil
 			}
 		}
 		if ctx == nil {
@@ -112,6 +136,7 @@ func (c *Consumer) Receive(ctx context.Context, buf []byte) (int, error) {
 		if n, err := c.receiveOrWait(ctx, buf, try); err != errAgain {
 			return n, err
 		}
+		c.leave()
 	}
 }
 

@@ -36,23 +36,3 @@ func (c *Consumer) isBlank(pos uint64) bool {
 	}
 	return c.descAt(pos).Ctl.Load().Lap() != layout.LapOf(pos, c.shift) // D2
 }
-
-// isDry is the short way to ErrEmpty: nothing is next, there is nothing to tell, coming back
-// releases nothing, and no chores are due.
-func (c *Consumer) isDry() bool {
-	switch {
-	case c.batch.rest != nil, c.view.viewing, c.implicitAck != c.released, c.acked-c.looked >= c.flushAfter:
-		return false
-	case c.fates.more, c.hot.News.Load() != c.fates.news:
-		return false
-	case !c.isBlank(c.pos):
-		return false
-	}
-	c.streak = 0
-	c.turn()
-	if c.endShort(); !c.outstanding { // else a release is something to be done
-		c.openShort() // as in awaitMessage: what comes then need not go the long way
-		c.short.dryAt = c.pos
-	}
-	return true
-}

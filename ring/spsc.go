@@ -341,9 +341,12 @@ func (p *Producer) batchSPSC(msgs [][]byte) (n int) {
 // fill copies a message to where it belongs.
 func (p *Producer) fill(pos uint64, msg []byte) {
 	n := uint64(len(msg))
-	if n-8 <= few {
+	switch {
+	case n-8 <= few:
 		copyFew(behind(p.word(pos)), first(msg), n)
-	} else {
+	case n-8 <= some:
+		copySome(behind(p.word(pos)), first(msg), n)
+	default:
 		copyOut(p.bodyAt(pos, n), msg)
 	}
 	killpoint.At(killpoint.PayloadWritten)
