@@ -56,10 +56,9 @@ func (c *Consumer) isDry() bool {
 		return true // as it was: behind a front, say
 	}
 	c.turn()
-	if c.endShort(); !c.outstanding { // else a release is something to be done
-		c.openShort() // as in awaitMessage: what comes then need not go the long way
-		c.short.dryAt = c.pos
-	}
+	c.endShort()
+	c.openShort() // as in awaitMessage: what comes then need not go the long way
+	c.short.dryAt = c.pos
 	return true
 }
 

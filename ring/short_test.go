@@ -229,7 +229,7 @@ func dryWithoutChores(t *testing.T, kind layout.Kind) {
 }
 
 // The message that ends a dryness goes the short way, so that a loop over TryReceive or TryNext is as
-// quick to answer as Receive. One that is lent keeps the short way shut, as coming back releases it.
+// quick to answer as Receive.
 func TestShortWayBehindDryness(t *testing.T) {
 	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
 		for way, look := range []func(*Consumer) error{
