@@ -253,3 +253,34 @@ func TestShortWayBehindDryness(t *testing.T) {
 		}
 	}
 }
+
+// What is released while the ring is dry, in order or not, is released by the next look.
+func TestReleaseBehindDryness(t *testing.T) {
+	for _, kind := range []layout.Kind{layout.SPSC, layout.MPSC} {
+		for _, first := range []int{0, 1} { // of two on loan
+			v, p, c := pair(t, kind, 64)
+			var loans [2]Message
+			var ends [2]uint64
+			for i := range loans {
+				require.NoError(t, p.TrySend(make([]byte, 32)))
+				m, err := c.TryNext()
+				require.NoError(t, err)
+				loans[i], ends[i] = m, c.pos
+			}
+			dry := func() {
+				for range 3 {
+					_, err := c.TryReceive(nil)
+					require.ErrorIs(t, err, ErrEmpty)
+				}
+			}
+			dry()
+			require.Zero(t, v.Hot.ReadPos.Load())
+			loans[first].Release()
+			dry()
+			require.Equal(t, ends[first], v.Hot.ReadPos.Load(), "%v", kind)
+			loans[1].Release()
+			dry()
+			require.Equal(t, ends[1], v.Hot.ReadPos.Load(), "%v", kind)
+		}
+	}
+}
