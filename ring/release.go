@@ -71,7 +71,9 @@ type short struct {
 
 	like  uint64 // SPSC: what its word has in common with the last
 	align uint64 // and what the word behind it is aligned to, less one
-	dryAt uint64 // at this position the ring was empty and nothing is left to be done; who releases takes it back: see TryReceive
+	// dryAt: at this position the ring was empty and nothing is left to be done, see TryReceive. Who
+	// releases takes it back.
+	dryAt uint64
 }
 
 // endShort ends the short way: what the next call does is not known any more.
