@@ -152,7 +152,7 @@ func (c *Consumer) drainShortMPSC(max int, f func(Message) error) (n int, err er
 		next := pos + s.slots
 		c.expose(next)
 		c.leave()
-		if err := f(Message{c, pos, c.bytesOffset(pos, size), about(meta) | s.about}); err != nil {
+		if err := f(Message{c, pos, c.bytesOffset(pos, size), about(meta)&aboutText | s.about}); err != nil {
 			return n, err
 		}
 		if !c.enter() {

@@ -82,6 +82,53 @@ func TestWhoPublishesPlainly(t *testing.T) {
 	}
 }
 
+// The mark of a commit by a plain store is nothing that a message says of itself, in whatever lap, and whichever way it
+// is handed out.
+func TestPlainMessagesSayNoMore(t *testing.T) {
+	for _, kind := range bothKinds {
+		p, c, v, _ := fencedRing(t, kind, succeeds, succeeds, nil)
+		stream(t, p, c)
+		require.Equal(t, ring.PlainStores, p.IsPlain())
+		send := func() { require.NoError(t, p.TrySend(make([]byte, 56))) }
+		like := func(m ring.Message) {
+			require.False(t, m.Redelivered(), "%v, at %d", kind, m.Position().Record)
+			require.Equal(t, []int{56, 0, 1}, []int{m.Len(), int(m.Kind()), m.Producer()})
+		}
+		for range 8 * 16 / 4 {
+			send()
+			send()
+			first, err := c.TryNext()
+			require.NoError(t, err)
+			second, err := c.TryNext()
+			require.NoError(t, err)
+			like(first)
+			like(second)
+			first.Release()
+			if require.NoError(t, c.Check()); kind == layout.MPSC { // no padding
+				require.Equal(t, second.Position().Record, v.Hot.ReadPos.Load(), "what is released is")
+			}
+			second.Release()
+
+			for range 4 { // the first goes the long way
+				send()
+			}
+			n, err := c.TryDrain(4, func(m ring.Message) error {
+				like(m)
+				return nil
+			})
+			require.NoError(t, err)
+			require.Equal(t, 4, n)
+			for range 4 {
+				send()
+			}
+			for view, n := c.View(), 0; n < 4; n++ {
+				require.True(t, view.Wait(soon(t)))
+				like(view.Message())
+			}
+		}
+	}
+}
+
 // heeds sends so often that a producer looks at the promise: the one of an SPSC ring does so at each message.
 func heeds(t *testing.T, kind layout.Kind, send func()) {
 	t.Helper()

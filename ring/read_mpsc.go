@@ -181,7 +181,8 @@ func (s *short) end(pos uint64, room int64) uint64 {
 	return pos + uint64(room) - s.slots + 1
 }
 
-// matches looks whether the record of a descriptor is like the last, and returns its Meta.
+// matches looks whether the record of a descriptor is like the last, and returns its Meta. A mark that its producer
+// has left there is none of about's flags: & aboutText.
 func (s *short) matches(d *layout.Descriptor) (meta uint64, ok bool) {
 	if d.Ctl.Load() != s.word { // D2
 		return 0, false

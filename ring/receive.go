@@ -250,7 +250,7 @@ func (c *Consumer) nextShortMPSC(pos uint64) (Message, bool) {
 	c.pos = pos + c.short.slots
 	c.newest, c.outstanding = Position{pos, 0}, true
 	c.leave()
-	return Message{c, pos, c.bytesOffset(pos, n), about(meta) | c.short.about | loaned}, true
+	return Message{c, pos, c.bytesOffset(pos, n), about(meta)&aboutText | c.short.about | loaned}, true
 }
 
 // next is Next by the long way, inside enter.

@@ -106,7 +106,7 @@ func (v *View) takeShort() bool {
 	c.implicitAck = pos
 	c.takeShort(n)
 	c.pos = pos + c.short.slots
-	v.start, v.about, v.index = pos, about(meta)|c.short.about, 0
+	v.start, v.about, v.index = pos, about(meta)&aboutText|c.short.about, 0
 	v.hold(c.bytesAt(d, pos, n), 0)
 	return true
 }
