@@ -38,6 +38,8 @@ type Barrier interface {
 	// Join asks for this process to be one of those that Fence reaches, and reports whether it is by
 	// now. It does not wait. After an error it will never be.
 	Join() (joined bool, err error)
+	// Joined reports whether Fence reaches this process already, and asks for nothing.
+	Joined() bool
 	// Fence returns when every processor that runs a process that has joined has passed a full barrier since
 	// the call. Any goroutine may call it.
 	Fence() error

@@ -14,7 +14,10 @@ import (
 )
 
 // barrier is a ring.Barrier that does what a test wants.
-type barrier struct{ join, fence func() error }
+type barrier struct {
+	join, fence func() error
+	joined      bool // before
+}
 
 func (b *barrier) Join() (joined bool, err error) {
 	if late > 0 {
@@ -24,6 +27,7 @@ func (b *barrier) Join() (joined bool, err error) {
 	err = b.join()
 	return err == nil, err
 }
+func (b *barrier) Joined() bool { return b.joined }
 func (b *barrier) Fence() error { return b.fence() }
 
 func succeeds() error { return nil }
@@ -37,7 +41,7 @@ func fencedRing(t *testing.T, kind layout.Kind, join, fence func() error, bell r
 	*layout.View, *rig) {
 	r := newRig(t, memories[0], layout.Config{Kind: kind, Slots: 16, SlotSize: 64})
 	_, v, cfg := r.process()
-	cfg.Barrier = &barrier{join, func() error { panic("a producer fences for nobody") }}
+	cfg.Barrier = &barrier{join: join, fence: func() error { panic("a producer fences for nobody") }}
 	p, err := ring.NewProducer(v, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Close() })
@@ -48,7 +52,7 @@ func fencedRing(t *testing.T, kind layout.Kind, join, fence func() error, bell r
 func fencedConsumer(t *testing.T, r *rig, fence func() error, bell ring.Bell) *consumer {
 	h, v, cfg := r.process()
 	if fence != nil {
-		cfg.Barrier = &barrier{func() error { panic("a consumer has nothing to join for") }, fence}
+		cfg.Barrier = &barrier{join: func() error { panic("a consumer has nothing to join for") }, fence: fence}
 	}
 	if bell != nil {
 		cfg.DataBell = bell
@@ -78,6 +82,30 @@ func TestWhoPublishesPlainly(t *testing.T) {
 			stream(t, p, consumer)
 			require.Equal(t, c.want, p.IsPlain(), kind)
 			require.Equal(t, c.fence != nil && c.fence() == nil, v.Hot.DataBell.Load()&layout.BellFences != 0)
+		}
+	}
+}
+
+// A process that another handle had join asks for nothing, and its next handles publish plainly from the first message
+// on.
+func TestPlainFromTheFirst(t *testing.T) {
+	for _, kind := range bothKinds {
+		for _, promised := range []bool{true, false} {
+			r := newRig(t, memories[0], layout.Config{Kind: kind, Slots: 16, SlotSize: 64})
+			fence := succeeds
+			if !promised {
+				fence = refused
+			}
+			c := fencedConsumer(t, r, fence, nil)
+			_, v, cfg := r.process()
+			cfg.Barrier = &barrier{join: func() error { panic("it has joined") }, joined: true}
+			p, err := ring.NewProducer(v, cfg)
+			require.NoError(t, err)
+			t.Cleanup(func() { p.Close() })
+			require.NoError(t, p.TrySend(make([]byte, 8)))
+			_, err = c.TryReceive(make([]byte, 8))
+			require.NoError(t, err)
+			require.Equal(t, ring.PlainStores && promised, p.IsPlain(), kind)
 		}
 	}
 }

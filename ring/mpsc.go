@@ -51,7 +51,10 @@ func (p *Producer) openMPSC(read uint64) {
 	p.claims.oneTail = layout.PackTail(0, 1, p.index)
 	p.claims.oneCtl = layout.PackCtl(0, 1, p.index, layout.Committed)
 	p.claims.storeIn.Store(inNone)
-	p.claims.canJoin.Store(plainStores && p.cfg.Barrier != nil)
+	if plainStores && p.cfg.Barrier != nil {
+		p.claims.hasJoined.Store(p.cfg.Barrier.Joined()) // another handle of this process had it join
+		p.claims.canJoin.Store(true)
+	}
 }
 
 // reserveMPSC claims k slots and returns their position. It takes two loads and one LOCKed

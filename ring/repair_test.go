@@ -310,7 +310,7 @@ func TestForceSkipBesidePlainCommits(t *testing.T) {
 	skip := func(pos uint64, fence func() error) error {
 		h, view, cfg := r.process()
 		defer h.Close()
-		cfg.Barrier = &barrier{nil, fence}
+		cfg.Barrier = &barrier{fence: fence}
 		_, err := ring.ForceSkip(view, cfg, pos)
 		return err
 	}

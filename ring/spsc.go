@@ -73,7 +73,10 @@ func (p *Producer) openSPSC(read uint64) (err error) {
 	if p.broadcast {
 		return p.openBroadcast(read)
 	}
-	p.mayJoin = plainStores && p.cfg.Barrier != nil
+	if plainStores && p.cfg.Barrier != nil {
+		p.joined = p.cfg.Barrier.Joined() // another handle of this process had it join
+		p.mayJoin = !p.joined
+	}
 	p.heed(p.notifyWord.Load() &^ layout.BellSleeping)
 	return nil
 }

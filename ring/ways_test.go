@@ -81,7 +81,15 @@ type side struct {
 	msgs      []Message
 	told      []StreamEnd
 	viewing   bool
+	barrier   Barrier
 }
+
+// alwaysJoined is a Barrier of memory that only one goroutine knows.
+type alwaysJoined struct{}
+
+func (alwaysJoined) Join() (bool, error) { return true, nil }
+func (alwaysJoined) Joined() bool        { return true }
+func (alwaysJoined) Fence() error        { return nil }
 
 // ways are both sides and the script that they follow. What a side does may depend on nothing but
 // that and what both have returned.
@@ -127,8 +135,9 @@ func runWays(t *testing.T, data []byte) (calls int) {
 
 func newWays(t *testing.T, data []byte) *ways {
 	w := &ways{t: t, rest: data}
+	first := w.below(4)
 	w.cfg = layout.Config{
-		Kind: layout.Kind(1 + w.below(2)), Slots: 8 << w.below(6), SlotSize: 64 * w.below(4), Participants: 2,
+		Kind: layout.Kind(1 + first&1), Slots: 8 << w.below(6), SlotSize: 64 * w.below(4), Participants: 2,
 		Doorbell: layout.Futex,
 	}
 	if w.cfg.Kind == layout.MPSC {
@@ -144,6 +153,9 @@ func newWays(t *testing.T, data []byte) *ways {
 	}
 	for i := range w.sides {
 		s := &side{long: i == 1, locks: lockTable{}}
+		if first&2 != 0 {
+			s.barrier = alwaysJoined{}
+		}
 		if s.view, err = layout.Format(shm.Heap(int(size)).Bytes(), w.cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +292,7 @@ func wrong(err error) string {
 // attach opens a producer in a place of the sides that is empty.
 func (w *ways) attach(place int) {
 	w.both("OpenProducer", func(s *side) any {
-		p, err := NewProducer(s.view, Config{Locks: &oneOf{s.locks}})
+		p, err := NewProducer(s.view, Config{Locks: &oneOf{s.locks}, Barrier: s.barrier})
 		if err == nil {
 			s.producers[place] = p
 		}
@@ -290,7 +302,7 @@ func (w *ways) attach(place int) {
 
 func (s *side) openConsumer() any {
 	tell := func(e StreamEnd) { s.told = append(s.told, e) }
-	c, err := NewConsumer(s.view, Config{Locks: &oneOf{s.locks}, OnStreamEnd: tell})
+	c, err := NewConsumer(s.view, Config{Locks: &oneOf{s.locks}, Barrier: s.barrier, OnStreamEnd: tell})
 	s.consumer, s.msgs, s.viewing = c, nil, false
 	return wrong(err)
 }

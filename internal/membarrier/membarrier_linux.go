@@ -50,6 +50,12 @@ func (System) Join() (joined bool, err error) {
 	return false, nil
 }
 
+// Joined reports whether this process has joined, and asks for nothing.
+func (System) Joined() bool {
+	e := ended.Load()
+	return e != nil && *e == nil
+}
+
 // Fence returns when every processor that runs a process that has joined has passed a full barrier
 // since the call. It takes a few microseconds. The error is the system's.
 func (System) Fence() error {

@@ -7,5 +7,8 @@ import "errors"
 // Join always fails here.
 func (System) Join() (joined bool, err error) { return false, errors.ErrUnsupported }
 
+// Joined is never so here.
+func (System) Joined() bool { return false }
+
 // Fence always fails here.
 func (System) Fence() error { return errors.ErrUnsupported }
