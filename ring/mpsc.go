@@ -132,7 +132,7 @@ func (p *Producer) reserveShortMPSC() (pos uint64, ok bool) {
 func (p *Producer) commitMPSC(d *layout.Descriptor, pos, k, meta uint64) error {
 	lap := layout.LapOf(pos, p.shift)
 	storePlain(&d.Meta, meta|layout.Finishing(lap)) // P1
-	killpoint.At(killpoint.MetaWritten)
+	killpoint.At(killpoint.CommitMarked)
 	if p.claims.state.Load() != layout.ParticipantState(p.claims.storeIn.Load()) { // P2
 		return p.commitByCAS(d, pos, k, meta)
 	}
@@ -217,7 +217,7 @@ func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 	killpoint.At(killpoint.PayloadWritten)
 	meta, lap := layout.PackMeta(uint32(n), kind, 0), layout.LapOf(pos, p.shift)
 	storePlain(&d.Meta, meta|layout.Finishing(lap)) // P1
-	killpoint.At(killpoint.MetaWritten)
+	killpoint.At(killpoint.CommitMarked)
 	if p.claims.state.Load() != layout.ParticipantState(p.claims.storeIn.Load()) { // P2
 		return p.commitByCAS(d, pos, 1, meta)
 	}

@@ -18,8 +18,11 @@ import (
 	"github.com/shmring/shmring/internal/clock"
 )
 
-// args tell a child where its journal is.
-type args struct{ Journal string }
+// args tell a child where its journal is, and whether its producers publish by plain stores, see labs.Join.
+type args struct {
+	Journal string
+	Joined  bool
+}
 
 // runChild is main of a child: it takes part in one history after the other until the lab
 // kills it.
@@ -29,6 +32,9 @@ func runChild(text string) error {
 		return err
 	}
 	runtime.LockOSThread()
+	if a.Joined {
+		_ = labs.Join() // or it is like the others
+	}
 	j, err := openJournal(a.Journal)
 	if err != nil {
 		return err

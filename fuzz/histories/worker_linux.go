@@ -43,13 +43,14 @@ func newPool(l *labs.Lab) (*pool, error) {
 }
 
 func (p *pool) spawn() (*worker, error) {
-	path := filepath.Join(p.l.Files, fmt.Sprintf("j%d", p.names.Add(1)))
+	n := p.names.Add(1)
+	path := filepath.Join(p.l.Files, fmt.Sprintf("j%d", n))
 	j, err := openJournal(path)
 	if err != nil {
 		return nil, err
 	}
 	w := &worker{j: j}
-	if w.Child, err = p.l.Spawn("a child", args{path}, nil); err != nil {
+	if w.Child, err = p.l.Spawn("a child", args{path, n%2 == 0}, nil); err != nil {
 		w.forget()
 		return nil, err
 	}

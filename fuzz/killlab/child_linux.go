@@ -30,11 +30,18 @@ type args struct {
 	Number  int    // for the role's own use
 	Text    string // likewise
 	Only    string // the kill point that counts for role point; else all do
+	Joined  bool   // it joins before it begins, see labs.Join. Most roles: every other child does
 }
 
 // role is what a child can be. It returns when its work is done; an error ends the
 // child with status 1 and is shown by the lab.
 type role func(ctx context.Context, a args, j *journal) error
+
+// Roles of a scenario's victim.
+const (
+	pointRole = "point"
+	stepRole  = "step"
+)
 
 // roles is filled by the modes' files.
 var roles = map[string]role{}
@@ -52,6 +59,9 @@ func runChild(text string) error {
 	run := roles[a.Role]
 	if run == nil {
 		return fmt.Errorf("no role %q", a.Role)
+	}
+	if a.Joined {
+		_ = labs.Join() // or it is like the others
 	}
 	return run(context.Background(), a, j)
 }
@@ -73,6 +83,9 @@ type child struct {
 // spawn starts a child. change, if not nil, may alter the command before it starts.
 func (l *lab) spawn(a args, change func(*exec.Cmd)) (*child, error) {
 	a.Dir = l.Rings
+	if a.Role != stepRole && a.Role != pointRole {
+		a.Joined = l.children.Add(1)%2 == 0
+	}
 	a.Journal = filepath.Join(l.Files, fmt.Sprintf("j%d", l.names.Add(1)))
 	j, err := openJournal(a.Journal)
 	if err != nil {

@@ -20,6 +20,7 @@ type lab struct {
 	mu       sync.Mutex    // r, once the mode has several goroutines
 	r        *result
 	names    atomic.Uint64
+	children atomic.Uint64 // but for those that die at a point, or are stepped through
 }
 
 // over reports whether the run is to end early.

@@ -132,6 +132,11 @@ var operations = []operation{
 		}},
 }
 
+// publishes tells whether it is a producer's that publishes what a consumer takes.
+func (o *operation) publishes(kind shmring.Kind) bool {
+	return len(o.sizes) > 0 && kind != shmring.KindBroadcast
+}
+
 func (o *operation) String() string { return o.victim + " " + o.name }
 
 // receipts is how many messages a stepped victim has handled: to write down which would

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,8 @@ func canReach(p killpoint.Point) bool {
 	switch {
 	case p == killpoint.LockDirectoryMade, p == killpoint.LockFileMade, p == killpoint.LockFileUnlinked:
 		return os.Getenv(shm.EnvLocks) == shm.Flock.String()
+	case p == killpoint.CommitMarked: // where stores become visible in their order, and the system does barriers
+		return runtime.GOARCH == "amd64" && labs.Join() == nil
 	case p >= killpoint.NamespaceStored:
 		return doorbell.Refused(layout.SysV) == nil
 	}
@@ -83,7 +86,7 @@ type pointKiller struct {
 // many points were passed, and whether the victim died of one.
 func (p *pointKiller) once(t scenario, at int) (hits int, died, ok bool) {
 	change := func(c *exec.Cmd) { c.Path = p.exe }
-	ok = t.run("point", at, change, func() bool {
+	ok = t.run(pointRole, at, change, func() bool {
 		gone := make(chan struct{})
 		go func() {
 			_ = t.victim.Wait()

@@ -15,7 +15,7 @@ import (
 
 const tagged = true
 
-func init() { roles["point"] = point }
+func init() { roles[pointRole] = point }
 
 // point does one operation and dies at its a.Number-th kill point; with 0, or when
 // there are fewer, it does all of it and says how many there were. With a.Only it counts

@@ -30,6 +30,7 @@ type scenario struct {
 	kind    shmring.Kind
 	state   string
 	stepped bool   // the victim is, so that nobody else may move meanwhile
+	joined  bool   // the victim's producer publishes by plain stores, where the system can do barriers
 	where   string // it died, for the report
 	only    string // see args.Only
 
@@ -101,7 +102,11 @@ func everyScenario(l *lab, stepped bool) iter.Seq[scenario] {
 					if !hasState(kind, state) {
 						continue
 					}
-					if l.over() || !yield(scenario{l: l, op: op, kind: kind, state: state, stepped: stepped}) {
+					t := scenario{l: l, op: op, kind: kind, state: state, stepped: stepped}
+					if l.over() || !yield(t) {
+						return
+					}
+					if t.joined = op.publishes(kind); t.joined && (l.over() || !yield(t)) {
 						return
 					}
 				}
@@ -122,7 +127,11 @@ func hasState(kind shmring.Kind, state string) bool {
 }
 
 func (t *scenario) String() string {
-	return fmt.Sprintf("%v, %v, %s%s", t.op, t.kind, t.state, t.where)
+	state := t.state
+	if t.joined {
+		state += ", joined"
+	}
+	return fmt.Sprintf("%v, %v, %s%s", t.op, t.kind, state, t.where)
 }
 
 // fault is never true, so that one can return it.
@@ -151,7 +160,7 @@ func (t *scenario) run(role string, at int, change func(*exec.Cmd), lead func() 
 		return false
 	}
 	a := args{Role: role, Ring: t.ring, Kind: t.kind, Lane: victimLane, Number: at, Wait: wish(t.state),
-		Count: t.start, Text: t.op.String() + "/" + t.state, Only: t.only}
+		Count: t.start, Text: t.op.String() + "/" + t.state, Only: t.only, Joined: t.joined}
 	var err error
 	if t.victim, err = t.l.spawn(a, change); !t.must("spawn", err) {
 		return false

@@ -309,7 +309,7 @@ func (a *campaign) once(where string, f func(*scenario, *stepper.Stepper) (outco
 	t, o := a.scenario, failed
 	t.where = where
 	quiet := func(c *exec.Cmd) { c.Env = append(c.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1") }
-	ok := t.run("step", 0, quiet, func() bool {
+	ok := t.run(stepRole, 0, quiet, func() bool {
 		s, err := seize(t.victim)
 		if err == nil {
 			o, err = f(&t, s)
@@ -339,7 +339,11 @@ func note(r *result, campaigns []*campaign) {
 	var text strings.Builder
 	var sum campaign
 	for _, a := range campaigns {
-		fmt.Fprintf(&text, " %s %d/%d/%d,", a.state, max(0, a.last()), len(a.changes), a.kills)
+		state := a.state
+		if a.joined {
+			state += "+joined"
+		}
+		fmt.Fprintf(&text, " %s %d/%d/%d,", state, max(0, a.last()), len(a.changes), a.kills)
 		sum.kills += a.kills
 		sum.twice += a.twice
 		sum.strayed += a.strayed

@@ -13,7 +13,7 @@ import (
 	"github.com/shmring/shmring/fuzz/internal/labs"
 )
 
-func init() { roles["step"] = stepped }
+func init() { roles[stepRole] = stepped }
 
 // stepped does one operation between two marks in the journal, and is single-stepped
 // from the one to the other.

@@ -40,6 +40,7 @@ const (
 
 	PayloadWritten // sending
 	MetaWritten
+	CommitMarked // MPSC: the mark that a commit by a plain store follows
 	EntryWritten
 	InnerRenewed
 	CtlStored // SPSC: published
@@ -101,7 +102,7 @@ var names = [Points]string{
 	"LockDirectoryMade", "LockFileMade", "LockFileUnlinked", "ReplacementNamed", "Replaced",
 	"LifeLocked", "LifeUnlocked", "EpochStored", "RoleStored", "WhoStored", "StateUsed", "StateEnded",
 	"DrainPosStored", "StateDraining", "StateFree",
-	"PayloadWritten", "MetaWritten", "EntryWritten", "InnerRenewed", "CtlStored", "WordCleared",
+	"PayloadWritten", "MetaWritten", "CommitMarked", "EntryWritten", "InnerRenewed", "CtlStored", "WordCleared",
 	"AreaCleared", "WrittenStored", "TailMoved", "ClaimRecorded",
 	"ClaimFinished",
 	"PriorityTaken", "PriorityEnded",
