@@ -171,7 +171,7 @@ func measureCalls(dir string, pid int) {
 				ratio = fmt.Sprintf("%.1f x", med(f.p50)/med(res[0].p50))
 			}
 			r := f.row(fmt.Sprintf("call %d bytes", size), w.name)
-			fmt.Printf("%-46s p50 %8.2f us %8s p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name(w), r.P50, ratio, r.P99,
+			fmt.Printf("%-46s p50 %s %8s p99 %s  %10.0f/s  cpu %6.2f us\n", name(w), spread(f.p50), ratio, spread(f.p99),
 				r.Rate, r.CPU)
 			rows = append(rows, r)
 		}

@@ -224,11 +224,9 @@ func measure(addrs []string, pid int) {
 			continue
 		}
 		res := map[string]*figure{}
-		for range *rounds {
-			for i, kind := range all {
-				if !strings.Contains(*kinds, kind) {
-					continue
-				}
+		for round := range *rounds {
+			for _, i := range order(round) {
+				kind := all[i]
 				f := res[kind]
 				if f == nil {
 					f = &figure{}
@@ -263,7 +261,7 @@ func measure(addrs []string, pid int) {
 			r := f.row(j.name, kind)
 			fmt.Printf("%-30s %-5s", j.name, kind)
 			if !j.stream {
-				fmt.Printf(" p50 %8.2f us p99 %8.2f us", r.P50, r.P99)
+				fmt.Printf(" p50 %s p99 %s", spread(f.p50), spread(f.p99))
 			} else {
 				r.MBs = r.Rate * float64(j.size) / 1e6
 				fmt.Printf(" %8.1f MB/s %9s", r.MBs, "")
@@ -274,12 +272,37 @@ func measure(addrs []string, pid int) {
 	}
 }
 
-func med(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
+// order is which kinds are measured in a round, by their numbers: every other round backwards, because each finds the
+// heap and the machine as the one before has left them.
+func order(round int) (list []int) {
+	for i, kind := range all {
+		if strings.Contains(*kinds, kind) {
+			list = append(list, i)
+		}
 	}
-	slices.Sort(v)
-	return v[len(v)/2]
+	if round%2 == 1 {
+		slices.Reverse(list)
+	}
+	return list
+}
+
+// quartiles of the rounds. The second is the median.
+func quartiles(v []float64) (q [3]float64) {
+	v = slices.Sorted(slices.Values(v))
+	for i := range q {
+		if len(v) > 0 {
+			q[i] = v[len(v)*(i+1)/4]
+		}
+	}
+	return q
+}
+
+func med(v []float64) float64 { return quartiles(v)[1] }
+
+// spread shows the median and the quartiles around it.
+func spread(v []float64) string {
+	q := quartiles(v)
+	return fmt.Sprintf("%8.2f [%.2f %.2f] us", q[1], q[0], q[2])
 }
 
 func cpuOf(pid int) time.Duration {

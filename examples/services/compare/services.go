@@ -90,20 +90,19 @@ func measureServices(addrs []string, pid int) {
 					continue
 				}
 				res := map[string]*figure{}
-				for range *rounds {
-					for i, kind := range all {
-						if strings.Contains(*kinds, kind) {
-							if res[kind] == nil {
-								res[kind] = &figure{}
-							}
-							res[kind].calls(service, kind, addrs[3*s+i], size, n, pid)
+				for round := range *rounds {
+					for _, i := range order(round) {
+						kind := all[i]
+						if res[kind] == nil {
+							res[kind] = &figure{}
 						}
+						res[kind].calls(service, kind, addrs[3*s+i], size, n, pid)
 					}
 				}
 				for _, kind := range all {
 					if f := res[kind]; f != nil {
 						r := f.row(name, kind)
-						fmt.Printf("%-30s %-5s p50 %8.2f us p99 %8.2f us  %10.0f/s  cpu %6.2f us\n", name, kind, r.P50, r.P99,
+						fmt.Printf("%-30s %-5s p50 %s p99 %s  %10.0f/s  cpu %6.2f us\n", name, kind, spread(f.p50), spread(f.p99),
 							r.Rate, r.CPU)
 						rows = append(rows, r)
 					}
