@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,8 +25,7 @@ type bell struct {
 	socket bool
 	sleepy sleepable       // where we sleep
 	raw    syscall.RawConn // of it
-	peer   syscall.RawConn // where the peer sleeps
-	other  io.Closer       // of an event counter: the peer's
+	other  *counter        // of an event counter: where the peer sleeps; nil: it is raw's other end
 	// ready, asked by the sleeper, announces it, and looks once more.
 	ready func() bool
 	// lost is told when the peer is gone, or does not read its bells.
@@ -34,7 +34,7 @@ type bell struct {
 	write func(uintptr) bool
 	// unread bounds how many bytes lie in the socket: the sleeper reads them seldom.
 	unread int
-	sent   error // of send, which raw.Write does not run twice at a time
+	sent   error // of send, which is not run twice at a time
 }
 
 type sleepable interface {
@@ -50,9 +50,7 @@ var errDeaf = errors.New("it does not read what it asked for")
 
 func (b *bell) open(ready func() bool, lost func(error)) (err error) {
 	b.ready, b.lost, b.look, b.write = ready, lost, b.asleep, b.send
-	if b.raw, err = b.sleepy.SyscallConn(); err == nil && b.peer == nil {
-		b.peer = b.raw
-	}
+	b.raw, err = b.sleepy.SyscallConn()
 	return err
 }
 
@@ -79,7 +77,12 @@ var one = binary.NativeEndian.AppendUint64(nil, 1)
 
 // ring wakes the peer.
 func (b *bell) ring() {
-	err := b.peer.Write(b.write)
+	var err error
+	if b.other != nil {
+		err = b.other.use(b.write)
+	} else {
+		err = b.raw.Write(b.write)
+	}
 	switch sent := b.sent; {
 	case err != nil || sent == nil: // closed by ourselves
 	case sent == unix.EPIPE || sent == unix.ECONNRESET:
@@ -133,8 +136,35 @@ func (b *bell) close() {
 		_ = b.sleepy.Close()
 	}
 	if b.other != nil {
-		_ = b.other.Close()
+		b.other.close()
 	}
+}
+
+// counter is the event counter by which the peer sleeps. It is no os.File: the runtime would wait for that,
+// too, and so each ring would wake a thread of ours that has nothing to do.
+type counter struct {
+	mu sync.Mutex
+	fd int // -1: closed
+}
+
+// use calls f with the descriptor, unless that is closed, once at a time.
+func (c *counter) use(f func(fd uintptr) bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return os.ErrClosed
+	}
+	f(uintptr(c.fd))
+	return nil
+}
+
+func (c *counter) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+	}
+	c.fd = -1
 }
 
 // socketBell makes a bell of a socket.
@@ -187,12 +217,9 @@ func closeAll(fds []int) {
 
 // eventBell makes a bell of two counters, which it takes.
 func eventBell(own, peer int) (bell, error) {
-	mine, his := os.NewFile(uintptr(own), "bell"), os.NewFile(uintptr(peer), "bell")
-	b := bell{sleepy: mine, other: his}
-	var err error
-	if b.peer, err = his.SyscallConn(); err == nil {
-		err = mine.SetReadDeadline(time.Time{}) // it is one by which one can sleep
-	}
+	mine := os.NewFile(uintptr(own), "bell")
+	b := bell{sleepy: mine, other: &counter{fd: peer}}
+	err := mine.SetReadDeadline(time.Time{}) // it is one by which one can sleep
 	if err != nil {
 		b.close()
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -531,6 +532,28 @@ func TestNothingLeft(t *testing.T) {
 				fds(), before, runtime.NumGoroutine(), goroutines)
 		}
 	})
+}
+
+// A ring of the bell wakes the peer, and not a thread of its own process as well: the runtime does not wait for that
+// counter.
+func TestRuntimeWaitsForOwnCounterOnly(t *testing.T) {
+	a, b := pair(t, nil)
+	waits := map[string]bool{}
+	all, err := filepath.Glob("/proc/self/fdinfo/*")
+	require.NoError(t, err)
+	for _, name := range all {
+		info, _ := os.ReadFile(name) // another test's may be gone
+		for line := range strings.Lines(string(info)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "tfd:" {
+				waits[f[1]] = true
+			}
+		}
+	}
+	for _, c := range []*shmnet.Conn{a, b} {
+		own, other := c.Counters()
+		require.True(t, waits[strconv.Itoa(own)])
+		require.False(t, waits[strconv.Itoa(other)])
+	}
 }
 
 func TestConfig(t *testing.T) {
