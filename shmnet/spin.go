@@ -111,17 +111,16 @@ func (s *spinner) spin(ready func() bool) bool {
 	}
 	found, left := spinUntil(ready, budget)
 	spinners.Add(-1)
-	switch {
-	case probe && found:
+	if paid := found && !left; paid && probe {
 		s.score = scoreMax / 2
-	case found || !left:
-		s.learn(found)
+	} else {
+		s.learn(paid)
 	}
 	return found
 }
 
-// spinUntil looks for so long, and lets others run now and then. If one did it has left the
-// processor to them, and does not know what it would have found.
+// spinUntil looks for so long, and lets others run now and then. If one did it has left the processor to them: what it
+// finds then does not say that looking pays, and where there is work for the processor, sleeping lets that come first.
 func spinUntil(ready func() bool, budget time.Duration) (found, left bool) {
 	for begin := time.Now(); ; {
 		for range moment {
@@ -135,8 +134,10 @@ func spinUntil(ready func() bool, budget time.Duration) (found, left bool) {
 			return false, false
 		}
 		runtime.Gosched()
-		if took := time.Since(begin) - now; took > busy && took < preempted {
-			busyUntil.Store(int64(time.Since(began) + calmAfter))
+		if took := time.Since(begin) - now; took > busy {
+			if took < preempted { // else it may have been the system, and a while ago
+				busyUntil.Store(int64(time.Since(began) + calmAfter))
+			}
 			return ready(), true
 		}
 	}

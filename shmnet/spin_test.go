@@ -1,6 +1,8 @@
 package shmnet
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,4 +60,36 @@ func TestOneOfManySleepsSoon(t *testing.T) {
 	require.False(t, one.oneOf)
 	spin()
 	require.Greater(t, looks, moment)
+}
+
+// What is found after others had the processor, for as short or long as it was, is no reason to go on looking.
+func TestFoundAfterOthersRan(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, work := range []time.Duration{4 * busy, 4 * preempted} {
+		for tries := 0; ; tries++ {
+			var s spinner
+			s.start(false)
+			busyUntil.Store(0)
+			looks := 0
+			var came atomic.Bool
+			found := s.spin(func() bool {
+				if looks++; looks == moment+1 {
+					go func() {
+						for begin := time.Now(); time.Since(begin) < work; {
+						}
+						came.Store(true)
+					}()
+				}
+				return came.Load()
+			})
+			if found {
+				require.Less(t, s.score, int32(scoreMax))
+				break
+			}
+			require.Less(t, tries, 1000) // the system kept it from looking for longer than it looks
+			for looks > moment && !came.Load() {
+				runtime.Gosched()
+			}
+		}
+	}
 }
