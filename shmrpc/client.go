@@ -198,9 +198,9 @@ type link struct {
 	in      assembly   // whoever reads has it, and what follows
 	own     *call      // of whoever reads
 	came    bool       // the reply to that
-	last    atomic.Uint64
 
 	mu      sync.Mutex
+	last    uint64 // number of a request
 	waiting waiting
 	lost    error
 	isLost  atomic.Bool // lost is set
@@ -355,12 +355,14 @@ func (l *link) fail(err error) {
 }
 
 func (l *link) call(ctx context.Context, method uint32, n int, k *call) error {
-	h := header{kind: kindRequest, method: method, id: l.last.Add(1)}
+	h := header{kind: kindRequest, method: method}
 	if d, ok := ctx.Deadline(); ok {
 		h.limit = uint64(max(1, time.Until(d)))
 	}
-	k.err, k.id = nil, h.id
 	l.mu.Lock()
+	l.last++
+	h.id = l.last
+	k.err, k.id = nil, h.id
 	lost := l.lost
 	if lost == nil {
 		l.waiting.add(k)
@@ -516,12 +518,12 @@ func (l *link) deliver(b []byte) error {
 	if h.kind != kindReply && h.kind != kindError {
 		return badFrame("kind %d comes from a server", h.kind)
 	}
-	if h.id > l.last.Load() {
-		return badFrame("a reply to request %d, the last was %d", h.id, l.last.Load())
-	}
 	l.mu.Lock()
-	k := l.waiting.take(h.id)
+	k, last := l.waiting.take(h.id), l.last
 	l.mu.Unlock()
+	if h.id > last {
+		return badFrame("a reply to request %d, the last was %d", h.id, last)
+	}
 	if k == nil {
 		return nil // it was cancelled
 	}

@@ -277,8 +277,10 @@ func (r *Request) run(ctx context.Context) error {
 
 func (r *Request) reply(h header, b []byte) error {
 	r.replied, h.id = true, r.id
-	r.n.sending.Lock()
-	defer r.n.sending.Unlock()
+	if !r.n.s.InPlace { // else no other request is carried out
+		r.n.sending.Lock()
+		defer r.n.sending.Unlock()
+	}
 	return send(r.n.c, h, b)
 }
 
@@ -294,8 +296,10 @@ func (r *Request) Reply(b []byte) error {
 // sent, and the handler may return that error.
 func (r *Request) ReplyInPlace(n int, fill func([]byte) (int, error)) error {
 	r.once()
-	r.n.sending.Lock()
-	defer r.n.sending.Unlock()
+	if !r.n.s.InPlace {
+		r.n.sending.Lock()
+		defer r.n.sending.Unlock()
+	}
 	var refused error
 	err := sendInPlace(r.n.c, header{kind: kindReply, id: r.id}, n, func(b []byte) (int, error) {
 		var k int
