@@ -81,7 +81,7 @@ type CredentialsError struct {
 
 // Error names both, and the remedy.
 func (e *CredentialsError) Error() string {
-	return fmt.Sprintf("uid %d, gid %d is not allowed, but uids %v and gids %v: set HandOver.AllowUIDs or AllowGIDs",
+	return fmt.Sprintf("uid %d, gid %d is not allowed, but uids %v and gids %v: set AllowUIDs or AllowGIDs",
 		e.UID, e.GID, e.AllowUIDs, e.AllowGIDs)
 }
 

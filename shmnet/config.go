@@ -106,6 +106,18 @@ func (c *Config) resolve() (Config, error) {
 	return r, nil
 }
 
+// checkPath looks whether a path can be the address of a Unix socket (sun_path in unix(7)).
+func checkPath(path string) error {
+	const most = 107
+	if len(path) >= 1 && len(path) <= most {
+		return nil
+	}
+	return &shmring.OptionError{
+		Option: "the path of a connection", Got: fmt.Sprintf("%d bytes long", len(path)),
+		Want: fmt.Sprintf("1 to %d, which is what the address of a Unix socket takes", most),
+	}
+}
+
 func or[T comparable](v *T, otherwise T) {
 	var zero T
 	if *v == zero {

@@ -569,3 +569,20 @@ func TestConfig(t *testing.T) {
 		require.ErrorIs(t, err, os.ErrInvalid)
 	}
 }
+
+// A path that cannot be the address of a socket is refused with the numbers, and one that just can is not.
+func TestPath(t *testing.T) {
+	dir := t.TempDir()
+	longest := "@" + strings.Repeat("x", 106-len(dir)) + dir // nobody else's
+	l, err := shmnet.Listen(longest, nil)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	for _, path := range []string{"", longest + "x", filepath.Join(dir, strings.Repeat("x", 108))} {
+		var bad *shmring.OptionError
+		_, err := shmnet.Listen(path, nil)
+		require.ErrorAs(t, err, &bad)
+		require.ErrorContains(t, err, fmt.Sprintf("%d bytes long, want 1 to 107", len(path)))
+		_, err = shmnet.Dial(t.Context(), path, nil)
+		require.ErrorAs(t, err, &bad)
+	}
+}

@@ -133,7 +133,7 @@ func ended(ctx context.Context) error {
 	case nil:
 		return nil
 	case context.DeadlineExceeded:
-		return errors.Join(err, os.ErrDeadlineExceeded)
+		return errDeadline
 	default:
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 )
@@ -20,14 +21,30 @@ type LostError struct {
 
 // Error says whether the request had been sent.
 func (e *LostError) Error() string {
-	if e.Sent {
-		return fmt.Sprintf("shmrpc: no reply, and the server may have carried the request out: %v", e.Err)
+	why := fmt.Sprint(e.Err)
+	if e.Err == io.EOF {
+		why = "the server has closed the connection (" + why + ")"
 	}
-	return fmt.Sprintf("shmrpc: the request was not sent: %v", e.Err)
+	if e.Sent {
+		return "shmrpc: no reply, and the server may have carried the request out: " + why
+	}
+	return "shmrpc: the request was not sent: " + why
 }
 
 // Unwrap returns ErrLost and Err.
 func (e *LostError) Unwrap() []error { return []error{ErrLost, e.Err} }
+
+// errDeadline is what a call returns whose context came to its deadline. It matches that of package os, too.
+var errDeadline error = deadlineError{}
+
+type deadlineError struct{}
+
+func (deadlineError) Error() string   { return context.DeadlineExceeded.Error() }
+func (deadlineError) Timeout() bool   { return true }
+func (deadlineError) Temporary() bool { return true } // as that of a context
+func (deadlineError) Unwrap() []error {
+	return []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}
+}
 
 // Error is what a handler has returned instead of a reply. A handler that returns one chooses the
 // code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at

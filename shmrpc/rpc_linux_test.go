@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -541,4 +542,20 @@ func roundTrips(b *testing.B, l net.Listener, dial func() (net.Conn, error)) {
 		_, _ = c.Write(buf)
 		_, _ = c.Read(buf)
 	}
+}
+
+// The errors that most people meet read well, in one line.
+func TestErrorsReadWell(t *testing.T) {
+	require.PanicsWithValue(t, "shmrpc: Server.Handler is nil", func() { _ = new(shmrpc.Server).Serve(nil) })
+	lost := &shmrpc.LostError{Sent: true, Err: io.EOF}
+	require.ErrorIs(t, lost, io.EOF)
+	require.ErrorContains(t, lost, ": the server has closed the connection (EOF)")
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	_, err := shmrpc.NewClient(filepath.Join(t.TempDir(), "s"), nil).Call(ctx, 0, nil, nil)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.EqualError(t, err, context.DeadlineExceeded.Error())
+	timeout, ok := errors.AsType[net.Error](err)
+	require.True(t, ok && timeout.Timeout())
 }

@@ -48,8 +48,11 @@ type Server struct {
 var ErrServerClosed = errors.New("shmrpc: server closed")
 
 // Serve serves the clients that connect to l, until that is closed, or the server. The error is never nil:
-// ErrServerClosed, or what Accept said.
+// ErrServerClosed, or what Accept said. It panics where there is no Handler.
 func (s *Server) Serve(l *shmnet.Listener) error {
+	if s.Handler == nil {
+		panic("shmrpc: Server.Handler is nil")
+	}
 	own := listening{l}
 	if !s.add(own) {
 		_ = l.Close()
