@@ -37,7 +37,8 @@ func (c *Conn) Sleeps() uint64 {
 	return r.Sleeps + w.Sleeps
 }
 
-// Counters are the descriptors of the event counters by which a side of the connection sleeps, and by which the other one does.
+// Counters are the descriptors of the event counters by which a side of the connection sleeps, and by which the other
+// one does.
 func (c *Conn) Counters() (own, other int) {
 	_ = c.in.bell.raw.Control(func(fd uintptr) { own = int(fd) })
 	return own, c.in.bell.other.fd

@@ -32,7 +32,8 @@ var _ net.Listener = (*Listener)(nil)
 
 // Listen listens for connections at a path, where it makes a Unix socket. A socket that is left there
 // of a process that died is replaced. A path that begins with @ is an abstract one, of which nothing
-// is in the file system. It has at most 107 bytes. Connections are made in the background, whether Accept is called or not.
+// is in the file system. It has at most 107 bytes. Connections are made in the background, whether
+// Accept is called or not.
 // Errors come as *net.OpError: syscall.EADDRINUSE where somebody listens there, or something else has
 // that name; a *shmring.OptionError; what the system said; shmring.ErrUnsupported on systems other
 // than Linux.
