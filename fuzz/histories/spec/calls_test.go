@@ -347,16 +347,26 @@ func TestTurns(t *testing.T) {
 	timedOut := waits
 	timedOut.Answer = TimedOut
 	quick := as(Send, send(q, 100, 4*ms, 20, 4, TimedOut))
+	atOnce := as(Send, send(q, 1, 20*ms, 1, 1, OK)) // it has room, and takes its time
+	cutOff := as(Send, send(q, 1, 20*ms, 1, 1, None))
+	dead := []Death{{Client: q, Last: 1, Dead: 20 * ms}}
 	judge(t, true, porcupine.Ok, []test{
 		{"held back", behind(oneFree, waits, others(10*ms, Full), drained), nil},
 		{"not held back", behind(oneFree, waits, others(10*ms, OK), atMost(6, drained)), nil},
 		{"held back, in vain", behind(oneFree, timedOut, others(10*ms, Full)), nil},
 		{"a batch is held back", behind(oneFree, waits, batch(10*ms, 10*ms+1, 9, 0, Full), drained), nil},
 		{"not full any more", behind(oneFree, waits, drained, others(20*ms+1, OK)), nil},
+		{"long, and claimed at once", []Call{atOnce, send(p, 3, 4, 2, 1, OK), receive(c, 5, 6, 1), receive(c, 7, 8, 2)}, nil},
+		{"long, and claimed late", []Call{atOnce, send(p, 3, 4, 2, 1, OK), receive(c, 5, 6, 2),
+			receive(c, 15*ms, 15*ms+1, 1)}, nil},
+		{"claimed at once, and killed", []Call{cutOff, send(p, 3, 4, 2, 1, OK), receive(c, 5, 6),
+			call(Check, c, 20*ms+1, 20*ms+2, OK), got(TryNext, c, 20*ms+3, 20*ms+4, at(2, 1, false))}, dead},
 	})
 	judge(t, true, porcupine.Illegal, []test{
 		{"held back before its time", behind(oneFree, waits, others(3*ms, Full), drained), nil},
 		{"held back for who has not waited", behind(oneFree, quick, others(3*ms, Full)), nil},
+		{"held back for who had room at once", []Call{atOnce, receive(c, 5, 6, 1), others(10*ms, Full)}, nil},
+		{"sent twice", []Call{atOnce, receive(c, 5, 6, 1), receive(c, 15*ms, 15*ms+1, 1)}, nil},
 		{"held back behind the end", behind(oneFree, waits, drained, others(20*ms+1, Full)), nil},
 		{"held back for oneself", behind(oneFree, timedOut, send(q, 20*ms+1, 20*ms+2, 21, 1, Full)), nil},
 		{"no room, and sent", behind(oneFree, waits), nil},

@@ -12,7 +12,8 @@
 //	              MPSC  (claimPad, finishPad)*, claim, finish | (claimPad, finishPad)*, seeFull
 //	TrySendBatch  SPSC  publish*, batchEnd               each publishes a record, pads, or is refused
 //	              MPSC  (claim, finish)*, batchEnd
-//	Send          MPSC  (claimPad, finishPad)*, takeTurn?, (claimPad, finishPad)*, claim, finish, endTurn?
+//	Send          MPSC  (claimPad, finishPad)*, claim, finish
+//	                    or, after 5 ms, takeTurn, (claimPad, finishPad)*, claim, finish, endTurn
 //	TryClaim      SPSC  pad?, reserve                      Commit  publish   Abort  nothing
 //	              MPSC  (claimPad, finishPad)*, claim      Commit  finish    Abort  abort
 //	Leave               leave                              Join    reapAny

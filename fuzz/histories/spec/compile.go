@@ -15,6 +15,7 @@ type compiler struct {
 	sizes [MaxIDs]int       // of messages
 	slots [MaxIDs]uint16    // of claims: Shorten leaves them as they are
 	force bool              // there are ForceSkips
+	early bool              // see step.early
 }
 
 func (h *History) steps() []timed {
@@ -69,6 +70,7 @@ func (c *compiler) sending(call *Call) {
 	from := call.Begin
 	add := func(do action) {
 		s := s
+		s.early = c.early
 		if s.do = do; do == claimPad || do == finishPad || do == pad {
 			s.id = 0
 		}
@@ -162,10 +164,10 @@ func (c *compiler) waiting(call *Call, from *int64, add func(action)) {
 	}
 	if hasTurn {
 		if call.Answer != TimedOut {
-			for range c.paddings(call) {
-				add(claimPad)
-				add(finishPad)
-			}
+			// There may have been room before: it is not for a turn alone that a call takes so long.
+			c.early = true
+			c.record(call, add)
+			c.early = false
 		}
 		*from = call.Begin + priorityAfter
 		add(takeTurn)

@@ -33,6 +33,7 @@ type state struct {
 	stopped uint8            // clients whose last call does nothing more, though they are not dead yet; bits
 	dead    uint8
 	failed  uint8 // clients whose handle knows that it has lost a claim
+	early   uint8 // clients whose Send has claimed without a turn
 	turns   uint8 // clients that may have a priority claim: the others hold back for it
 	batches [MaxClients]progress
 }

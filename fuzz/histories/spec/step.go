@@ -55,6 +55,7 @@ type step struct {
 	beside []*Call // force: those that commit meanwhile
 	once   bool    // of a consumer that delivers at most once
 	last   bool    // handled: the call has handed out as many as it may
+	early  bool    // of a Send that had the time for a turn: without one, or it does not happen
 	more   bool    // of a TrySendBatch: the next step of the client is another of its tries
 	k      uint16  // slots
 	id     uint8
@@ -79,6 +80,12 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 		stopped.stopped |= bit
 		list = append(list, stopped)
 	}
+	if s.early&bit != 0 && !t.early { // what comes later has happened
+		if t.do == endTurn {
+			s.early &^= bit
+		}
+		return append(list, s)
+	}
 	switch {
 	case t.do <= seeRevoked:
 		return g.send(list, s, t)
@@ -87,6 +94,11 @@ func (g *Geometry) apply(list []state, s state, t *step) []state {
 	case t.do <= look:
 		return g.receive(list, s, t)
 	}
+	return g.other(list, s, t)
+}
+
+// other is apply for steps that neither send nor take a message.
+func (g *Geometry) other(list []state, s state, t *step) []state {
 	switch t.do {
 	case hear:
 		s.said = true
@@ -171,6 +183,10 @@ func (g *Geometry) send(list []state, s state, t *step) []state {
 		if n > 0 {
 			return g.try(list, s, t)
 		}
+		if t.early {
+			list = append(list, s)
+			s.early |= bit
+		}
 		if mustPad || !g.hasRoom(&s, need) {
 			return list
 		}
@@ -182,6 +198,9 @@ func (g *Geometry) send(list []state, s state, t *step) []state {
 			g.add(&s, r)
 		}
 	case finish, abort:
+		if t.early && s.early&bit == 0 {
+			break
+		}
 		return g.finish(list, s, t, id)
 	case seeFull:
 		if g.hasRoom(&s, need) && s.turns == 0 {
