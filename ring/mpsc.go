@@ -160,11 +160,22 @@ func (p *Producer) commitByCAS(d *layout.Descriptor, pos, k, meta uint64) error 
 	return p.committed()
 }
 
-// committed is the error behind a commit: of a handle that was closed meanwhile it went perhaps into
-// memory that is not shared any more.
+// committed is the error behind a commit.
 func (p *Producer) committed() error {
 	if p.Closed() {
-		return p.closeReason()
+		return p.committedClosed()
+	}
+	return nil
+}
+
+// committedClosed is committed of a handle that was closed meanwhile: it went perhaps into memory that is
+// not shared any more. But where another goroutine has learned that ForceSkip took a claim of its
+// own, and no more than that, the memory is there until somebody calls Close. Not inlined: see cacheReadPos.
+//
+//go:noinline
+func (p *Producer) committedClosed() error {
+	if err := p.closeReason(); err != ErrRevoked {
+		return err
 	}
 	return nil
 }
@@ -227,7 +238,7 @@ func (p *Producer) fillShortMPSC(pos uint64, msg []byte, kind uint16) error {
 		p.heedMPSC()
 	}
 	if p.Closed() {
-		return p.closeReason() // perhaps into memory that is not shared any more
+		return p.committedClosed()
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package ring_test
 
 import (
+	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -370,6 +372,131 @@ func TestPlainCommitSeesTheMark(t *testing.T) {
 		}
 		_, err = c.TryReceive(nil)
 		require.ErrorIs(t, err, ring.ErrEmpty)
+	}
+}
+
+// Goroutines of one handle, one of which has lost a claim: what another commits meanwhile is sent, and is said to be,
+// by CAS and by plain stores. What it has not begun to commit when the handle knows is not sent.
+func TestForceSkipBesideOtherClaims(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		for _, way := range []string{"send", "claim", "first", "too late"} {
+			join := refused
+			if plain {
+				join = succeeds
+			}
+			p, c, v, r := fencedRing(t, layout.MPSC, join, succeeds, nil)
+			if way != "first" {
+				stream(t, p, c)
+				require.Equal(t, plain && ring.PlainStores, p.IsPlain())
+				require.NoError(t, p.TrySend([]byte("x")), "which looks how much room there is")
+				require.Equal(t, "x", string(receiveAny(t, c)))
+			}
+			lost, err := p.TryClaim(8)
+			require.NoError(t, err)
+			skip := func() {
+				_, err := r.forceSkip(lost.Position().Record)
+				require.NoError(t, err)
+			}
+			learns := func() { require.ErrorIs(t, lost.Commit(), ring.ErrRevoked) }
+			switch way {
+			case "send":
+				skip()
+				require.NoError(t, p.SendBetween([]byte("beside"), learns))
+			case "claim", "first":
+				claim, err := p.TryClaim(6)
+				require.NoError(t, err)
+				copy(claim.Bytes(), "beside")
+				skip()
+				require.NoError(t, claim.Commit(), "until the owner knows it is as ever")
+				learns()
+			case "too late":
+				claim, err := p.TryClaim(6)
+				require.NoError(t, err)
+				skip()
+				learns()
+				require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+			}
+			if way == "too late" {
+				_, err = c.TryReceive(nil)
+				require.ErrorIs(t, err, ring.ErrEmpty)
+			} else {
+				require.Equal(t, "beside", string(receiveAny(t, c)), "%s, plain: %v", way, plain)
+			}
+			require.Equal(t, layout.Revoked, v.Participants[p.Attachment().Index].State.Load())
+			require.ErrorIs(t, p.TrySend(nil), ring.ErrRevoked)
+		}
+	}
+}
+
+// A consumer that takes its promise back, or is replaced by one that has none, in the middle of a ForceSkip: the
+// barrier of that one is not the consumer's business, and the owner, who looks at its state, commits or has lost.
+func TestForceSkipWhilePromiseEnds(t *testing.T) {
+	for _, way := range []string{"withdrawn, then committed", "committed, then withdrawn", "withdrawn", "successor",
+		"withdrawn before"} {
+		t.Run(way, func(t *testing.T) {
+			p, c, v, r := fencedRing(t, layout.MPSC, succeeds, succeeds, nil)
+			stream(t, p, c)
+			claim, err := p.TryClaim(4)
+			require.NoError(t, err)
+			copy(claim.Bytes(), "held")
+			withdraw := func() {
+				for v.Hot.DataBell.Load()&layout.BellFences != 0 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+					_, err := c.Receive(ctx, make([]byte, 8))
+					cancel()
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+			}
+			if way == "withdrawn before" { // and the owner has not seen that, and is behind its look
+				withdraw()
+			}
+			h, view, cfg := r.process()
+			defer h.Close()
+			cfg.Barrier = &barrier{fence: func() error {
+				switch way {
+				case "withdrawn, then committed":
+					withdraw()
+					require.NoError(t, claim.Commit())
+				case "committed, then withdrawn":
+					require.NoError(t, claim.Commit())
+					require.Equal(t, "held", string(receiveAny(t, c)))
+					withdraw()
+				case "withdrawn":
+					withdraw()
+				case "withdrawn before":
+					pos, shift := claim.Position().Record, v.Config.Shift()
+					v.Descriptors[pos&(1<<shift-1)].Meta |= layout.Finishing(layout.LapOf(pos, shift))
+				case "successor":
+					c.die()
+					c = fencedConsumer(t, r, nil, nil)
+				}
+				return nil
+			}}
+			_, err = ring.ForceSkip(view, cfg, claim.Position().Record)
+			if way == "withdrawn before" {
+				require.ErrorIs(t, err, ring.ErrBusy)
+				require.NoError(t, claim.Commit())
+				require.Equal(t, "held", string(receiveAny(t, c)))
+				return
+			}
+			if !strings.Contains(way, "commit") {
+				require.NoError(t, err)
+				require.ErrorIs(t, claim.Commit(), ring.ErrRevoked)
+				buf, n := make([]byte, 64), 0
+				for err = error(nil); err == nil; n, err = c.TryReceive(buf) {
+					require.NotEqual(t, "held", string(buf[:n])) // a successor gets some again
+				}
+				require.ErrorIs(t, err, ring.ErrEmpty)
+				return
+			}
+			require.ErrorIs(t, err, ring.ErrNotStalled)
+			if way == "withdrawn, then committed" {
+				require.Equal(t, "held", string(receiveAny(t, c)))
+			}
+			require.NoError(t, p.TrySend([]byte("more")))
+			require.False(t, p.IsPlain(), "nobody fences for it")
+			require.Equal(t, "more", string(receiveAny(t, c)))
+		})
 	}
 }
 
