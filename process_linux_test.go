@@ -68,6 +68,8 @@ func child(args []string) error {
 		return follow(ctx, dir)
 	case "both":
 		return both(ctx, dir)
+	case "unfenced":
+		return withoutBarriers(ctx, dir)
 	case "sink":
 		return sink(ctx, dir)
 	}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,23 +49,4 @@ func filter(words string, errno unix.Errno) (program []unix.SockFilter, err erro
 	}
 	stmt(unix.BPF_RET|unix.BPF_K, unix.SECCOMP_RET_ALLOW)
 	return program, nil
-}
-
-// install makes a filter apply to all threads of this process, for ever. Numbers are
-// those of the architecture this program was built for, the only one it uses.
-func install(program []unix.SockFilter) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("no_new_privs: %w", err)
-	}
-	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	r, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
-		uintptr(unsafe.Pointer(&p)))
-	runtime.KeepAlive(program)
-	if errno != 0 {
-		return fmt.Errorf("seccomp: %w", errno)
-	}
-	if r != 0 {
-		return fmt.Errorf("seccomp: thread %d could not follow", r)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/shmring/shmring/futex"
 	"github.com/shmring/shmring/fuzz/internal/labs"
 	"github.com/shmring/shmring/fuzz/internal/machine"
+	"github.com/shmring/shmring/internal/seccomp"
 	"github.com/shmring/shmring/layout"
 )
 
@@ -60,7 +61,7 @@ type outcome struct {
 func refused(ctx context.Context, a args, lab *line) error {
 	program, err := filter(a.Text, unix.Errno(a.Number))
 	if err == nil {
-		err = install(program)
+		err = seccomp.Install(program)
 	}
 	if err != nil {
 		return err
