@@ -3,27 +3,12 @@ package relay
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-// notes is a file in which a relay notes what it is about to do, mapped, beside the ring. Ring and notes are
-// memory of the same kernel: what a process has stored in either is there when it is killed, and both are
-// gone when the machine stops. Only the holder of the file's flock reads or writes it.
-//
-//	0  magic    16  ring's UUID
-//	8  version  32  created: of the stream, in nanoseconds since 1970
-type notes struct {
-	path   string
-	file   *os.File
-	memory []byte
-}
-
-const atMagic, atVersion, atRing, atCreated = 0, 8, 16, 32
 
 // openNotes opens such a file, or makes it, of zeros, with all of the room that it needs: later nothing can be short of
 // it. Errors: ErrBusy if another relay has it; ErrMark; ErrNotes.
@@ -91,15 +76,3 @@ func (n *notes) close() error {
 	n.memory = nil
 	return errors.Join(err, n.file.Close())
 }
-
-func (n *notes) setRing(uuid [16]byte) { copy(n.memory[atRing:atRing+16], uuid[:]) }
-
-func (n *notes) isRing(uuid [16]byte) bool { return [16]byte(n.memory[atRing:atRing+16]) == uuid }
-
-type busyMark struct{ path string }
-
-func (e busyMark) Error() string {
-	return fmt.Sprintf("relay: %s: another relay has it: each needs a durable name of its own, or a mark directory",
-		e.path)
-}
-func (e busyMark) Is(target error) bool { return target == ErrBusy }

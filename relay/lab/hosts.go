@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -146,9 +148,10 @@ func newLink(address [4]byte) (*os.File, error) {
 
 func setUp(tun, socket int, address [4]byte) error {
 	for _, step := range []struct {
-		fd, request int
-		name        string
-		set         func(*unix.Ifreq) error
+		fd      int
+		request uint
+		name    string
+		set     func(*unix.Ifreq) error
 	}{
 		{socket, unix.SIOCSIFFLAGS, "lo", flags(unix.IFF_UP)},
 		{tun, unix.TUNSETIFF, linkName, flags(unix.IFF_TUN | unix.IFF_NO_PI)},
@@ -162,7 +165,7 @@ func setUp(tun, socket int, address [4]byte) error {
 			err = step.set(r)
 		}
 		if err == nil {
-			err = unix.IoctlIfreq(step.fd, uint(step.request), r)
+			err = unix.IoctlIfreq(step.fd, step.request, r)
 		}
 		if err != nil {
 			return fmt.Errorf("ioctl %#x on %s: %w", step.request, step.name, err)

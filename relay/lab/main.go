@@ -1,3 +1,5 @@
+//go:build linux
+
 // Lab kills a relay until somebody loses a message, or gets one twice.
 //
 //	go run ./relay/lab [-short] [-kills 1000] [-nodes 3] [-pack] …
