@@ -290,17 +290,19 @@ func TestForeignMessages(t *testing.T) {
 	require.Equal(t, "hello", string(m.Bytes()))
 }
 
-// A stream that is full is waited for: nothing is lost, and somebody is told.
+// A stream that is full is waited for: nothing is lost, and somebody is told. Each answer of the server is acted upon when
+// it comes: none is waited out.
 func TestServerIsFull(t *testing.T) {
 	r := newRig(t, nil)
 	cfg := jetstream.StreamConfig{MaxBytes: 8 << 10, Discard: jetstream.DiscardNew}
 	var told atomic.Pointer[error]
 	p := r.producer("a", shmring.Options{})
-	out, runs := r.out("a", relay.OutOptions{Create: &cfg, Common: relay.Common{OnTrouble: func(err error) {
-		if err != nil {
-			told.Store(&err)
-		}
-	}}})
+	out, runs := r.out("a", relay.OutOptions{Create: &cfg, AckTimeout: time.Hour, Common: relay.Common{
+		OnTrouble: func(err error) {
+			if err != nil {
+				told.Store(&err)
+			}
+		}}})
 	produce(t, p, 0, 100)
 	require.Eventually(t, func() bool { return told.Load() != nil }, within, time.Millisecond)
 	require.ErrorIs(t, *told.Load(), relay.ErrServer)

@@ -187,6 +187,7 @@ func (o *Out) pump(ctx, work context.Context) error {
 			return errStopped
 		}
 		idle, err := o.take()
+		gen := o.gen
 		if err == nil {
 			err = o.publish(work, idle || o.isFull())
 		}
@@ -197,7 +198,7 @@ func (o *Out) pump(ctx, work context.Context) error {
 			err = o.takeAcks(work)
 		}
 		switch sent := o.window.sent == o.window.items; {
-		case err != nil, !sent && (!idle || len(o.noted) == 0): // there is something to send again
+		case err != nil, gen != o.gen, !sent && (!idle || len(o.noted) == 0): // there is something to send again
 		case idle:
 			err = o.await(ctx)
 		case o.isFull():
