@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 func TestTwoHosts(t *testing.T) {
 	v, err := run(t.Context(), plan{Kills: 8, Nodes: 1, Anew: 1, Pack: true, Many: true, Seed: 3, Retain: "limits",
 		Window: time.Second, Rate: 20_000, Count: 2000, Hosts: true, Link: link{time.Millisecond, 0.005}, Cuts: 2,
-		CutFor: 500 * time.Millisecond})
+		CutFor: 500 * time.Millisecond, Server: embedded})
 	skipUnlessPermitted(t, err)
 	require.NoError(t, err)
 	require.NoError(t, v.err())
@@ -51,6 +51,24 @@ func TestTwoHosts(t *testing.T) {
 	require.GreaterOrEqual(t, v.Sent, uint64(2000))
 	require.NotZero(t, v.Carried, "not past the wire")
 	require.NotZero(t, v.Dropped)
+}
+
+// The servers are processes of NATS's own program, a cluster of them, which are killed like the rest.
+func TestServersOfTheirOwn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("nats-server is built")
+	}
+	v, err := run(t.Context(), plan{Kills: 12, Nodes: 3, Anew: 1, Many: true, Seed: 5, Retain: "limits", Window: time.Second,
+		Rate: 20_000, Count: 2000, Server: built})
+	require.NoError(t, err)
+	require.NoError(t, v.err())
+	require.GreaterOrEqual(t, v.Sent, uint64(2000))
+	require.NotZero(t, v.Killed["server"])
+}
+
+func TestServerThatIsNot(t *testing.T) {
+	_, err := run(t.Context(), plan{Nodes: 1, Server: filepath.Join(t.TempDir(), "nats-server")})
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func skipUnlessPermitted(t *testing.T, err error) {

@@ -18,6 +18,9 @@
 //
 //	go run ./relay/lab -netns -kills 0 -messages 1000000 [-nodes 3] [-delay 20ms -loss 0.1%]
 //
+// With -server build, or the path of one, the servers are processes of the program nats-server, and not of this one with
+// a server in it.
+//
 // Exit code 0: it is; 1: it is not, or the laboratory itself has failed; 3: namespaces are not possible here.
 package main
 
@@ -39,6 +42,7 @@ import (
 type plan struct {
 	Kills   int           `json:"kills"`
 	Nodes   int           `json:"nodes"`
+	Server  string        `json:"server"` // embedded, build, or the path of a nats-server
 	Pack    bool          `json:"pack"`
 	Many    bool          `json:"mpsc"`
 	Window  time.Duration `json:"window_ns"` // for duplicates, of the stream
@@ -67,6 +71,8 @@ func main() {
 	short := flag.Bool("short", false, "60 kills: less than half a minute")
 	flag.IntVar(&p.Kills, "kills", 1000, "how many processes to kill")
 	flag.IntVar(&p.Nodes, "nodes", 1, "NATS servers: 1, or 3 as a cluster with 3 replicas")
+	flag.StringVar(&p.Server, "server", embedded,
+		"what they are: embedded (this program), build (nats-server, of the version in go.mod), or the path of one")
 	flag.BoolVar(&p.Pack, "pack", false, "small messages travel many in one")
 	flag.BoolVar(&p.Many, "mpsc", false, "rings for many producers")
 	flag.DurationVar(&p.Window, "window", time.Second, "window for duplicates of the stream")

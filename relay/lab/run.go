@@ -42,6 +42,7 @@ type lab struct {
 	plan
 	setup
 	self      string
+	server    string // the path of nats-server; empty: servers are this program
 	chance    *rand.Rand
 	hosts     *hosts
 	processes []*process // producer, out, in, consumer, servers
@@ -74,6 +75,9 @@ func run(ctx context.Context, p plan) (v verdict, err error) {
 		return v, err
 	}
 	defer ringsDone()
+	if l.server, err = findServer(ctx, p.Server, l.setup.Dir); err != nil {
+		return v, err
+	}
 	l.setup.Pack, l.setup.Many, l.setup.Window, l.setup.Retain, l.setup.Rate = p.Pack, p.Many, p.Window, p.Retain, p.Rate
 	l.Replicas = p.Nodes
 	if err := l.addProcesses(); err != nil {
@@ -194,6 +198,13 @@ func (l *lab) start(p *process) error {
 		return err
 	}
 	p.cmd = exec.Command(l.self, append([]string{childWord, p.what, string(text)}, p.args...)...)
+	if p.what == "server" && l.server != "" {
+		args, err := serverArgs(p.args)
+		if err != nil {
+			return err
+		}
+		p.cmd = exec.Command(l.server, args...)
+	}
 	p.cmd.Stderr = io.MultiWriter(limited{&p.said})
 	if l.Verbose {
 		p.cmd.Stderr = os.Stderr
