@@ -96,6 +96,9 @@ func (o *Out) goOn(last stored) error {
 	if err := o.adopt(last); err != nil {
 		return err
 	}
+	if o.window.items == 0 { // nothing is in the way of anything
+		o.wait.well()
+	}
 	created := o.stream.CachedInfo().Created.UnixNano()
 	if o.chain.of(o.ring.Info().UUID, uint64(created)) {
 		o.alone = true // of another ring, or another stream, something may be on its way

@@ -242,6 +242,8 @@ func advice(err error) string {
 		return ": start the server with JetStream (-js), and allow it to the account"
 	case errors.Is(err, nats.ErrNoResponders):
 		return ": the stream has no leader at present, or does not take that subject"
+	case errors.Is(err, errUnanswered):
+		return ": its disk is full, or fails, as its log says: nothing is lost, make room there and start the server again"
 	case api == nil:
 	case isFull(api):
 		return ": nothing more fits into the server's store, or into the limits of the stream: nothing is lost, make room"
@@ -312,7 +314,7 @@ func canWait(err error) bool {
 		return isFull(api) || api.Code == statusUnavailable && api.ErrorCode == 0
 	}
 	for _, e := range []error{
-		errReset, errNoReader, errTooManyRequests, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		errReset, errNoReader, errUnanswered, errTooManyRequests, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
 		nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded,
 		nats.ErrStaleConnection, nats.ErrNoServers, context.DeadlineExceeded, jetstream.ErrNoHeartbeat,

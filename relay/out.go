@@ -311,6 +311,12 @@ func (o *Out) late(ctx context.Context) error {
 	if err := denied(o.nc, o.o.Subject); err != nil {
 		return &ServerError{Op: "publish to " + o.o.Subject, Err: err}
 	}
+	if o.careful { // it was sent again, and asked, and the stream answers
+		if err := o.wait.trouble(ctx, "store in "+o.o.Stream, errUnanswered); err != nil {
+			return err
+		}
+	}
+	o.careful = true
 	return o.ask(ctx)
 }
 
@@ -463,6 +469,9 @@ func (o *Out) tell(a ack) {
 		(*c)()
 	}
 }
+
+// errUnanswered: that is what a server does whose disk is full or fails.
+var errUnanswered = errors.New("the server neither stores a message nor refuses it")
 
 // errOtherSequence: a message was stored already, and the server has known it by its id.
 var errOtherSequence = errors.New("stored under another sequence")

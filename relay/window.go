@@ -334,6 +334,9 @@ func (o *Out) handle(work context.Context, a ack) error {
 		first := !o.careful && (isWrongLast(a.err))
 		o.careful = true
 		if !first && !errors.Is(a.err, errOtherSequence) {
+			if isWrongLast(a.err) && a.seq > w.frames[w.begin].seq {
+				a.err = errUnanswered // of the one before it, which asked as well
+			}
 			if err := o.wait.trouble(work, "store in "+o.o.Stream, a.err); err != nil {
 				return err
 			}
@@ -349,7 +352,6 @@ func (o *Out) handle(work context.Context, a ack) error {
 	if w.begin > 1024 && w.begin > len(w.frames)/2 {
 		w.frames, w.begin = append(w.frames[:0], w.frames[w.begin:]...), 0
 	}
-	o.wait.well()
 	o.careful = false
 	o.stored(n, a.seq)
 	return nil
@@ -361,6 +363,7 @@ func (o *Out) stored(n int, seq uint64) {
 	if n == 0 {
 		return
 	}
+	o.wait.well()
 	items := w.all[w.head : w.head+n]
 	newest := &items[n-1]
 	for i := range items {
