@@ -221,6 +221,45 @@ func TestAgainAndLostOnTheirWay(t *testing.T) {
 	require.EqualValues(t, 10, in.Stats().Messages)
 }
 
+// In a work queue what an In was given that is gone, and what it has sent, leaves the stream as soon as another has looked:
+// nobody waits until the server gives it again, which is an hour here.
+func TestWorkQueueOfOneThatIsGone(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.producer("a", shmring.Options{})
+	out, _ := r.out("a", relay.OutOptions{Create: &jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy}})
+	produce(t, p, 0, 10)
+	require.Eventually(t, func() bool { return out.Stats().Messages == 10 }, within, time.Millisecond)
+	cons, err := r.js().CreateConsumer(deadline(t), "a", jetstream.ConsumerConfig{
+		Durable: "d", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour})
+	require.NoError(t, err)
+	left := func(first, last uint64) func() bool {
+		return func() bool {
+			info, err := r.stream("a").Info(deadline(t))
+			require.NoError(t, err)
+			return info.State.FirstSeq == first && info.State.LastSeq == last && info.State.Msgs == last-first+1
+		}
+	}
+	batch, err := cons.Fetch(5) // and forgets them
+	require.NoError(t, err)
+	for range batch.Messages() {
+	}
+	in := func() *running {
+		_, runs := r.in("b", relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a"}})
+		return runs
+	}
+	runs := in()
+	c := r.consumer("b", shmring.Options{})
+	consume(t, c, 0, 10)
+	require.Eventually(t, left(10, 10), within, time.Millisecond, "the newest stays, and nothing else")
+	runs.stop()
+	require.NoError(t, runs.wait(t))
+
+	in()
+	produce(t, p, 10, 11)
+	consume(t, c, 10, 11)
+	require.Eventually(t, left(11, 11), within, time.Millisecond, "what the one before had as its newest")
+}
+
 func TestTwoOfOneName(t *testing.T) {
 	r := newRig(t, nil)
 	o := relay.InOptions{Durable: "d", Common: relay.Common{Stream: "a", Ring: shmring.Options{Kind: shmring.KindMPSC}}}

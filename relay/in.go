@@ -406,9 +406,35 @@ func (i *In) tryCatchUp(ctx context.Context) error {
 		return i.server(err)
 	}
 	if delivered := min(consumer.Delivered.Stream, info.State.LastSeq); delivered > i.last {
-		return i.fetch(ctx, delivered)
+		if err := i.fetch(ctx, delivered); err != nil {
+			return err
+		}
+	}
+	return i.ackBehind(consumer.AckFloor.Stream)
+}
+
+// ackBehind acknowledges what is in the ring, and was given to an In before us, or fetched: behind a sequence up to
+// which all was. Where each message wants an acknowledgement of its own it would stay in the stream until it comes
+// again. One that is lost is no harm: then it does.
+func (i *In) ackBehind(floor uint64) error {
+	if i.ackAll || i.last == 0 {
+		return nil
+	}
+	for seq := floor + 1; seq < i.last; seq++ {
+		if err := i.ack(i.ackSubject(seq)); err != nil {
+			return err
+		}
+	}
+	if i.held == "" {
+		i.held = i.ackSubject(i.last) // which stays, until there is a newer one
 	}
 	return nil
+}
+
+// ackSubject is where a message is acknowledged that nobody has given to us. Of what a server writes into such a subject
+// it reads the sequence alone, where each message is acknowledged for itself; see sequenceOf.
+func (i *In) ackSubject(seq uint64) string {
+	return "$JS.ACK." + i.o.Stream + "." + i.o.Durable + ".1." + strconv.FormatUint(seq, 10) + ".1.0.0"
 }
 
 // server is an error of reading.
