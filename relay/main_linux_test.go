@@ -3,7 +3,9 @@ package relay_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -28,18 +30,27 @@ func deadline(t testing.TB) context.Context {
 type rig struct {
 	t      testing.TB
 	dir    string
+	store  string // of the server
 	server *embed.Server
 	nc     *nats.Conn
 }
 
 func newRig(t testing.TB, o *embed.Options) *rig {
 	t.Helper()
-	s, err := embed.Start(deadline(t), t.TempDir(), o)
+	store := t.TempDir()
+	s, err := embed.Start(deadline(t), store, o)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	r := &rig{t: t, dir: t.TempDir(), server: s}
+	r := &rig{t: t, dir: t.TempDir(), store: store, server: s}
 	r.nc = r.connect()
 	return r
+}
+
+// close ends a rig before its test does, and gives back the room of its files: what is measured behind it has as much.
+func (r *rig) close() {
+	r.nc.Close()
+	r.server.Close()
+	require.NoError(r.t, errors.Join(os.RemoveAll(r.store), os.RemoveAll(r.dir)))
 }
 
 func (r *rig) connect(o ...nats.Option) *nats.Conn {

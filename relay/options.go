@@ -21,6 +21,7 @@ const (
 	DefaultBatchBytes    = 256 << 10
 	DefaultInFlight      = 4096 // a server drops what comes behind 10 000 that it has not come to
 	DefaultPulled        = 1024
+	DefaultSentBytes     = 32 << 20
 	DefaultInFlightBytes = 8 << 20
 	DefaultPackBytes     = 32 << 10
 	DefaultAckTimeout    = 5 * time.Second
@@ -36,8 +37,9 @@ type Common struct {
 	Stream string
 	// InFlight and InFlightBytes bound what is under way: sent and not acknowledged (Out, at most 4096), or pulled and
 	// not sent (In): a successor of an In that was killed fetches those one by one. Both bound the memory of a
-	// relay; of an In the bytes are those of messages as long as the stream's are on average. Zero:
-	// DefaultInFlight, of an In DefaultPulled; DefaultInFlightBytes.
+	// relay; of an In the bytes are those of messages as long as the stream's are on average, and what an Out has sent
+	// is in its ring, and in the buffers of the connection. Zero: DefaultInFlight and DefaultSentBytes of an Out,
+	// DefaultPulled and DefaultInFlightBytes of an In.
 	InFlight      int
 	InFlightBytes int
 	// MarkDir is where the file is in which a relay notes what it sends: .RING.DURABLE.mark of an In, .RING.chain
@@ -123,6 +125,7 @@ func (o *OutOptions) orDefault(ring string) (*OutOptions, error) {
 	if o != nil {
 		own = *o
 	}
+	own.InFlightBytes = cmp.Or(own.InFlightBytes, DefaultSentBytes)
 	own.Common.defaults(ring)
 	own.Subject = cmp.Or(own.Subject, "shmring."+own.Stream)
 	if own.Origin == "" {
