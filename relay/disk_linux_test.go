@@ -29,8 +29,8 @@ func smallDisk(t *testing.T, size string) (path string) {
 	return path
 }
 
-// A server whose disk is full does not answer for what it cannot store, and refuses what is behind that. It does so until
-// it is started again, also when there is room. A relay says what it is, loses nothing, and goes on.
+// A server whose disk is full does not answer for what it cannot store, and refuses what is behind that. It does so
+// until it is started again, also when there is room. A relay says what it is, loses nothing, and goes on.
 func TestServersDiskIsFull(t *testing.T) {
 	for name, n := range map[string]int{"many": 1500, "one": 1} {
 		t.Run(name, func(t *testing.T) { serversDiskIsFull(t, n) })

@@ -221,8 +221,8 @@ func TestAgainAndLostOnTheirWay(t *testing.T) {
 	require.EqualValues(t, 10, in.Stats().Messages)
 }
 
-// In a work queue what an In was given that is gone, and what it has sent, leaves the stream as soon as another has looked:
-// nobody waits until the server gives it again, which is an hour here.
+// In a work queue what an In was given that is gone, and what it has sent, leaves the stream as soon as another has
+// looked: nobody waits until the server gives it again, which is an hour here.
 func TestWorkQueueOfOneThatIsGone(t *testing.T) {
 	r := newRig(t, nil)
 	p := r.producer("a", shmring.Options{})
@@ -329,8 +329,8 @@ func TestForeignMessages(t *testing.T) {
 	require.Equal(t, "hello", string(m.Bytes()))
 }
 
-// A stream that is full is waited for: nothing is lost, and somebody is told. Each answer of the server is acted upon when
-// it comes: none is waited out.
+// A stream that is full is waited for: nothing is lost, and somebody is told. Each answer of the server is acted upon
+// when it comes: none is waited out.
 func TestServerIsFull(t *testing.T) {
 	r := newRig(t, nil)
 	cfg := jetstream.StreamConfig{MaxBytes: 8 << 10, Discard: jetstream.DiscardNew}

@@ -431,8 +431,8 @@ func (i *In) ackBehind(floor uint64) error {
 	return nil
 }
 
-// ackSubject is where a message is acknowledged that nobody has given to us. Of what a server writes into such a subject
-// it reads the sequence alone, where each message is acknowledged for itself; see sequenceOf.
+// ackSubject is where a message is acknowledged that nobody has given to us. Of what a server writes into such a
+// subject it reads the sequence alone, where each message is acknowledged for itself; see sequenceOf.
 func (i *In) ackSubject(seq uint64) string {
 	return "$JS.ACK." + i.o.Stream + "." + i.o.Durable + ".1." + strconv.FormatUint(seq, 10) + ".1.0.0"
 }

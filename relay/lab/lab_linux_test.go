@@ -58,8 +58,8 @@ func TestServersOfTheirOwn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("nats-server is built")
 	}
-	v, err := run(t.Context(), plan{Kills: 12, Nodes: 3, Anew: 1, Many: true, Seed: 5, Retain: "limits", Window: time.Second,
-		Rate: 20_000, Count: 2000, Server: built})
+	v, err := run(t.Context(), plan{Kills: 12, Nodes: 3, Anew: 1, Many: true, Seed: 5, Retain: "limits",
+		Window: time.Second, Rate: 20_000, Count: 2000, Server: built})
 	require.NoError(t, err)
 	require.NoError(t, v.err())
 	require.GreaterOrEqual(t, v.Sent, uint64(2000))

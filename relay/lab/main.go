@@ -18,8 +18,8 @@
 //
 //	go run ./relay/lab -netns -kills 0 -messages 1000000 [-nodes 3] [-delay 20ms -loss 0.1%]
 //
-// With -server build, or the path of one, the servers are processes of the program nats-server, and not of this one with
-// a server in it.
+// With -server build, or the path of one, the servers are processes of the program nats-server, and not of this one
+// with a server in it.
 //
 // Exit code 0: it is; 1: it is not, or the laboratory itself has failed; 3: namespaces are not possible here.
 package main
