@@ -354,7 +354,7 @@ func (g *judge) behind(s *tale, e entry) {
 
 // mayAgain: who was told may not have heard it, or not have released what was before it, so
 // that it came again to somebody since. A consumer that passes over that instead does not
-// say so: then it is less than 64 slots back, and was not told by a call's result.
+// say so: then it is less than 64 slots back, or of an SPSC ring 4 KiB, and was not told by a call's result.
 func (g *judge) mayAgain(t *tell) bool {
 	switch {
 	case t.k == g.k:
@@ -362,7 +362,11 @@ func (g *judge) mayAgain(t *tell) bool {
 	case t.unsure || slices.Min(g.firsts[t.k+1:]) < t.pos:
 		return true
 	}
-	return g.lossy && !t.said && g.came[t.k+1] < t.pos+64
+	back := uint64(4 << 10)
+	if g.mpsc {
+		back = 64
+	}
+	return g.lossy && !t.said && g.came[t.k+1] < t.pos+back
 }
 
 // returned is the end of a call. What the calls before it said was heard.

@@ -53,3 +53,24 @@ func TestFateJudge(t *testing.T) {
 		})
 	}
 }
+
+// With at most once delivery the next consumer may pass over what the last was handed, and be told again of a fate
+// among that: as far as a consumer's position may be behind.
+func TestFateJudgeAtMostOnce(t *testing.T) {
+	first, second := source{1, 1}, source{1, 2}
+	fate := entry{at: 200, source: first, seq: uint64(shmring.FateEnded)<<32 | 1, record: 12, index: 7, flags: entryTold}
+	back := entry{flags: entryReturned}
+	for mpsc, behind := range map[bool]uint64{true: 64, false: 4096} {
+		for over, wrong := range map[uint64]int{12 + behind - 1: 0, 12 + behind: 1} {
+			h := &history{mpsc: mpsc, lossy: true, expects: 2, heard: [][]entry{
+				{{source: first, record: 10}, fate, back, {source: second, record: over}},
+				{fate, back},
+			}, streams: []*stream{
+				{who: first, pid: 7, place: 1, epoch: 1, tried: 1, sent: 1, ending: true,
+					ended: true, fate: shmring.FateEnded, closing: 100},
+				{who: second, pid: 8, place: 1, epoch: 2, tried: 1, sent: 1},
+			}}
+			require.Len(t, h.judge().wrong, wrong, "%v, %d behind", mpsc, over-12)
+		}
+	}
+}
