@@ -19,7 +19,7 @@ import (
 const (
 	DefaultBatch         = 256
 	DefaultBatchBytes    = 256 << 10
-	DefaultInFlight      = 4096 // a server drops what comes behind 10 000 that it has not come to
+	DefaultInFlight      = 4096 // a server drops what comes behind 100 000, or 128 MiB, that it has not come to
 	DefaultPulled        = 1024
 	DefaultSentBytes     = 32 << 20
 	DefaultInFlightBytes = 8 << 20
