@@ -37,6 +37,27 @@ func TestServersDiskIsFull(t *testing.T) {
 	}
 }
 
+// troubles are what OnTrouble was told.
+type troubles struct {
+	newest atomic.Pointer[error]
+	wrong  atomic.Pointer[error] // the newest that speaks of a wrong sequence
+	times  atomic.Int64
+}
+
+func (told *troubles) note(err error) {
+	told.newest.Store(&err)
+	if err != nil && strings.Contains(err.Error(), "wrong last sequence") {
+		told.wrong.Store(&err)
+	}
+	told.times.Add(1)
+}
+
+// full tells whether the newest is that the disk is full.
+func (told *troubles) full() bool {
+	err := told.newest.Load()
+	return err != nil && *err != nil && strings.Contains((*err).Error(), "its disk is full, or fails")
+}
+
 // serversDiskIsFull relays n messages behind those that fit.
 func serversDiskIsFull(t *testing.T, n int) {
 	disk := smallDisk(t, "4m")
@@ -50,10 +71,10 @@ func serversDiskIsFull(t *testing.T, n int) {
 	r := &rig{t: t, dir: t.TempDir(), server: s}
 	r.nc = r.connect()
 
-	var told atomic.Pointer[error]
+	var told troubles
 	p := r.producer("a", shmring.Options{})
-	out, runs := r.out("a", relay.OutOptions{AckTimeout: 100 * time.Millisecond, Common: relay.Common{
-		OnTrouble: func(err error) { told.Store(&err) }}})
+	out, runs := r.out("a", relay.OutOptions{AckTimeout: 100 * time.Millisecond,
+		Common: relay.Common{OnTrouble: told.note}})
 	// A message is 2000 bytes. One at a time until nothing more fits, then the rest.
 	sent := 0
 	send := func() {
@@ -62,25 +83,30 @@ func serversDiskIsFull(t *testing.T, n int) {
 		require.NoError(t, p.Send(deadline(t), b))
 		sent++
 	}
-	unanswered := func() bool {
-		err := told.Load()
-		return err != nil && *err != nil && strings.Contains((*err).Error(), "its disk is full, or fails")
-	}
 	for out.Stats().Messages == uint64(sent) {
 		send()
-		require.Eventually(t, func() bool { return out.Stats().Messages == uint64(sent) || unanswered() }, within,
+		require.Eventually(t, func() bool { return out.Stats().Messages == uint64(sent) || told.full() }, soon,
 			50*time.Microsecond)
 	}
-	require.ErrorIs(t, *told.Load(), relay.ErrServer)
+	require.ErrorIs(t, *told.newest.Load(), relay.ErrServer)
 	full := out.Stats().Messages
+	if n > 1 {
+		send() // is refused, and says why: a wrong sequence, which is not what is wrong
+	}
+	before := told.times.Load()
 	rest := make(chan struct{})
 	go func() {
 		defer close(rest)
-		for range n - 1 {
+		for range n - 2 {
 			send()
 		}
 	}()
-	require.Eventually(t, unanswered, within, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return told.times.Load() > before+2 && (told.full() || told.wrong.Load() != nil)
+	}, soon, time.Millisecond)
+	if err := told.wrong.Load(); err != nil {
+		require.NoError(t, *err)
+	}
 
 	require.NoError(t, unix.Mount("", disk, "", unix.MS_REMOUNT, "size=64m"))
 	s.Close()
@@ -97,7 +123,7 @@ func serversDiskIsFull(t *testing.T, n int) {
 	<-rest
 	require.Eventually(t, func() bool { return out.Stats().Messages == uint64(sent) }, within, time.Millisecond)
 	require.EqualValues(t, sent, r.stream("a").CachedInfo().State.LastSeq, "each once")
-	require.Eventually(t, func() bool { return *told.Load() == nil }, within, time.Millisecond, "it is told to be over")
+	require.Eventually(t, func() bool { return *told.newest.Load() == nil }, soon, time.Millisecond, "told to be over")
 	runs.stop()
 	require.NoError(t, runs.wait(t))
 }

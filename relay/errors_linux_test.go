@@ -343,18 +343,18 @@ func TestServerIsFull(t *testing.T) {
 			}
 		}}})
 	produce(t, p, 0, 100)
-	require.Eventually(t, func() bool { return told.Load() != nil }, within, time.Millisecond)
+	require.Eventually(t, func() bool { return told.Load() != nil }, soon, time.Millisecond)
 	require.ErrorIs(t, *told.Load(), relay.ErrServer)
 	require.Eventually(t, func() bool {
 		return (*told.Load()).Error() == "relay: store in a: nats: API error: code=503 err_code=10077 "+
 			"description=maximum bytes exceeded: nothing more fits into the server's store, or into the limits of the stream: "+
 			"nothing is lost, make room"
-	}, within, time.Millisecond, "%v", *told.Load())
+	}, soon, time.Millisecond, "%v", *told.Load())
 	cfg = r.stream("a").CachedInfo().Config
 	cfg.MaxBytes = -1
 	_, err := r.js().UpdateStream(deadline(t), cfg)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return out.Stats().Messages == 100 }, within, time.Millisecond)
+	require.Eventually(t, func() bool { return out.Stats().Messages == 100 }, soon, time.Millisecond)
 	require.EqualValues(t, 100, r.stream("a").CachedInfo().State.Msgs)
 	runs.stop()
 	require.NoError(t, runs.wait(t))

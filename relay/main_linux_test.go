@@ -20,6 +20,9 @@ import (
 // within bounds every blocking call of a test.
 const within = 60 * time.Second
 
+// soon bounds a wait for what is there at once, or never: who has broken it has not to wait for so long to see it.
+const soon = 15 * time.Second
+
 func deadline(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	t.Cleanup(cancel)
