@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -175,6 +174,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// slotsOut are those of the ring that an Out empties: 64 MiB, twice as much as it has on its way.
+const slotsOut = 16384
+
 func relayHere(half, url, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -185,6 +187,7 @@ func relayHere(half, url, dir string) error {
 	defer nc.Close()
 	common := relay.Common{Stream: "a", Ring: shmring.Options{Dir: dir, Slots: 4096, SlotSize: 4096}}
 	if half == "out" {
+		common.Ring.Slots = slotsOut
 		out, err := relay.NewOut(nc, "a", &relay.OutOptions{Common: common})
 		if err != nil {
 			return err
@@ -199,11 +202,12 @@ func relayHere(half, url, dir string) error {
 }
 
 // Memory of a relay process with messages of 64 KiB and all defaults: how much of it is its own, and not the ring's, at
-// most, while it has nothing to do, under load, and before a server that does not answer or a ring that is full.
+// most (looked at each millisecond), while it has nothing to do, under load, and before a server that does not answer
+// or a ring that is full.
 func BenchmarkMemory(b *testing.B) {
 	const n = 4000
 	r := newRig(b, nil)
-	p := r.producer("a", shmring.Options{Slots: 4096, SlotSize: 4096})
+	p := r.producer("a", shmring.Options{Slots: slotsOut, SlotSize: 4096})
 	way := newProxy(b, r.server.URL())
 	url := "nats://" + way.l.Addr().String()
 	child := func(half string) (own func(string)) {
@@ -211,9 +215,10 @@ func BenchmarkMemory(b *testing.B) {
 		cmd.Env = append(os.Environ(), "SHMRING_TEST_RELAY="+half+" "+url+" "+r.dir)
 		cmd.Stderr = os.Stderr
 		require.NoError(b, cmd.Start())
-		b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		most, stop := watchAnonymous(b, cmd.Process.Pid)
+		b.Cleanup(func() { stop(); cmd.Process.Kill(); cmd.Wait() })
 		return func(when string) {
-			fmt.Fprintf(os.Stderr, "%s, %s: %.0f MiB\n", half, when, float64(anonymous(b, cmd.Process.Pid))/1024)
+			fmt.Fprintf(os.Stderr, "%s, %s: %.0f MiB\n", half, when, float64(most())/1024)
 		}
 	}
 	send := func(k int) {
@@ -233,7 +238,7 @@ func BenchmarkMemory(b *testing.B) {
 	out("idle")
 	send(n)
 	stored(n + 1)
-	out("behind 4000 messages")
+	out("while it relays 4000 messages")
 	in := child("in")
 	require.Eventually(b, func() bool {
 		s, err := shmring.Inspect(deadline(b), "b", &shmring.InspectOptions{Dir: r.dir})
@@ -246,23 +251,52 @@ func BenchmarkMemory(b *testing.B) {
 		require.NoError(b, err)
 		m.Release()
 	}
-	in("behind 4000 messages")
+	in("while it relays 4000 messages")
 	way.stall(true)
-	send(200)
+	begin := way.up.Load()
+	send(relay.DefaultSentBytes/long + 64)
 	time.Sleep(3 * relay.DefaultAckTimeout / 2) // it asks, and is not answered
+	sent := way.up.Load() - begin
+	require.InDelta(b, relay.DefaultSentBytes, sent, 2*long, "all that may be on its way")
 	out("before a silent server")
 }
 
-// anonymous is how much memory a process has for itself, in KiB.
-func anonymous(b *testing.B, pid int) (kib int) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	require.NoError(b, err)
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if _, err := fmt.Sscanf(lines.Text(), "RssAnon: %d kB", &kib); err == nil {
-			return kib
+// watchAnonymous looks each millisecond how much memory a process has for itself, until stop. most is the most
+// since it was asked before, in KiB.
+func watchAnonymous(b *testing.B, pid int) (most func() int64, stop func()) {
+	path := fmt.Sprintf("/proc/%d/status", pid)
+	var seen atomic.Int64
+	look := func() (there bool) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			b.Error(err)
+			return false
 		}
+		kib := int64(0)
+		if _, rest, found := strings.Cut(string(text), "\nRssAnon:"); found {
+			fmt.Sscanf(rest, "%d kB", &kib)
+		}
+		for before := seen.Load(); kib > before && !seen.CompareAndSwap(before, kib); before = seen.Load() {
+		}
+		return true
 	}
-	require.FailNow(b, "no RssAnon")
-	return 0
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for look() {
+			select {
+			case <-tick.C:
+			case <-end:
+				return
+			}
+		}
+	}()
+	most = func() int64 {
+		look()
+		require.NotZero(b, seen.Load(), "no RssAnon in %s", path)
+		return seen.Swap(0)
+	}
+	return most, func() { close(end); <-ended }
 }
