@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -143,8 +144,16 @@ func (b *bell) close() {
 // counter is the event counter by which the peer sleeps. It is no os.File: the runtime would wait for that,
 // too, and so each ring would wake a thread of ours that has nothing to do.
 type counter struct {
-	mu sync.Mutex
-	fd int // -1: closed
+	mu        sync.Mutex
+	fd        int             // -1: closed
+	forgotten runtime.Cleanup // closes fd, as an os.File's does
+}
+
+// newCounter takes fd.
+func newCounter(fd int) *counter {
+	c := &counter{fd: fd}
+	c.forgotten = runtime.AddCleanup(c, func(fd int) { _ = unix.Close(fd) }, fd)
+	return c
 }
 
 // use calls f with the descriptor, unless that is closed, once at a time.
@@ -162,6 +171,7 @@ func (c *counter) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd >= 0 {
+		c.forgotten.Stop()
 		_ = unix.Close(c.fd)
 	}
 	c.fd = -1
@@ -218,7 +228,7 @@ func closeAll(fds []int) {
 // eventBell makes a bell of two counters, which it takes.
 func eventBell(own, peer int) (bell, error) {
 	mine := os.NewFile(uintptr(own), "bell")
-	b := bell{sleepy: mine, other: &counter{fd: peer}}
+	b := bell{sleepy: mine, other: newCounter(peer)}
 	err := mine.SetReadDeadline(time.Time{}) // it is one by which one can sleep
 	if err != nil {
 		b.close()

@@ -586,3 +586,32 @@ func TestPath(t *testing.T) {
 		require.ErrorAs(t, err, &bad)
 	}
 }
+
+// A counter that nobody has closed is closed when nobody can any more, as a file is.
+func TestForgottenCounter(t *testing.T) {
+	for name, end := range map[string]func(fd int){"closed": shmnet.CloseCounter, "forgotten": shmnet.ForgetCounter} {
+		t.Run(name, func(t *testing.T) {
+			var fds [2]int
+			require.NoError(t, syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK))
+			r := os.NewFile(uintptr(fds[0]), "pipe")
+			defer r.Close()
+			end(fds[1])
+			closed := make(chan error, 1)
+			go func() {
+				_, err := r.Read(make([]byte, 1)) // until the last who could write is gone
+				closed <- err
+			}()
+			for deadline := time.After(within); ; {
+				runtime.GC()
+				select {
+				case err := <-closed:
+					require.Equal(t, io.EOF, err)
+					return
+				case <-deadline:
+					t.Fatal("it is open")
+				default:
+				}
+			}
+		})
+	}
+}

@@ -43,3 +43,13 @@ func (c *Conn) Counters() (own, other int) {
 	_ = c.in.bell.raw.Control(func(fd uintptr) { own = int(fd) })
 	return own, c.in.bell.other.fd
 }
+
+// ForgetCounter makes a counter of a descriptor, and forgets it.
+func ForgetCounter(fd int) { newCounter(fd) }
+
+// CloseCounter makes a counter of a descriptor, and closes it twice.
+func CloseCounter(fd int) {
+	c := newCounter(fd)
+	c.close()
+	c.close()
+}
