@@ -3,7 +3,6 @@ package shm
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,52 +109,77 @@ func idOf(st FileStat) lockID { return lockID{unix.Major(st.Device), unix.Minor(
 // ReadLockTable reads /proc/locks. Where it may not, or there is none, the table says that it
 // knows nothing.
 func ReadLockTable() *LockTable {
-	var text []byte
-	for i := range locksReads {
-		once, atOnce, err := readLocks(int64(i) * locksApart)
-		if err != nil {
-			return &LockTable{}
-		}
-		if text = append(text, once...); atOnce {
-			break
-		}
+	text, err := readLocks()
+	if err != nil {
+		return &LockTable{}
 	}
 	return parseLocks(string(text))
 }
 
-// locksReads is how often /proc/locks is read, if it is long. What one read(2) returns, up to a page, is of one
-// moment. The next one goes on behind as many locks as were returned, and if one of those has gone meanwhile it
-// leaves out one that is held, whose owner would be taken for dead: that at the end of the page. So the others
-// begin so far behind, where the pages end at other locks.
 const (
-	locksReads = 4
-	locksApart = 1024
+	locksBack    = 1024 // some twenty locks
+	locksInBoth  = 3
+	locksRestart = 32
 )
 
-// readLocks reads /proc/locks once, from the first line behind an offset on. atOnce: all of it is of one moment.
-func readLocks(from int64) (text []byte, atOnce bool, err error) {
+// readLocks reads /proc/locks. What one read(2) returns, up to a page, is of one moment; the next one goes on behind
+// as many locks as there were, and if some of those have gone meanwhile it leaves out as many that are held, whose
+// owners would be taken for dead. So each begins some way back, and has to find locks there that the one before
+// has returned: the list keeps their order, so nothing that was there all the time is left out between. Else
+// it begins again; what it has read so far stays, twice is no harm.
+func readLocks() (text []byte, err error) {
 	f, err := os.Open("/proc/locks")
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return nil, false, err
-	}
 	buf := make([]byte, 64<<10)
-	for reads := 0; ; reads++ {
-		n, err := f.Read(buf)
-		text = append(text, buf[:n]...)
-		switch {
-		case err == io.EOF:
-			if from > 0 {
-				_, text, _ = bytes.Cut(text, []byte("\n"))
+	var last []byte
+	for end, restarts := int64(0), 0; ; {
+		from, n := max(0, end-locksBack), 0
+		err := uninterrupted(func() (err error) {
+			n, err = unix.Pread(int(f.Fd()), buf, from)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		page := buf[:n]
+		if from > 0 {
+			_, page, _ = bytes.Cut(page, []byte("\n")) // the rest of a line
+			if restarts < locksRestart && !continues(last, page) {
+				end, restarts = 0, restarts+1
+				continue
 			}
-			return text, reads <= 1, nil
-		case err != nil:
-			return nil, false, err
+		}
+		last = append(last[:0], page...)
+		text = append(text, page...)
+		if n < os.Getpagesize()-locksBack/2 { // not full: it has come to the end of the list
+			return text, nil
+		}
+		end = from + int64(n)
+	}
+}
+
+// continues tells whether there are locks in a page that were in the one before it.
+func continues(last, page []byte) bool {
+	before := map[string]bool{}
+	for line := range bytes.Lines(last) {
+		before[lockOf(line)] = true
+	}
+	both := 0
+	for line := range bytes.Lines(page) {
+		if before[lockOf(line)] {
+			both++
 		}
 	}
+	return both >= locksInBoth
+}
+
+// lockOf is a line without its number, which says only where it is.
+func lockOf(line []byte) string {
+	_, lock, _ := bytes.Cut(line, []byte(": "))
+	return string(lock)
 }
 
 func (f *lookFile) close() {
