@@ -20,7 +20,7 @@ const unfenced = 3000
 // A process to which the system refuses barriers does its part on an MPSC ring whose producers have stored plainly: it
 // takes the place of a consumer that had promised to fence, gives up a claim, and is a producer.
 func TestWithoutBarriers(t *testing.T) {
-	dir, ctx := t.TempDir(), soon(t)
+	dir, ctx := ringDir(t), soon(t)
 	o := &shmring.Options{Dir: dir, Kind: shmring.KindMPSC, Slots: 64, SlotSize: 640, KeepStream: true, WaitForRole: true}
 	p, err := shmring.OpenProducer(ctx, "r", o)
 	require.NoError(t, err)
