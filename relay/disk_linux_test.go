@@ -19,16 +19,6 @@ import (
 	"github.com/shmring/shmring/relay/embed"
 )
 
-// smallDisk is a file system with so much room.
-func smallDisk(t *testing.T, size string) (path string) {
-	path = t.TempDir()
-	if err := unix.Mount("small", path, "tmpfs", 0, "size="+size); err != nil {
-		t.Skip("a small file system cannot be mounted here:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(path, unix.MNT_DETACH)) })
-	return path
-}
-
 // A server whose disk is full does not answer for what it cannot store, and refuses what is behind that. It does so
 // until it is started again, also when there is room. A relay says what it is, loses nothing, and goes on.
 func TestServersDiskIsFull(t *testing.T) {
@@ -60,7 +50,7 @@ func (told *troubles) full() bool {
 
 // serversDiskIsFull relays n messages behind those that fit.
 func serversDiskIsFull(t *testing.T, n int) {
-	disk := smallDisk(t, "4m")
+	disk := relay.SmallDisk(t, "4m")
 	at, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	o := &embed.Options{Listen: at.Addr().String(), MaxStore: 1 << 40} // it would look how much there is

@@ -260,14 +260,20 @@ func TestNotedBeforeItIsSent(t *testing.T) {
 	require.NoError(t, m.close())
 }
 
+// SmallDisk is a file system with so much room.
+func SmallDisk(t *testing.T, size string) (path string) {
+	path = t.TempDir()
+	if err := unix.Mount("small", path, "tmpfs", 0, "size="+size); err != nil {
+		t.Skip("a small file system cannot be mounted here:", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(path, 0)) })
+	return path
+}
+
 // A directory without room, or to be read only, is an error with a remedy; nothing is lost, and it goes on when there
 // is room.
 func TestNotesOnAFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("small", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skip("a small file system cannot be mounted here:", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	dir := SmallDisk(t, "64k")
 	d := newDivided(t, shmring.KindSPSC)
 	p := d.producer()
 	for range 5 {

@@ -331,7 +331,7 @@ func (o *Out) handle(work context.Context, a ack) error {
 	if a.err != nil {
 		// A message before it was lost on its way or refused, or somebody has written. What the stream has
 		// tells which. Why one was refused that did not ask is not known: from now on all ask.
-		first := !o.careful && (isWrongLast(a.err))
+		first := !o.careful && isWrongLast(a.err)
 		o.careful = true
 		if !first && !errors.Is(a.err, errOtherSequence) {
 			if isWrongLast(a.err) && a.seq > w.frames[w.begin].seq {

@@ -178,3 +178,6 @@ func change(t testing.TB, edit func(k *kernel)) {
 	t.Cleanup(func() { sys = before })
 	edit(&sys)
 }
+
+// ReadLocks reads a table of locks by a function in place of pread(2).
+var ReadLocks = readLocks

@@ -109,7 +109,18 @@ func idOf(st FileStat) lockID { return lockID{unix.Major(st.Device), unix.Minor(
 // ReadLockTable reads /proc/locks. Where it may not, or there is none, the table says that it
 // knows nothing.
 func ReadLockTable() *LockTable {
-	text, err := readLocks()
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return &LockTable{}
+	}
+	defer f.Close()
+	text, err := readLocks(func(buf []byte, at int64) (n int, err error) {
+		err = uninterrupted(func() (err error) {
+			n, err = unix.Pread(int(f.Fd()), buf, at)
+			return err
+		})
+		return n, err
+	})
 	if err != nil {
 		return &LockTable{}
 	}
@@ -117,30 +128,22 @@ func ReadLockTable() *LockTable {
 }
 
 const (
-	locksBack    = 1024 // some twenty locks
-	locksInBoth  = 3
-	locksRestart = 32
+	locksBack    = 1024 // bytes: some twenty locks
+	locksInBoth  = 3    // locks that two pages have to share
+	locksRestart = 32   // how often it begins again, before it takes what there is
 )
 
-// readLocks reads /proc/locks. What one read(2) returns, up to a page, is of one moment; the next one goes on behind
-// as many locks as there were, and if some of those have gone meanwhile it leaves out as many that are held, whose
-// owners would be taken for dead. So each begins some way back, and has to find locks there that the one before
-// has returned: the list keeps their order, so nothing that was there all the time is left out between. Else
-// it begins again; what it has read so far stays, twice is no harm.
-func readLocks() (text []byte, err error) {
-	f, err := os.Open("/proc/locks")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+// readLocks reads /proc/locks by read, which is pread(2) of it. What one call returns, up to a page, is of one
+// moment; the next one goes on behind as many locks as there were, and if some of those have gone meanwhile it
+// leaves out as many that are held, whose owners would be taken for dead. So each begins some way back, and has to
+// find locks there that the one before has returned: the list keeps their order, so nothing that was there all the
+// time is left out between. Else it begins again; what it has read so far stays, twice is no harm.
+func readLocks(read func(buf []byte, at int64) (int, error)) (text []byte, err error) {
 	buf := make([]byte, 64<<10)
-	var last []byte
+	var last []byte // the end of text, as it came last
 	for end, restarts := int64(0), 0; ; {
-		from, n := max(0, end-locksBack), 0
-		err := uninterrupted(func() (err error) {
-			n, err = unix.Pread(int(f.Fd()), buf, from)
-			return err
-		})
+		from := max(0, end-locksBack)
+		n, err := read(buf, from)
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +155,8 @@ func readLocks() (text []byte, err error) {
 				continue
 			}
 		}
-		last = append(last[:0], page...)
 		text = append(text, page...)
+		last = text[len(text)-len(page):]
 		if n < os.Getpagesize()-locksBack/2 { // not full: it has come to the end of the list
 			return text, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -217,4 +218,44 @@ func TestLockTableBesideOthers(t *testing.T) {
 	close(stop)
 	require.NoError(t, errors.Join(<-done, <-done))
 	require.Zero(t, missed)
+}
+
+// However many of the locks before a page go before it is read, those that stay are all found.
+func TestLocksGoBetweenPages(t *testing.T) {
+	for _, gone := range []int{0, 1, 15, 40, 150} {
+		for before := range 6 { // which page
+			const stay = 300
+			var locks []string
+			for i := range gone {
+				locks = append(locks, fmt.Sprintf("FLOCK  ADVISORY  WRITE %d 00:2f:%d 0 EOF", 1000+i, 5000+i))
+			}
+			for i := range stay {
+				locks = append(locks, fmt.Sprintf("FLOCK  ADVISORY  WRITE %d 00:2f:%d 0 EOF", 2000+i, 6000+i))
+			}
+			reads := 0
+			text, err := shm.ReadLocks(func(buf []byte, at int64) (int, error) {
+				if reads++; reads == before+1 {
+					locks = locks[gone:]
+				}
+				return copy(buf, lockPage(locks, at)), nil
+			})
+			require.NoError(t, err)
+			for _, lock := range locks[len(locks)-stay:] {
+				require.Contains(t, string(text), ": "+lock+"\n", "%d gone before read %d", gone, before)
+			}
+		}
+	}
+}
+
+// lockPage is what one read of /proc/locks returns: from an offset on as many whole lines as fit into a page.
+func lockPage(locks []string, at int64) string {
+	var list strings.Builder
+	for i, lock := range locks {
+		fmt.Fprintf(&list, "%d: %s\n", i+1, lock)
+	}
+	rest := list.String()[min(at, int64(list.Len())):]
+	if page := os.Getpagesize(); len(rest) > page {
+		rest = rest[:strings.LastIndexByte(rest[:page], '\n')+1]
+	}
+	return rest
 }

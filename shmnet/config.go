@@ -74,8 +74,8 @@ const (
 	maxBuffer  = 1 << 30
 )
 
-// resolve returns a checked Config in which nothing is zero that has a default.
-func (c *Config) resolve() (Config, error) {
+// resolve returns a checked Config in which nothing is zero that has a default, and checks the path that it is for.
+func (c *Config) resolve(path string) (Config, error) {
 	var r Config
 	if c != nil {
 		r = *c
@@ -103,7 +103,7 @@ func (c *Config) resolve() (Config, error) {
 	or(&r.Timeout, DefaultTimeout)
 	or(&r.Backlog, DefaultBacklog)
 	or(&r.Perm, 0o600)
-	return r, nil
+	return r, checkPath(path)
 }
 
 // checkPath looks whether a path can be the address of a Unix socket (sun_path in unix(7)).

@@ -38,10 +38,7 @@ var _ net.Listener = (*Listener)(nil)
 // that name; a *shmring.OptionError; what the system said; shmring.ErrUnsupported on systems other
 // than Linux.
 func Listen(path string, c *Config) (*Listener, error) {
-	cfg, err := c.resolve()
-	if err == nil {
-		err = checkPath(path)
-	}
+	cfg, err := c.resolve(path)
 	if err != nil {
 		return nil, opError("listen", path, err)
 	}
@@ -191,10 +188,7 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 // os.ErrDeadlineExceeded or the context's error; a *shmring.OptionError; shmring.ErrUnsupported on
 // systems other than Linux.
 func Dial(ctx context.Context, path string, c *Config) (*Conn, error) {
-	cfg, err := c.resolve()
-	if err == nil {
-		err = checkPath(path)
-	}
+	cfg, err := c.resolve(path)
 	if err != nil {
 		return nil, opError("dial", path, err)
 	}

@@ -280,10 +280,8 @@ func (r *Request) run(ctx context.Context) error {
 
 func (r *Request) reply(h header, b []byte) error {
 	r.replied, h.id = true, r.id
-	if !r.n.s.InPlace { // else no other request is carried out
-		r.n.sending.Lock()
-		defer r.n.sending.Unlock()
-	}
+	r.n.beginReply()
+	defer r.n.endReply()
 	return send(r.n.c, h, b)
 }
 
@@ -299,10 +297,8 @@ func (r *Request) Reply(b []byte) error {
 // sent, and the handler may return that error.
 func (r *Request) ReplyInPlace(n int, fill func([]byte) (int, error)) error {
 	r.once()
-	if !r.n.s.InPlace {
-		r.n.sending.Lock()
-		defer r.n.sending.Unlock()
-	}
+	r.n.beginReply()
+	defer r.n.endReply()
 	var refused error
 	err := sendInPlace(r.n.c, header{kind: kindReply, id: r.id}, n, func(b []byte) (int, error) {
 		var k int
@@ -311,6 +307,20 @@ func (r *Request) ReplyInPlace(n int, fill func([]byte) (int, error)) error {
 	})
 	r.replied = refused == nil
 	return err
+}
+
+// beginReply keeps the frames of other replies from coming between those of one, until endReply. In place no
+// other request is carried out meanwhile.
+func (n *session) beginReply() {
+	if !n.s.InPlace {
+		n.sending.Lock()
+	}
+}
+
+func (n *session) endReply() {
+	if !n.s.InPlace {
+		n.sending.Unlock()
+	}
 }
 
 func (r *Request) once() {

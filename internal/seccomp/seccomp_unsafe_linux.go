@@ -8,15 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refuse makes system calls of those numbers fail with errno, for all threads of this process, for ever.
-func Refuse(errno unix.Errno, numbers ...uint32) error {
-	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the number of the call
-	for _, number := range numbers {
-		program = append(program,
-			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)})
+// Refuse makes system calls of that number fail with errno, for all threads of this process, for ever.
+func Refuse(errno unix.Errno, number uint32) error {
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	return Install(append(Refusal(errno, number), allow))
+}
+
+// Refusal is the part of a filter that has calls of that number fail with errno. Others go on behind it.
+func Refusal(errno unix.Errno, number uint32) []unix.SockFilter {
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the call, which is what begins struct seccomp_data
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
 	}
-	return Install(append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}))
 }
 
 // Install makes a filter apply to all threads of this process, for ever. Numbers are

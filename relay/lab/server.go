@@ -8,6 +8,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // What -server may be, besides the path of a nats-server.
@@ -46,13 +47,6 @@ func serverArgs(args []string) ([]string, error) {
 	if len(args) == 3 {
 		return list, nil
 	}
-	list = append(list, "-cluster_name", "lab", "-cluster", "nats://"+args[3], "-no_advertise", "-routes")
-	routes := ""
-	for i, at := range args[4:] {
-		if i > 0 {
-			routes += ","
-		}
-		routes += "nats://" + at
-	}
-	return append(list, routes), nil
+	routes := "nats://" + strings.Join(args[4:], ",nats://")
+	return append(list, "-cluster_name", "lab", "-cluster", "nats://"+args[3], "-no_advertise", "-routes", routes), nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shmring/shmring/internal/seccomp"
 )
 
 // Kernel constants that x/sys lacks.
@@ -35,12 +37,11 @@ func filter(words string, errno unix.Errno) (program []unix.SockFilter, err erro
 			return nil, fmt.Errorf("nothing is called %q", word)
 		}
 		for _, number := range refusing[word] {
-			load(offsetNumber)
 			if number != unix.SYS_FUTEX {
-				program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number})
-				stmt(unix.BPF_RET|unix.BPF_K, refuse)
+				program = append(program, seccomp.Refusal(errno, number)...)
 				continue
 			}
+			load(offsetNumber)
 			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 3, K: number})
 			load(offsetFutexOp) // the low half, on little-endian machines
 			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, Jt: 1, K: futexPrivate})
