@@ -123,6 +123,52 @@ func TestForceSkipFences(t *testing.T) {
 	}
 }
 
+// Who tells of a death, or looks for one in the middle of a batch, has let go of what the dead had lost to
+// ForceSkip: its user may take his time for the next call, while producers have no room.
+func TestDeathReleasesWhatWasRevoked(t *testing.T) {
+	look := map[string]func(t *testing.T, c *consumer){
+		"wait": func(t *testing.T, c *consumer) {
+			require.Len(t, receiveAny(t, c), 1)
+			require.Len(t, receiveAny(t, c), 2)
+			_, err := c.Receive(soon(t), nil)
+			require.ErrorIs(t, err, ring.ErrPeerDead)
+			require.Zero(t, c.Used())
+		},
+		"Check": func(t *testing.T, c *consumer) {
+			require.Len(t, receiveAny(t, c), 1)
+			require.Len(t, receiveAny(t, c), 2)
+			_, err := c.TryReceive(nil)
+			require.ErrorIs(t, err, ring.ErrEmpty)
+			require.ErrorIs(t, c.Check(), ring.ErrPeerDead)
+			require.Zero(t, c.Used())
+		},
+		"Check within a batch": func(t *testing.T, c *consumer) {
+			require.Len(t, receiveAny(t, c), 1)
+			require.NoError(t, c.Check(), "it is told behind the batch")
+			require.Equal(t, 1, c.Used(), "the batch")
+			require.Len(t, receiveAny(t, c), 2)
+			_, err := c.Receive(soon(t), nil)
+			require.ErrorIs(t, err, ring.ErrPeerDead)
+		},
+	}
+	for name, f := range look {
+		t.Run(name, func(t *testing.T) {
+			eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {
+				r := newRig(layout.Config{Slots: 8, SlotSize: 64})
+				stalled, quick, c := r.producer(), r.producer(), r.consumer()
+				_, err := stalled.TryClaim(200)
+				require.NoError(t, err)
+				_, err = quick.TrySendBatch([][]byte{{1}, {2, 3}})
+				require.NoError(t, err)
+				_, err = r.forceSkip(0)
+				require.NoError(t, err)
+				stalled.die()
+				f(t, c)
+			})
+		})
+	}
+}
+
 // A consumer that takes over meets the revoked claim again and keeps it fenced.
 func TestFenceOutlivesTheConsumer(t *testing.T) {
 	eachMemory(t, layout.MPSC, func(t *testing.T, newRig func(layout.Config) *rig) {

@@ -282,16 +282,22 @@ func (c *Consumer) lookAfter() error {
 		return c.corrupt("ReadPos", c.released, read) // nobody else writes it; producers believe it
 	}
 	c.flushDeltas()
-	if len(c.batch.rest) > 0 {
-		return nil
+	if err := c.lookForDead(); err != nil {
+		return err
 	}
+	c.releaseRevoked()
+	return nil
+}
+
+// lookForDead is the part of lookAfter that asks who lives.
+func (c *Consumer) lookForDead() error {
 	// Revoked owners may have died or left meanwhile.
 	for _, r := range c.revocations {
 		if _, err := c.reapIfDead(r.owner); err != nil {
 			return err
 		}
 	}
-	if c.mpsc {
+	if c.mpsc && len(c.batch.rest) == 0 {
 		if err := c.resolveHead(); err != nil {
 			return err
 		}
@@ -304,6 +310,15 @@ func (c *Consumer) lookAfter() error {
 		return nil
 	}
 	return c.reapAll()
+}
+
+// releaseRevoked stores ReadPos behind revoked claims whose owners were found to be gone. The call may
+// be about to tell of that, and who is told makes the next one when he likes: producers have the room
+// before.
+func (c *Consumer) releaseRevoked() {
+	if len(c.revocations) != 0 {
+		c.flushReadPos()
+	}
 }
 
 // reapAll looks for dead producers. Their locks were taken (L2), so everything they had
@@ -338,6 +353,7 @@ func (c *Consumer) chores(ctx context.Context) error {
 			if err := c.reapAll(); err != nil {
 				return err
 			}
+			c.releaseRevoked()
 		}
 	}
 	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {

@@ -21,7 +21,7 @@
 //	TryNext             comeBack, borrow | comeBack, seeNothing, flush        Release  release
 //	TryDrain            comeBack, (hand, handled)*, seeNothing?
 //	Drain               comeBack, rest*, (hand, handled)*, seeNothing? | comeBack, rest*, timeUp, rest
-//	Check               settle, skipDead
+//	Check               settle, skipDead, flush
 //	ForceSkip           force                              Dropped  count
 //	Stop                giveBack, remark                   Open     takeOver
 //

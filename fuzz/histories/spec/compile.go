@@ -249,11 +249,7 @@ func (c *compiler) receiving(call *Call) {
 		}
 		return
 	case Check:
-		add(step{do: settle, maybe: maybe}, call.End)
-		add(step{do: skipDead, maybe: maybe, over: c.joined(call)}, call.End)
-		if call.Answer == Told {
-			add(step{do: hear}, call.End)
-		}
+		c.check(call, add)
 		return
 	case ForceSkip:
 		add(step{do: force, maybe: maybe, over: c.joined(call), beside: c.committing(call)}, call.End)
@@ -296,6 +292,16 @@ func (c *compiler) receiving(call *Call) {
 		add(step{do: handled, last: i+1 == call.Max, maybe: maybe && i+1 == len(call.Got)}, next)
 	}
 	c.without(call, add)
+}
+
+// check adds the steps of a Check.
+func (c *compiler) check(call *Call, add func(step, int64)) {
+	add(step{do: settle, maybe: call.Answer == None}, call.End)
+	add(step{do: skipDead, maybe: call.Answer == None, over: c.joined(call)}, call.End)
+	add(step{do: flush, maybe: call.Answer == None}, call.End)
+	if call.Answer == Told {
+		add(step{do: hear}, call.End)
+	}
 }
 
 // joined tells whether a producer came during a call. On its way to a free place it holds,
