@@ -70,7 +70,7 @@ func TestChainAtEachStep(t *testing.T) {
 }
 
 // served is a server of its own for a test, with a stream.
-func served(ctx context.Context, t *testing.T, cfg jetstream.StreamConfig) (*nats.Conn, jetstream.JetStream,
+func served(ctx context.Context, t testing.TB, cfg jetstream.StreamConfig) (*nats.Conn, jetstream.JetStream,
 	jetstream.Stream) {
 	t.Helper()
 	server, err := embed.Start(ctx, t.TempDir(), nil)

@@ -31,7 +31,9 @@ const (
 // Common are the options that both halves have.
 type Common struct {
 	// Ring are the options that the local ring is opened with. Its callbacks are the relay's, and
-	// are not called; Untrusted, Dir, geometry and waiting are the user's.
+	// are not called; Untrusted, Dir, geometry and waiting are the user's. But WaitBalanced without SpinFor, the zero
+	// value, is WaitPark here: who busy-waits for a ring keeps the goroutines of the connection from the
+	// processor, which a message waits for next.
 	Ring shmring.Options
 	// Stream is the JetStream stream. Empty: the name of the ring, with _ for dots.
 	Stream string
@@ -153,6 +155,9 @@ func (c *Common) defaults(ring string) {
 	c.InFlight = cmp.Or(c.InFlight, DefaultInFlight)
 	c.InFlightBytes = cmp.Or(c.InFlightBytes, DefaultInFlightBytes)
 	c.Grace = cmp.Or(c.Grace, DefaultGrace)
+	if c.Ring.WaitPolicy == shmring.WaitBalanced && c.Ring.SpinFor == 0 {
+		c.Ring.WaitPolicy = shmring.WaitPark
+	}
 }
 
 // streamName is a ring's name without what a stream's name cannot have.

@@ -106,8 +106,8 @@ func plainConsume(b *testing.B, r *rig, stream string, size, n int) float64 {
 
 func outRate(b *testing.B, r *rig, ring string, size, n int, pack bool) float64 {
 	o := shmring.Options{}
-	if size >= 4096 {
-		o.Slots, o.SlotSize = 4096, 4096 // of 16 MiB, which is what plain nats.go has under way of 4 KiB
+	if size >= 4096 { // a ring of as much as an Out may have on its way
+		o.Slots, o.SlotSize = min(relay.DefaultInFlight*size, relay.DefaultSentBytes)/4096, 4096
 	}
 	p := r.producer(ring, o)
 	data := make([]byte, size)
