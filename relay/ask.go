@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -12,7 +13,7 @@ import (
 // stored is what the newest message of a stream says of itself.
 type stored struct {
 	seq         uint64
-	ring        string // HeaderRing; empty: there is no message, or it is gone
+	ring        string // Sender.Ring; empty: there is no message, or it is gone
 	position    shmring.Position
 	hasPosition bool
 	end         string // HeaderEnd
@@ -78,16 +79,15 @@ func (o *Out) newest(ctx context.Context) (last stored, err error) {
 	if err != nil {
 		return last, err
 	}
-	if origin := get(m.Header, HeaderOrigin); origin != o.o.Origin {
-		return last, &WriterError{o.o.Stream, last.seq, origin, o.o.Origin}
+	from, err := senderOf(m.Header)
+	if err != nil || from == nil {
+		return last, &WriterError{o.o.Stream, last.seq, "", o.o.Origin}
 	}
-	last.ring, last.end = get(m.Header, HeaderRing), get(m.Header, HeaderEnd)
-	if text := get(m.Header, HeaderPosition); text != "" {
-		last.hasPosition = true
-		if last.position, err = shmring.ParsePosition(text); err != nil {
-			return last, &WireError{HeaderPosition, text}
-		}
+	if from.Origin != o.o.Origin {
+		return last, &WriterError{o.o.Stream, last.seq, from.Origin, o.o.Origin}
 	}
+	last.ring, last.end = from.Ring, get(m.Header, HeaderEnd)
+	last.position, last.hasPosition = from.Position, !from.First
 	return last, nil
 }
 
@@ -180,11 +180,12 @@ func (o *Out) lastEnd(ctx context.Context, producer int) (epoch uint32, found bo
 		case isMissing(err):
 			return 0, false, nil
 		case err == nil:
-			if get(m.Header, HeaderRing) != o.id {
+			from, err := senderOf(m.Header)
+			if err == nil && (from == nil || from.Ring != o.id) {
 				return 0, false, nil // of a ring before this one
 			}
-			known, err := readEnd(m.Header)
-			if err != nil || known == nil {
+			known, bad := readEnd(from, m.Header)
+			if err = cmp.Or(err, bad); err != nil || known == nil {
 				return 0, false, err
 			}
 			return known.Epoch, true, nil

@@ -159,7 +159,9 @@ func (d *divided) run() (list []string) {
 	for _, l := range noted {
 		m, err := d.stream.GetMsg(d.ctx, l.seq)
 		require.NoError(d.t, err)
-		require.Equal(d.t, l.position.String(), get(m.Header, HeaderPosition))
+		from, err := senderOf(m.Header)
+		require.NoError(d.t, err)
+		require.Equal(d.t, l.position, from.Position)
 		require.Equal(d.t, l.packed, get(m.Header, HeaderPacked) != "")
 		list = append(list, get(m.Header, HeaderPacked)+get(m.Header, HeaderEnd))
 	}
@@ -233,11 +235,12 @@ func TestLateMessages(t *testing.T) {
 	// As the one before sent it, under the sequences that it had noted, while its successor begins.
 	from := 0
 	for _, l := range late {
-		m := &nats.Msg{Subject: "s", Header: nats.Header{HeaderRing: {ringID(info.UUID)}, HeaderPacked: {"2"},
-			HeaderPosition: {l.position.String()}, nats.ExpectedLastSeqHdr: {[]string{"0", "1"}[l.seq-1]}}}
+		m := &nats.Msg{Subject: "s", Header: nats.Header{HeaderPacked: {"2"},
+			nats.ExpectedLastSeqHdr: {[]string{"0", "1"}[l.seq-1]}}}
 		host, err := d.o.orDefault("r")
 		require.NoError(t, err)
-		m.Header[HeaderOrigin] = []string{host.Origin}
+		whose := Sender{Ring: ringID(info.UUID), Position: l.position, Origin: host.Origin}
+		m.Header[HeaderSender] = []string{whose.String()}
 		var before shmring.Position
 		for i := range 2 {
 			e := entry{position: at[from+i], data: []byte{byte(from + i)}}
@@ -362,7 +365,9 @@ func (d *divided) list(ring string) (list []string) {
 		m, err := d.stream.GetMsg(d.ctx, seq+1)
 		require.NoError(d.t, err)
 		what := get(m.Header, HeaderPacked) + get(m.Header, HeaderEnd)
-		if ring != "" && get(m.Header, HeaderRing) != ring {
+		from, err := senderOf(m.Header)
+		require.NoError(d.t, err)
+		if ring != "" && from.Ring != ring {
 			what = "new " + what
 		}
 		list = append(list, what)

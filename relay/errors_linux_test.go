@@ -146,7 +146,9 @@ func TestPositionIsLost(t *testing.T) {
 	require.Eventually(t, func() bool { return out.Stats().Messages == 2 }, within, time.Millisecond)
 	m, err := r.stream("a").GetMsg(deadline(t), 6)
 	require.NoError(t, err)
-	require.Equal(t, "1", m.Header.Get(relay.HeaderRedelivered))
+	from, err := relay.ParseSender(m.Header.Get(relay.HeaderSender))
+	require.NoError(t, err)
+	require.True(t, from.Redelivered)
 }
 
 func TestStreamIsRewound(t *testing.T) {
@@ -308,13 +310,15 @@ func TestForeignMessages(t *testing.T) {
 		_, err := r.js().PublishMsg(deadline(t), &nats.Msg{Subject: "s.x", Data: []byte(data), Header: h})
 		require.NoError(t, err)
 	}
+	sender := relay.Sender{Ring: "x"}.String()
 	publish("hello")
 	for i, bad := range [][]string{
-		{relay.HeaderEnd, "vanished"},
-		{relay.HeaderPacked, "2"},
-		{relay.HeaderPacked, "-1"},
-		{relay.HeaderRing, "x", relay.HeaderPosition, "y"},
-		{relay.HeaderRing, "x", relay.HeaderPosition, "1.0", relay.HeaderKind, "70000"},
+		{relay.HeaderEnd, "all"},
+		{relay.HeaderEnd, "vanished", relay.HeaderSender, sender},
+		{relay.HeaderPacked, "1"},
+		{relay.HeaderPacked, "2", relay.HeaderSender, sender},
+		{relay.HeaderPacked, "-1", relay.HeaderSender, sender},
+		{relay.HeaderSender, "x"},
 	} {
 		publish("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", bad...)
 		in, runs := r.in("b", relay.InOptions{Durable: "d", Common: relay.Common{Stream: "S"}, SkipGaps: true})

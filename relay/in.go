@@ -608,7 +608,11 @@ func (i *In) ack(reply string) error {
 // apply sends what a message of the stream has into the ring. io.EOF: it was the end, and that is
 // what Run waits for.
 func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) error {
-	e, err := readEnd(h)
+	from, err := senderOf(h)
+	if err != nil {
+		return err
+	}
+	e, err := readEnd(from, h)
 	if err != nil {
 		return err
 	}
@@ -617,19 +621,19 @@ func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) 
 	}
 	count, text := 1, get(h, HeaderPacked)
 	if text != "" {
-		if count, err = strconv.Atoi(text); err != nil || count < 1 {
+		if count, err = strconv.Atoi(text); err != nil || count < 1 || from == nil {
 			return &WireError{HeaderPacked, text}
 		}
 	}
 	var before shmring.Position
-	from, err := i.readSender(h)
+	whose, err := i.sourceOf(from)
 	if err != nil {
 		return err
 	}
 	for index := range count {
 		var one entry
 		if text == "" {
-			one, err = readEntry(h, data)
+			one = entryOf(from, data)
 		} else if one, data, err = unpack(data, before); err == nil {
 			before = one.position
 		}
@@ -640,7 +644,7 @@ func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) 
 			continue
 		}
 		w := note{seq: seq, index: index, complete: index == count-1, what: noteMessage}
-		if err := i.send(ctx, w, &from, &one); err != nil {
+		if err := i.send(ctx, w, &whose, &one); err != nil {
 			return err
 		}
 	}
@@ -655,12 +659,12 @@ func (i *In) finished(seq uint64) {
 }
 
 // send sends one message, once. The ring is opened anew when it was removed.
-func (i *In) send(ctx context.Context, w note, from *sender, e *entry) error {
+func (i *In) send(ctx context.Context, w note, whose *source, e *entry) error {
 	for {
 		if err := i.attach(ctx); err != nil {
 			return err
 		}
-		err := i.trySend(ctx, w, from, e)
+		err := i.trySend(ctx, w, whose, e)
 		switch {
 		case err == nil:
 			i.counts.messages.Add(1)
@@ -676,8 +680,8 @@ func (i *In) send(ctx context.Context, w note, from *sender, e *entry) error {
 	}
 }
 
-func (i *In) trySend(ctx context.Context, w note, from *sender, e *entry) error {
-	before := i.originLength(from)
+func (i *In) trySend(ctx context.Context, w note, whose *source, e *entry) error {
+	before := i.originLength(whose)
 	c, err := i.ring.Claim(ctx, before+len(e.data))
 	if err != nil {
 		return err
@@ -687,7 +691,7 @@ func (i *In) trySend(ctx context.Context, w note, from *sender, e *entry) error 
 		c.Copy(e.data)
 	} else {
 		b := c.Bytes()
-		putOrigin(b[:before], from, e)
+		putOrigin(b[:before], whose, e)
 		copy(b[before:], e.data)
 	}
 	c.SetKind(e.kind)

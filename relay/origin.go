@@ -2,10 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/shmring/shmring"
 )
@@ -72,31 +69,30 @@ func SplitOrigin(message []byte) (o Origin, payload []byte, err error) {
 	return o, message[length:], nil
 }
 
-// sender is what all messages of one NATS message have in common, for their origin.
-type sender struct {
+// source is what all messages of one NATS message have in common, for their origin.
+type source struct {
 	relayed bool
 	ring    [16]byte
 	name    string
 }
 
-// readSender understands the headers. What is not wanted is not looked at.
-func (i *In) readSender(h nats.Header) (s sender, err error) {
-	id := get(h, HeaderRing)
-	if !i.o.Origin || id == "" {
+// sourceOf understands who has sent a NATS message. What is not wanted is not looked at.
+func (i *In) sourceOf(from *Sender) (s source, err error) {
+	if !i.o.Origin || from == nil {
 		return s, nil
 	}
-	s.relayed, s.name = true, get(h, HeaderOrigin)
-	if n, bad := hex.Decode(s.ring[:], []byte(id[:min(len(id), 32)])); bad != nil || n != 16 || len(id) != 32 {
-		return s, &WireError{HeaderRing, id}
+	s.relayed, s.name = true, from.Origin
+	if s.ring, err = from.uuid(); err != nil {
+		return s, err
 	}
 	if OriginLength(len(s.name)) > originMost {
-		return s, &WireError{HeaderOrigin, s.name}
+		return s, &WireError{HeaderSender, s.name}
 	}
 	return s, nil
 }
 
 // originLength is how much longer a message becomes.
-func (i *In) originLength(s *sender) int {
+func (i *In) originLength(s *source) int {
 	if !i.o.Origin {
 		return 0
 	}
@@ -104,7 +100,7 @@ func (i *In) originLength(s *sender) int {
 }
 
 // putOrigin writes the origin of a message. b has originLength bytes.
-func putOrigin(b []byte, s *sender, e *entry) {
+func putOrigin(b []byte, s *source, e *entry) {
 	clear(b)
 	flags := byte(0)
 	if e.redelivered {

@@ -16,7 +16,7 @@ import (
 )
 
 // whole is a message with an origin before it.
-func whole(s sender, e entry) []byte {
+func whole(s source, e entry) []byte {
 	b := make([]byte, OriginLength(len(s.name)))
 	putOrigin(b, &s, &e)
 	return append(b, e.data...)
@@ -25,7 +25,7 @@ func whole(s sender, e entry) []byte {
 func TestSplitOrigin(t *testing.T) {
 	e := entry{position: shmring.Position{Record: 1<<64 - 1, Index: 1<<32 - 1}, producer: 255, redelivered: true}
 	for n := range 20 {
-		s := sender{true, [16]byte{1, 15: 2}, strings.Repeat("n", n)}
+		s := source{true, [16]byte{1, 15: 2}, strings.Repeat("n", n)}
 		e.data = bytes.Repeat([]byte("d"), n)
 		m := whole(s, e)
 		require.Zero(t, OriginLength(n)%8)
@@ -35,7 +35,7 @@ func TestSplitOrigin(t *testing.T) {
 		require.Equal(t, string(e.data), string(payload))
 		require.Zero(t, testing.AllocsPerRun(10, func() { SplitOrigin(m) }))
 	}
-	o, payload, err := SplitOrigin(whole(sender{}, entry{data: []byte("x")}))
+	o, payload, err := SplitOrigin(whole(source{}, entry{data: []byte("x")}))
 	require.NoError(t, err)
 	require.Equal(t, Origin{Name: []byte{}}, o, "of a program that is no relay")
 	require.Equal(t, "x", string(payload))
@@ -43,7 +43,7 @@ func TestSplitOrigin(t *testing.T) {
 
 // What no In has put there is an error, however short.
 func TestSplitOriginOfWhatIsNone(t *testing.T) {
-	m := whole(sender{true, [16]byte{1}, "abc"}, entry{})
+	m := whole(source{true, [16]byte{1}, "abc"}, entry{})
 	for n := range m {
 		_, _, err := SplitOrigin(m[:n])
 		require.ErrorIs(t, err, ErrWire, n)
@@ -60,7 +60,7 @@ func TestSplitOriginOfWhatIsNone(t *testing.T) {
 }
 
 func FuzzSplitOrigin(f *testing.F) {
-	f.Add(whole(sender{true, [16]byte{1}, "abc"}, entry{data: []byte("x")}))
+	f.Add(whole(source{true, [16]byte{1}, "abc"}, entry{data: []byte("x")}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, m []byte) {
 		o, payload, err := SplitOrigin(m)
@@ -68,7 +68,7 @@ func FuzzSplitOrigin(f *testing.F) {
 			require.ErrorIs(t, err, ErrWire)
 			return
 		}
-		again := whole(sender{o.Relayed, o.Ring, string(o.Name)}, entry{position: o.Position, producer: o.Producer,
+		again := whole(source{o.Relayed, o.Ring, string(o.Name)}, entry{position: o.Position, producer: o.Producer,
 			redelivered: o.Redelivered, data: payload})
 		require.Len(t, again, len(m))
 		padding := originFixed + len(o.Name)
@@ -152,17 +152,17 @@ func TestOriginsOfManyRings(t *testing.T) {
 // Headers that no relay has written are an error where the origin is wanted, and nobody's business else.
 func TestOriginOfOtherHeaders(t *testing.T) {
 	id := strings.Repeat("0", 32)
-	for _, h := range []nats.Header{
-		{HeaderRing: {"x"}},
-		{HeaderRing: {id + "00"}},
-		{HeaderRing: {strings.Repeat("x", 32)}},
-		{HeaderRing: {id}, HeaderOrigin: {strings.Repeat("n", 1<<16)}},
+	for _, from := range []Sender{
+		{Ring: "x"},
+		{Ring: id + "00"},
+		{Ring: strings.Repeat("x", 32)},
+		{Ring: id, Origin: strings.Repeat("n", 1<<16)},
 	} {
 		i := &In{o: &InOptions{Origin: true}}
-		_, err := i.readSender(h)
+		_, err := i.sourceOf(&from)
 		require.ErrorIs(t, err, ErrWire)
 		i.o.Origin = false
-		_, err = i.readSender(h)
+		_, err = i.sourceOf(&from)
 		require.NoError(t, err)
 	}
 }

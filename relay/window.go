@@ -248,41 +248,32 @@ func (o *Out) linkOf(items []item) link {
 // message makes the NATS message of some items. size is what the server counts.
 func (o *Out) message(items []item, packed bool) (m *nats.Msg, size int) {
 	last := &items[len(items)-1]
-	h := nats.Header{HeaderRing: {o.id}, HeaderOrigin: {o.o.Origin}}
+	h := nats.Header{}
 	m = &nats.Msg{Subject: o.o.Subject, Header: h}
-	if !last.nowhere {
-		h[HeaderPosition] = []string{last.position.String()}
-	}
+	from := Sender{Ring: o.id, First: last.nowhere, Position: last.position, Origin: o.o.Origin}
 	switch {
 	case last.end != nil:
 		e := last.end
 		m.Subject = o.endSubject(e)
 		h[HeaderEnd] = []string{e.word()}
 		if !e.all {
-			h[HeaderProducer], h[HeaderEpoch] = []string{strconv.Itoa(e.Producer)}, []string{strconv.Itoa(int(e.Epoch))}
+			from.Producer = e.Producer
+			h[HeaderEpoch] = []string{strconv.Itoa(int(e.Epoch))}
 			h[HeaderPID], h[HeaderStreams] = []string{strconv.Itoa(e.PID)}, []string{strconv.Itoa(e.Streams)}
 		}
 	case packed:
 		h[HeaderPacked] = []string{strconv.Itoa(len(items))}
 		var before shmring.Position
 		for i := range items {
-			e := entryOf(&items[i])
+			e := items[i].entry()
 			m.Data = pack(m.Data, &e, before)
 			before = e.position
 		}
 	default:
-		e := entryOf(last)
-		m.Data = e.data // copied before PublishMsg returns
-		if e.producer != 0 {
-			h[HeaderProducer] = []string{strconv.Itoa(e.producer)}
-		}
-		if e.kind != 0 {
-			h[HeaderKind] = []string{strconv.Itoa(int(e.kind))}
-		}
-		if e.redelivered {
-			h[HeaderRedelivered] = []string{"1"}
-		}
+		m.Data = last.m.Bytes() // copied before PublishMsg returns
+		from.Producer, from.Kind, from.Redelivered = last.m.Producer(), last.m.Kind(), last.m.Redelivered()
 	}
+	h[HeaderSender] = []string{from.String()}
 	if o.o.MessageIDs && last.end == nil {
 		h[nats.MsgIdHdr] = []string{o.id + "." + last.position.String()}
 	}
@@ -293,7 +284,7 @@ func (o *Out) message(items []item, packed bool) (m *nats.Msg, size int) {
 	return m, size
 }
 
-func entryOf(it *item) entry {
+func (it *item) entry() entry {
 	return entry{it.position, it.m.Kind(), it.m.Producer(), it.m.Redelivered(), it.m.Bytes()}
 }
 

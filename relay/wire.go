@@ -13,17 +13,12 @@ import (
 
 // Headers of what a relay stores. What a message has not got has no header.
 const (
-	HeaderRing        = "Shmring-Ring"        // Info.UUID of the ring, 32 hex digits
-	HeaderOrigin      = "Shmring-Origin"      // OutOptions.Origin
-	HeaderPosition    = "Shmring-Position"    // of the message, or of the last; of an end, of the last before it
-	HeaderKind        = "Shmring-Kind"        // Message.Kind, if it is not 0
-	HeaderProducer    = "Shmring-Producer"    // Message.Producer, if it is not 0
-	HeaderRedelivered = "Shmring-Redelivered" // "1": a consumer before the relay may have handled it
-	HeaderPacked      = "Shmring-Packed"      // how many messages the payload has, see OutOptions.Pack
-	HeaderEnd         = "Shmring-End"         // of an end: "ended", "left", "failed", "died", or "all": io.EOF
-	HeaderEpoch       = "Shmring-Epoch"       // of an end: StreamEnd.Epoch
-	HeaderPID         = "Shmring-PID"         // likewise
-	HeaderStreams     = "Shmring-Streams"     // likewise
+	HeaderSender  = "Shmring-Sender"  // a Sender; every message of an Out has it
+	HeaderPacked  = "Shmring-Packed"  // how many messages the payload has, see OutOptions.Pack
+	HeaderEnd     = "Shmring-End"     // of an end: "ended", "left", "failed", "died", or "all": io.EOF
+	HeaderEpoch   = "Shmring-Epoch"   // of an end: StreamEnd.Epoch
+	HeaderPID     = "Shmring-PID"     // likewise
+	HeaderStreams = "Shmring-Streams" // likewise
 )
 
 // all is HeaderEnd of the end of all streams.
@@ -51,15 +46,19 @@ func (e *end) is(other *end) bool {
 }
 
 // readEnd understands the headers of an end. It returns nil for what is none.
-func readEnd(h nats.Header) (*end, error) {
+func readEnd(from *Sender, h nats.Header) (*end, error) {
 	word := get(h, HeaderEnd)
 	if word == "" {
 		return nil, nil
+	}
+	if from == nil {
+		return nil, &WireError{HeaderSender, ""}
 	}
 	e := &end{all: word == all}
 	if e.all {
 		return e, nil
 	}
+	e.Producer = from.Producer
 	for e.Fate = shmring.FateEnded; e.Fate.String() != word; e.Fate++ {
 		if e.Fate > shmring.FateDied {
 			return nil, &WireError{HeaderEnd, word}
@@ -73,7 +72,6 @@ func readEnd(h nats.Header) (*end, error) {
 		}
 		to(n)
 	}
-	number(HeaderProducer, func(n uint64) { e.Producer = int(n) })
 	number(HeaderEpoch, func(n uint64) { e.Epoch = uint32(n) })
 	number(HeaderPID, func(n uint64) { e.PID = int(n) })
 	number(HeaderStreams, func(n uint64) { e.Streams = int(n) })
@@ -135,30 +133,10 @@ func unpack(b []byte, before shmring.Position) (e entry, rest []byte, err error)
 	return e, b[n[0]:], nil
 }
 
-// readEntry understands a message that is not packed. One that no relay has written has a payload
-// and nothing else.
-func readEntry(h nats.Header, data []byte) (e entry, err error) {
-	e.data = data
-	if len(h) == 0 || get(h, HeaderRing) == "" {
-		return e, nil
+// entryOf is a message that is not packed. One that no relay has written has a payload and nothing else.
+func entryOf(from *Sender, data []byte) entry {
+	if from == nil {
+		return entry{data: data}
 	}
-	if v := get(h, HeaderKind); v != "" {
-		n, bad := strconv.ParseUint(v, 10, 16)
-		if bad != nil {
-			return e, &WireError{HeaderKind, v}
-		}
-		e.kind = uint16(n)
-	}
-	if v := get(h, HeaderProducer); v != "" {
-		n, bad := strconv.ParseUint(v, 10, 8)
-		if bad != nil {
-			return e, &WireError{HeaderProducer, v}
-		}
-		e.producer = int(n)
-	}
-	if e.position, err = shmring.ParsePosition(get(h, HeaderPosition)); err != nil {
-		return e, &WireError{HeaderPosition, get(h, HeaderPosition)}
-	}
-	e.redelivered = get(h, HeaderRedelivered) != ""
-	return e, nil
+	return entry{from.Position, from.Kind, from.Producer, from.Redelivered, data}
 }

@@ -305,11 +305,11 @@ func (l *lab) judgeStream(ctx context.Context) error {
 		if h.Get(relay.HeaderEnd) != "" {
 			continue
 		}
-		position, err := shmring.ParsePosition(h.Get(relay.HeaderPosition))
+		from, err := relay.ParseSender(h.Get(relay.HeaderSender))
 		if err != nil {
 			return err
 		}
-		ring := h.Get(relay.HeaderRing)
+		ring, position := from.Ring, from.Position
 		if before, known := newest[ring]; known && position.Compare(before) <= 0 {
 			l.verdict.StoredTwo++
 		}
