@@ -17,8 +17,8 @@ import (
 type Config struct {
 	// Conn is how connections are made.
 	Conn *shmnet.Config
-	// MaxPayload is the longest reply that is taken; a server that sends a longer one loses the
-	// connection. Zero: DefaultMaxPayload.
+	// MaxPayload is the longest reply that is taken, in bytes; a call that has a longer one returns an error
+	// that matches ErrTooLong. Zero: DefaultMaxPayload.
 	MaxPayload int
 	// Idempotent, if not nil, tells which methods may be carried out more than once. Calls of these
 	// are made again, until their context ends, when the connection was lost, and wait for the
@@ -531,9 +531,12 @@ func (l *link) deliver(b []byte) error {
 		k.err = &LostError{true, errTake}
 		defer func() { k.done <- struct{}{} }()
 	}
-	if h.kind == kindError {
+	switch {
+	case !l.in.takes(&h):
+		k.err = tooLong("reply", h.size, "the client", l.in.most, "Config")
+	case h.kind == kindError:
 		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
-	} else {
+	default:
 		k.err = k.reply(payload)
 	}
 	return nil

@@ -9,8 +9,13 @@ import (
 	"os"
 )
 
-// ErrLost matches a [*LostError].
-var ErrLost = errors.New("the connection was lost")
+var (
+	// ErrLost matches a [*LostError].
+	ErrLost = errors.New("the connection was lost")
+	// ErrTooLong matches the [*Error] of a request, or of a reply, that is longer than the other end takes: the
+	// connection goes on. A request was not carried out then; of a reply the request was.
+	ErrTooLong = errors.New("shmrpc: longer than the other end takes")
+)
 
 // LostError tells that a call got no reply because the connection broke off: the server died, was
 // restarted, or closed it. It matches ErrLost and what it wraps.
@@ -48,7 +53,7 @@ func (deadlineError) Unwrap() []error {
 
 // Error is what a handler has returned instead of a reply. A handler that returns one chooses the
 // code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
-// the client too.
+// the client too. CodeTooLong is for ErrTooLong, and is nothing that a handler has returned.
 type Error struct {
 	Code uint32
 	Text string
@@ -57,19 +62,28 @@ type Error struct {
 // Error returns the text.
 func (e *Error) Error() string { return e.Text }
 
-// The codes of errors of contexts.
+// The codes of errors that are not a handler's own.
 const (
 	CodeDeadline uint32 = math.MaxUint32 - iota
 	CodeCanceled
+	CodeTooLong
 )
 
-// Is makes errors of contexts match.
+// tooLong says what is longer than who takes, and where that is set.
+func tooLong(what string, size uint64, who string, most int, where string) *Error {
+	return &Error{CodeTooLong, fmt.Sprintf("shmrpc: a %s of %d bytes, and %s takes %d at most (%s.MaxPayload)",
+		what, size, who, most, where)}
+}
+
+// Is makes errors of contexts match, and ErrTooLong.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case context.DeadlineExceeded, os.ErrDeadlineExceeded:
 		return e.Code == CodeDeadline
 	case context.Canceled:
 		return e.Code == CodeCanceled
+	case ErrTooLong:
+		return e.Code == CodeTooLong
 	}
 	return false
 }

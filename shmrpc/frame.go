@@ -62,41 +62,57 @@ func parse(b []byte) (h header, payload []byte, err error) {
 	return h, b[headerSize:], nil
 }
 
-// assembly puts the pieces of a payload together. One is under way at a time.
+// assembly puts the pieces of a payload together. One is under way at a time. Of one that is longer than is taken
+// the pieces are passed over, so that who sent it can be told, and the connection goes on.
 type assembly struct {
 	most int
 	h    header
+	got  uint64
 	buf  []byte
 	on   bool
 }
 
-// add takes a frame. whole: payload is all of it, in place, or in memory of its own.
+// longest is farther than anybody's memory goes.
+const longest = 1 << 40
+
+// takes tells whether a payload is not longer than is taken. The text of an error is no payload of the user's.
+func (a *assembly) takes(h *header) bool {
+	return h.size <= uint64(a.most) || h.kind == kindError && h.size <= mostText
+}
+
+// add takes a frame. whole: payload is all of it, in place, or in memory of its own; nothing, if it is longer than is
+// taken.
 func (a *assembly) add(b []byte) (h header, payload []byte, whole bool, err error) {
 	h, payload, err = parse(b)
 	switch {
 	case err != nil:
 		return h, nil, false, err
-	case h.size > uint64(a.most):
-		return h, nil, false, badFrame("a payload of %d bytes, at most %d are taken (MaxPayload)", h.size, a.most)
+	case h.size > longest:
+		return h, nil, false, badFrame("a payload of %d bytes", h.size)
 	case !a.on && !h.more:
 		if uint64(len(payload)) != h.size {
 			return h, nil, false, badFrame("%d bytes of %d", len(payload), h.size)
 		}
+		if !a.takes(&h) {
+			payload = nil
+		}
 		return h, payload, true, nil
 	case !a.on:
-		a.on, a.h, a.buf = true, h, nil
+		a.on, a.h, a.got, a.buf = true, h, 0, nil
 	case h.id != a.h.id || h.kind != a.h.kind || h.size != a.h.size:
 		return h, nil, false, badFrame("a piece of something else")
 	}
-	if len(payload) == 0 || uint64(len(a.buf)+len(payload)) > h.size {
-		return h, nil, false, badFrame("a piece of %d bytes behind %d of %d", len(payload), len(a.buf), h.size)
+	if len(payload) == 0 || a.got+uint64(len(payload)) > h.size {
+		return h, nil, false, badFrame("a piece of %d bytes behind %d of %d", len(payload), a.got, h.size)
 	}
-	a.buf = append(a.buf, payload...)
+	if a.got += uint64(len(payload)); a.takes(&a.h) {
+		a.buf = append(a.buf, payload...)
+	}
 	if h.more {
 		return h, nil, false, nil
 	}
-	if uint64(len(a.buf)) != h.size {
-		return h, nil, false, badFrame("%d bytes of %d", len(a.buf), h.size)
+	if a.got != h.size {
+		return h, nil, false, badFrame("%d bytes of %d", a.got, h.size)
 	}
 	first, buf := a.h, a.buf
 	a.on, a.buf = false, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -346,6 +347,69 @@ func TestMaxRunning(t *testing.T) {
 	all.Wait()
 	require.LessOrEqual(t, most.Load(), int32(3))
 	require.Positive(t, most.Load())
+}
+
+// What is longer than the other end takes is said to whom it concerns, and the connection goes on: for one frame,
+// for many, and for whoever comes next.
+func TestTooLong(t *testing.T) {
+	const most = 100_000
+	for name, inPlace := range map[string]bool{"in place": true, "beside": false} {
+		t.Run(name, func(t *testing.T) {
+			over, meanwhile := make(chan struct{}), make(chan error, 1)
+			path := serve(t, &shmrpc.Server{InPlace: inPlace, MaxPayload: most, Handler: func(ctx context.Context,
+				r *shmrpc.Request) error {
+				switch r.Method {
+				case fail:
+					return errors.New(strings.Repeat("x", 200))
+				case wait:
+					select {
+					case <-over:
+					case <-ctx.Done():
+					}
+					return ctx.Err()
+				}
+				return r.Reply(make([]byte, binary.LittleEndian.Uint64(r.Bytes)))
+			}})
+			c := client(t, path, &shmrpc.Config{MaxPayload: 100})
+			go func() {
+				if inPlace { // where one is carried out at a time
+					meanwhile <- nil
+					return
+				}
+				_, err := c.Call(bounded(t), wait, nil, nil)
+				meanwhile <- err
+			}()
+			ask := func(request, reply int) error {
+				b := make([]byte, request)
+				binary.LittleEndian.PutUint64(b, uint64(reply))
+				got, err := c.Call(bounded(t), echo, b, nil)
+				if err == nil {
+					require.Len(t, got, reply)
+				}
+				return err
+			}
+			for range 2 {
+				require.NoError(t, ask(most, 100))
+				for _, n := range []int{most + 1, 10 * most} {
+					err := ask(n, 0)
+					require.ErrorIs(t, err, shmrpc.ErrTooLong)
+					require.EqualError(t, err, fmt.Sprintf(
+						"shmrpc: a request of %d bytes, and the server takes 100000 at most (Server.MaxPayload)", n))
+				}
+				for _, n := range []int{101, 10 * most} {
+					err := ask(8, n)
+					require.ErrorIs(t, err, shmrpc.ErrTooLong)
+					require.EqualError(t, err, fmt.Sprintf(
+						"shmrpc: a reply of %d bytes, and the client takes 100 at most (Config.MaxPayload)", n))
+				}
+				_, err := c.Call(bounded(t), fail, nil, nil)
+				require.EqualError(t, err, strings.Repeat("x", 200), "the text of an error is no payload")
+				require.NotErrorIs(t, err, shmrpc.ErrTooLong)
+			}
+			close(over)
+			require.NoError(t, <-meanwhile, "a call that was under way all the time")
+		})
+	}
 }
 
 func frame(kind, more byte, id, size uint64, payload string) []byte {

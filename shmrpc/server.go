@@ -34,8 +34,8 @@ type Server struct {
 	// MaxRunning is how many requests of one client are carried out at a time; its others wait in
 	// its ring, and then so does the client. Zero: DefaultMaxRunning.
 	MaxRunning int
-	// MaxPayload is the longest request that is taken; whoever sends a longer one loses its connection. Zero:
-	// DefaultMaxPayload.
+	// MaxPayload is the longest request that is taken, in bytes; of a longer one its client gets an error that
+	// matches ErrTooLong. Zero: DefaultMaxPayload.
 	MaxPayload int
 
 	mu     sync.Mutex
@@ -137,7 +137,8 @@ type session struct {
 	cancel  context.CancelFunc
 	sending sync.Mutex // the frames of one payload follow each other
 	running chan struct{}
-	request Request // InPlace: the one that is carried out
+	in      assembly // who reads has it
+	request Request  // InPlace: the one that is carried out
 	all     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -147,6 +148,7 @@ type session struct {
 func (s *Server) session(c *shmnet.Conn) *session {
 	n := &session{
 		s: s, c: c, running: make(chan struct{}, orDefault(s.MaxRunning, DefaultMaxRunning)),
+		in:      assembly{most: orDefault(s.MaxPayload, DefaultMaxPayload)},
 		cancels: map[uint64]context.CancelFunc{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -167,10 +169,9 @@ func (n *session) serve() {
 		<-n.c.Done()
 		n.cancel()
 	}()
-	in := assembly{most: orDefault(n.s.MaxPayload, DefaultMaxPayload)}
 	for err := error(nil); err == nil; {
 		err = n.c.ReadMessage(func(b []byte) error {
-			h, payload, whole, err := in.add(b)
+			h, payload, whole, err := n.in.add(b)
 			if err != nil || !whole {
 				return err
 			}
@@ -204,8 +205,12 @@ func (n *session) take(h header, payload []byte) error {
 	default:
 		return badFrame("kind %d comes from a client", h.kind)
 	}
+	var refused error
+	if !n.in.takes(&h) {
+		refused = tooLong("request", h.size, "the server", n.in.most, "Server")
+	}
 	if n.s.InPlace {
-		n.request = Request{Method: h.method, Bytes: payload, n: n, id: h.id}
+		n.request = Request{Method: h.method, Bytes: payload, n: n, id: h.id, refused: refused}
 		ctx := n.ctx
 		if h.limit > 0 {
 			var cancel context.CancelFunc
@@ -214,7 +219,7 @@ func (n *session) take(h header, payload []byte) error {
 		}
 		return n.request.run(ctx)
 	}
-	r := &Request{Method: h.method, Bytes: append([]byte(nil), payload...), n: n, id: h.id}
+	r := &Request{Method: h.method, Bytes: append([]byte(nil), payload...), n: n, id: h.id, refused: refused}
 	var ctx context.Context
 	var cancel context.CancelFunc
 	if h.limit > 0 {
@@ -262,12 +267,16 @@ type Request struct {
 	Bytes   []byte
 	n       *session
 	id      uint64
+	refused error // instead of what the handler would say
 	replied bool
 }
 
 // run carries a request out. Its error is one of the connection.
 func (r *Request) run(ctx context.Context) error {
-	err := r.n.s.Handler(ctx, r)
+	err := r.refused
+	if err == nil {
+		err = r.n.s.Handler(ctx, r)
+	}
 	switch {
 	case r.replied:
 		return nil
