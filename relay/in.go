@@ -619,6 +619,9 @@ func (i *In) apply(ctx context.Context, seq uint64, h nats.Header, data []byte) 
 	if e != nil {
 		return i.end(ctx, seq, e)
 	}
+	if from != nil && from.First {
+		return &WireError{HeaderSender, from.String()}
+	}
 	count, text := 1, get(h, HeaderPacked)
 	if text != "" {
 		if count, err = strconv.Atoi(text); err != nil || count < 1 || from == nil {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +67,8 @@ type OutOptions struct {
 	// Subject is what messages are published under; ends under SUBJECT.end.SLOT and SUBJECT.end.all.
 	// Empty: "shmring." and the name of the stream.
 	Subject string
-	// Origin is what this relay calls itself in the stream. It has to be the same after a restart, and
-	// another for each relay. Empty: HOST/RING.
+	// Origin is what this relay calls itself in the stream, without spaces around it or line ends. It has to be the
+	// same after a restart, and another for each relay. Empty: HOST/RING.
 	Origin string
 	// Batch is after how many NATS messages the server is asked for an acknowledgement at the latest, BatchBytes
 	// after how many bytes. When nothing waits in the ring it is asked at once. Zero: the defaults.
@@ -142,6 +144,9 @@ func (o *OutOptions) orDefault(ring string) (*OutOptions, error) {
 	own.AckTimeout = cmp.Or(own.AckTimeout, DefaultAckTimeout)
 	if own.Batch < 0 || own.BatchBytes < 0 || own.PackBytes < 0 || own.InFlight < 0 || own.InFlightBytes < 0 {
 		return nil, errors.New("relay: Batch, BatchBytes, PackBytes, InFlight and InFlightBytes are numbers above 0, or 0")
+	}
+	if strings.TrimSpace(own.Origin) != own.Origin || strings.ContainsAny(own.Origin, "\r\n") {
+		return nil, fmt.Errorf("relay: Origin %q: it is a part of a header, which loses spaces around it, and line ends", own.Origin)
 	}
 	own.InFlight = min(own.InFlight, chainLength)
 	return &own, nil

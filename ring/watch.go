@@ -269,6 +269,7 @@ func (c *Consumer) maintain() error {
 		return nil
 	}
 	if err := c.nothingNext(); err != ErrEmpty {
+		c.releaseRevoked() // somebody else may have found the dead
 		return err
 	}
 	return nil
@@ -360,6 +361,7 @@ func (c *Consumer) chores(ctx context.Context) error {
 		return nil
 	}
 	if err := c.tellBefore(); err != ErrEmpty {
+		c.releaseRevoked()
 		return err
 	}
 	return nil // the rest at the next chores

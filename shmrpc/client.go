@@ -3,6 +3,7 @@ package shmrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"sync"
@@ -18,7 +19,7 @@ type Config struct {
 	// Conn is how connections are made.
 	Conn *shmnet.Config
 	// MaxPayload is the longest reply that is taken, in bytes; a call that has a longer one returns an error
-	// that matches ErrTooLong. Zero: DefaultMaxPayload.
+	// that matches ErrReplyTooLong. Zero: DefaultMaxPayload.
 	MaxPayload int
 	// Idempotent, if not nil, tells which methods may be carried out more than once. Calls of these
 	// are made again, until their context ends, when the connection was lost, and wait for the
@@ -63,7 +64,7 @@ func (c *Client) Close() error {
 
 // Call sends a copy of request and returns buf with the reply appended, as append would. It waits for
 // room, and for the reply, until ctx ends, whose deadline the server is told, and which it is told of.
-// Errors: an [*Error] of the handler; a [*LostError]; the context's error, which matches
+// Errors: an [*Error] of the handler, or one that matches ErrTooLong or ErrReplyTooLong; a [*LostError]; the context's error, which matches
 // os.ErrDeadlineExceeded if it was a deadline; those of shmnet.Dial; shmring.ErrClosed; a
 // *shmring.SizeError if a request is longer than 2 GiB.
 func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) ([]byte, error) {
@@ -161,7 +162,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := &link{
-		conn: conn, reading: token{free: make(chan struct{}, 1)},
+		conn: conn, sending: newToken(), reading: newToken(),
 		in: assembly{most: orDefault(c.cfg.MaxPayload, DefaultMaxPayload)},
 	}
 	c.mu.Lock()
@@ -193,11 +194,14 @@ func (c *Client) current() (*link, error) {
 // link is one connection of a client.
 type link struct {
 	conn    *shmnet.Conn
-	sending sync.Mutex // the frames of one payload follow each other
-	reading token      // of those who wait for replies, whoever has it reads
-	in      assembly   // whoever reads has it, and what follows
-	own     *call      // of whoever reads
-	came    bool       // the reply to that
+	sending token    // the frames of one payload follow each other
+	reading token    // of those who wait for replies, whoever has it reads
+	in      assembly // whoever reads has it, and what follows
+	own     *call    // of whoever reads
+	came    bool     // the reply to that
+	// unwanted is how many replies are to come that nobody waits for any more. (A server that breaks the rules can make
+	// it less than that.)
+	unwanted atomic.Int64
 
 	mu      sync.Mutex
 	last    uint64 // number of a request
@@ -296,6 +300,8 @@ type token struct {
 	asking atomic.Int32  // how many wait for it, or are about to
 	free   chan struct{} // has something when it was given back while somebody asked
 }
+
+func newToken() token { return token{free: make(chan struct{}, 1)} }
 
 func (t *token) take() bool { return t.taken.CompareAndSwap(false, true) }
 
@@ -405,8 +411,15 @@ func (l *link) forget(id uint64) bool {
 
 // send sends a request. lost: the error is one of the connection.
 func (l *link) send(ctx context.Context, h header, n int, k *call) (lost bool, err error) {
-	l.sending.Lock()
-	defer l.sending.Unlock()
+	if !l.sending.take() {
+		if took, _ := l.sending.await(nil, ctx.Done()); !took {
+			return false, ended(ctx)
+		}
+	}
+	defer l.sending.give()
+	if l.unwanted.Load() > 0 {
+		defer l.readMeanwhile()()
+	}
 	stop := func() bool { return true }
 	var over chan struct{}
 	if ctx.Done() != nil {
@@ -463,6 +476,7 @@ func (l *link) await(ctx context.Context, id uint64, k *call) error {
 				<-k.done // the reply is being taken
 				return k.err
 			}
+			l.unwanted.Add(1)
 			l.cancel(id)
 			return err
 		}
@@ -509,6 +523,44 @@ func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
 	}
 }
 
+// readMeanwhile reads while a request is being sent, until its result is called. A server that carries requests out where
+// it reads them does not read while it replies; if nobody waits for that reply, and so nobody reads, neither would
+// ever go on.
+func (l *link) readMeanwhile() (stop func()) {
+	var reads atomic.Bool
+	quit, told, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		if took, _ := l.reading.await(nil, quit); !took {
+			return
+		}
+		defer l.reading.give()
+		reads.Store(true)
+		l.own, l.came = nil, false
+		for {
+			select {
+			case <-quit:
+				<-told
+				_ = l.conn.SetReadDeadline(time.Time{})
+				return
+			default:
+			}
+			if err := l.conn.ReadMessage(l.deliver); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				l.fail(err)
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		if reads.Load() {
+			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+		close(told)
+		<-over
+	}
+}
+
 // deliver gives a frame to whom it is for.
 func (l *link) deliver(b []byte) error {
 	h, payload, whole, err := l.in.add(b)
@@ -525,6 +577,7 @@ func (l *link) deliver(b []byte) error {
 		return badFrame("a reply to request %d, the last was %d", h.id, last)
 	}
 	if k == nil {
+		l.unwanted.Add(-1)
 		return nil // it was cancelled
 	}
 	if l.came = k == l.own; !l.came {
@@ -533,7 +586,8 @@ func (l *link) deliver(b []byte) error {
 	}
 	switch {
 	case !l.in.takes(&h):
-		k.err = tooLong("reply", h.size, "the client", l.in.most, "Config")
+		k.err = &Error{CodeReplyTooLong, fmt.Sprintf(
+			"shmrpc: a reply of %d bytes, and the client takes %d at most (Config.MaxPayload)", h.size, l.in.most)}
 	case h.kind == kindError:
 		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
 	default:
@@ -548,10 +602,10 @@ var errTake = errors.New("a panic while the reply was taken")
 // cancel tells the server that nobody waits any more. If there is no room for that it is not told: it is
 // busy.
 func (l *link) cancel(id uint64) {
-	if !l.sending.TryLock() {
+	if !l.sending.take() {
 		return
 	}
-	defer l.sending.Unlock()
+	defer l.sending.give()
 	_ = l.conn.SetWriteDeadline(time.Now().Add(cancelFor))
 	_ = send(l.conn, header{kind: kindCancel, id: id}, nil)
 	_ = l.conn.SetWriteDeadline(time.Time{})

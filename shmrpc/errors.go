@@ -12,9 +12,12 @@ import (
 var (
 	// ErrLost matches a [*LostError].
 	ErrLost = errors.New("the connection was lost")
-	// ErrTooLong matches the [*Error] of a request, or of a reply, that is longer than the other end takes: the
-	// connection goes on. A request was not carried out then; of a reply the request was.
-	ErrTooLong = errors.New("shmrpc: longer than the other end takes")
+	// ErrTooLong matches the [*Error] of a request that is longer than the server takes. It was not carried out, and
+	// the connection goes on.
+	ErrTooLong = errors.New("shmrpc: a request is too long")
+	// ErrReplyTooLong matches the [*Error] of a reply that is longer than the client takes. The request was carried
+	// out, and the connection goes on.
+	ErrReplyTooLong = errors.New("shmrpc: a reply is too long")
 )
 
 // LostError tells that a call got no reply because the connection broke off: the server died, was
@@ -51,9 +54,9 @@ func (deadlineError) Unwrap() []error {
 	return []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}
 }
 
-// Error is what a handler has returned instead of a reply. A handler that returns one chooses the
+// Error is what a call has instead of a reply: mostly what a handler has returned. A handler that returns one chooses the
 // code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
-// the client too. CodeTooLong is for ErrTooLong, and is nothing that a handler has returned.
+// the client too. CodeTooLong and CodeReplyTooLong are of no handler: of one that returns them it is 0.
 type Error struct {
 	Code uint32
 	Text string
@@ -67,15 +70,10 @@ const (
 	CodeDeadline uint32 = math.MaxUint32 - iota
 	CodeCanceled
 	CodeTooLong
+	CodeReplyTooLong
 )
 
-// tooLong says what is longer than who takes, and where that is set.
-func tooLong(what string, size uint64, who string, most int, where string) *Error {
-	return &Error{CodeTooLong, fmt.Sprintf("shmrpc: a %s of %d bytes, and %s takes %d at most (%s.MaxPayload)",
-		what, size, who, most, where)}
-}
-
-// Is makes errors of contexts match, and ErrTooLong.
+// Is makes errors of contexts match, and ErrTooLong and ErrReplyTooLong.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case context.DeadlineExceeded, os.ErrDeadlineExceeded:
@@ -84,6 +82,8 @@ func (e *Error) Is(target error) bool {
 		return e.Code == CodeCanceled
 	case ErrTooLong:
 		return e.Code == CodeTooLong
+	case ErrReplyTooLong:
+		return e.Code == CodeReplyTooLong
 	}
 	return false
 }
@@ -91,10 +91,13 @@ func (e *Error) Is(target error) bool {
 // mostText is how much of the text of an error goes to the client.
 const mostText = 4 << 10
 
-// errorOf is what of an error goes to the client.
+// errorOf is what of a handler's error goes to the client.
 func errorOf(err error) *Error {
 	e, ok := errors.AsType[*Error](err)
-	if !ok {
+	switch {
+	case ok && (e.Code == CodeTooLong || e.Code == CodeReplyTooLong): // of a call that the handler has made
+		e = &Error{Text: e.Text}
+	case !ok:
 		e = &Error{Text: err.Error()}
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmring/shmring"
@@ -349,6 +350,73 @@ func TestMaxRunning(t *testing.T) {
 	require.Positive(t, most.Load())
 }
 
+// A server that replies where it reads waits for room for a reply that nobody wants any more, while the next caller
+// waits for room for his request. Somebody reads meanwhile.
+func TestUnwantedReplyStopsNobody(t *testing.T) {
+	const much = 4 << 20 // more than a connection holds
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	c := client(t, serve(t, &shmrpc.Server{InPlace: true, Handler: func(_ context.Context, r *shmrpc.Request) error {
+		if r.Method != wait {
+			return r.Reply(r.Bytes[:1])
+		}
+		begun <- struct{}{}
+		<-goOn
+		return r.Reply(make([]byte, much))
+	}}), nil)
+	for range 3 {
+		ctx, cancel := context.WithCancel(bounded(t))
+		given := make(chan error, 1)
+		go func() {
+			_, err := c.Call(ctx, wait, nil, nil)
+			given <- err
+		}()
+		come(t, begun)
+		cancel()
+		require.ErrorIs(t, <-given, context.Canceled)
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				got, err := c.Call(bounded(t), echo, make([]byte, much), nil)
+				assert.NoError(t, err)
+				assert.Len(t, got, 1)
+			})
+		}
+		goOn <- struct{}{}
+		all.Wait()
+	}
+}
+
+// A call whose context ends while the request of another is being sent does not wait for that.
+func TestContextEndsBehindAnothersRequest(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	c := client(t, serve(t, &shmrpc.Server{InPlace: true, Handler: func(_ context.Context, r *shmrpc.Request) error {
+		if r.Method == wait {
+			begun <- struct{}{}
+			<-goOn
+		}
+		return nil
+	}}), nil)
+	long := make(chan error, 2)
+	go func() {
+		_, err := c.Call(bounded(t), wait, nil, nil)
+		long <- err
+	}()
+	come(t, begun)
+	go func() {
+		_, err := c.Call(bounded(t), echo, make([]byte, 8<<20), nil)
+		long <- err
+	}()
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		_, err := c.Call(ctx, echo, nil, nil)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	close(goOn)
+	require.NoError(t, <-long)
+	require.NoError(t, <-long)
+}
+
 // What is longer than the other end takes is said to whom it concerns, and the connection goes on: for one frame,
 // for many, and for whoever comes next.
 func TestTooLong(t *testing.T) {
@@ -398,7 +466,8 @@ func TestTooLong(t *testing.T) {
 				}
 				for _, n := range []int{101, 10 * most} {
 					err := ask(8, n)
-					require.ErrorIs(t, err, shmrpc.ErrTooLong)
+					require.ErrorIs(t, err, shmrpc.ErrReplyTooLong)
+					require.NotErrorIs(t, err, shmrpc.ErrTooLong)
 					require.EqualError(t, err, fmt.Sprintf(
 						"shmrpc: a reply of %d bytes, and the client takes 100 at most (Config.MaxPayload)", n))
 				}

@@ -3,6 +3,7 @@ package shmrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -35,7 +36,7 @@ type Server struct {
 	// its ring, and then so does the client. Zero: DefaultMaxRunning.
 	MaxRunning int
 	// MaxPayload is the longest request that is taken, in bytes; of a longer one its client gets an error that
-	// matches ErrTooLong. Zero: DefaultMaxPayload.
+	// matches ErrTooLong, when all of it was sent, and passed over. Zero: DefaultMaxPayload.
 	MaxPayload int
 
 	mu     sync.Mutex
@@ -205,9 +206,10 @@ func (n *session) take(h header, payload []byte) error {
 	default:
 		return badFrame("kind %d comes from a client", h.kind)
 	}
-	var refused error
+	var refused *Error
 	if !n.in.takes(&h) {
-		refused = tooLong("request", h.size, "the server", n.in.most, "Server")
+		refused = &Error{CodeTooLong, fmt.Sprintf(
+			"shmrpc: a request of %d bytes, and the server takes %d at most (Server.MaxPayload)", h.size, n.in.most)}
 	}
 	if n.s.InPlace {
 		n.request = Request{Method: h.method, Bytes: payload, n: n, id: h.id, refused: refused}
@@ -267,16 +269,16 @@ type Request struct {
 	Bytes   []byte
 	n       *session
 	id      uint64
-	refused error // instead of what the handler would say
+	refused *Error // in place of what the handler would say
 	replied bool
 }
 
 // run carries a request out. Its error is one of the connection.
 func (r *Request) run(ctx context.Context) error {
-	err := r.refused
-	if err == nil {
-		err = r.n.s.Handler(ctx, r)
+	if e := r.refused; e != nil {
+		return r.reply(header{kind: kindError, method: e.Code}, []byte(e.Text))
 	}
+	err := r.n.s.Handler(ctx, r)
 	switch {
 	case r.replied:
 		return nil

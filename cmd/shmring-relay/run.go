@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/shmring/shmring"
 	"github.com/shmring/shmring/cmd/internal/cli"
 	"github.com/shmring/shmring/relay"
 	"github.com/shmring/shmring/relay/embed"
@@ -73,7 +74,8 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // helps are the texts of the two commands.
 func helps(what string) (short, text string) {
-	ring := cli.RingHelp[:strings.Index(cli.RingHelp, cli.UnixHelp)]
+	ring := strings.NewReplacer("then sleep (default)", "then sleep", "take no thread for it", "take no thread for it (default)").
+		Replace(cli.RingHelp[:strings.Index(cli.RingHelp, cli.UnixHelp)])
 	if what == "out" {
 		return outSummary, outHelp + bothHelp + outOwn + ring + cli.OutHelp + cli.RingNote + exitHelp + `
 Examples
@@ -169,6 +171,9 @@ func (c *config) check(f *cli.Flags, operands []string) error {
 		return err
 	}
 	common.Ring = c.ring.Options
+	if f.IsSet("wait") && common.Ring.WaitPolicy == shmring.WaitBalanced && common.Ring.SpinFor == 0 {
+		common.Ring.SpinFor = shmring.DefaultSpinFor // else it is what a relay does by default
+	}
 	common.OnTrouble = c.trouble
 	c.create.MaxBytes = int64(c.maxBytes)
 	c.o.Create = &c.create
