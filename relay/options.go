@@ -146,7 +146,8 @@ func (o *OutOptions) orDefault(ring string) (*OutOptions, error) {
 		return nil, errors.New("relay: Batch, BatchBytes, PackBytes, InFlight and InFlightBytes are numbers above 0, or 0")
 	}
 	if strings.TrimSpace(own.Origin) != own.Origin || strings.ContainsAny(own.Origin, "\r\n") {
-		return nil, fmt.Errorf("relay: Origin %q: it is a part of a header, which loses spaces around it, and line ends", own.Origin)
+		return nil, fmt.Errorf("relay: Origin %q: it is a part of a header, which loses spaces around it, and line ends",
+			own.Origin)
 	}
 	own.InFlight = min(own.InFlight, chainLength)
 	return &own, nil

@@ -64,8 +64,8 @@ func (c *Client) Close() error {
 
 // Call sends a copy of request and returns buf with the reply appended, as append would. It waits for
 // room, and for the reply, until ctx ends, whose deadline the server is told, and which it is told of.
-// Errors: an [*Error] of the handler, or one that matches ErrTooLong or ErrReplyTooLong; a [*LostError]; the context's error, which matches
-// os.ErrDeadlineExceeded if it was a deadline; those of shmnet.Dial; shmring.ErrClosed; a
+// Errors: an [*Error] of the handler, or one that matches ErrTooLong or ErrReplyTooLong; a [*LostError]; the context's
+// error, which matches os.ErrDeadlineExceeded if it was a deadline; those of shmnet.Dial; shmring.ErrClosed; a
 // *shmring.SizeError if a request is longer than 2 GiB.
 func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) ([]byte, error) {
 	k := calls.Get().(*call)
@@ -523,9 +523,9 @@ func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
 	}
 }
 
-// readMeanwhile reads while a request is being sent, until its result is called. A server that carries requests out where
-// it reads them does not read while it replies; if nobody waits for that reply, and so nobody reads, neither would
-// ever go on.
+// readMeanwhile reads while a request is being sent, until its result is called. A server that carries requests out
+// where it reads them does not read while it replies; if nobody waits for that reply, and so nobody reads, neither
+// would ever go on.
 func (l *link) readMeanwhile() (stop func()) {
 	var reads atomic.Bool
 	quit, told, over := make(chan struct{}), make(chan struct{}), make(chan struct{})

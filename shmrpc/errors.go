@@ -54,8 +54,8 @@ func (deadlineError) Unwrap() []error {
 	return []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}
 }
 
-// Error is what a call has instead of a reply: mostly what a handler has returned. A handler that returns one chooses the
-// code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
+// Error is what a call has instead of a reply: mostly what a handler has returned. A handler that returns one chooses
+// the code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
 // the client too. CodeTooLong and CodeReplyTooLong are of no handler: of one that returns them it is 0.
 type Error struct {
 	Code uint32

@@ -74,8 +74,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // helps are the texts of the two commands.
 func helps(what string) (short, text string) {
-	ring := strings.NewReplacer("then sleep (default)", "then sleep", "take no thread for it", "take no thread for it (default)").
-		Replace(cli.RingHelp[:strings.Index(cli.RingHelp, cli.UnixHelp)])
+	ring := cli.RingHelp[:strings.Index(cli.RingHelp, cli.UnixHelp)]
+	ring = strings.NewReplacer("then sleep (default)", "then sleep",
+		"take no thread for it", "take no thread for it (default)").Replace(ring)
 	if what == "out" {
 		return outSummary, outHelp + bothHelp + outOwn + ring + cli.OutHelp + cli.RingNote + exitHelp + `
 Examples
