@@ -585,7 +585,7 @@ func (l *link) deliver(b []byte) error {
 		defer func() { k.done <- struct{}{} }()
 	}
 	switch {
-	case !l.in.takes(&h):
+	case !l.in.takes(h):
 		k.err = &Error{CodeReplyTooLong, fmt.Sprintf(
 			"shmrpc: a reply of %d bytes, and the client takes %d at most (Config.MaxPayload)", h.size, l.in.most)}
 	case h.kind == kindError:

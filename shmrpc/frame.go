@@ -76,7 +76,8 @@ type assembly struct {
 const longest = 1 << 40
 
 // takes tells whether a payload is not longer than is taken. The text of an error is no payload of the user's.
-func (a *assembly) takes(h *header) bool {
+// (By value: a header whose address is taken would be allocated by the server, for each request.)
+func (a *assembly) takes(h header) bool {
 	return h.size <= uint64(a.most) || h.kind == kindError && h.size <= mostText
 }
 
@@ -93,7 +94,7 @@ func (a *assembly) add(b []byte) (h header, payload []byte, whole bool, err erro
 		if uint64(len(payload)) != h.size {
 			return h, nil, false, badFrame("%d bytes of %d", len(payload), h.size)
 		}
-		if !a.takes(&h) {
+		if !a.takes(h) {
 			payload = nil
 		}
 		return h, payload, true, nil
@@ -105,7 +106,7 @@ func (a *assembly) add(b []byte) (h header, payload []byte, whole bool, err erro
 	if len(payload) == 0 || a.got+uint64(len(payload)) > h.size {
 		return h, nil, false, badFrame("a piece of %d bytes behind %d of %d", len(payload), a.got, h.size)
 	}
-	if a.got += uint64(len(payload)); a.takes(&a.h) {
+	if a.got += uint64(len(payload)); a.takes(a.h) {
 		a.buf = append(a.buf, payload...)
 	}
 	if h.more {

@@ -19,7 +19,7 @@ func TestTooLongIsNotKept(t *testing.T) {
 		require.Equal(t, i == 9, whole)
 		require.Nil(t, payload)
 		require.Nil(t, a.buf)
-		require.False(t, a.takes(&got))
+		require.False(t, a.takes(got))
 	}
 	h = header{kind: kindRequest, id: 2, size: 50}
 	h.put(piece)

@@ -207,7 +207,7 @@ func (n *session) take(h header, payload []byte) error {
 		return badFrame("kind %d comes from a client", h.kind)
 	}
 	var refused *Error
-	if !n.in.takes(&h) {
+	if !n.in.takes(h) {
 		refused = &Error{CodeTooLong, fmt.Sprintf(
 			"shmrpc: a request of %d bytes, and the server takes %d at most (Server.MaxPayload)", h.size, n.in.most)}
 	}
