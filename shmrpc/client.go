@@ -527,36 +527,19 @@ func (l *link) read(ctx context.Context, k *call) (mine bool, err error) {
 // where it reads them does not read while it replies; if nobody waits for that reply, and so nobody reads, neither
 // would ever go on.
 func (l *link) readMeanwhile() (stop func()) {
-	var reads atomic.Bool
-	quit, told, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		if took, _ := l.reading.await(nil, quit); !took {
+		if took, _ := l.reading.await(nil, ctx.Done()); !took {
 			return
 		}
-		defer l.reading.give()
-		reads.Store(true)
-		l.own, l.came = nil, false
-		for {
-			select {
-			case <-quit:
-				<-told
-				_ = l.conn.SetReadDeadline(time.Time{})
-				return
-			default:
-			}
-			if err := l.conn.ReadMessage(l.deliver); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				l.fail(err)
-				return
-			}
+		if _, err := l.read(ctx, &call{}); err != nil { // for a call that has no reply
+			l.fail(err)
 		}
 	}()
 	return func() {
-		close(quit)
-		if reads.Load() {
-			_ = l.conn.SetReadDeadline(time.Unix(1, 0))
-		}
-		close(told)
+		cancel()
 		<-over
 	}
 }

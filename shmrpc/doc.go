@@ -4,7 +4,7 @@
 // Each client has a connection of its own, so no reply can get to another client, whatever anybody
 // writes, and who is dead is known. Requests of one client carry numbers, and any number of goroutines
 // may make calls at the same time; there is no goroutine that reads for them: of those that wait, one
-// reads for all.
+// reads for all. (There is one while a request is sent, if a reply is to come to a call that was cancelled.)
 //
 // A message on a connection is a frame, little-endian:
 //
