@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -181,11 +180,14 @@ func (o *Out) lastEnd(ctx context.Context, producer int) (epoch uint32, found bo
 			return 0, false, nil
 		case err == nil:
 			from, err := senderOf(m.Header)
-			if err == nil && (from == nil || from.Ring != o.id) {
+			if err != nil {
+				return 0, false, err
+			}
+			if from == nil || from.Ring != o.id {
 				return 0, false, nil // of a ring before this one
 			}
-			known, bad := readEnd(from, m.Header)
-			if err = cmp.Or(err, bad); err != nil || known == nil {
+			known, err := readEnd(from, m.Header)
+			if err != nil || known == nil {
 				return 0, false, err
 			}
 			return known.Epoch, true, nil

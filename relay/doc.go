@@ -12,8 +12,8 @@
 // message of the ring is stored once in the stream, and sent once into the other ring. No window of
 // time is behind that. Out is the only writer of its stream, and says with each message which
 // sequence the stream's last one has to have; a message that comes late, twice, or behind one that
-// was lost is refused by the server. What is stored says by its headers which message of which ring
-// it is, and Out goes on behind it. In notes in a small file beside its ring what it is about to
+// was lost is refused by the server. What is stored says by a header ([Sender]) which message of which
+// ring it is, and Out goes on behind it. In notes in a small file beside its ring what it is about to
 // send, and where, before it commits; after a kill it asks the ring whether that was sent.
 //
 // What a producer sent is released from its ring when the server has acknowledged it. The stream of

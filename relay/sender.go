@@ -19,7 +19,7 @@ type Sender struct {
 	Position    shmring.Position // of the message, or of the last that is packed in it; of an end, of the last before it
 	Producer    int              // Message.Producer, or of an end StreamEnd.Producer; 0 of packed messages
 	Kind        uint16           // Message.Kind; 0 of packed messages
-	Redelivered bool             // a consumer before the relay may have handled it
+	Redelivered bool             // a consumer before the relay may have handled it; false of packed messages
 	Origin      string           // OutOptions.Origin
 }
 
@@ -76,10 +76,12 @@ func senderOf(h nats.Header) (*Sender, error) {
 
 // uuid is Ring as it was.
 func (s *Sender) uuid() (id [16]byte, err error) {
-	if len(s.Ring) != hex.EncodedLen(len(id)) {
-		return id, &WireError{HeaderSender, s.String()}
+	if len(s.Ring) == hex.EncodedLen(len(id)) {
+		_, err = hex.Decode(id[:], []byte(s.Ring))
+	} else {
+		err = hex.ErrLength
 	}
-	if _, err := hex.Decode(id[:], []byte(s.Ring)); err != nil {
+	if err != nil {
 		return id, &WireError{HeaderSender, s.String()}
 	}
 	return id, nil

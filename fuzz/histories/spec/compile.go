@@ -296,9 +296,10 @@ func (c *compiler) receiving(call *Call) {
 
 // check adds the steps of a Check.
 func (c *compiler) check(call *Call, add func(step, int64)) {
-	add(step{do: settle, maybe: call.Answer == None}, call.End)
-	add(step{do: skipDead, maybe: call.Answer == None, over: c.joined(call)}, call.End)
-	add(step{do: flush, maybe: call.Answer == None}, call.End)
+	maybe := call.Answer == None
+	add(step{do: settle, maybe: maybe}, call.End)
+	add(step{do: skipDead, maybe: maybe, over: c.joined(call)}, call.End)
+	add(step{do: flush, maybe: maybe}, call.End)
 	if call.Answer == Told {
 		add(step{do: hear}, call.End)
 	}
