@@ -104,6 +104,42 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// What -wait says is what a relay does, balanced too, which it does not by default; and the help says so.
+func TestWaits(t *testing.T) {
+	for _, what := range []string{"out", "in"} {
+		_, help := helps(what)
+		require.Contains(t, help, "take no thread for it (default)")
+		require.NotContains(t, help, "then sleep (default)")
+		for args, want := range map[string]shmring.Options{
+			"":                            {},
+			"-wait balanced":              {SpinFor: shmring.DefaultSpinFor},
+			"-wait balanced -spin-for 1s": {SpinFor: time.Second},
+			"-spin-for 1s":                {SpinFor: time.Second},
+			"-wait sleep":                 {WaitPolicy: shmring.WaitSleep},
+			"-wait park":                  {WaitPolicy: shmring.WaitPark},
+		} {
+			c := &config{what: what}
+			f := c.flags()
+			act := f.Command(func(_ context.Context, operands []string, usage error) int {
+				require.NoError(t, usage)
+				require.NoError(t, c.check(f, operands))
+				return 0
+			})
+			all := append(strings.Fields(args), "-ring", "a", "-dir", t.TempDir())
+			if what == "in" {
+				all = append(all, "-stream", "s")
+			}
+			require.Zero(t, cli.Execute(t.Context(), act, all, io.Discard, io.Discard))
+			ring := c.o.Ring
+			if what == "in" {
+				ring = c.i.Ring
+			}
+			require.Equal(t, want.WaitPolicy, ring.WaitPolicy, args)
+			require.Equal(t, want.SpinFor, ring.SpinFor, args)
+		}
+	}
+}
+
 // One command on each side: and each says in the end what it has done.
 func TestRingToRingByCommands(t *testing.T) {
 	s := server(t, nil)
