@@ -69,7 +69,6 @@ func (c *Consumer) tell(atEnd bool) error {
 	f := &c.fates
 	news := c.hot.News.Load()
 	c.comeBack()
-	c.releaseRevoked() // who was found to be gone, by us or by others, is among the news
 	for left := mostTold * len(c.participants); f.ahead || news != f.news; left-- {
 		if left == 0 {
 			f.news, f.more = news-1, true
@@ -270,6 +269,7 @@ func (c *Consumer) maintain() error {
 		return nil
 	}
 	if err := c.nothingNext(); err != ErrEmpty {
+		c.releaseRevoked() // somebody else may have found the dead
 		return err
 	}
 	return nil
@@ -313,8 +313,9 @@ func (c *Consumer) lookForDead() error {
 	return c.reapAll()
 }
 
-// releaseRevoked stores ReadPos behind revoked claims whose owners were found to be gone: before the user is told of
-// that, who makes the next call when he likes. Producers have the room by then.
+// releaseRevoked stores ReadPos behind revoked claims whose owners were found to be gone. The call may
+// be about to tell of that, and who is told makes the next one when he likes: producers have the room
+// before.
 func (c *Consumer) releaseRevoked() {
 	if len(c.revocations) != 0 {
 		c.flushReadPos()
@@ -360,6 +361,7 @@ func (c *Consumer) chores(ctx context.Context) error {
 		return nil
 	}
 	if err := c.tellBefore(); err != ErrEmpty {
+		c.releaseRevoked()
 		return err
 	}
 	return nil // the rest at the next chores
