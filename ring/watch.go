@@ -360,11 +360,12 @@ func (c *Consumer) chores(ctx context.Context) error {
 	if len(c.batch.rest) > 0 || !c.fates.more && c.hot.News.Load() == c.fates.news {
 		return nil
 	}
-	if err := c.tellBefore(); err != ErrEmpty {
-		c.releaseRevoked()
-		return err
+	err := c.tellBefore()
+	if err == nil || err == ErrEmpty {
+		return nil // the rest at the next chores
 	}
-	return nil // the rest at the next chores
+	c.releaseRevoked()
+	return err
 }
 
 // hasNews tells whether the next call has something to say.
