@@ -41,8 +41,11 @@ type Barrier interface {
 	// Joined reports whether Fence reaches this process already, and asks for nothing.
 	Joined() bool
 	// Fence returns when every processor that runs a process that has joined has passed a full barrier since
-	// the call. Any goroutine may call it.
+	// the call. Any goroutine may call it. It may miss one now and then, so where it is called a wake-up
+	// may get lost, and no more than that.
 	Fence() error
+	// FenceAll is Fence that misses none, and takes its time: some 10 ms.
+	FenceAll() error
 }
 
 // SpinForever as Config.SpinFor never sleeps in the kernel.

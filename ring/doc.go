@@ -45,7 +45,7 @@
 //	F1 → F2  owner marked as revoked, then its claim discarded → claim seen discarded, then the mark
 //	         a revoked claim is passed but not released
 //	P1 ‖ F1  owner's mark in Meta, then its state loaded (P2) ‖ state marked, a barrier in every
-//	         processor, then Meta loaded: one of owner and ForceSkip sees the other
+//	         processor, none missed, then Meta loaded: one of owner and ForceSkip sees the other
 //	L1 → L2  last store of a dying process, kernel drops its lock → recoverer takes the lock
 //	         a dead owner writes no more
 //

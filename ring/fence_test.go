@@ -15,8 +15,8 @@ import (
 
 // barrier is a ring.Barrier that does what a test wants.
 type barrier struct {
-	join, fence func() error
-	joined      bool // before
+	join, fence, fenceAll func() error
+	joined                bool // before
 }
 
 func (b *barrier) Join() (joined bool, err error) {
@@ -27,8 +27,9 @@ func (b *barrier) Join() (joined bool, err error) {
 	err = b.join()
 	return err == nil, err
 }
-func (b *barrier) Joined() bool { return b.joined }
-func (b *barrier) Fence() error { return b.fence() }
+func (b *barrier) Joined() bool    { return b.joined }
+func (b *barrier) Fence() error    { return b.fence() }
+func (b *barrier) FenceAll() error { return b.fenceAll() }
 
 func succeeds() error { return nil }
 

@@ -207,17 +207,26 @@ func (h *handle) withdrawFences() {
 	h.mayFence = h.fence() && h.mayFence
 }
 
-// fence returns when every processor that runs somebody who stores plainly has passed a barrier, and reports
-// whether the system has seen to it. Who cannot have it done waits: nobody knows how long a store takes to leave, but a
-// millisecond is thousands of times as long. (A processor that is taken from the producer meanwhile empties
-// its buffer at once.)
+// fence is Config.Barrier.Fence, or the time that stores take; then it is false.
 func (h *handle) fence() bool {
-	if h.cfg.Barrier != nil && h.cfg.Barrier.Fence() == nil {
-		return true
+	if h.cfg.Barrier == nil || h.cfg.Barrier.Fence() != nil {
+		storesLeave()
+		return false
 	}
-	time.Sleep(time.Millisecond)
-	return false
+	return true
 }
+
+// fenceAll is fence that misses nobody, for what no bound would make up for.
+func (h *handle) fenceAll() {
+	if h.cfg.Barrier == nil || h.cfg.Barrier.FenceAll() != nil {
+		storesLeave()
+	}
+}
+
+// storesLeave waits until what somebody has stored plainly is visible, for who cannot have a barrier done. Nobody knows
+// how long a store takes to leave, but a millisecond is hundreds of times as long. (A processor that is
+// taken from the producer meanwhile empties its buffer at once.)
+func storesLeave() { time.Sleep(time.Millisecond) }
 
 // withdraw takes an announcement back where nobody else can have made it. Producers of an
 // MPSC ring share theirs: one that got up must not silence the bell for those who still

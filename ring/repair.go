@@ -132,7 +132,7 @@ func ForceSkip(v *layout.View, cfg Config, pos uint64) (_ StalledClaim, err erro
 // plain store all the same, because it has looked at the mark before it was there. If not, it never will: see
 // commitMPSC.
 func (h *handle) isFinishing(pos uint64) bool {
-	h.fence() // F1
+	h.fenceAll() // F1
 	return layout.IsFinishing(atomic.LoadUint64(&h.descAt(pos).Meta), h.lap(pos))
 }
 

@@ -358,7 +358,7 @@ func TestForceSkipBesidePlainCommits(t *testing.T) {
 	skip := func(pos uint64, fence func() error) error {
 		h, view, cfg := r.process()
 		defer h.Close()
-		cfg.Barrier = &barrier{fence: fence}
+		cfg.Barrier = &barrier{fenceAll: fence}
 		_, err := ring.ForceSkip(view, cfg, pos)
 		return err
 	}
@@ -498,7 +498,7 @@ func TestForceSkipWhilePromiseEnds(t *testing.T) {
 			}
 			h, view, cfg := r.process()
 			defer h.Close()
-			cfg.Barrier = &barrier{fence: func() error {
+			cfg.Barrier = &barrier{fenceAll: func() error {
 				switch way {
 				case "withdrawn, then committed":
 					withdraw()

@@ -90,6 +90,7 @@ type alwaysJoined struct{}
 func (alwaysJoined) Join() (bool, error) { return true, nil }
 func (alwaysJoined) Joined() bool        { return true }
 func (alwaysJoined) Fence() error        { return nil }
+func (alwaysJoined) FenceAll() error     { return nil }
 
 // ways are both sides and the script that they follow. What a side does may depend on nothing but
 // that and what both have returned.

@@ -12,3 +12,6 @@ func (System) Joined() bool { return false }
 
 // Fence always fails here.
 func (System) Fence() error { return errors.ErrUnsupported }
+
+// FenceAll always fails here.
+func (System) FenceAll() error { return errors.ErrUnsupported }
