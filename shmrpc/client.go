@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +81,8 @@ func (c *Client) Call(ctx context.Context, method uint32, request, buf []byte) (
 // gets the reply. Both get memory of the ring if one message takes so many bytes (shmnet's
 // Conn.MaxMessage, less 32), which is valid until they return. take may be called by another goroutine
 // that waits for a reply of its own, one at a time, so it should not take long, and must not make
-// calls; it is not called any more when Do has returned. Errors: as Call, and those of fill and take.
+// calls; it is not called any more when Do has returned. If it panics, so does Do. Errors: as Call, and those of
+// fill and take.
 func (c *Client) Do(ctx context.Context, method uint32, n int,
 	fill func([]byte) (int, error), take func([]byte) error) error {
 	k := calls.Get().(*call)
@@ -265,6 +267,7 @@ type call struct {
 	take    func([]byte) error
 	refused error // of fill
 	err     error
+	panic   *takePanic // of take, on another goroutine
 	// done has a token, once err stands and the reply has been taken, unless the call itself was reading: it sees came.
 	done chan struct{}
 }
@@ -292,6 +295,24 @@ func (k *call) reply(b []byte) error {
 		return nil
 	}
 	return k.take(b)
+}
+
+// takenElsewhere is reply on the goroutine of another call, which goes on whatever take does.
+func (k *call) takenElsewhere(b []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			k.panic = &takePanic{v, debug.Stack()}
+		}
+	}()
+	k.err = k.reply(b)
+}
+
+// result is what the call returns, or panics with as take did, once it has been given what it waits for.
+func (k *call) result() error {
+	if k.panic != nil {
+		panic(k.panic)
+	}
+	return k.err
 }
 
 // token is held by one goroutine at a time. Where nobody else wants it, it costs less than one in a channel.
@@ -458,23 +479,23 @@ func (l *link) await(ctx context.Context, id uint64, k *call) error {
 			reads, came = l.reading.await(k.done, ctx.Done())
 		}
 		if came {
-			return k.err
+			return k.result()
 		}
 		if reads {
 			mine, err := l.read(ctx, k)
 			if mine {
-				return k.err
+				return k.result()
 			}
 			if err != nil {
 				l.fail(err) // k is among those that end, or has ended
 				<-k.done
-				return k.err
+				return k.result()
 			}
 		}
 		if err := ended(ctx); err != nil {
 			if !l.forget(id) {
 				<-k.done // the reply is being taken
-				return k.err
+				return k.result()
 			}
 			l.unwanted.Add(1)
 			l.cancel(id)
@@ -573,14 +594,16 @@ func (l *link) deliver(b []byte) error {
 			"shmrpc: a reply of %d bytes, and the client takes %d at most (Config.MaxPayload)", h.size, l.in.most)}
 	case h.kind == kindError:
 		k.err = &Error{h.method, string(payload[:min(len(payload), mostText)])}
+	case !l.came:
+		k.takenElsewhere(payload)
 	default:
 		k.err = k.reply(payload)
 	}
 	return nil
 }
 
-// errTake is what a call returns whose take has panicked on another goroutine.
-var errTake = errors.New("a panic while the reply was taken")
+// errTake is what a call returns whose take has ended the goroutine of another (runtime.Goexit).
+var errTake = errors.New("the goroutine that took the reply was ended by it")
 
 // cancel tells the server that nobody waits any more. If there is no room for that it is not told: it is
 // busy.

@@ -54,6 +54,21 @@ func (deadlineError) Unwrap() []error {
 	return []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}
 }
 
+// takePanic is what Do panics with when take has panicked on the goroutine of another call.
+type takePanic struct {
+	value any
+	stack []byte // of that goroutine
+}
+
+// Error says what take panicked with, and where.
+func (p *takePanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
+
+// Unwrap returns what take panicked with, if it is an error.
+func (p *takePanic) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
 // Error is what a call has instead of a reply: mostly what a handler has returned. A handler that returns one chooses
 // the code; of other errors it is 0, or CodeDeadline or CodeCanceled for those of a context, which they match at
 // the client too. CodeTooLong and CodeReplyTooLong are of no handler: of one that returns them it is 0.

@@ -257,6 +257,44 @@ func TestReaderIsCancelled(t *testing.T) {
 	all.Wait()
 }
 
+// A take that panics does so in the call that it is of, whoever has read the reply.
+func TestPanicIsOnesOwn(t *testing.T) {
+	release := make(chan struct{})
+	begun := make(chan struct{})
+	c := client(t, serve(t, &shmrpc.Server{Handler: func(_ context.Context, r *shmrpc.Request) error {
+		if r.Method == wait {
+			begun <- struct{}{}
+			<-release
+		}
+		return r.Reply(r.Bytes)
+	}}), &shmrpc.Config{Idempotent: func(uint32) bool { return true }})
+	given := make(chan error, 1)
+	go func() { // it reads for the other
+		_, err := c.Call(bounded(t), wait, nil, nil)
+		given <- err
+	}()
+	come(t, begun)
+	mine, takes := errors.New("mine"), 0
+	func() {
+		defer func() {
+			err, ok := recover().(error)
+			require.True(t, ok)
+			require.ErrorIs(t, err, mine)
+			require.Contains(t, err.Error(), "TestPanicIsOnesOwn", "where")
+		}()
+		_ = c.Do(bounded(t), echo, 5, func([]byte) (int, error) { return 5, nil }, func([]byte) error {
+			takes++
+			panic(mine)
+		})
+	}()
+	require.Equal(t, 1, takes)
+	close(release)
+	require.NoError(t, <-given)
+	got, err := c.Call(bounded(t), echo, []byte("after"), nil)
+	require.NoError(t, err)
+	require.Equal(t, "after", string(got))
+}
+
 // Calls whose server is closed are lost; the next find its successor.
 func TestServerRestarts(t *testing.T) {
 	a := &asked{make(chan struct{}, 10), make(chan struct{}, 10)}
