@@ -19,9 +19,12 @@ const batchBytes = 32 << 10
 // is published, skipped, released and redelivered as a whole. Errors, with n < len(msgs):
 // ErrFull and those of TrySend; the first message that is too large stops the batch.
 func (p *Producer) TrySendBatch(msgs [][]byte) (n int, err error) {
-	for come := false; ; come = true {
+	for tries := 0; ; tries++ {
 		m, err := p.trySendBatch(msgs[n:])
-		if n += m; err != errLook || come && m == 0 {
+		if m > 0 {
+			tries = 0
+		}
+		if n += m; err != errLook || tries == lookTries {
 			if err == errBehind {
 				return p.trySendBatchBehind(msgs)
 			}

@@ -50,7 +50,9 @@ func (p *Producer) ClaimBatchInto(ctx context.Context, size int, b *Batch) error
 	case ctx != nil:
 		pos, k, err = p.claimAfter(ctx, err, size, p.claimBatch)
 	case err == errLook:
-		pos, k, err = p.claimBatch(size)
+		for tries := 0; err == errLook && tries < lookTries; tries++ {
+			pos, k, err = p.claimBatch(size)
+		}
 		err = p.looked(err)
 	}
 	if err != nil {

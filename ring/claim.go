@@ -68,7 +68,9 @@ func (p *Producer) tryClaim(n int) (Claim, error) {
 	switch err {
 	case nil:
 	case errLook:
-		pos, k, err = p.claimRecord(n)
+		for tries := 0; err == errLook && tries < lookTries; tries++ {
+			pos, k, err = p.claimRecord(n)
+		}
 		err = p.looked(err)
 	case errBehind:
 		return p.claimBehind(context.Context(nil), n)

@@ -87,7 +87,10 @@ func (p *Producer) trySend(msg []byte, kind uint16, stamped bool) error {
 	switch err {
 	case nil:
 	case errLook:
-		return p.looked(p.sendRecord(msg, meta, stamped))
+		for tries := 0; err == errLook && tries < lookTries; tries++ {
+			err = p.sendRecord(msg, meta, stamped)
+		}
+		return p.looked(err)
 	case errBehind:
 		return p.sendBehind(context.Context(nil), msg, kind)
 	}
@@ -152,8 +155,11 @@ const (
 )
 
 // errLook refuses a call that may wait, for it to ask its context and come again. Calls that
-// do not wait come again at once.
+// do not wait come again at once, and once more where other producers of an MPSC ring have claimed as much meanwhile.
 var errLook = errors.New("look")
+
+// lookTries bounds that, as claimTries bounds the races for Tail.
+const lookTries = 256
 
 // looked is the error of a call that has come again.
 func (p *Producer) looked(err error) error {
