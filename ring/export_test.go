@@ -69,5 +69,8 @@ func (p *Producer) SendBetween(msg []byte, happens func()) error {
 	return p.fillShortMPSC(pos, msg, 0)
 }
 
+// Settle waits as a sleeper does behind Config.Barrier.
+func Settle() { settle(func() bool { return false }) }
+
 // ErrNoShortWay: nothing was sent.
 var ErrNoShortWay = errors.New("no short way")

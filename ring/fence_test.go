@@ -3,12 +3,15 @@ package ring_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmring/shmring/internal/spin"
 	"github.com/shmring/shmring/layout"
 	"github.com/shmring/shmring/ring"
 )
@@ -224,6 +227,49 @@ func TestFenceBeforeTheSecondLook(t *testing.T) {
 	require.Equal(t, 8, n)
 	require.Equal(t, 1, announced, "before the announcement it shows nothing")
 	require.False(t, bell.slept.Load(), "behind the second look it is too late")
+}
+
+// The barrier may miss a processor. Who leans on it looks on for a while, and finds what becomes visible then.
+func TestLooksOnBehindTheBarrier(t *testing.T) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		t.Skip("one processor holds nothing back from itself")
+	}
+	const rounds = 200
+	found := 0
+	for range rounds {
+		var p *ring.Producer
+		var v *layout.View
+		var late sync.WaitGroup
+		var begun atomic.Bool
+		bell := &neverBell{}
+		fence := func() error {
+			if p == nil || v.Hot.DataBell.Load()&layout.BellSleeping == 0 || begun.Load() {
+				return nil
+			}
+			late.Go(func() {
+				begun.Store(true)
+				for range 200 { // some microseconds behind the barrier
+					spin.Pause()
+				}
+				p.PutByHand(uint64(layout.PackRecord(8, 0, layout.RecordAlign) | layout.RecordFirst))
+			})
+			for !begun.Load() {
+				spin.Pause()
+			}
+			return nil
+		}
+		producer, c, view, _ := fencedRing(t, layout.SPSC, succeeds, fence, bell)
+		p, v = producer, view
+		_, err := c.Receive(soon(t), make([]byte, 8))
+		require.NoError(t, err)
+		late.Wait()
+		if !bell.slept.Load() {
+			found++
+		}
+		require.True(t, c.Close())
+	}
+	t.Logf("%d of %d", found, rounds)
+	require.Greater(t, found, rounds/10)
 }
 
 // A consumer that sleeps often promises nothing, and does when it takes many messages in between.

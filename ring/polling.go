@@ -89,7 +89,7 @@ func (p *Poller) arm(m *entry) bool {
 	if m.stop != nil {
 		c.count(layout.Sleeps, 1)
 		m.key = c.announce(layout.BellParked)
-		if c.hasNews() {
+		if c.lookAgain(c.hasNews) { // B2
 			c.withdraw(m.key)
 			return false
 		}

@@ -384,7 +384,7 @@ func (c *Consumer) Arm() bool {
 	c.flushReadPos()
 	c.count(layout.Sleeps, 1)
 	key := c.announce(layout.BellParked)
-	if !c.hasNews() {
+	if !c.lookAgain(c.hasNews) { // B2
 		return false
 	}
 	c.withdraw(key)

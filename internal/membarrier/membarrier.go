@@ -11,9 +11,9 @@
 // leaves the note alone where one thread follows another of the same process, whatever the processor did in
 // between but run another process: idle while the process registered, or run a thread of it to its end, which
 // clears the note. Seen on 6.18: for seconds on end a call brings no barrier to a processor that runs a producer
-// (TestFence has that so). Nobody can ask for the note, or have it made anew. So a call to Fence lasts as long as
-// stores take to leave a processor by themselves, and only what a bound makes up for may depend on it; all
-// else asks for FenceAll.
+// (package ring, TestFenceMisses, has that so). Nobody can ask for the note, or have it made anew. So who calls Fence
+// looks for as long as stores take to leave a processor by themselves, and only what a bound makes up for may depend
+// on that; all else asks for FenceAll.
 package membarrier
 
 // System is the operating system's barrier.

@@ -3,11 +3,8 @@ package membarrier
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/shmring/shmring/internal/spin"
 )
 
 const (
@@ -60,22 +57,11 @@ func (System) Joined() bool {
 	return e != nil && *e == nil
 }
 
-// settled is how long a store that the barrier misses takes to become visible. The longest seen was 4 µs, of one behind
-// 200 others to lines that no cache had, but for two in 10⁶ with 20 µs. Where nothing is missed the call itself takes
-// as long.
-const settled = 10 * time.Microsecond
-
 // Fence returns when every processor that runs a process that has joined has passed a full barrier
-// since the call, or has had the time that stores take. It takes 10 to 20 microseconds. The error is the system's.
+// since the call, but for those that the system misses. It takes up to some 10 microseconds. The error is the system's.
 func (System) Fence() error {
-	begun := time.Now()
-	if _, err := call(globalExpedited); err != nil {
-		return err
-	}
-	for time.Since(begun) < settled {
-		spin.Pause()
-	}
-	return nil
+	_, err := call(globalExpedited)
+	return err
 }
 
 // FenceAll is Fence of every processor, whatever it runs, and misses none. It takes a grace period of the kernel,
