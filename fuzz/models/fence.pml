@@ -3,6 +3,9 @@
 // ring/notify.go (withdrawFences), ring/mpsc.go (heedMPSC, weighPlain), ring/spsc.go (heed); bell.pml
 // has how they sleep and wake.
 //
+// A barrier here misses no processor, as the system's does now and then (internal/membarrier): then the sleeper's look
+// comes behind the store because it lasts (lookAgain), and where not, the sleep is bounded.
+//
 // Everything published is taken, and nobody sleeps for ever.
 //
 // Switches that are no mistakes: SHARED (the producers are two goroutines of one handle, which go by one
