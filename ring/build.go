@@ -50,10 +50,7 @@ func (p *Producer) ClaimBatchInto(ctx context.Context, size int, b *Batch) error
 	case ctx != nil:
 		pos, k, err = p.claimAfter(ctx, err, size, p.claimBatch)
 	case err == errLook:
-		for tries := 0; err == errLook && tries < lookTries; tries++ {
-			pos, k, err = p.claimBatch(size)
-		}
-		err = p.looked(err)
+		pos, k, err = p.claimAgain(size, p.claimBatch)
 	}
 	if err != nil {
 		*b = Batch{}

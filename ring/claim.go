@@ -68,14 +68,20 @@ func (p *Producer) tryClaim(n int) (Claim, error) {
 	switch err {
 	case nil:
 	case errLook:
-		for tries := 0; err == errLook && tries < lookTries; tries++ {
-			pos, k, err = p.claimRecord(n)
-		}
-		err = p.looked(err)
+		pos, k, err = p.claimAgain(n, p.claimRecord)
 	case errBehind:
 		return p.claimBehind(context.Context(nil), n)
 	}
 	return p.claimed(pos, k, n, err)
+}
+
+// claimAgain claims for a call that does not wait and was refused by errLook.
+func (p *Producer) claimAgain(n int, claim func(int) (uint64, uint64, error)) (pos, k uint64, err error) {
+	err = errLook
+	for tries := 0; err == errLook && tries < lookTries; tries++ {
+		pos, k, err = claim(n)
+	}
+	return pos, k, p.looked(err)
 }
 
 // claimBehind is Claim of a front. The Claim is the front's, so that what is done with it is

@@ -28,7 +28,7 @@ import (
 // producer may do without, where BellFences says that the consumer has the system do a
 // barrier on every processor that runs producers (Config.Barrier), behind the announcement
 // and before its second look: a publish before that is visible to the look, and one after it is
-// followed by a load that sees the announcement. Between
+// followed by a load that sees the announcement. (That barrier may miss a processor: see lookAgain.) Between
 // looking and sleeping the kernel (of the parking lot: the sleeper, once it has its place)
 // compares the word once more, so a notification in between ends the sleep at once.
 //
@@ -209,7 +209,7 @@ func (h *handle) withdrawFences() {
 
 // settled is how long a store takes to become visible that Config.Barrier has missed. The longest seen in a program of
 // C was 4 µs, of one behind 200 others to lines that no cache had, but for two in 10⁶ with 20 µs. Behind 48 such stores
-// and 10 µs one sleep in 2 × 10⁵ missed a message, and none in 1.6 × 10⁶ behind 40.
+// and 10 µs one sleep in 2 × 10⁵ missed a message, and none in 3 × 10⁶ behind 40.
 const settled = 40 * time.Microsecond
 
 // lookAgain is the look behind an announcement (B2). Where that leans on Config.Barrier it goes on until what a
